@@ -1,0 +1,1 @@
+"""A local Paradigm: the completions endpoint over a real small model, on this machine."""
