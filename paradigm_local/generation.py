@@ -1,0 +1,172 @@
+"""One request's completions: generated in threads, read from the event loop as they come."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from paradigm_local.contract import CompletionRequest, Usage
+from paradigm_local.engine import Engine, Piece
+from paradigm_local.sampling import engine_body
+from paradigm_local.scoring import PlacedToken, score_prompt
+from paradigm_transport.stops import StopScanner
+
+
+class Delta(NamedTuple):
+    """What came to one of the completions."""
+
+    candidate: int
+    text: str
+    tokens: list[PlacedToken]
+    finish_reason: str | None
+
+
+class Candidate:
+    """One completion while it is generated: cuts at stops, places tokens, counts.
+
+    Args:
+        index: which of the request's completions.
+        stops: the stop sequences.
+        offset: characters of the echoed prompt in front.
+    """
+
+    def __init__(self, index: int, stops: list[str], offset: int) -> None:
+        self.index = index
+        self.completion_tokens = 0
+        self._scanner = StopScanner(stops)
+        self._generated = offset
+        self._shown = offset
+        self._held: list[PlacedToken] = []
+        self._logprobs: list[float] = []
+
+    @property
+    def mean_logprob(self) -> float:
+        """The mean log-probability of the tokens; 0 where there are none."""
+        return sum(self._logprobs) / max(len(self._logprobs), 1)
+
+    def take(self, piece: Piece) -> Delta:
+        """Take a piece and give what of it, and of earlier ones, can be shown."""
+        self.completion_tokens = piece.completion_tokens
+        if piece.token is not None:
+            self._logprobs.append(piece.token.logprob)
+            self._held.append(PlacedToken(piece.text, self._generated, piece.token))
+        self._generated += len(piece.text)
+        text = self._scanner.feed(piece.text)
+        if piece.finish_reason is not None:
+            text += self._scanner.finish()
+        self._shown += len(text)
+        finish = "stop" if self._scanner.stopped else piece.finish_reason
+        return Delta(self.index, text, self._shown_tokens(), finish)
+
+    def _shown_tokens(self) -> list[PlacedToken]:
+        """A token goes with the text that it begins; one behind the end of the text never goes."""
+        shown = [placed for placed in self._held if placed.offset < self._shown]
+        del self._held[: len(shown)]
+        return shown
+
+
+class Generation:
+    """The completions of one request.
+
+    Args:
+        engine: what generates.
+        request: what was asked for.
+    """
+
+    def __init__(self, engine: Engine, request: CompletionRequest) -> None:
+        self._engine = engine
+        self._request = request
+        self._left = threading.Event()
+        self._arrived: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
+        self._scoring = threading.Lock()
+        self._scored: list[PlacedToken] | None = None
+        self._prompt_tokens = 0
+        offset = len(request.prompt) if request.echo else 0
+        self.candidates = [Candidate(index, request.stops, offset) for index in range(request.candidates)]
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens used so far: the prompt once, and every completion generated."""
+        completion = sum(candidate.completion_tokens for candidate in self.candidates)
+        return Usage(
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=completion,
+            total_tokens=self._prompt_tokens + completion,
+        )
+
+    async def deltas(self, silence: float) -> AsyncGenerator[Delta | None, None]:
+        """Generate, giving what comes to any of the completions; leaving stops all of them.
+
+        Args:
+            silence: seconds without anything new after which a None is given.
+
+        Raises:
+            EngineRefusal: the model cannot do what the request asks for.
+            EngineError: the model failed.
+        """
+        loop = asyncio.get_running_loop()
+        for candidate in self.candidates:
+            loop.run_in_executor(self._engine.pool, self._run, loop, candidate)
+        unfinished = len(self.candidates)
+        try:
+            while unfinished:
+                try:
+                    arrived = await asyncio.wait_for(self._arrived.get(), silence)
+                except asyncio.TimeoutError:
+                    yield None
+                    continue
+                if isinstance(arrived, Exception):
+                    raise arrived
+                elif arrived is None:
+                    unfinished -= 1
+                else:
+                    yield arrived
+        finally:
+            self._left.set()
+
+    def _run(self, loop: asyncio.AbstractEventLoop, candidate: Candidate) -> None:
+        """Generate one completion, in a thread of the engine's."""
+
+        def hand_over(item: Delta | Exception | None) -> None:
+            # After the loop's end nobody waits any more.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._arrived.put_nowait, item)
+
+        try:
+            if not self._left.is_set():
+                self._generate(candidate, hand_over)
+            hand_over(None)
+        except Exception as error:  # noqa: BLE001  the request's own task raises it
+            hand_over(error)
+
+    def _generate(self, candidate: Candidate, hand_over: Callable[[Delta], None]) -> None:
+        request = self._request
+
+        def take(piece: Piece) -> bool:
+            self._prompt_tokens = piece.prompt_tokens
+            delta = candidate.take(piece)
+            if delta.text or delta.tokens or delta.finish_reason:
+                hand_over(delta)
+            return self._left.is_set() or delta.finish_reason is not None
+
+        if request.echo:
+            finish = None if request.max_tokens else "length"
+            hand_over(Delta(candidate.index, request.prompt, self._prompt(), finish))
+        if request.max_tokens:
+            self._engine.generate(engine_body(request, candidate.index), take)
+
+    def _prompt(self) -> list[PlacedToken]:
+        """The echoed prompt's tokens, where asked for; all completions share them."""
+        with self._scoring:
+            if self._scored is None:
+                self._scored = self._score()
+            return self._scored
+
+    def _score(self) -> list[PlacedToken]:
+        request = self._request
+        if request.max_tokens == 0:
+            self._prompt_tokens = len(self._engine.tokenize(request.prompt))
+        if request.logprobs is None:
+            return []
+        return score_prompt(self._engine, request.prompt, request.logprobs, self._left.is_set)

@@ -1,0 +1,182 @@
+"""The local Paradigm as an object: started in a thread, stopped at the end of a `with`."""
+
+import ipaddress
+import socket
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from paradigm_local.contract import Usage
+from paradigm_local.errors import LocalParadigmError, PortError
+from paradigm_local.ledger import Ledger
+from paradigm_local.model import SMOLLM2, default_model, own_model
+
+if TYPE_CHECKING:
+    import uvicorn
+    from typing_extensions import Self
+
+    from paradigm_local.engine import Engine
+
+DEFAULT_API_KEY = "local"
+DEFAULT_CONTEXT = 4096
+DEFAULT_PARALLEL = 4
+DEFAULT_QUEUE = 64
+LOOPBACK = "127.0.0.1"
+
+_GRACE_SECONDS = 3
+_POLL_SECONDS = 0.01
+
+
+class LocalParadigm:
+    """The completions endpoint over a real model, in this process.
+
+    ```python
+    with LocalParadigm() as paradigm:
+        llm = ParadigmLLM(
+            model=paradigm.model, api_key=paradigm.api_key, base_url=paradigm.base_url
+        )
+    ```
+
+    Args:
+        model: a GGUF file; by default SmolLM2-135M-Instruct, which is fetched once.
+        host: the address to listen on.
+        port: the port to listen on; 0 picks a free one.
+        api_key: the key that clients must send.
+        context: tokens that a prompt and its completion may have together.
+        parallel: how many completions are generated at once.
+        queue: how many requests may wait beside; more are refused with 429.
+        ping_seconds: the silence after which a stream gets a comment, in seconds.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        host: str = LOOPBACK,
+        port: int = 0,
+        api_key: str = DEFAULT_API_KEY,
+        context: int = DEFAULT_CONTEXT,
+        parallel: int = DEFAULT_PARALLEL,
+        queue: int = DEFAULT_QUEUE,
+        ping_seconds: float = 15,
+    ) -> None:
+        if api_key == DEFAULT_API_KEY and not _is_loopback(host):
+            raise LocalParadigmError(
+                f"The key {DEFAULT_API_KEY!r} is for this machine only: "
+                f"give a key of your own (--api-key) to listen on {host}."
+            )
+        self.api_key = api_key
+        self.model = Path(model).stem if model else SMOLLM2.name
+        self._file = Path(model) if model else None
+        self._address = (host, port)
+        self._context = context
+        self._parallel = parallel
+        self._most_requests = parallel + queue
+        self._ping_seconds = ping_seconds
+        self._ledger = Ledger()
+        self._server: uvicorn.Server | None = None
+
+    @property
+    def base_url(self) -> str:
+        """The URL for clients, with `/api/v2`; the port is known once the server has started."""
+        host, port = self._address
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/api/v2"
+
+    @property
+    def usage(self) -> list[Usage]:
+        """What the server counted, request by request; the last 10,000."""
+        return self._ledger.usages
+
+    @property
+    def total_usage(self) -> Usage:
+        """What the server counted in all."""
+        return self._ledger.total
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server answers."""
+        return self._server is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Load the model and serve; returns as soon as requests are answered.
+
+        Raises:
+            ModelError: the model is missing, damaged or cannot be fetched.
+            PortError: the address cannot be had.
+            LocalParadigmError: what it needs is not installed.
+        """
+        listener = _listen(*self._address)
+        try:
+            self._engine = self._load()
+            self._server = self._uvicorn()
+        except BaseException:
+            listener.close()
+            raise
+        self._address = listener.getsockname()[:2]
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="paradigm-local", daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Stop serving; answers on their way have three seconds to end."""
+        if self._server is None:
+            return
+        self._server.should_exit = True
+        self._thread.join()
+        self._engine.close()
+        self._server = None
+
+    def __enter__(self) -> "Self":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _load(self) -> "Engine":
+        path = own_model(self._file) if self._file else default_model()
+        # Imported late: the adapters' users need none of it.
+        from paradigm_local.engine import Engine
+
+        return Engine(path, self._context, self._parallel)
+
+    def _uvicorn(self) -> "uvicorn.Server":
+        import uvicorn
+
+        from paradigm_local.server import Endpoint, Service
+
+        service = Service(self._engine, self.model, self.api_key, self._most_requests, self._ping_seconds)
+        config = uvicorn.Config(
+            Endpoint(service, self._ledger).app(),
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        return uvicorn.Server(config)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such port"
+        raise PortError(
+            f"Cannot listen on {host}:{port} ({reason}): choose another with --port; 0 picks one."
+        ) from error

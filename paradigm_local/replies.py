@@ -1,0 +1,74 @@
+"""Completions in the contract's shape: whole replies, and chunks of a stream."""
+
+import time
+import uuid
+from collections.abc import Iterable
+
+from paradigm_local.contract import Choice, Completion, CompletionRequest, TokenLogprobs, Usage
+from paradigm_local.generation import Candidate, Delta
+from paradigm_local.scoring import PlacedToken
+
+
+class Replies:
+    """Writes the replies to one request, which share an id and a time.
+
+    Args:
+        request: what was asked for.
+    """
+
+    def __init__(self, request: CompletionRequest) -> None:
+        self._request = request
+        self._id = f"cmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+
+    def chunk(self, delta: Delta) -> Completion:
+        """Give one piece of one completion."""
+        return self._completion([self._choice(delta.candidate, [delta])], None)
+
+    def usage_chunk(self, usage: Usage) -> Completion:
+        """Give the last chunk of a stream that was asked for its usage."""
+        return self._completion([], usage)
+
+    def whole(self, deltas: Iterable[Delta], candidates: list[Candidate], usage: Usage) -> Completion:
+        """Give the completions, the best ones where more were generated than asked for."""
+        parts: dict[int, list[Delta]] = {candidate.index: [] for candidate in candidates}
+        for delta in deltas:
+            parts[delta.candidate].append(delta)
+        if len(candidates) > self._request.n:
+            candidates = sorted(candidates, key=lambda one: one.mean_logprob, reverse=True)
+        best = candidates[: self._request.n]
+        choices = [self._choice(index, parts[one.index]) for index, one in enumerate(best)]
+        return self._completion(choices, usage)
+
+    def _completion(self, choices: list[Choice], usage: Usage | None) -> Completion:
+        return Completion(
+            id=self._id,
+            created=self._created,
+            model=self._request.model,
+            choices=choices,
+            usage=usage,
+        )
+
+    def _choice(self, index: int, deltas: list[Delta]) -> Choice:
+        tokens = [placed for delta in deltas for placed in delta.tokens]
+        return Choice(
+            index=index,
+            text="".join(delta.text for delta in deltas),
+            logprobs=None if self._request.logprobs is None else self._logprobs(tokens),
+            finish_reason=deltas[-1].finish_reason,
+        )
+
+    def _logprobs(self, tokens: list[PlacedToken]) -> TokenLogprobs:
+        return TokenLogprobs(
+            tokens=[placed.text for placed in tokens],
+            token_logprobs=[placed.token.logprob if placed.token else None for placed in tokens],
+            top_logprobs=[self._likeliest(placed) for placed in tokens],
+            text_offset=[placed.offset for placed in tokens],
+        )
+
+    def _likeliest(self, placed: PlacedToken) -> dict[str, float] | None:
+        """The likeliest tokens, and the chosen one where it is not among them."""
+        if placed.token is None:
+            return None
+        asked = list(placed.token.likeliest.items())[: self._request.logprobs]
+        return {**dict(asked), placed.text: placed.token.logprob}
