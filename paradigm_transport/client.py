@@ -1,0 +1,530 @@
+"""The clients: send, judge, try again. Two shells of the same words over one core."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+from typing_extensions import Self
+
+from paradigm_transport.completion import Completion, CompletionChunk, parse_reply, read_completion
+from paradigm_transport.connections import Answer, AnyAnswer, AsyncAnswer, AsyncConnections, Connections
+from paradigm_transport.errors import (
+    APIConnectionError,
+    APIStatusError,
+    Origin,
+    ParadigmError,
+    status_error,
+)
+from paradigm_transport.models import Model, read_models
+from paradigm_transport.parameters import CompletionParameters
+from paradigm_transport.retry import RetryPolicy
+from paradigm_transport.settings import Settings
+from paradigm_transport.stream import StreamReader
+
+Reply = TypeVar("Reply")
+
+logger = logging.getLogger("paradigm_transport")
+
+MIN_STRUCK_PROMPT = 12
+"""Prompts of fewer characters are not struck out of a server's words: common words would go with them."""
+
+
+class _Core:
+    """What both clients know and decide without I/O.
+
+    Args:
+        settings: how to reach the server; or its fields, as keyword arguments.
+        retry: when to send again; by default as `settings.max_retries` says.
+        clock: gives Unix seconds.
+        chance: gives random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        **fields: Any,
+    ) -> None:
+        self.settings = settings or Settings(**fields)
+        self.retry = retry or RetryPolicy(max_retries=self.settings.max_retries)
+        self.clock = clock
+        self.chance = chance
+        self.asks_stream_usage = self.settings.stream_usage
+        """False once the server has refused `stream_options`."""
+        self._warned_of_length = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.settings.base_url!r})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        # A client has no state that could differ between copies; they share its connections.
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        borrowed = [name for name in ("http_client", "http_async_client") if getattr(self.settings, name) is not None]
+        if borrowed:
+            raise TypeError(f"{borrowed[0]} cannot be pickled; build the object in the worker, or leave it out")
+        return type(self), (self.settings,)
+
+    def note_end(self, parameters: CompletionParameters, finish_reason: str | None) -> None:
+        """Say once that an answer was cut at a length nobody chose."""
+        chosen = parameters.max_tokens is not None and "max_tokens" in parameters.model_fields_set
+        if finish_reason == "length" and not chosen and not self._warned_of_length:
+            self._warned_of_length = True
+            logger.warning(
+                "An answer of %s was cut at its length limit, which was not chosen: set max_tokens (now %s).",
+                self.settings.host,
+                parameters.max_tokens or "the server's default",
+            )
+
+
+class _Call(Generic[Reply]):
+    """One call: what is sent, how often, and how its answer is read."""
+
+    method = "POST"
+    path = "completions"
+    prompt = ""
+    body: bytes | None = None
+
+    def __init__(self, core: _Core) -> None:
+        self._core = core
+        self._retries = 0
+
+    def read(self, answer: AnyAnswer, body: bytes) -> Reply:
+        """Read the answer.
+
+        Raises:
+            APIStatusError: it is a refusal.
+            APIResponseError: it is something else.
+        """
+        raise NotImplementedError
+
+    def wait_before_retry(self, error: ParadigmError) -> float | None:
+        """Seconds after which to send again; None to give up."""
+        delay = self._core.retry.delay(self._retries, error, self._core.chance())
+        self._retries += 1
+        return delay
+
+    def _origin(self, answer: AnyAnswer) -> Origin:
+        key = self._core.settings.api_key.get_secret_value()
+        prompt = self.prompt if len(self.prompt) >= MIN_STRUCK_PROMPT else ""
+        return Origin(self._core.settings.host, answer.headers, (key, prompt))
+
+    def _accepted(self, answer: AnyAnswer, body: bytes) -> dict[str, Any]:
+        origin = self._origin(answer)
+        if not answer.is_success:
+            # The key can stand in an echo of the request; errors are printed, logged and sent around.
+            body = body.replace(origin.secrets[0].encode(), b"[...]")
+            raise status_error(answer.status, body, origin, self._core.clock())
+        return parse_reply(body, origin)
+
+
+class _ModelsCall(_Call[list[Model]]):
+    method = "GET"
+    path = "models"
+
+    def read(self, answer: AnyAnswer, body: bytes) -> list[Model]:
+        return read_models(self._accepted(answer, body), self._origin(answer))
+
+
+class _CompletionCall(_Call[Completion]):
+    def __init__(
+        self,
+        core: _Core,
+        prompt: str,
+        parameters: CompletionParameters | None,
+        overrides: dict[str, Any],
+        *,
+        stream: bool = False,
+    ) -> None:
+        super().__init__(core)
+        if parameters is None:
+            parameters = CompletionParameters(**overrides)
+        elif overrides:
+            parameters = parameters.merged(overrides)
+        self.prompt = prompt
+        self._parameters = parameters
+        self._is_stream = stream
+        self._handed_out = False
+        self._encode()
+
+    def _encode(self) -> None:
+        self._asks_usage = self._is_stream and self._core.asks_stream_usage
+        self.body = self._parameters.body(self.prompt, stream=self._is_stream, stream_usage=self._asks_usage)
+
+    def read(self, answer: AnyAnswer, body: bytes) -> Completion:
+        reply = self._accepted(answer, body)
+        completion = read_completion(
+            reply, self._origin(answer), stops=self._parameters.stop or [], echoed=self._echoed
+        )
+        for choice in completion.choices:
+            self._core.note_end(self._parameters, choice.finish_reason)
+        return completion
+
+    def reader(self, answer: AnyAnswer) -> StreamReader:
+        """What reads the answer as it comes."""
+        return StreamReader(
+            self._origin(answer),
+            stops=self._parameters.stop or [],
+            echoed=self._echoed,
+            n=self._parameters.n or 1,
+        )
+
+    def hand_out(self, chunk: CompletionChunk) -> CompletionChunk:
+        """Note that a chunk goes to the caller: from now on nothing may be sent again."""
+        self._handed_out = True
+        if chunk.finish_reason is not None:
+            self._core.note_end(self._parameters, chunk.finish_reason)
+        return chunk
+
+    def wait_before_retry(self, error: ParadigmError) -> float | None:
+        if self._handed_out:
+            return None
+        if self._asks_usage and _refuses_stream_options(error):
+            self._core.asks_stream_usage = False
+            self._encode()
+            return 0.0
+        return super().wait_before_retry(error)
+
+    @property
+    def _echoed(self) -> int:
+        return len(self.prompt) if self._parameters.echo else 0
+
+
+def _refuses_stream_options(error: ParadigmError) -> bool:
+    return (
+        isinstance(error, APIStatusError)
+        and error.status_code in (400, 422)
+        and re.search("stream.?options|include_usage", f"{error} {error.body}", re.IGNORECASE) is not None
+    )
+
+
+class ParadigmClient(_Core):
+    """The endpoint, sync. Safe to share between threads; works on after a fork.
+
+    Args:
+        settings: how to reach the server; or its fields, as keyword arguments (`api_key`, `base_url`, `timeout`…).
+        retry: when to send again; by default as `max_retries` says.
+        sleep: waits for so many seconds before a retry.
+        clock: gives Unix seconds, to read a Retry-After date against.
+        chance: gives random numbers from 0 to 1, for the jitter.
+
+    Raises:
+        InvalidParameterError: a setting is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        **options: Any,
+    ) -> None:
+        super().__init__(settings, **options)
+        self._sleep = sleep
+        self._connections = Connections(self.settings)
+
+    def complete(self, prompt: str, parameters: CompletionParameters | None = None, **overrides: Any) -> Completion:
+        """Complete a prompt.
+
+        Args:
+            prompt: the text to complete.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`; `model` and all others where there are none.
+
+        Raises:
+            InvalidParameterError: a field is wrong; nothing was sent.
+            APIConnectionError: no answer came (APITimeoutError: not in time).
+            APIStatusError: the server refused; a subclass for each status.
+            APIResponseError: the answer is no completion.
+        """
+        return self._send(_CompletionCall(self, prompt, parameters, overrides))
+
+    def stream(self, prompt: str, parameters: CompletionParameters | None = None, **overrides: Any) -> CompletionStream:
+        """Complete a prompt, piece by piece.
+
+        The request goes out with the first piece that is asked for. Closing or dropping the stream closes the
+        connection, which makes the server stop generating.
+
+        Args:
+            prompt: the text to complete.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`.
+
+        Raises:
+            ParadigmError: as `complete`, and StreamInterruptedError; `partial_text` is what was handed out before.
+        """
+        call = _CompletionCall(self, prompt, parameters, overrides, stream=True)
+        return CompletionStream(self._connections, call, self._sleep)
+
+    def models(self) -> list[Model]:
+        """The models the server offers.
+
+        Raises:
+            ParadigmError: as `complete`.
+        """
+        return self._send(_ModelsCall(self))
+
+    def _send(self, call: _Call[Reply]) -> Reply:
+        while True:
+            try:
+                with self._connections.open(call.method, call.path, call.body) as answer:
+                    return call.read(answer, answer.read())
+            except ParadigmError as error:
+                delay = call.wait_before_retry(error)
+                if delay is None:
+                    raise
+            self._sleep(delay)
+
+    def close(self) -> None:
+        """Close the connections. A later call opens new ones. A client that was passed in stays open."""
+        self._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class CompletionStream:
+    """The pieces of one completion, as they come. Iterate over it; `close` or `with` ends it early."""
+
+    def __init__(self, connections: Connections, call: _CompletionCall, sleep: Callable[[float], None]) -> None:
+        self._connections = connections
+        self._call = call
+        self._sleep = sleep
+        self._answer: Answer | None = None
+        self._reader: StreamReader | None = None
+        self._ready: deque[CompletionChunk] = deque()
+        self._error: ParadigmError | None = None
+        self._ended = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> CompletionChunk:
+        while not self._ready:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if self._ended:
+                raise StopIteration
+            self._advance()
+        return self._call.hand_out(self._ready.popleft())
+
+    def _advance(self) -> None:
+        """Read once more, or come to an end; an error waits until all before it is handed out."""
+        try:
+            if self._answer is None or self._reader is None:
+                self._open()
+            elif self._reader.ended:
+                self._end(self._answer, self._reader)
+            else:
+                self._read(self._answer, self._reader)
+        except ParadigmError as error:
+            self.close()
+            delay = None if self._ready else self._call.wait_before_retry(error)
+            if delay is None:
+                self._error = error
+                return
+        except BaseException:  # an interrupt, a cancellation: the server must not go on
+            self.close()
+            raise
+        else:
+            return
+        self._ended = False
+        self._sleep(delay)
+
+    def _open(self) -> None:
+        self._answer = self._connections.open(self._call.method, self._call.path, self._call.body)
+        if not self._answer.is_success:
+            self._call.read(self._answer, self._answer.read())
+        self._reader = self._call.reader(self._answer)
+
+    def _read(self, answer: Answer, reader: StreamReader) -> None:
+        try:
+            part = answer.next_part()
+        except APIConnectionError as error:
+            self._ready.extend(reader.interrupted(error))
+            return
+        self._ready.extend(reader.finish() if part is None else reader.feed(part))
+
+    def _end(self, answer: Answer, reader: StreamReader) -> None:
+        if reader.done:
+            answer.drain()
+        self.close()
+
+    def close(self) -> None:
+        """End the stream and close its connection, unless that is fit to serve again."""
+        self._ended = True
+        answer, self._answer, self._reader = self._answer, None, None
+        if answer is not None:
+            answer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class AsyncParadigmClient(_Core):
+    """The endpoint, async. Works in one event loop after another, and in several at once.
+
+    Args:
+        settings: how to reach the server; or its fields, as keyword arguments (`api_key`, `base_url`, `timeout`…).
+        retry: when to send again; by default as `max_retries` says.
+        sleep: waits for so many seconds before a retry.
+        clock: gives Unix seconds, to read a Retry-After date against.
+        chance: gives random numbers from 0 to 1, for the jitter.
+
+    Raises:
+        InvalidParameterError: a setting is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **options: Any,
+    ) -> None:
+        super().__init__(settings, **options)
+        self._sleep = sleep
+        self._connections = AsyncConnections(self.settings)
+
+    async def complete(
+        self, prompt: str, parameters: CompletionParameters | None = None, **overrides: Any
+    ) -> Completion:
+        """Complete a prompt; as `ParadigmClient.complete`."""
+        return await self._send(_CompletionCall(self, prompt, parameters, overrides))
+
+    def stream(
+        self, prompt: str, parameters: CompletionParameters | None = None, **overrides: Any
+    ) -> AsyncCompletionStream:
+        """Complete a prompt, piece by piece; as `ParadigmClient.stream`."""
+        call = _CompletionCall(self, prompt, parameters, overrides, stream=True)
+        return AsyncCompletionStream(self._connections, call, self._sleep)
+
+    async def models(self) -> list[Model]:
+        """The models the server offers; as `ParadigmClient.models`."""
+        return await self._send(_ModelsCall(self))
+
+    async def _send(self, call: _Call[Reply]) -> Reply:
+        while True:
+            try:
+                async with await self._connections.open(call.method, call.path, call.body) as answer:
+                    return call.read(answer, await answer.read())
+            except ParadigmError as error:
+                delay = call.wait_before_retry(error)
+                if delay is None:
+                    raise
+            await self._sleep(delay)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop; as `ParadigmClient.close`."""
+        await self._connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+
+class AsyncCompletionStream:
+    """The pieces of one completion, as they come; as `CompletionStream`."""
+
+    def __init__(
+        self, connections: AsyncConnections, call: _CompletionCall, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._connections = connections
+        self._call = call
+        self._sleep = sleep
+        self._answer: AsyncAnswer | None = None
+        self._reader: StreamReader | None = None
+        self._ready: deque[CompletionChunk] = deque()
+        self._error: ParadigmError | None = None
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> CompletionChunk:
+        while not self._ready:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if self._ended:
+                raise StopAsyncIteration
+            await self._advance()
+        return self._call.hand_out(self._ready.popleft())
+
+    async def _advance(self) -> None:
+        """Read once more, or come to an end; an error waits until all before it is handed out."""
+        try:
+            if self._answer is None or self._reader is None:
+                await self._open()
+            elif self._reader.ended:
+                await self._end(self._answer, self._reader)
+            else:
+                await self._read(self._answer, self._reader)
+        except ParadigmError as error:
+            await self.aclose()
+            delay = None if self._ready else self._call.wait_before_retry(error)
+            if delay is None:
+                self._error = error
+                return
+        except BaseException:  # an interrupt, a cancellation: the server must not go on
+            await self.aclose()
+            raise
+        else:
+            return
+        self._ended = False
+        await self._sleep(delay)
+
+    async def _open(self) -> None:
+        self._answer = await self._connections.open(self._call.method, self._call.path, self._call.body)
+        if not self._answer.is_success:
+            self._call.read(self._answer, await self._answer.read())
+        self._reader = self._call.reader(self._answer)
+
+    async def _read(self, answer: AsyncAnswer, reader: StreamReader) -> None:
+        try:
+            part = await answer.next_part()
+        except APIConnectionError as error:
+            self._ready.extend(reader.interrupted(error))
+            return
+        self._ready.extend(reader.finish() if part is None else reader.feed(part))
+
+    async def _end(self, answer: AsyncAnswer, reader: StreamReader) -> None:
+        if reader.done:
+            await answer.drain()
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the stream; as `CompletionStream.close`."""
+        self._ended = True
+        answer, self._answer, self._reader = self._answer, None, None
+        if answer is not None:
+            await answer.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()

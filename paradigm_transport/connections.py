@@ -1,0 +1,386 @@
+"""Connections to the server, sync and async. The only module that imports httpx.
+
+`Connections` and `AsyncConnections` open an answer; what httpx raises comes out as errors of this library.
+A client that was passed in may be of another library with the same interface, so errors are told by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import threading
+import weakref
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+from typing_extensions import Self
+
+from paradigm_transport._version import __version__
+from paradigm_transport.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APITimeoutError,
+    InvalidParameterError,
+    ParadigmError,
+)
+from paradigm_transport.settings import CONNECT_TIMEOUT, Settings
+
+MAX_CONNECTIONS = 512
+"""The most connections of one object. Further calls wait for one, without a time-out of their own."""
+
+KEEPALIVE_SECONDS = 30.0
+DRAIN_SECONDS = 0.5
+DRAIN_BYTES = 64 * 1024
+
+
+class _Wire:
+    """What sync and async connections share: what is sent with each request, and how a client is made."""
+
+    def __init__(self, settings: Settings, borrowed: Any) -> None:
+        self._settings = settings
+        self._borrowed = borrowed
+        self._translated = _Translated(settings.host, borrowed is not None)
+
+    def _request(self, client: Any, method: str, path: str, body: bytes | None) -> Any:
+        options: dict[str, Any] = {}
+        if self._borrowed is None or "timeout" in self._settings.model_fields_set:
+            options["timeout"] = _timeout(self._settings.timeout)
+        return client.build_request(
+            method,
+            f"{self._settings.base_url}/{path}",
+            headers=self._headers(),
+            content=body,
+            **options,
+        )
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {self._settings.api_key.get_secret_value()}",
+            "Content-Type": "application/json",
+            "User-Agent": f"paradigm-llm/{__version__}",
+            **(self._settings.default_headers or {}),
+        }
+
+    def _client_options(self) -> dict[str, Any]:
+        limits = httpx.Limits(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_CONNECTIONS,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        )
+        return {"verify": _ssl_context(self._settings), "limits": limits}
+
+
+class Connections(_Wire):
+    """The connections of a sync client; opened when first needed, shared by threads, made anew after a fork.
+
+    Args:
+        settings: how to reach the server.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, settings.http_client)
+        self._by_process: dict[int, httpx.Client] = {}
+        weakref.finalize(self, _close_own, self._by_process)
+
+    def open(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        """Send a request; give its answer, whose body is still to be read.
+
+        Raises:
+            APIConnectionError: there is no answer, or an APITimeoutError: not in time.
+        """
+        client = self._client()
+        with self._translated:
+            response = client.send(self._request(client, method, path, body), stream=True)
+        return Answer(response, self._translated)
+
+    def close(self) -> None:
+        """Close the connections. A later request opens new ones. A client that was passed in stays open."""
+        _close_own(self._by_process)
+
+    def _client(self) -> Any:
+        if self._borrowed is not None:
+            return self._borrowed
+        # Connections that were open before a fork belong to the parent: they are kept, untouched, under its id.
+        client = self._by_process.get(os.getpid())
+        if client is None:
+            made = httpx.Client(**self._client_options())
+            client = self._by_process.setdefault(os.getpid(), made)
+            if client is not made:  # another thread was first
+                made.close()
+        return client
+
+
+def _close_own(by_process: dict[int, httpx.Client]) -> None:
+    client = by_process.pop(os.getpid(), None)
+    if client is not None:
+        client.close()
+
+
+class AsyncConnections(_Wire):
+    """The connections of an async client: as `Connections`, with a set of its own for each event loop.
+
+    Args:
+        settings: how to reach the server.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, settings.http_async_client)
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient] = weakref.WeakKeyDictionary()
+
+    async def open(self, method: str, path: str, body: bytes | None = None) -> AsyncAnswer:
+        """As `Connections.open`."""
+        client = await self._client()
+        with self._translated:
+            response = await client.send(self._request(client, method, path, body), stream=True)
+        return AsyncAnswer(response, self._translated)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop, as `Connections.close`."""
+        kept = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if kept is not None:
+            await kept.aclose()
+
+    async def _client(self) -> Any:
+        if self._borrowed is not None:
+            return self._borrowed
+        loop = asyncio.get_running_loop()
+        kept = self._by_loop.get(loop)
+        if kept is None:
+            # Nothing is awaited up to the assignment, so no other task of this loop can come between.
+            kept = self._by_loop[loop] = _LoopClient(httpx.AsyncClient(**self._client_options()))
+            await kept.bind()
+        return kept.client
+
+
+class _LoopClient:
+    """A client whose connections close with their event loop, or with the object that owns them.
+
+    An event loop, before it closes, and the collector, when a generator goes, both see to it that the
+    `finally` of an asynchronous generator runs on the loop. Nothing else runs there in time.
+    """
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self._lifetime = _lifetime(client)
+
+    async def bind(self) -> None:
+        await anext(self._lifetime)
+
+    async def aclose(self) -> None:
+        await self._lifetime.aclose()
+
+
+async def _lifetime(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+class AnyAnswer:
+    """What sync and async answers share.
+
+    Attributes:
+        status: the HTTP status.
+        is_success: the status is one of the 200s.
+        headers: names in lower case.
+    """
+
+    def __init__(self, response: Any, translated: _Translated) -> None:
+        self._response = response
+        self._translated = translated
+        self.status: int = response.status_code
+        self.is_success = 200 <= self.status < 300
+        self.headers: dict[str, str] = {name.lower(): value for name, value in response.headers.items()}
+
+    def _socket(self) -> Any:
+        stream = self._response.extensions.get("network_stream")
+        return stream.get_extra_info("socket") if stream is not None else None
+
+
+class Answer(AnyAnswer):
+    """An answer whose head has come; to be closed, by `close` or `with`. One that is dropped closes itself."""
+
+    def __init__(self, response: Any, translated: _Translated) -> None:
+        super().__init__(response, translated)
+        self._parts = response.iter_bytes()
+
+    def read(self) -> bytes:
+        """The whole body."""
+        with self._translated:
+            body: bytes = self._response.read()
+        return body
+
+    def next_part(self) -> bytes | None:
+        """What came next of the body; None at its end."""
+        with self._translated:
+            part: bytes | None = next(self._parts, None)
+        return part
+
+    def drain(self) -> None:
+        """Read the few bytes after the last event, so that the connection can serve again.
+
+        A server that does not come to an end within DRAIN_SECONDS or DRAIN_BYTES loses the connection.
+        """
+        watch = threading.Timer(DRAIN_SECONDS, _shut_down, [self._socket()])
+        watch.daemon = True
+        watch.start()
+        left = DRAIN_BYTES
+        try:
+            while left > 0 and (part := self.next_part()) is not None:
+                left -= len(part)
+        except ParadigmError:
+            pass  # the text is whole; only the connection is lost
+        finally:
+            watch.cancel()
+
+    def close(self) -> None:
+        """Give the connection back, or close it where the body is not at its end."""
+        with self._translated:
+            self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._response.is_closed:
+            self.close()
+
+
+class AsyncAnswer(AnyAnswer):
+    """As `Answer`."""
+
+    def __init__(self, response: Any, translated: _Translated) -> None:
+        super().__init__(response, translated)
+        self._parts = response.aiter_bytes()
+        self._loop = asyncio.get_running_loop()
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        with self._translated:
+            body: bytes = await self._response.aread()
+        return body
+
+    async def next_part(self) -> bytes | None:
+        """What came next of the body; None at its end."""
+        with self._translated:
+            part: bytes | None = await anext(self._parts, None)
+        return part
+
+    async def drain(self) -> None:
+        """As `Answer.drain`."""
+        watch = self._loop.call_later(DRAIN_SECONDS, _shut_down, self._socket())
+        left = DRAIN_BYTES
+        try:
+            while left > 0 and (part := await self.next_part()) is not None:
+                left -= len(part)
+        except ParadigmError:
+            pass  # the text is whole; only the connection is lost
+        finally:
+            watch.cancel()
+
+    async def aclose(self) -> None:
+        """As `Answer.close`."""
+        with self._translated:
+            await self._response.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if not self._response.is_closed and not self._loop.is_closed():
+            # The server is told at once; the pool, which can only be told on the loop, as soon as it turns.
+            _shut_down(self._socket())
+            self._loop.call_soon_threadsafe(_close_soon, self._response)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_soon(response: Any) -> None:
+    task = asyncio.ensure_future(response.aclose())
+    _closing.add(task)  # a loop holds its tasks weakly
+    task.add_done_callback(_closed)
+
+
+def _closed(task: asyncio.Task[None]) -> None:
+    _closing.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen; nobody waits for it
+
+
+def _shut_down(connection: Any) -> None:
+    """End a connection under a reader that waits on it: the read returns at once."""
+    try:
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it is closed already
+
+
+class _Translated:
+    """Turns what httpx, or a library like it, raises within a `with` into errors of this library."""
+
+    def __init__(self, host: str, is_borrowed: bool) -> None:
+        self._host = host
+        self._is_borrowed = is_borrowed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None or error is None:
+            return
+        names = {base.__name__ for base in kind.__mro__}
+        told = f"{kind.__name__}: {error}".removesuffix(": ")
+        # `from None`: the frames below hold the request's headers, and so the key.
+        if "TimeoutException" in names:
+            raise APITimeoutError(f"{self._host} did not answer in time ({told}). {_TIMEOUT_HINT}") from None
+        if "DecodingError" in names:
+            raise APIResponseError(f"{self._host} sent a body that cannot be unpacked ({told}).") from None
+        if kind is RuntimeError and self._is_borrowed:  # it is closed, or belongs to another event loop
+            raise InvalidParameterError(f"The client that was passed in cannot be used here ({error}).") from None
+        if "HTTPError" in names or "StreamError" in names or "InvalidURL" in names:
+            raise APIConnectionError(f"{self._host} could not be reached ({told}). {_CONNECTION_HINT}") from None
+
+
+_TIMEOUT_HINT = "Raise timeout, or ask for fewer tokens."
+_CONNECTION_HINT = "Check base_url (or PARADIGM_BASE_URL), the network and the proxy."
+
+
+def _timeout(timeout: Any) -> Any:
+    """Each of the time-outs. Waiting for a free connection has none: calls over the limit queue."""
+    if timeout is None:
+        return httpx.Timeout(None)
+    if hasattr(timeout, "connect"):
+        return httpx.Timeout(connect=timeout.connect, read=timeout.read, write=timeout.write, pool=None)
+    return httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT), pool=None)
+
+
+def _ssl_context(settings: Settings) -> Any:
+    verify = settings.verify
+    if isinstance(verify, (str, os.PathLike)):
+        is_folder = Path(verify).is_dir()
+        verify = ssl.create_default_context(
+            cafile=None if is_folder else str(verify), capath=str(verify) if is_folder else None
+        )
+    context = httpx.create_ssl_context(verify=verify)
+    if settings.cert is not None:
+        context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
+    return context

@@ -1,0 +1,310 @@
+"""The errors of the transport, and how a reply becomes one.
+
+    ParadigmError                       catches everything below
+    ├── InvalidParameterError           an argument was refused before anything was sent (also a ValueError)
+    ├── APIConnectionError              no answer: name not found, refused, reset, TLS, proxy
+    │   ├── APITimeoutError             no answer in time
+    │   └── StreamInterruptedError      a stream ended before its end
+    ├── APIResponseError                an answer that is not a completion
+    └── APIStatusError                  the server refused, with its status
+        ├── BadRequestError             400
+        ├── AuthenticationError         401
+        ├── PermissionDeniedError       403
+        ├── NotFoundError               404
+        ├── UnprocessableEntityError    422
+        ├── RateLimitError              429
+        └── ServerError                 500 and above
+
+No message holds the key, and none the prompt as a whole: the server's words are clipped and both are
+struck out of them.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from pydantic_core import from_json
+
+MESSAGE_LIMIT = 500
+"""The most characters of the server's words that go into a message."""
+
+
+class ParadigmError(Exception):
+    """The base of every error this library raises.
+
+    Attributes:
+        partial_text: what a stream had handed out before it failed; empty where nothing had.
+    """
+
+    def __init__(self, message: str, *, partial_text: str = "") -> None:
+        super().__init__(message)
+        self.partial_text = partial_text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross process borders (worker pools); the default would call __init__ without its keywords.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[ParadigmError], args: tuple[Any, ...], state: dict[str, Any]) -> ParadigmError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class InvalidParameterError(ParadigmError, ValueError):
+    """An argument has a wrong name, type or range; nothing was sent."""
+
+
+class APIConnectionError(ParadigmError):
+    """The server could not be reached, or the connection broke before the answer was whole."""
+
+
+class APITimeoutError(APIConnectionError):
+    """Connecting, sending or waiting for the next byte took longer than `timeout` allows."""
+
+
+class StreamInterruptedError(APIConnectionError):
+    """A stream ended with neither a finish reason nor `[DONE]`; `partial_text` is what had come."""
+
+
+class APIResponseError(ParadigmError):
+    """The server answered with something that is not a completion.
+
+    Attributes:
+        body: what it answered, as far as it was read.
+        request_id: the server's id of the request, where it gave one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        body: Any = None,
+        request_id: str | None = None,
+        partial_text: str = "",
+    ) -> None:
+        super().__init__(message, partial_text=partial_text)
+        self.body = body
+        self.request_id = request_id
+
+
+class APIStatusError(ParadigmError):
+    """The server refused the request.
+
+    Attributes:
+        status_code: the HTTP status, or the code an error inside a 200 answer named (500 where it named none).
+        body: the error as the server sent it, JSON parsed; text where it is no JSON.
+        request_id: the server's id of the request, where it gave one.
+        retry_after: seconds the server asked to wait before trying again, where it asked.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        body: Any = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        partial_text: str = "",
+    ) -> None:
+        super().__init__(message, partial_text=partial_text)
+        self.status_code = status_code
+        self.body = body
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class BadRequestError(APIStatusError):
+    """400: the server does not accept the request as it stands."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: the key is missing, wrong or expired."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key is good, but not for this."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such model, or no such path under the base URL."""
+
+
+class UnprocessableEntityError(APIStatusError):
+    """422: a field has a wrong type or value."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests; `retry_after` says when to come back, where the server did."""
+
+
+class ServerError(APIStatusError):
+    """500 and above: the server, or a gateway before it, failed."""
+
+
+_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+_HINTS = {
+    401: "Check api_key (or PARADIGM_API_KEY), and that the key belongs to this host.",
+    403: "The key has no right to this; ask the administrator of the platform.",
+    404: "Check model and base_url (or PARADIGM_BASE_URL).",
+    413: "The prompt is larger than the server takes.",
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an answer came from: what its errors say, and what they must not.
+
+    Attributes:
+        host: the host that was called.
+        headers: the answer's headers, names in lower case.
+        secrets: texts to strike out of messages: the key, the prompt.
+    """
+
+    host: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request, where it gave one."""
+        return self.headers.get("x-request-id") or self.headers.get("request-id")
+
+    def quote(self, body: Any) -> str:
+        """The server's words, fit for a message."""
+        words = server_words(body)
+        for secret in filter(None, self.secrets):
+            words = words.replace(secret, "[…]")
+        return words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…"
+
+
+def status_error(status: int, body: Any, origin: Origin, now: float = 0.0) -> APIStatusError:
+    """The error for a refusal.
+
+    Args:
+        status: the HTTP status, or the code of an error inside a 200 answer.
+        body: the answer's body: bytes, or what they were parsed into.
+        origin: where it came from.
+        now: Unix seconds, to read a Retry-After date against.
+    """
+    kind = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+    body = parse_body(body) if isinstance(body, bytes) else body
+    words = origin.quote(body)
+    hint = _redirect_hint(origin) if 300 <= status < 400 else _HINTS.get(status, "")
+    return kind(
+        f"{origin.host} answered {status}{': ' if words else '.'}{words} {hint}".strip(),
+        status_code=status,
+        body=body,
+        request_id=origin.request_id,
+        retry_after=parse_retry_after(origin.headers.get("retry-after"), now),
+    )
+
+
+def unreadable(body: Any, origin: Origin) -> APIResponseError:
+    """The error for an answer in which no completion can be found."""
+    body = parse_body(body) if isinstance(body, bytes) else body
+    words = origin.quote(body)
+    return APIResponseError(
+        f"{origin.host} answered with something that is not a completion{f': {words}' if words else ''}. "
+        "Check base_url (or PARADIGM_BASE_URL).",
+        body=body,
+        request_id=origin.request_id,
+    )
+
+
+def _redirect_hint(origin: Origin) -> str:
+    target = origin.headers.get("location", "another address").split("?")[0]
+    return f"It redirects to {target}; redirects are not followed: set base_url to the final address."
+
+
+def parse_body(body: bytes) -> Any:
+    """Read an error body: JSON where it is JSON, else text."""
+    try:
+        return from_json(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+def server_words(body: Any) -> str:
+    """The server's own words, out of any of the shapes that servers of this family answer with."""
+    if isinstance(body, str):
+        return _text_of_page(body)
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(server_words, body)))
+    if not isinstance(body, dict):
+        return ""
+    if isinstance(body.get("msg"), str):  # {"loc": ["body", "temperature"], "msg": "…", "input": …}: never the input
+        loc = body.get("loc")
+        where = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else ""
+        return f"{where}: {body['msg']}" if where else str(body["msg"])
+    for key in ("error", "detail", "message"):
+        words = server_words(body.get(key))
+        if words:
+            return words
+    return _field_words(body)
+
+
+def _field_words(body: dict[Any, Any]) -> str:
+    """`{"field": ["message", …]}`: every field with its messages."""
+    return "; ".join(
+        f"{field}: {' '.join(str(message) for message in messages)}"
+        for field, messages in body.items()
+        if isinstance(messages, list) and messages and all(isinstance(message, str) for message in messages)
+    )
+
+
+def _text_of_page(text: str) -> str:
+    """The words of a gateway's HTML page, its title first; plain text as it is."""
+    if "<" in text and re.search(r"<(!doctype|html|head|body|title|h1|center)\b", text, re.IGNORECASE):
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        text = html.unescape(title.group(1) if title else re.sub(r"<[^>]*>", " ", text))
+    return " ".join(text.split())
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Read a Retry-After header: seconds, or an HTTP date, as seconds from `now`; None where it is neither."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+        return seconds if 0 <= seconds < float("inf") else None
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+        # "-0000" reads as a naive date; HTTP dates are always UTC.
+        date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+        return max(0.0, date.timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def error_code(body: Any) -> int | None:
+    """The code of an error inside a 200 answer or a stream; None where the body is no error.
+
+    `{"error": {…, "code": 400}}`, `{"error": "…", "code": 403}`, `{"object": "error", …, "code": 400}`.
+    An error without a usable code counts as 500.
+    """
+    if not isinstance(body, dict) or (body.get("error") is None and body.get("object") != "error"):
+        return None
+    inner = body.get("error")
+    code = inner.get("code") if isinstance(inner, dict) else body.get("code")
+    if isinstance(code, str) and code.isdecimal():
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else 500

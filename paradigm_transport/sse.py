@@ -1,0 +1,104 @@
+"""Server-sent events: bytes in, events out.
+
+The invariant: any way of cutting the bytes into reads gives the same events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from paradigm_transport.errors import APIResponseError
+
+MAX_EVENT_BYTES = 64 * 1024 * 1024
+"""The most bytes of one event; a server that never ends its event must not fill the memory."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(NamedTuple):
+    """One event: its data, lines joined by LF, and its name (`message` where the server named none)."""
+
+    data: bytes
+    name: bytes = b"message"
+
+
+class SSEDecoder:
+    r"""A push decoder for a stream of server-sent events.
+
+    Lines are split on bytes, at LF, CRLF and CR alone: U+2028, U+2029 and U+0085 stand raw inside the JSON
+    of some servers and end no line.
+
+    Args:
+        max_event_bytes: the bound on one event.
+    """
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._line: list[bytes] = []  # the parts of the line under way
+        self._data: list[bytes] = []
+        self._name = b""
+        self._size = 0  # of the line under way and the data before it
+        self._after_cr = False
+        self._at_start = True
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Take one read's bytes; yield the events that they complete.
+
+        Raises:
+            APIResponseError: one event is larger than `max_event_bytes`.
+        """
+        if self._after_cr and data:  # the CR ended the line; an LF right behind it belongs to it
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        first, *lines = data.split(b"\n")
+        self._extend_line(first)
+        for line in lines:  # each further one says that the line before it is whole
+            event = self._end_line()
+            if event is not None:
+                yield event
+            self._extend_line(line)
+
+    def finish(self) -> Iterator[Event]:
+        """The bytes have ended: yield a last event that had no blank line after it."""
+        for event in (
+            self._end_line(),
+            self._end_line(),
+        ):  # the line under way, then the blank one that is missing
+            if event is not None:
+                yield event
+
+    def _extend_line(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > self._max_event_bytes:
+            raise APIResponseError(f"The stream holds an event of more than {self._max_event_bytes:,} bytes.")
+        self._line.append(part)
+
+    def _end_line(self) -> Event | None:
+        line = b"".join(self._line)
+        self._line.clear()
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            return self._end_event()
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value)
+            return None
+        self._size -= len(line)  # only data is kept
+        if field == b"event":
+            self._name = value
+        # An older llama.cpp says so in a line of its own, with no event around it.
+        return Event(value, b"error") if field == b"error" else None
+
+    def _end_event(self) -> Event | None:
+        event = Event(b"\n".join(self._data), self._name or b"message") if self._data else None
+        self._data.clear()
+        self._name = b""
+        self._size = 0
+        return event
