@@ -177,7 +177,7 @@ def construct_clearly(model: type[BaseModel], construct: Callable[..., None], va
     Raises:
         InvalidParameterError: in place of pydantic's ValidationError, and for unknown names.
     """
-    check_names(model.__name__, values, model.model_fields)
+    check_names(values, model.model_fields)
     try:
         construct(**values)
         return
@@ -187,7 +187,7 @@ def construct_clearly(model: type[BaseModel], construct: Callable[..., None], va
     raise InvalidParameterError("; ".join(dict.fromkeys(problems)))
 
 
-def check_names(owner: str, given: Iterable[str], known: Collection[str]) -> None:
+def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """Refuse unknown arguments by name.
 
     Raises:
@@ -197,7 +197,7 @@ def check_names(owner: str, given: Iterable[str], known: Collection[str]) -> Non
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else "; fields beyond Paradigm's own go into extra_body"
-            raise InvalidParameterError(f"{owner} has no argument {name}{hint}")
+            raise InvalidParameterError(f"unknown argument {name}{hint}")
 
 
 def _problem(model: type[BaseModel], error: ErrorDetails) -> str:

@@ -1,0 +1,12 @@
+"""LightOn's Paradigm as an LLM for LlamaIndex."""
+
+try:
+    from llama_index_paradigm.base import ParadigmLLM
+except ModuleNotFoundError as missing:
+    if missing.name is None or missing.name.split(".")[0] != "llama_index":
+        raise
+    raise ModuleNotFoundError(
+        "llama_index_paradigm needs LlamaIndex: pip install 'paradigm-llm[llama-index]'", name=missing.name
+    ) from None
+
+__all__ = ["ParadigmLLM"]

@@ -1,0 +1,132 @@
+"""What the `ParadigmLLM` classes of all frameworks are, before the framework: fields, parameters, clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from typing_extensions import Self
+
+from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
+from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.parameters import CompletionParameters
+from paradigm_transport.settings import Settings
+from paradigm_transport.templates import ChatTemplate, find_template
+
+_SETTINGS = tuple(Settings.model_fields)
+_BORROWED = ("http_client", "http_async_client")
+
+
+class ParadigmModel(CompletionParameters, Settings):
+    """The endpoint's fields and the settings, with the clients that they lead to.
+
+    Raises:
+        InvalidParameterError: an argument is unknown, missing, of a wrong type or out of its range.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+
+    chat_template: str | ChatTemplate | None = Field(
+        default=None,
+        description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, or None.",
+    )
+
+    argument_aliases: ClassVar[Mapping[str, str]] = {}
+    """Other names of arguments, as the framework's users know them."""
+
+    _clients: tuple[tuple[Any, ...], ParadigmClient, AsyncParadigmClient] | None = PrivateAttr(default=None)
+
+    if not TYPE_CHECKING:  # type checkers read the signature off the fields
+
+        def __init__(self, **fields: Any) -> None:
+            for alias, name in self.argument_aliases.items():
+                if alias in fields:
+                    if name in fields:
+                        raise InvalidParameterError(f"{alias} is another name of {name}: give one of them")
+                    fields[name] = fields.pop(alias)
+            super().__init__(**fields)
+
+    @field_validator("chat_template")
+    @classmethod
+    def _check_template(cls, template: str | ChatTemplate | None) -> str | ChatTemplate | None:
+        find_template(template)
+        return template
+
+    @property
+    def template(self) -> ChatTemplate | None:
+        """The chat template, where one is set."""
+        return find_template(self.chat_template)
+
+    def parameters(self, stop: list[str] | None, overrides: Mapping[str, Any]) -> CompletionParameters:
+        """The endpoint's fields for one call: the constructor's, with the call's over them.
+
+        Args:
+            stop: the call's stop sequences; None for the constructor's.
+            overrides: the call's fields.
+
+        Raises:
+            InvalidParameterError: a field is unknown, of a wrong type or out of its range.
+        """
+        if stop is not None:
+            overrides = {**overrides, "stop": stop}
+        parameters = self.merged(overrides)
+        template = self.template
+        if template is not None:  # first, for it must be among those that the server is told
+            parameters.stop = list(dict.fromkeys([template.stop, *(parameters.stop or ())]))
+        return parameters
+
+    @property
+    def client(self) -> ParadigmClient:
+        """The sync client; copies of this object share it."""
+        return self._current_clients()[1]
+
+    @property
+    def async_client(self) -> AsyncParadigmClient:
+        """The async client; copies of this object share it."""
+        return self._current_clients()[2]
+
+    def _current_clients(self) -> tuple[tuple[Any, ...], ParadigmClient, AsyncParadigmClient]:
+        values = tuple([getattr(self, name) for name in _SETTINGS])
+        clients = self._clients
+        if clients is None or clients[0] != values:  # also where a copy, or an assignment, changed a setting
+            # The key and the address may come from the environment, which a worker need not share.
+            chosen = {*self.model_fields_set, "api_key", "base_url"}
+            settings = Settings(
+                **{name: value for name, value in zip(_SETTINGS, values, strict=True) if name in chosen}
+            )
+            clients = self._clients = (values, ParadigmClient(settings), AsyncParadigmClient(settings))
+        return clients
+
+    def close(self) -> None:
+        """Close the sync connections. A later call opens new ones."""
+        self.client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop, and the sync ones. A later call opens new ones."""
+        self.client.close()
+        await self.async_client.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # A client that was passed in is shared: it cannot be copied, nor would a user want a second one.
+        memo = {} if memo is None else memo
+        memo.update({id(client): client for name in _BORROWED if (client := getattr(self, name)) is not None})
+        return super().__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        for name in _BORROWED:
+            if getattr(self, name) is not None:
+                raise TypeError(f"an object with {name} cannot be pickled: build it in the worker, or leave that out")
+        return super().__getstate__()
