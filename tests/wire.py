@@ -1,0 +1,357 @@
+"""A scripted server on a raw loopback socket: it answers each request with the next script.
+
+    with WireServer() as wire:
+        wire.script(reply(completion("Hello")))
+        wire.script(sse(chunk("Hel"), chunk("lo", "stop"), chunk(usage=usage(1, 2))))
+        wire.script(sse(chunk("Hel"), CUT))
+        ParadigmClient(api_key="k", base_url=wire.url, ...)
+        ...
+        assert wire.requests[0].body["prompt"] == "Hi"
+
+A script is a list of steps, done one after the other:
+
+    bytes         are sent as they are
+    CUT           ends the connection in good order (FIN)
+    RESET         breaks it (RST)
+    STALL         waits until the client leaves, or until `wire.release()`
+    pause(0.1)    waits so many seconds, or until the client leaves
+
+After its last step the connection waits for the next request. Scripts are written by hand, or by:
+
+    reply(body, status=200, headers=None)   a whole answer: JSON of a dict or list; text; bytes
+    sse(*parts, done=True, …)               a stream: each dict an event, bytes and other steps as they are
+    trickle(script)                         the same bytes, one at a time
+    completion("text"), chunk("text"), usage(1, 2), models("a")    bodies to put into them
+
+`script` answers one request, in the order in which requests come; `always` answers all that are left. Both
+take a function from the request to a script, too.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from typing_extensions import Self
+
+REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 429: "Too Many Requests", 500: "Server Error"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something a script does other than to send bytes."""
+
+    name: str
+    seconds: float | None = None
+
+
+CUT = Step("cut")
+RESET = Step("reset")
+STALL = Step("stall")
+
+
+def pause(seconds: float) -> Step:
+    return Step("pause", seconds)
+
+
+Script = list["bytes | Step"]
+
+
+def reply(body: Any = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> Script:
+    """A whole answer."""
+    kind = "application/json" if isinstance(body, (dict, list)) else "text/html; charset=utf-8"
+    data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else to_json(body)
+    return [head(status, {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}) + data]
+
+
+def sse(
+    *parts: dict[str, Any] | bytes | Step,
+    done: bool = True,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    chunked: bool = True,
+) -> Script:
+    """A stream of events, and `[DONE]` unless `done` is false. Each part is sent on its own.
+
+    Not chunked, it ends with the connection.
+    """
+    last = [event("[DONE]")] if done else []
+    transfer = {"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"}
+    script: Script = [head(status, {"Content-Type": "text/event-stream", **transfer, **(headers or {})})]
+    for part in [*parts, *last]:
+        step = event(to_json(part)) if isinstance(part, dict) else part
+        script.append(frame(step) if chunked and isinstance(step, bytes) else step)
+    return [*script, b"0\r\n\r\n" if chunked else CUT]
+
+
+def trickle(script: Script) -> Script:
+    """The same script, one byte at a time."""
+    return [piece for step in script for piece in (map(_byte, step) if isinstance(step, bytes) else [step])]
+
+
+def _byte(value: int) -> bytes:
+    return bytes([value])
+
+
+def head(status: int = 200, headers: Mapping[str, str] | None = None) -> bytes:
+    lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def frame(data: bytes) -> bytes:
+    """One chunk of a chunked body."""
+    return b"%x\r\n%s\r\n" % (len(data), data) if data else b""
+
+
+def event(data: str | bytes, name: str | None = None) -> bytes:
+    """One server-sent event."""
+    data = data.encode() if isinstance(data, str) else data
+    return (f"event: {name}\n".encode() if name else b"") + b"data: " + data + b"\n\n"
+
+
+def to_json(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def completion(*texts: str, finish_reason: str | None = "stop", **fields: Any) -> dict[str, Any]:
+    """The body of an answer, with one choice for each text; `fields` go to the top."""
+    choices = [
+        {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
+        for index, text in enumerate(texts)
+    ]
+    top = {"id": "cmpl-1", "object": "text_completion", "created": 1700000000, "model": "alfred-40b-1123"}
+    return {**top, "choices": choices, "usage": usage(3, 5), **fields}
+
+
+def chunk(
+    text: str | None = None,
+    finish_reason: str | None = None,
+    index: int = 0,
+    *,
+    choice: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """The body of an event; without a text, one without choices. `choice` adds to the choice, `fields` to the top."""
+    wire = {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason, **(choice or {})}
+    choices = [] if text is None and finish_reason is None and choice is None else [wire]
+    top = {"id": "cmpl-1", "object": "text_completion", "created": 1700000000, "model": "alfred-40b-1123"}
+    return {**top, "choices": choices, **fields}
+
+
+def usage(prompt: int, completion: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def models(*ids: str) -> dict[str, Any]:
+    return {"object": "list", "data": [{"id": name, "object": "model"} for name in ids]}
+
+
+@dataclass
+class Request:
+    """A request as it came.
+
+    Attributes:
+        method: in capitals.
+        path: the target of the request line.
+        headers: names in lower case.
+        body: the JSON, parsed; None where there is none.
+        raw: all its bytes.
+        left: set once the client has closed the connection, or broken it.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+    raw: bytes = field(repr=False)
+    left: threading.Event = field(repr=False)
+
+
+class WireServer:
+    """Listens on 127.0.0.1 from construction to `close`.
+
+    Args:
+        tls: speak TLS with this context.
+
+    Attributes:
+        url: the base URL to give to a client.
+        requests: all that came, in order.
+        connections: how many were opened.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self._scripts: deque[Any] = deque()
+        self._default: Any = None
+        self._lock = threading.Lock()
+        self._released = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.port: int = self._listener.getsockname()[1]
+        self.host = f"127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://{self.host}/api/v2"
+        self._start(self._accept)
+
+    def script(self, *scripts: Script | Callable[[Request], Script]) -> None:
+        """Answer the next requests, one with each script."""
+        self._scripts.extend(scripts)
+
+    def always(self, script: Script | Callable[[Request], Script]) -> None:
+        """Answer every request for which there is no other script."""
+        self._default = script
+
+    @property
+    def bodies(self) -> list[Any]:
+        """The JSON of every request."""
+        return [request.body for request in self.requests]
+
+    @property
+    def unused(self) -> int:
+        """How many scripts were not asked for."""
+        return len(self._scripts)
+
+    def release(self) -> None:
+        """Let every STALL go on, those to come too."""
+        self._released.set()
+
+    def wait_for(self, requests: int, seconds: float = 5.0) -> bool:
+        """Wait until so many requests have come."""
+        until = time.monotonic() + seconds
+        while len(self.requests) < requests and time.monotonic() < until:
+            time.sleep(0.002)
+        return len(self.requests) >= requests
+
+    def close(self) -> None:
+        self._released.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
+        self._listener.close()
+        with self._lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _start(self, target: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener was closed
+            while True:
+                connection, _ = self._listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.connections += 1
+                with self._lock:
+                    self._open.add(connection)
+                self._start(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        left = threading.Event()
+        plain = connection
+        try:
+            with suppress(OSError):  # the client has gone, or there was no handshake
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
+                self._converse(_Connection(connection, left))
+        finally:
+            left.set()
+            with self._lock:
+                self._open.discard(plain)
+            connection.close()
+
+    def _converse(self, connection: _Connection) -> None:
+        while (request := connection.read_request()) is not None:
+            with self._lock:
+                self.requests.append(request)
+                script = self._scripts.popleft() if self._scripts else self._default
+            if script is None:
+                script = reply({"error": {"message": "no script is left", "code": 418}}, 418)
+            for step in script(request) if callable(script) else script:
+                if isinstance(step, bytes):
+                    connection.send(step)
+                elif step is RESET:
+                    return connection.reset()
+                elif step is CUT or connection.wait(step.seconds, self._released):
+                    return None
+        return None
+
+
+class _Connection:
+    def __init__(self, connection: socket.socket, left: threading.Event) -> None:
+        self._socket = connection
+        self._left = left
+        self._data = b""
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            self._left.set()
+            raise
+
+    def wait(self, seconds: float | None, released: threading.Event) -> bool:
+        """Wait, or until released; True where the client has left."""
+        until = time.monotonic() + (3600 if seconds is None else seconds)
+        while time.monotonic() < until and not (seconds is None and released.is_set()):
+            if select.select([self._socket], [], [], 0.005)[0] and not self._receive():
+                return True
+        return False
+
+    def reset(self) -> None:
+        # Lingering for no time at all makes the kernel answer with RST.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def read_request(self) -> Request | None:
+        """The next request; None where the client has left."""
+        while b"\r\n\r\n" not in self._data:
+            if not self._receive():
+                return None
+        top, _, rest = self._data.partition(b"\r\n\r\n")
+        line, *lines = top.decode("latin-1").split("\r\n")
+        method, path, _ = line.split(" ")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        size = int(headers.get("content-length", 0))
+        while len(rest) < size:
+            if not self._receive():
+                return None
+            rest = self._data.partition(b"\r\n\r\n")[2]
+        body, self._data = rest[:size], rest[size:]
+        parsed = json.loads(body) if body else None
+        return Request(method, path, headers, parsed, top + b"\r\n\r\n" + body, self._left)
+
+    def _receive(self) -> bytes:
+        try:
+            data = self._socket.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            self._left.set()
+        self._data += data
+        return data
+
+
+def texts(chunks: Iterable[Any], index: int = 0) -> str:
+    """The text of a choice out of the chunks of a stream."""
+    return "".join(chunk.text for chunk in chunks if chunk.index == index)
