@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
+API_PATH = "/api/v2"
+
 FieldErrors = dict[str, list[str]]
 """What is wrong with a request: messages for each field."""
 

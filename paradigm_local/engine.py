@@ -129,11 +129,18 @@ class Engine:
         if failures:
             raise _failure(failures[0])
 
-    def tokenize(self, text: str) -> list[tuple[int, bytes]]:
-        """Give the tokens of a prompt: each one's id and its bytes."""
-        body = {"content": text, "add_special": True, "with_pieces": True}
+    def tokenize(self, prompt: str) -> list[tuple[int, bytes]]:
+        """Give the tokens of a prompt: each one's id and its bytes.
+
+        Raises:
+            PromptTooLong: the prompt does not fit into the context.
+        """
+        body = {"content": prompt, "add_special": True, "with_pieces": True}
         answer = self._tokenizer.post("/tokenize", json=body).raise_for_status()
-        return [(token["id"], _bytes(token["piece"])) for token in answer.json()["tokens"]]
+        tokens = [(token["id"], _bytes(token["piece"])) for token in answer.json()["tokens"]]
+        if len(tokens) > self.context:
+            raise PromptTooLong(len(tokens), self.context)
+        return tokens
 
     def close(self) -> None:
         """Wait for running generations, which their callers must have stopped, and unload."""

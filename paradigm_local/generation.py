@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import NamedTuple
 
+from paradigm_local.constraints import grammar
 from paradigm_local.contract import CompletionRequest, Usage
 from paradigm_local.engine import Engine, Piece
 from paradigm_local.sampling import engine_body
@@ -66,19 +67,35 @@ class Candidate:
         return shown
 
 
+class Interrupted(Exception):  # noqa: N818  nobody's mistake
+    """The server ends before the completions do."""
+
+
+class _Ended:
+    """One of the completions has ended."""
+
+
 class Generation:
     """The completions of one request.
 
     Args:
         engine: what generates.
         request: what was asked for.
+
+    Attributes:
+        candidates: the completions.
+
+    Raises:
+        InvalidRequest: what the text must look like cannot be enforced.
     """
 
     def __init__(self, engine: Engine, request: CompletionRequest) -> None:
         self._engine = engine
         self._request = request
+        self._grammar = grammar(request)
         self._left = threading.Event()
-        self._arrived: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
+        self._arrived: asyncio.Queue[Delta | Exception | _Ended] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
         self._scoring = threading.Lock()
         self._scored: list[PlacedToken] | None = None
         self._prompt_tokens = 0
@@ -104,69 +121,72 @@ class Generation:
         Raises:
             EngineRefusal: the model cannot do what the request asks for.
             EngineError: the model failed.
+            Interrupted: the server ends.
         """
-        loop = asyncio.get_running_loop()
-        for candidate in self.candidates:
-            loop.run_in_executor(self._engine.pool, self._run, loop, candidate)
         unfinished = len(self.candidates)
+        for candidate in self.candidates:
+            self._loop.run_in_executor(self._engine.pool, self._run, candidate)
         try:
             while unfinished:
-                try:
-                    arrived = await asyncio.wait_for(self._arrived.get(), silence)
-                except asyncio.TimeoutError:
-                    yield None
-                    continue
+                arrived = await self._next(silence)
                 if isinstance(arrived, Exception):
                     raise arrived
-                elif arrived is None:
+                if isinstance(arrived, _Ended):
                     unfinished -= 1
                 else:
                     yield arrived
         finally:
             self._left.set()
 
-    def _run(self, loop: asyncio.AbstractEventLoop, candidate: Candidate) -> None:
+    def interrupt(self) -> None:
+        """End the generation with an error; may be called from any thread."""
+        self._hand_over(Interrupted())
+
+    async def _next(self, silence: float) -> Delta | Exception | _Ended | None:
+        with suppress(asyncio.TimeoutError):
+            return await asyncio.wait_for(self._arrived.get(), silence)
+        return None
+
+    def _hand_over(self, item: Delta | Exception | _Ended) -> None:
+        """Bring something to the event loop; after the loop's end nobody waits for it."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
+
+    def _run(self, candidate: Candidate) -> None:
         """Generate one completion, in a thread of the engine's."""
-
-        def hand_over(item: Delta | Exception | None) -> None:
-            # After the loop's end nobody waits any more.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._arrived.put_nowait, item)
-
         try:
             if not self._left.is_set():
-                self._generate(candidate, hand_over)
-            hand_over(None)
-        except Exception as error:  # noqa: BLE001  the request's own task raises it
-            hand_over(error)
+                self._generate(candidate)
+            self._hand_over(_Ended())
+        except Exception as error:  # noqa: BLE001  raised again where the request is answered
+            self._hand_over(error)
 
-    def _generate(self, candidate: Candidate, hand_over: Callable[[Delta], None]) -> None:
+    def _generate(self, candidate: Candidate) -> None:
         request = self._request
 
         def take(piece: Piece) -> bool:
             self._prompt_tokens = piece.prompt_tokens
             delta = candidate.take(piece)
             if delta.text or delta.tokens or delta.finish_reason:
-                hand_over(delta)
+                self._hand_over(delta)
             return self._left.is_set() or delta.finish_reason is not None
 
         if request.echo:
             finish = None if request.max_tokens else "length"
-            hand_over(Delta(candidate.index, request.prompt, self._prompt(), finish))
+            self._hand_over(Delta(candidate.index, request.prompt, self._prompt(), finish))
         if request.max_tokens:
-            self._engine.generate(engine_body(request, candidate.index), take)
+            self._engine.generate(engine_body(request, self._grammar, candidate.index), take)
 
     def _prompt(self) -> list[PlacedToken]:
-        """The echoed prompt's tokens, where asked for; all completions share them."""
+        """The echoed prompt's tokens, where they are asked for; all completions share them."""
         with self._scoring:
             if self._scored is None:
                 self._scored = self._score()
             return self._scored
 
     def _score(self) -> list[PlacedToken]:
-        request = self._request
-        if request.max_tokens == 0:
-            self._prompt_tokens = len(self._engine.tokenize(request.prompt))
-        if request.logprobs is None:
+        tokens = self._engine.tokenize(self._request.prompt)
+        self._prompt_tokens = len(tokens)
+        if self._request.logprobs is None:
             return []
-        return score_prompt(self._engine, request.prompt, request.logprobs, self._left.is_set)
+        return score_prompt(self._engine, tokens, self._request.logprobs, self._left.is_set)

@@ -1,6 +1,7 @@
 """The local Paradigm as an object: started in a thread, stopped at the end of a `with`."""
 
 import ipaddress
+import math
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from paradigm_local.contract import Usage
 from paradigm_local.errors import LocalParadigmError, PortError
+from paradigm_local.faults import Faults, read_fault
 from paradigm_local.ledger import Ledger
 from paradigm_local.model import SMOLLM2, default_model, own_model
 
@@ -25,8 +27,8 @@ DEFAULT_PARALLEL = 4
 DEFAULT_QUEUE = 64
 LOOPBACK = "127.0.0.1"
 
-_GRACE_SECONDS = 3
 _POLL_SECONDS = 0.01
+_LAST_WORDS_SECONDS = 2
 
 
 class LocalParadigm:
@@ -48,6 +50,8 @@ class LocalParadigm:
         parallel: how many completions are generated at once.
         queue: how many requests may wait beside; more are refused with 429.
         ping_seconds: the silence after which a stream gets a comment, in seconds.
+        grace_seconds: how long answers on their way may go on when the server ends.
+        faults: whether clients may ask for faults with the header `X-Paradigm-Fault`.
     """
 
     def __init__(
@@ -61,6 +65,8 @@ class LocalParadigm:
         parallel: int = DEFAULT_PARALLEL,
         queue: int = DEFAULT_QUEUE,
         ping_seconds: float = 15,
+        grace_seconds: float = 3,
+        faults: bool = False,
     ) -> None:
         if api_key == DEFAULT_API_KEY and not _is_loopback(host):
             raise LocalParadigmError(
@@ -75,6 +81,8 @@ class LocalParadigm:
         self._parallel = parallel
         self._most_requests = parallel + queue
         self._ping_seconds = ping_seconds
+        self._grace_seconds = grace_seconds
+        self._faults = Faults(faults)
         self._ledger = Ledger()
         self._server: uvicorn.Server | None = None
 
@@ -99,6 +107,18 @@ class LocalParadigm:
         """Whether the server answers."""
         return self._server is not None and self._thread.is_alive()
 
+    def fail_next(self, fault: str, times: int = 1) -> None:
+        """Let the next answers go wrong; each is used up by one request for completions.
+
+        Args:
+            fault: `429`, `503`, `cut`, `error` or `slow`, also with an amount as in `slow=2.5`.
+            times: how many answers.
+
+        Raises:
+            ValueError: there is no such fault.
+        """
+        self._faults.add(read_fault(fault), times)
+
     def start(self) -> None:
         """Load the model and serve; returns as soon as requests are answered.
 
@@ -121,10 +141,12 @@ class LocalParadigm:
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
-        """Stop serving; answers on their way have three seconds to end."""
+        """Stop serving; answers that have not ended after the time of grace end with an error."""
         if self._server is None:
             return
         self._server.should_exit = True
+        self._thread.join(self._grace_seconds)
+        self._endpoint.interrupt()
         self._thread.join()
         self._engine.close()
         self._server = None
@@ -153,13 +175,23 @@ class LocalParadigm:
 
         from paradigm_local.server import Endpoint, Service
 
-        service = Service(self._engine, self.model, self.api_key, self._most_requests, self._ping_seconds)
+        service = Service(
+            engine=self._engine,
+            model=self.model,
+            api_key=self.api_key,
+            most_requests=self._most_requests,
+            ping_seconds=self._ping_seconds,
+            ledger=self._ledger,
+            faults=self._faults,
+        )
+        self._endpoint = Endpoint(service)
         config = uvicorn.Config(
-            Endpoint(service, self._ledger).app(),
+            self._endpoint.app(),
             log_config=None,
             lifespan="off",
             ws="none",
-            timeout_graceful_shutdown=_GRACE_SECONDS,
+            # For clients that do not even read the error their answer ends with.
+            timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _LAST_WORDS_SECONDS,
         )
         return uvicorn.Server(config)
 

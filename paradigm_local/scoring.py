@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from paradigm_local.engine import Engine, Piece, PromptTooLong, Token
+from paradigm_local.engine import Engine, Piece, Token
 
 _CERTAIN = 1000  # a bias that no other token can make up for
 
@@ -22,21 +22,17 @@ class PlacedToken(NamedTuple):
     token: Token | None
 
 
-def score_prompt(engine: Engine, prompt: str, likeliest: int, stopped: Callable[[], bool]) -> list[PlacedToken]:
-    """Ask the model about each token of the prompt, given those before it (about 10 ms a token).
+def score_prompt(
+    engine: Engine, tokens: list[tuple[int, bytes]], likeliest: int, stopped: Callable[[], bool]
+) -> list[PlacedToken]:
+    """Ask the model about each token of a prompt, given those before it (about 10 ms a token).
 
     Args:
         engine: the model.
-        prompt: the text.
+        tokens: the prompt's tokens: ids and bytes.
         likeliest: how many of the likeliest tokens to report at each place.
         stopped: says whether nobody waits any more; the rest is left out then.
-
-    Raises:
-        PromptTooLong: the prompt does not fit into the context.
     """
-    tokens = engine.tokenize(prompt)
-    if len(tokens) > engine.context:
-        raise PromptTooLong(len(tokens), engine.context)
     ids = [token for token, _ in tokens]
     placed: list[PlacedToken] = []
     offset = 0

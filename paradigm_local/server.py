@@ -1,37 +1,35 @@
 """The endpoint over HTTP: who may ask, replies and streams."""
 
 import asyncio
-import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterator
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from paradigm_local import refusals
+from paradigm_local import faults, openapi, refusals
 from paradigm_local.contract import (
+    API_PATH,
+    WHOLE_BODY,
     CompletionRequest,
     InvalidRequest,
     Model,
     ModelList,
     read_request,
 )
-from paradigm_local.engine import Engine, EngineError, EngineRefusal
-from paradigm_local.generation import Delta, Generation
+from paradigm_local.engine import Engine, EngineError, EngineRefusal, PromptTooLong
+from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, faulty
+from paradigm_local.generation import Delta, Generation, Interrupted
 from paradigm_local.ledger import Ledger
 from paradigm_local.replies import Replies
-from paradigm_local.sampling import refused_field
-
-API_PATH = "/api/v2"
 
 _MOST_BODY_BYTES = 4 << 20
 _PING = b": ping\n\n"
@@ -50,6 +48,8 @@ class Service(NamedTuple):
         api_key: the one key that is let in.
         most_requests: how many may be answered or wait at once; more are refused.
         ping_seconds: the silence after which a stream gets a comment.
+        ledger: where to write down what was served.
+        faults: the faults that wait for the next answers.
     """
 
     engine: Engine
@@ -57,6 +57,8 @@ class Service(NamedTuple):
     api_key: str
     most_requests: int
     ping_seconds: float
+    ledger: Ledger
+    faults: Faults
 
 
 class Endpoint:
@@ -64,27 +66,35 @@ class Endpoint:
 
     Args:
         service: what is served, and to whom.
-        ledger: where to write down what was served.
     """
 
-    def __init__(self, service: Service, ledger: Ledger) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._ledger = ledger
         self._started = int(time.time())
-        self._admitted = 0
+        self._running: set[Generation] = set()
 
     def app(self) -> Starlette:
         """Give the endpoint as an ASGI application."""
         routes = [
             Route("/health", self.health),
+            Route("/openapi.json", self.openapi),
             Route(f"{API_PATH}/models", self.models),
             Route(f"{API_PATH}/completions", self.completions, methods=["POST"]),
         ]
         return Starlette(routes=routes, exception_handlers=refusals.HANDLERS)
 
+    def interrupt(self) -> None:
+        """End all answers on their way with an error; may be called from any thread."""
+        for generation in list(self._running):
+            generation.interrupt()
+
     async def health(self, _: Request) -> Response:
         """Say that the server is up; needs no key."""
-        return Response('{"status":"ok"}', media_type="application/json")
+        return JSONResponse({"status": "ok"})
+
+    async def openapi(self, _: Request) -> Response:
+        """Describe the endpoint; needs no key."""
+        return JSONResponse(openapi.document(self._service.model))
 
     async def models(self, request: Request) -> Response:
         """List the one model."""
@@ -96,12 +106,22 @@ class Endpoint:
     async def completions(self, request: Request) -> Response:
         """Complete a prompt, as a whole or as a stream."""
         self._authenticate(request)
+        fault = self._fault(request)
+        if fault is not None and fault.kind == "429":
+            return refusals.too_many_requests(fault.amount)
+        if fault is not None and fault.kind == "503":
+            return refusals.refusal(503, {"detail": "The server is overloaded, as was asked for."})
         asked = read_request(await _body(request))
         self._check(asked)
+        return await self._answer(request, asked, fault)
+
+    async def _answer(self, request: Request, asked: CompletionRequest, fault: Fault | None) -> Response:
         generation = Generation(self._service.engine, asked)
-        deltas = self._counted(asked, generation)
+        deltas = self._counted(generation)
+        if fault is not None:
+            deltas = faulty(deltas, fault, self._service.ping_seconds)
         if asked.stream:
-            # The model's own refusals come first of all: only then is the status known.
+            # The model's own refusals come before all else: only then is the status known.
             first = await _unless_left(request, anext(deltas, None))
             return _EventStream(_events(asked, generation, first, deltas), deltas)
         gathered = await _unless_left(request, _gathered(deltas))
@@ -113,6 +133,12 @@ class Endpoint:
         if scheme.lower() != "bearer" or not right:
             raise HTTPException(401, "Invalid API key.", {"WWW-Authenticate": "Bearer"})
 
+    def _fault(self, request: Request) -> Fault | None:
+        try:
+            return self._service.faults.next(request.headers.get(faults.HEADER))
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+
     def _check(self, asked: CompletionRequest) -> None:
         """Check what the contract alone cannot tell."""
         if asked.model != self._service.model:
@@ -121,28 +147,22 @@ class Endpoint:
         if any(int(token) >= vocabulary for token in asked.logit_bias):
             raise InvalidRequest({"logit_bias": [f"Token ids must be below {vocabulary}."]})
 
-    async def _counted(self, asked: CompletionRequest, generation: Generation) -> Deltas:
+    async def _counted(self, generation: Generation) -> Deltas:
         """Generate within the bound on requests, and write down the usage at the end."""
-        with self._admission():
-            deltas = generation.deltas(self._service.ping_seconds)
-            try:
-                async for delta in deltas:
-                    yield delta
-            except EngineRefusal as error:
-                raise InvalidRequest({refused_field(asked, error): [str(error)]}) from error
-            finally:
-                await deltas.aclose()
-                self._ledger.add(generation.usage)
-
-    @contextmanager
-    def _admission(self) -> Iterator[None]:
-        if self._admitted >= self._service.most_requests:
+        if len(self._running) >= self._service.most_requests:
             raise refusals.Overload
-        self._admitted += 1
+        self._running.add(generation)
+        deltas = generation.deltas(self._service.ping_seconds)
         try:
-            yield
+            async for delta in deltas:
+                yield delta
+        except EngineRefusal as error:
+            field = "prompt" if isinstance(error, PromptTooLong) else WHOLE_BODY
+            raise InvalidRequest({field: [str(error)]}) from error
         finally:
-            self._admitted -= 1
+            await deltas.aclose()
+            self._running.discard(generation)
+            self._service.ledger.add(generation.usage)
 
 
 class _EventStream(StreamingResponse):
@@ -156,7 +176,9 @@ class _EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            # Returning before the end is what breaks the connection.
+            with suppress(ConnectionCut):
+                await super().__call__(scope, receive, send)
         finally:
             # Left between two chunks, a generator would go on until it is collected.
             for source in self._sources:
@@ -172,21 +194,12 @@ async def _events(
         yield _PING if first is None else _event(replies.chunk(first))
         async for delta in deltas:
             yield _PING if delta is None else _event(replies.chunk(delta))
-    except (EngineError, InvalidRequest) as error:
-        yield _error_event(error)
+    except (EngineError, FaultInjected, Interrupted, InvalidRequest) as error:
+        yield refusals.error_event(error)
     else:
         if asked.stream_options is not None and asked.stream_options.include_usage:
             yield _event(replies.usage_chunk(generation.usage))
     yield _DONE
-
-
-def _error_event(error: Exception) -> bytes:
-    """Tell of a failure after the status has gone out, as vLLM does."""
-    message, code = "The model failed.", 500
-    if isinstance(error, InvalidRequest):
-        message, code = " ".join(chain.from_iterable(error.errors.values())), 400
-    body = {"error": {"message": message, "type": "invalid_request_error", "code": code}}
-    return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
 def _event(reply: BaseModel) -> bytes:

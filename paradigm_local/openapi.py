@@ -1,0 +1,99 @@
+"""The endpoint's OpenAPI document, written from the contract's own models."""
+
+from typing import Any
+
+from pydantic import BaseModel, RootModel
+from pydantic.json_schema import models_json_schema
+
+from paradigm_local.contract import API_PATH, Completion, CompletionRequest, Detail, FieldErrors, ModelList
+from paradigm_transport._version import __version__
+
+_REFERENCE = "#/components/schemas/{model}"
+
+
+class FieldMessages(RootModel[FieldErrors]):
+    """What is wrong with a request: messages for each field."""
+
+
+_BODIES: list[type[BaseModel]] = [CompletionRequest, Completion, ModelList, Detail, FieldMessages]
+
+
+def document(model: str) -> dict[str, Any]:
+    """Describe the endpoint, which serves ``model``, in OpenAPI 3.1."""
+    _, schemas = models_json_schema([(body, _mode(body)) for body in _BODIES], ref_template=_REFERENCE)
+    definitions = schemas["$defs"]
+    definitions["CompletionRequest"]["properties"]["model"]["enum"] = [model]
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Local Paradigm", "version": __version__},
+        "security": [{"key": []}],
+        "paths": {
+            "/health": {"get": _health()},
+            f"{API_PATH}/models": {"get": _models()},
+            f"{API_PATH}/completions": {"post": _completions()},
+        },
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _mode(body: type[BaseModel]) -> Any:
+    return "validation" if body is CompletionRequest else "serialization"
+
+
+def _health() -> dict[str, Any]:
+    described = {"type": "object", "properties": {"status": {"const": "ok"}}, "required": ["status"]}
+    return {
+        "summary": "Whether the server is up",
+        "security": [],
+        "responses": {"200": _response("It is.", described)},
+    }
+
+
+def _models() -> dict[str, Any]:
+    return {
+        "summary": "The models that are served",
+        "responses": {"200": _response("The models.", _schema(ModelList)), **_refusals("401")},
+    }
+
+
+def _completions() -> dict[str, Any]:
+    answer = _response("The completions; with `stream`, pieces of them as events.", _schema(Completion))
+    answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    invalid = {"anyOf": [_schema(FieldMessages), _schema(Detail)]}
+    return {
+        "summary": "Complete a prompt",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _schema(CompletionRequest)}},
+        },
+        "responses": {
+            "200": answer,
+            "400": _response("The request breaks the contract.", invalid),
+            **_refusals("401", "404", "413", "429", "500", "503"),
+        },
+    }
+
+
+_REASONS = {
+    "401": "The key is missing or wrong.",
+    "404": "There is no such model.",
+    "413": "The body is too large.",
+    "429": "Too many requests wait; `Retry-After` says for how many seconds.",
+    "500": "The model failed.",
+    "503": "The server is shutting down.",
+}
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    return {status: _response(_REASONS[status], _schema(Detail)) for status in statuses}
+
+
+def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _schema(body: type[BaseModel]) -> dict[str, Any]:
+    return {"$ref": _REFERENCE.format(model=body.__name__)}
