@@ -119,6 +119,10 @@ class LocalParadigm:
         """
         self._faults.add(read_fault(fault), times)
 
+    def clear_faults(self) -> None:
+        """Forget the faults that were asked for and have not happened."""
+        self._faults.clear()
+
     def start(self) -> None:
         """Load the model and serve; returns as soon as requests are answered.
 

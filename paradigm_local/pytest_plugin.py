@@ -1,0 +1,63 @@
+"""Fixtures for tests that need a Paradigm: `local_paradigm` and `paradigm_llm`.
+
+pytest finds them by itself where `paradigm-llm[local]` is installed.
+
+```python
+def test_chain(paradigm_llm):
+    assert paradigm_llm.invoke("The capital of France is")
+
+
+@pytest.mark.paradigm_llm("llama_index", max_tokens=8, temperature=0)
+def test_query(paradigm_llm):
+    assert paradigm_llm.complete("The capital of France is").text
+```
+"""
+
+import importlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from paradigm_local.local import LocalParadigm
+
+_MARKER = "paradigm_llm"
+_PACKAGES = {"langchain": "langchain_paradigm", "llama_index": "llama_index_paradigm"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers",
+        f"{_MARKER}(framework='langchain', **arguments): what the fixture {_MARKER} is: "
+        f"one of {', '.join(_PACKAGES)}, and arguments for its ParadigmLLM",
+    )
+
+
+@pytest.fixture(scope="session")
+def local_paradigm() -> "Iterator[LocalParadigm]":
+    """A local Paradigm on a real model, started once for all tests."""
+    from paradigm_local.errors import LocalParadigmError
+    from paradigm_local.local import LocalParadigm
+
+    paradigm = LocalParadigm()
+    try:
+        paradigm.start()
+    except LocalParadigmError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield paradigm
+    paradigm.stop()
+
+
+@pytest.fixture
+def paradigm_llm(request: pytest.FixtureRequest, local_paradigm: "LocalParadigm") -> Iterator[Any]:
+    """A `ParadigmLLM` that speaks with `local_paradigm`; the marker `paradigm_llm` says of which framework."""
+    marker = request.node.get_closest_marker(_MARKER)
+    (framework,) = marker.args if marker and marker.args else ("langchain",)
+    arguments = marker.kwargs if marker else {}
+    package = importlib.import_module(_PACKAGES[framework])
+    address = {"api_key": local_paradigm.api_key, "base_url": local_paradigm.base_url}
+    with package.ParadigmLLM(**{"model": local_paradigm.model, **address, **arguments}) as llm:
+        yield llm
+    local_paradigm.clear_faults()
