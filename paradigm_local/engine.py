@@ -1,5 +1,6 @@
 """llama.cpp in this process: prompts in, pieces of text out, each piece as it is generated."""
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -165,6 +166,10 @@ def _load(path: Path, context: int, parallel: int, secret: str) -> Any:
     parameters.n_ctx = context
     parameters.n_parallel = parallel
     parameters.n_batch = _PROMPT_BATCH_TOKENS
+    # Its threads wait for each other spinning: where they are more than the cores that are free, they crawl.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    parameters.cpuparams.n_threads = threads
+    parameters.cpuparams_batch.n_threads = threads
     parameters.cache_ram_mib = 0  # by default it may take 8 GiB
     parameters.api_keys = [secret]
     parameters.ui = False
