@@ -16,8 +16,8 @@ from typing_extensions import Self
 from paradigm_transport.completion import Completion, CompletionChunk, parse_reply, read_completion
 from paradigm_transport.connections import Answer, AnyAnswer, AsyncAnswer, AsyncConnections, Connections
 from paradigm_transport.errors import (
-    APIConnectionError,
     APIStatusError,
+    InvalidParameterError,
     Origin,
     ParadigmError,
     status_error,
@@ -31,9 +31,6 @@ from paradigm_transport.stream import StreamReader
 Reply = TypeVar("Reply")
 
 logger = logging.getLogger("paradigm_transport")
-
-MIN_STRUCK_PROMPT = 12
-"""Prompts of fewer characters are not struck out of a server's words: common words would go with them."""
 
 
 class _Core:
@@ -55,12 +52,14 @@ class _Core:
         chance: Callable[[], float] = random.random,
         **fields: Any,
     ) -> None:
+        if settings is not None and fields:
+            raise InvalidParameterError(f"{type(self).__name__} takes settings or {next(iter(fields))}, not both")
         self.settings = settings or Settings(**fields)
         self.retry = retry or RetryPolicy(max_retries=self.settings.max_retries)
         self.clock = clock
         self.chance = chance
         self.asks_stream_usage = self.settings.stream_usage
-        """False once the server has refused `stream_options`."""
+        """False once the server has taken a stream without `stream_options` that it had refused with them."""
         self._warned_of_length = False
 
     def __repr__(self) -> str:
@@ -77,7 +76,7 @@ class _Core:
         borrowed = [name for name in ("http_client", "http_async_client") if getattr(self.settings, name) is not None]
         if borrowed:
             raise TypeError(f"{borrowed[0]} cannot be pickled; build the object in the worker, or leave it out")
-        return type(self), (self.settings,)
+        return type(self), (self.settings,), {"retry": self.retry, "asks_stream_usage": self.asks_stream_usage}
 
     def note_end(self, parameters: CompletionParameters, finish_reason: str | None) -> None:
         """Say once that an answer was cut at a length nobody chose."""
@@ -119,15 +118,12 @@ class _Call(Generic[Reply]):
         return delay
 
     def _origin(self, answer: AnyAnswer) -> Origin:
-        key = self._core.settings.api_key.get_secret_value()
-        prompt = self.prompt if len(self.prompt) >= MIN_STRUCK_PROMPT else ""
-        return Origin(self._core.settings.host, answer.headers, (key, prompt))
+        settings = self._core.settings
+        return Origin(settings.host, answer.headers, settings.api_key.get_secret_value(), self.prompt)
 
-    def _accepted(self, answer: AnyAnswer, body: bytes) -> dict[str, Any]:
+    def _accepted(self, answer: AnyAnswer, body: bytes) -> Any:
         origin = self._origin(answer)
         if not answer.is_success:
-            # The key can stand in an echo of the request; errors are printed, logged and sent around.
-            body = body.replace(origin.secrets[0].encode(), b"[...]")
             raise status_error(answer.status, body, origin, self._core.clock())
         return parse_reply(body, origin)
 
@@ -159,11 +155,11 @@ class _CompletionCall(_Call[Completion]):
         self._parameters = parameters
         self._is_stream = stream
         self._handed_out = False
-        self._encode()
+        self._encode(asks_usage=stream and core.asks_stream_usage)
 
-    def _encode(self) -> None:
-        self._asks_usage = self._is_stream and self._core.asks_stream_usage
-        self.body = self._parameters.body(self.prompt, stream=self._is_stream, stream_usage=self._asks_usage)
+    def _encode(self, *, asks_usage: bool) -> None:
+        self._asks_usage = asks_usage
+        self.body = self._parameters.body(self.prompt, stream=self._is_stream, stream_usage=asks_usage)
 
     def read(self, answer: AnyAnswer, body: bytes) -> Completion:
         reply = self._accepted(answer, body)
@@ -176,6 +172,8 @@ class _CompletionCall(_Call[Completion]):
 
     def reader(self, answer: AnyAnswer) -> StreamReader:
         """What reads the answer as it comes."""
+        if not self._asks_usage:  # the server takes it so; where it had refused it otherwise, that was the reason
+            self._core.asks_stream_usage = False
         return StreamReader(
             self._origin(answer),
             stops=self._parameters.stop or [],
@@ -194,8 +192,7 @@ class _CompletionCall(_Call[Completion]):
         if self._handed_out:
             return None
         if self._asks_usage and _refuses_stream_options(error):
-            self._core.asks_stream_usage = False
-            self._encode()
+            self._encode(asks_usage=False)
             return 0.0
         return super().wait_before_retry(error)
 
@@ -286,7 +283,7 @@ class ParadigmClient(_Core):
             except ParadigmError as error:
                 delay = call.wait_before_retry(error)
                 if delay is None:
-                    raise
+                    raise error.bare() from None
             self._sleep(delay)
 
     def close(self) -> None:
@@ -336,18 +333,18 @@ class CompletionStream:
             else:
                 self._read(self._answer, self._reader)
         except ParadigmError as error:
-            self.close()
+            self._disconnect()
             delay = None if self._ready else self._call.wait_before_retry(error)
             if delay is None:
-                self._error = error
+                self._error = error.bare()
                 return
         except BaseException:  # an interrupt, a cancellation: the server must not go on
             self.close()
             raise
         else:
             return
-        self._ended = False
         self._sleep(delay)
+        self._ended = False  # only now: an interrupt of the sleep is the end
 
     def _open(self) -> None:
         self._answer = self._connections.open(self._call.method, self._call.path, self._call.body)
@@ -358,7 +355,7 @@ class CompletionStream:
     def _read(self, answer: Answer, reader: StreamReader) -> None:
         try:
             part = answer.next_part()
-        except APIConnectionError as error:
+        except ParadigmError as error:
             self._ready.extend(reader.interrupted(error))
             return
         self._ready.extend(reader.finish() if part is None else reader.feed(part))
@@ -366,14 +363,19 @@ class CompletionStream:
     def _end(self, answer: Answer, reader: StreamReader) -> None:
         if reader.done:
             answer.drain()
-        self.close()
+        self._disconnect()
 
-    def close(self) -> None:
-        """End the stream and close its connection, unless that is fit to serve again."""
+    def _disconnect(self) -> None:
         self._ended = True
         answer, self._answer, self._reader = self._answer, None, None
         if answer is not None:
             answer.close()
+
+    def close(self) -> None:
+        """End the stream and close its connection, unless that is fit to serve again."""
+        self._ready.clear()
+        self._error = None
+        self._disconnect()
 
     def __enter__(self) -> Self:
         return self
@@ -432,7 +434,7 @@ class AsyncParadigmClient(_Core):
             except ParadigmError as error:
                 delay = call.wait_before_retry(error)
                 if delay is None:
-                    raise
+                    raise error.bare() from None
             await self._sleep(delay)
 
     async def aclose(self) -> None:
@@ -484,18 +486,18 @@ class AsyncCompletionStream:
             else:
                 await self._read(self._answer, self._reader)
         except ParadigmError as error:
-            await self.aclose()
+            await self._disconnect()
             delay = None if self._ready else self._call.wait_before_retry(error)
             if delay is None:
-                self._error = error
+                self._error = error.bare()
                 return
         except BaseException:  # an interrupt, a cancellation: the server must not go on
             await self.aclose()
             raise
         else:
             return
-        self._ended = False
         await self._sleep(delay)
+        self._ended = False  # only now: an interrupt of the sleep is the end
 
     async def _open(self) -> None:
         self._answer = await self._connections.open(self._call.method, self._call.path, self._call.body)
@@ -506,7 +508,7 @@ class AsyncCompletionStream:
     async def _read(self, answer: AsyncAnswer, reader: StreamReader) -> None:
         try:
             part = await answer.next_part()
-        except APIConnectionError as error:
+        except ParadigmError as error:
             self._ready.extend(reader.interrupted(error))
             return
         self._ready.extend(reader.finish() if part is None else reader.feed(part))
@@ -514,14 +516,19 @@ class AsyncCompletionStream:
     async def _end(self, answer: AsyncAnswer, reader: StreamReader) -> None:
         if reader.done:
             await answer.drain()
-        await self.aclose()
+        await self._disconnect()
 
-    async def aclose(self) -> None:
-        """End the stream; as `CompletionStream.close`."""
+    async def _disconnect(self) -> None:
         self._ended = True
         answer, self._answer, self._reader = self._answer, None, None
         if answer is not None:
             await answer.aclose()
+
+    async def aclose(self) -> None:
+        """End the stream; as `CompletionStream.close`."""
+        self._ready.clear()
+        self._error = None
+        await self._disconnect()
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from paradigm_transport.errors import Origin, error_code, status_error, unreadable
+from paradigm_transport.errors import Origin, StreamInterruptedError, error_code, status_error, unreadable
 from paradigm_transport.stops import find_stop
 
 
@@ -177,7 +177,7 @@ class CompletionChunk:
     request_id: str | None = None
 
 
-def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> dict[str, Any]:
+def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> Any:
     """Read the JSON of a reply or of an event of a stream.
 
     Args:
@@ -187,29 +187,38 @@ def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> dict[
 
     Raises:
         APIStatusError: it is an error of the server's.
-        APIResponseError: it is no JSON object.
+        StreamInterruptedError: it breaks off in its middle.
+        APIResponseError: it is no JSON.
     """
+    is_cut = False
     try:
-        body = _parse_json(data)
-    except ValueError:
-        body = None
-    code = error_code({"error": body} if is_error else body)
-    if is_error or code is not None:
-        raise status_error(code or 500, data if body is None else body, origin)
-    if not isinstance(body, dict):
+        body = from_json(data)
+    except ValueError as problem:
+        is_cut = data.lstrip()[:1] in (b"{", b"[") and str(problem).startswith("EOF")
+        body = None if is_cut else _parse_loosely(data)
+    code = error_code(body)
+    if is_error and code is None:
+        code = error_code({"error": body}) or 500
+    if code is not None:
+        raise status_error(code, data if body is None else body, origin)
+    if is_cut:
+        raise StreamInterruptedError(f"{origin.host} broke off its answer in the middle.")
+    if body is None:
         raise unreadable(data, origin)
     return body
 
 
-def _parse_json(data: bytes) -> Any:
+def _parse_loosely(data: bytes) -> Any:
+    """What a byte that is no UTF-8, a BOM or half a surrogate pair must not cost; None where it is no JSON."""
     try:
-        return from_json(data)
-    except ValueError:
-        # Half a surrogate pair, which json admits, must not cost the whole answer.
-        return json.loads(data)
+        body = json.loads(data.decode("utf-8-sig", "replace"))
+        text = json.dumps(body, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return from_json(text)
+    except (ValueError, RecursionError):
+        return None
 
 
-def read_completion(body: dict[str, Any], origin: Origin, *, stops: list[str], echoed: int = 0) -> Completion:
+def read_completion(body: Any, origin: Origin, *, stops: list[str], echoed: int = 0) -> Completion:
     """Read a whole reply.
 
     Args:
@@ -242,12 +251,14 @@ def identity(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def choices_of(body: dict[str, Any], origin: Origin) -> list[tuple[int, dict[str, Any]]]:
+def choices_of(body: Any, origin: Origin) -> list[tuple[int, dict[str, Any]]]:
     """The choices of a reply or chunk with their indexes; their positions where they carry none.
 
     Raises:
-        APIResponseError: they are no list of objects with text.
+        APIResponseError: it is no object, or they are no list of objects with text.
     """
+    if not isinstance(body, dict):
+        raise unreadable(body, origin)
     choices = body.get("choices")
     if choices is None:
         return []

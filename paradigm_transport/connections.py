@@ -12,10 +12,12 @@ import socket
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from functools import cached_property
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from typing_extensions import Self
@@ -38,13 +40,17 @@ DRAIN_SECONDS = 0.5
 DRAIN_BYTES = 64 * 1024
 
 
+AnyClient = TypeVar("AnyClient", httpx.Client, httpx.AsyncClient)
+
+
 class _Wire:
     """What sync and async connections share: what is sent with each request, and how a client is made."""
 
     def __init__(self, settings: Settings, borrowed: Any) -> None:
         self._settings = settings
         self._borrowed = borrowed
-        self._translated = _Translated(settings.host, borrowed is not None)
+        self._opening = _Translated(settings.host, borrowed is not None, "could not be reached", _CONNECTION_HINT)
+        self._reading = _Translated(settings.host, borrowed is not None, "broke off its answer", "")
 
     def _request(self, client: Any, method: str, path: str, body: bytes | None) -> Any:
         options: dict[str, Any] = {}
@@ -59,20 +65,34 @@ class _Wire:
         )
 
     def _headers(self) -> dict[str, str]:
-        return {
-            "Authorization": f"Bearer {self._settings.api_key.get_secret_value()}",
-            "Content-Type": "application/json",
-            "User-Agent": f"paradigm-llm/{__version__}",
-            **(self._settings.default_headers or {}),
+        own = {
+            "authorization": f"Bearer {self._settings.api_key.get_secret_value()}",
+            "content-type": "application/json",
+            "user-agent": f"paradigm-llm/{__version__}",
         }
+        # In lower case, so that a header of the user's takes the place of ours however it is written.
+        return own | {name.lower(): value for name, value in (self._settings.default_headers or {}).items()}
 
-    def _client_options(self) -> dict[str, Any]:
-        limits = httpx.Limits(
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-        )
-        return {"verify": _ssl_context(self._settings), "limits": limits}
+    def _make(self, kind: Callable[..., AnyClient]) -> AnyClient:
+        try:
+            return kind(
+                verify=self._ssl_context,
+                limits=httpx.Limits(
+                    max_connections=MAX_CONNECTIONS,
+                    max_keepalive_connections=MAX_CONNECTIONS,
+                    keepalive_expiry=KEEPALIVE_SECONDS,
+                ),
+                # No cookie is kept: each request stands for itself, whoever of the object's users sent the last.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            )
+        except (ValueError, ImportError, httpx.InvalidURL) as problem:
+            said = str(problem)
+        raise InvalidParameterError(f"The proxy that the environment names cannot be used: {said}")
+
+    @cached_property
+    def _ssl_context(self) -> ssl.SSLContext:
+        # Reading the system's authorities takes longer than many a request: once for all connections.
+        return _ssl_context(self._settings)
 
 
 class Connections(_Wire):
@@ -94,9 +114,9 @@ class Connections(_Wire):
             APIConnectionError: there is no answer, or an APITimeoutError: not in time.
         """
         client = self._client()
-        with self._translated:
+        with self._opening:
             response = client.send(self._request(client, method, path, body), stream=True)
-        return Answer(response, self._translated)
+        return Answer(response, self._reading)
 
     def close(self) -> None:
         """Close the connections. A later request opens new ones. A client that was passed in stays open."""
@@ -108,7 +128,7 @@ class Connections(_Wire):
         # Connections that were open before a fork belong to the parent: they are kept, untouched, under its id.
         client = self._by_process.get(os.getpid())
         if client is None:
-            made = httpx.Client(**self._client_options())
+            made = self._make(httpx.Client)
             client = self._by_process.setdefault(os.getpid(), made)
             if client is not made:  # another thread was first
                 made.close()
@@ -130,14 +150,14 @@ class AsyncConnections(_Wire):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings.http_async_client)
-        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopClient] = weakref.WeakKeyDictionary()
+        self._by_loop: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
 
     async def open(self, method: str, path: str, body: bytes | None = None) -> AsyncAnswer:
         """As `Connections.open`."""
         client = await self._client()
-        with self._translated:
+        with self._opening:
             response = await client.send(self._request(client, method, path, body), stream=True)
-        return AsyncAnswer(response, self._translated)
+        return AsyncAnswer(response, self._reading)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, as `Connections.close`."""
@@ -151,8 +171,11 @@ class AsyncConnections(_Wire):
         loop = asyncio.get_running_loop()
         kept = self._by_loop.get(loop)
         if kept is None:
+            for other in list(self._by_loop):
+                if other.is_closed():
+                    self._by_loop.pop(other, None)
             # Nothing is awaited up to the assignment, so no other task of this loop can come between.
-            kept = self._by_loop[loop] = _LoopClient(httpx.AsyncClient(**self._client_options()))
+            kept = self._by_loop[loop] = _LoopClient(self._make(httpx.AsyncClient))
             await kept.bind()
         return kept.client
 
@@ -191,34 +214,30 @@ class AnyAnswer:
         headers: names in lower case.
     """
 
-    def __init__(self, response: Any, translated: _Translated) -> None:
+    def __init__(self, response: Any, reading: _Translated) -> None:
         self._response = response
-        self._translated = translated
+        self._reading = reading
         self.status: int = response.status_code
         self.is_success = 200 <= self.status < 300
         self.headers: dict[str, str] = {name.lower(): value for name, value in response.headers.items()}
-
-    def _socket(self) -> Any:
-        stream = self._response.extensions.get("network_stream")
-        return stream.get_extra_info("socket") if stream is not None else None
 
 
 class Answer(AnyAnswer):
     """An answer whose head has come; to be closed, by `close` or `with`. One that is dropped closes itself."""
 
-    def __init__(self, response: Any, translated: _Translated) -> None:
-        super().__init__(response, translated)
+    def __init__(self, response: Any, reading: _Translated) -> None:
+        super().__init__(response, reading)
         self._parts = response.iter_bytes()
 
     def read(self) -> bytes:
         """The whole body."""
-        with self._translated:
+        with self._reading:
             body: bytes = self._response.read()
         return body
 
     def next_part(self) -> bytes | None:
         """What came next of the body; None at its end."""
-        with self._translated:
+        with self._reading:
             part: bytes | None = next(self._parts, None)
         return part
 
@@ -227,21 +246,34 @@ class Answer(AnyAnswer):
 
         A server that does not come to an end within DRAIN_SECONDS or DRAIN_BYTES loses the connection.
         """
-        watch = threading.Timer(DRAIN_SECONDS, _shut_down, [self._socket()])
+        # The read time-out, which httpx has taken in at the start, is too long, and only another thread can
+        # end a read under way.
+        watch = threading.Timer(DRAIN_SECONDS, self._shut_down)
         watch.daemon = True
         watch.start()
+        try:
+            self._read_rest()
+        finally:
+            watch.cancel()
+
+    def _read_rest(self) -> None:
         left = DRAIN_BYTES
         try:
             while left > 0 and (part := self.next_part()) is not None:
                 left -= len(part)
         except ParadigmError:
             pass  # the text is whole; only the connection is lost
-        finally:
-            watch.cancel()
+
+    def _shut_down(self) -> None:
+        stream = self._response.extensions.get("network_stream")
+        connection = stream.get_extra_info("socket") if stream is not None else None
+        with suppress(OSError):  # it is closed already
+            if connection is not None:
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the connection back, or close it where the body is not at its end."""
-        with self._translated:
+        with self._reading:
             self._response.close()
 
     def __enter__(self) -> Self:
@@ -258,38 +290,39 @@ class Answer(AnyAnswer):
 class AsyncAnswer(AnyAnswer):
     """As `Answer`."""
 
-    def __init__(self, response: Any, translated: _Translated) -> None:
-        super().__init__(response, translated)
+    def __init__(self, response: Any, reading: _Translated) -> None:
+        super().__init__(response, reading)
         self._parts = response.aiter_bytes()
         self._loop = asyncio.get_running_loop()
 
     async def read(self) -> bytes:
         """The whole body."""
-        with self._translated:
+        with self._reading:
             body: bytes = await self._response.aread()
         return body
 
     async def next_part(self) -> bytes | None:
         """What came next of the body; None at its end."""
-        with self._translated:
+        with self._reading:
             part: bytes | None = await anext(self._parts, None)
         return part
 
     async def drain(self) -> None:
         """As `Answer.drain`."""
-        watch = self._loop.call_later(DRAIN_SECONDS, _shut_down, self._socket())
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._read_rest(), DRAIN_SECONDS)
+
+    async def _read_rest(self) -> None:
         left = DRAIN_BYTES
         try:
             while left > 0 and (part := await self.next_part()) is not None:
                 left -= len(part)
         except ParadigmError:
             pass  # the text is whole; only the connection is lost
-        finally:
-            watch.cancel()
 
     async def aclose(self) -> None:
         """As `Answer.close`."""
-        with self._translated:
+        with self._reading:
             await self._response.aclose()
 
     async def __aenter__(self) -> Self:
@@ -300,8 +333,6 @@ class AsyncAnswer(AnyAnswer):
 
     def __del__(self) -> None:
         if not self._response.is_closed and not self._loop.is_closed():
-            # The server is told at once; the pool, which can only be told on the loop, as soon as it turns.
-            _shut_down(self._socket())
             self._loop.call_soon_threadsafe(_close_soon, self._response)
 
 
@@ -320,67 +351,77 @@ def _closed(task: asyncio.Task[None]) -> None:
         task.exception()  # seen; nobody waits for it
 
 
-def _shut_down(connection: Any) -> None:
-    """End a connection under a reader that waits on it: the read returns at once."""
-    try:
-        if connection is not None:
-            connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it is closed already
-
-
 class _Translated:
-    """Turns what httpx, or a library like it, raises within a `with` into errors of this library."""
+    """Turns what httpx, or a library like it, raises within a `with` into errors of this library.
 
-    def __init__(self, host: str, is_borrowed: bool) -> None:
+    Args:
+        host: the host that was called.
+        is_borrowed: the client was passed in.
+        broken: what the host did where it was not slow but the connection failed.
+        hint: what can be done about that.
+    """
+
+    def __init__(self, host: str, is_borrowed: bool, broken: str, hint: str) -> None:
         self._host = host
         self._is_borrowed = is_borrowed
+        self._broken = broken
+        self._hint = hint
 
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None or error is None:
-            return
-        names = {base.__name__ for base in kind.__mro__}
-        told = f"{kind.__name__}: {error}".removesuffix(": ")
-        # `from None`: the frames below hold the request's headers, and so the key.
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if kind is not None:
+            names = {base.__name__ for base in kind.__mro__}
+            translation = self._translate(names, kind is RuntimeError, f"{kind.__name__}: {error}".removesuffix(": "))
+            if translation is not None:
+                raise translation from None
+
+    def _translate(self, names: set[str], is_runtime_error: bool, said: str) -> ParadigmError | None:
+        if "ConnectTimeout" in names:
+            return APITimeoutError(f"{self._host} did not answer in time ({said}). {_CONNECTION_HINT}")
         if "TimeoutException" in names:
-            raise APITimeoutError(f"{self._host} did not answer in time ({told}). {_TIMEOUT_HINT}") from None
+            return APITimeoutError(f"{self._host} did not answer in time ({said}). {_TIMEOUT_HINT}")
         if "DecodingError" in names:
-            raise APIResponseError(f"{self._host} sent a body that cannot be unpacked ({told}).") from None
-        if kind is RuntimeError and self._is_borrowed:  # it is closed, or belongs to another event loop
-            raise InvalidParameterError(f"The client that was passed in cannot be used here ({error}).") from None
-        if "HTTPError" in names or "StreamError" in names or "InvalidURL" in names:
-            raise APIConnectionError(f"{self._host} could not be reached ({told}). {_CONNECTION_HINT}") from None
+            return APIResponseError(f"{self._host} sent a body that cannot be unpacked ({said}).")
+        # Of a RuntimeError: the client is closed, or belongs to another event loop.
+        if is_runtime_error and self._is_borrowed:
+            return InvalidParameterError(f"The client that was passed in cannot be used here ({said}).")
+        if is_runtime_error or not names.isdisjoint(_BROKEN):
+            return APIConnectionError(f"{self._host} {self._broken} ({said}). {self._hint}".rstrip())
+        return None
 
 
+_BROKEN = {"HTTPError", "StreamError", "InvalidURL"}
 _TIMEOUT_HINT = "Raise timeout, or ask for fewer tokens."
 _CONNECTION_HINT = "Check base_url (or PARADIGM_BASE_URL), the network and the proxy."
 
 
-def _timeout(timeout: Any) -> Any:
-    """Each of the time-outs. Waiting for a free connection has none: calls over the limit queue."""
+def _timeout(timeout: Any) -> tuple[float | None, float | None, float | None, None]:
+    """To connect, to read and to write; a tuple, which libraries like httpx take too.
+
+    Waiting for a free connection has no bound: calls over the limit queue.
+    """
     if timeout is None:
-        return httpx.Timeout(None)
+        return None, None, None, None
     if hasattr(timeout, "connect"):
-        return httpx.Timeout(connect=timeout.connect, read=timeout.read, write=timeout.write, pool=None)
-    return httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT), pool=None)
+        return timeout.connect, timeout.read, timeout.write, None
+    return min(timeout, CONNECT_TIMEOUT), timeout, timeout, None
 
 
-def _ssl_context(settings: Settings) -> Any:
-    verify = settings.verify
-    if isinstance(verify, (str, os.PathLike)):
-        is_folder = Path(verify).is_dir()
-        verify = ssl.create_default_context(
-            cafile=None if is_folder else str(verify), capath=str(verify) if is_folder else None
-        )
-    context = httpx.create_ssl_context(verify=verify)
-    if settings.cert is not None:
-        context.load_cert_chain(*([settings.cert] if isinstance(settings.cert, str) else settings.cert))
-    return context
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    verify, cert = settings.verify, settings.cert
+    try:
+        if isinstance(verify, (str, os.PathLike)):
+            is_folder = Path(verify).is_dir()
+            verify = ssl.create_default_context(
+                cafile=None if is_folder else str(verify), capath=str(verify) if is_folder else None
+            )
+        context = httpx.create_ssl_context(verify=verify)
+        if cert is not None:
+            context.load_cert_chain(*([cert] if isinstance(cert, str) else cert))
+    except OSError as problem:  # an SSLError is one
+        said = f"{type(problem).__name__}: {problem}"
+    else:
+        return context
+    raise InvalidParameterError(f"verify, cert or SSL_CERT_FILE cannot be used ({said})")

@@ -30,9 +30,15 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pydantic_core import from_json
+from typing_extensions import Self
 
 MESSAGE_LIMIT = 500
 """The most characters of the server's words that go into a message."""
+
+MIN_STRUCK_PROMPT = 12
+"""Prompts of fewer characters are not struck out of a server's words: common words would go with them."""
+
+STRUCK = "[…]"
 
 
 class ParadigmError(Exception):
@@ -45,6 +51,11 @@ class ParadigmError(Exception):
     def __init__(self, message: str, *, partial_text: str = "") -> None:
         super().__init__(message)
         self.partial_text = partial_text
+
+    def bare(self) -> Self:
+        """This error without the frames it came through: they hold the request's headers, and so the key."""
+        self.__context__ = None
+        return self.with_traceback(None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process borders (worker pools); the default would call __init__ without its keywords.
@@ -174,12 +185,14 @@ class Origin:
     Attributes:
         host: the host that was called.
         headers: the answer's headers, names in lower case.
-        secrets: texts to strike out of messages: the key, the prompt.
+        key: the key, which is struck out of messages and bodies: it can stand in an echo of the request.
+        prompt: the prompt, which is struck out of messages.
     """
 
     host: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    key: str = field(default="", repr=False)
+    prompt: str = field(default="", repr=False)
 
     @property
     def request_id(self) -> str | None:
@@ -188,10 +201,21 @@ class Origin:
 
     def quote(self, body: Any) -> str:
         """The server's words, fit for a message."""
-        words = server_words(body)
-        for secret in filter(None, self.secrets):
-            words = words.replace(secret, "[…]")
+        words = server_words(self.without_key(body))
+        if len(self.prompt) >= MIN_STRUCK_PROMPT:
+            for prompt in (self.prompt, " ".join(self.prompt.split()), repr(self.prompt)[1:-1]):
+                words = words.replace(prompt, STRUCK)
         return words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…"
+
+    def without_key(self, body: Any) -> Any:
+        """A body, JSON parsed, with the key struck out wherever it stands."""
+        if isinstance(body, str):
+            return body.replace(self.key, STRUCK) if self.key else body
+        if isinstance(body, list):
+            return [self.without_key(value) for value in body]
+        if isinstance(body, dict):
+            return {self.without_key(name): self.without_key(value) for name, value in body.items()}
+        return body
 
 
 def status_error(status: int, body: Any, origin: Origin, now: float = 0.0) -> APIStatusError:
@@ -204,11 +228,10 @@ def status_error(status: int, body: Any, origin: Origin, now: float = 0.0) -> AP
         now: Unix seconds, to read a Retry-After date against.
     """
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
-    body = parse_body(body) if isinstance(body, bytes) else body
-    words = origin.quote(body)
+    body = origin.without_key(parse_body(body) if isinstance(body, bytes) else body)
     hint = _redirect_hint(origin) if 300 <= status < 400 else _HINTS.get(status, "")
     return kind(
-        f"{origin.host} answered {status}{': ' if words else '.'}{words} {hint}".strip(),
+        _sentences(f"{origin.host} answered {status}", origin.quote(body), hint),
         status_code=status,
         body=body,
         request_id=origin.request_id,
@@ -218,18 +241,22 @@ def status_error(status: int, body: Any, origin: Origin, now: float = 0.0) -> AP
 
 def unreadable(body: Any, origin: Origin) -> APIResponseError:
     """The error for an answer in which no completion can be found."""
-    body = parse_body(body) if isinstance(body, bytes) else body
-    words = origin.quote(body)
+    body = origin.without_key(parse_body(body) if isinstance(body, bytes) else body)
+    said = f"{origin.host} answered with something that is not what was asked for"
     return APIResponseError(
-        f"{origin.host} answered with something that is not a completion{f': {words}' if words else ''}. "
-        "Check base_url (or PARADIGM_BASE_URL).",
+        _sentences(said, origin.quote(body), "Check base_url (or PARADIGM_BASE_URL)."),
         body=body,
         request_id=origin.request_id,
     )
 
 
+def _sentences(said: str, words: str, hint: str) -> str:
+    said = f"{said}: {words}" if words else said
+    return f"{said if said[-1] in '.!?…' else said + '.'} {hint}".strip()
+
+
 def _redirect_hint(origin: Origin) -> str:
-    target = origin.headers.get("location", "another address").split("?")[0]
+    target = origin.quote(origin.headers.get("location", "another address").split("?")[0])
     return f"It redirects to {target}; redirects are not followed: set base_url to the final address."
 
 

@@ -195,9 +195,64 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; fields beyond Paradigm's own go into extra_body"
-            raise InvalidParameterError(f"unknown argument {name}{hint}")
+            raise InvalidParameterError(f"unknown argument {name}; {_hint(name, known)}")
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    if name in _RENAMED and _RENAMED[name] in known:
+        return f"here it is {_RENAMED[name]}"
+    if name in _SERVER_FIELDS:
+        return f'it is a field of some servers: extra_body={{"{name}": ...}}'
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else "fields beyond Paradigm's own go into extra_body"
+
+
+# What other classes for completions, and LightOn's earlier client, call the same things.
+_RENAMED = {
+    "additional_kwargs": "extra_body",
+    "api_base": "base_url",
+    "base_address": "base_url",
+    "biases": "logit_bias",
+    "extra_kwargs": "extra_body",
+    "generate_kwargs": "extra_body",
+    "headers": "default_headers",
+    "host": "base_url",
+    "max_new_tokens": "max_tokens",
+    "model_id": "model",
+    "model_kwargs": "extra_body",
+    "model_name": "model",
+    "n_completions": "n",
+    "n_tokens": "max_tokens",
+    "openai_api_base": "base_url",
+    "openai_api_key": "api_key",
+    "openai_proxy": "http_client",
+    "paradigm_api_key": "api_key",
+    "request_timeout": "timeout",
+    "return_log_probs": "logprobs",
+    "return_logprobs": "logprobs",
+    "stop_regex": "stop",
+    "stop_sequences": "stop",
+    "stop_words": "stop",
+    "timeout_s": "timeout",
+}
+
+# Fields of the servers behind the endpoint, some of which look like a slip of one of Paradigm's own.
+_SERVER_FIELDS = frozenset(
+    {
+        "guided_json",
+        "guided_regex",
+        "ignore_eos",
+        "length_penalty",
+        "min_p",
+        "min_tokens",
+        "repetition_penalty",
+        "response_format",
+        "seed",
+        "stop_token_ids",
+        "structured_outputs",
+        "top_k",
+    }
+)
 
 
 def _problem(model: type[BaseModel], error: ErrorDetails) -> str:

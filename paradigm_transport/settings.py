@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from paradigm_transport.parameters import construct_clearly
 
@@ -123,6 +123,16 @@ class Settings(BaseModel):
                 raise ValueError(f"{name!a} holds characters that no header may have")
         return headers
 
+    @field_validator("http_client", "http_async_client")
+    @classmethod
+    def _check_client(cls, client: Any, info: ValidationInfo) -> Any:
+        # By what it can do, for it may be of another library than httpx.
+        close = "close" if info.field_name == "http_client" else "aclose"
+        if client is not None and not all(hasattr(client, name) for name in ("build_request", "send", close)):
+            kind = "httpx.Client" if close == "close" else "httpx.AsyncClient"
+            raise ValueError(f"it must be an {kind} or like one, not {type(client).__name__}")
+        return client
+
     @property
     def host(self) -> str:
         """The host that is called, with its port where it has one; for messages."""
@@ -147,6 +157,10 @@ def normalize_base_url(url: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("it must hold no user, password, query or fragment")
     _ = parts.port  # raises ValueError where it is no number
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        raise ValueError("its host is no name that can be looked up") from None
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         _warn_of_plain_http(parts.netloc)
     path = parts.path.rstrip("/").removesuffix("/completions") or DEFAULT_PATH

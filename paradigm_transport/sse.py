@@ -64,10 +64,8 @@ class SSEDecoder:
 
     def finish(self) -> Iterator[Event]:
         """The bytes have ended: yield a last event that had no blank line after it."""
-        for event in (
-            self._end_line(),
-            self._end_line(),
-        ):  # the line under way, then the blank one that is missing
+        # The line under way, then the blank one that is missing.
+        for event in (self._end_line(), self._end_line()):
             if event is not None:
                 yield event
 

@@ -17,7 +17,9 @@ from paradigm_transport.completion import (
     read_usage,
 )
 from paradigm_transport.errors import (
+    APIConnectionError,
     APIResponseError,
+    APITimeoutError,
     Origin,
     ParadigmError,
     StreamInterruptedError,
@@ -45,8 +47,7 @@ class StreamReader:
         self._stops = stops
         self._echoed = echoed
         self._n = n
-        # None: the first byte will tell.
-        self._is_stream = True if "event-stream" in origin.headers.get("content-type", "") else None
+        self._is_stream: bool | None = None  # the first byte will tell, whatever the headers say
         self._whole: list[bytes] = []
         self._decoder = SSEDecoder()
         self._choices: dict[int, _StreamedChoice] = {}
@@ -97,19 +98,25 @@ class StreamReader:
         )
 
     def interrupted(self, error: ParadigmError) -> Iterator[CompletionChunk]:
-        """The bytes have broken off; raises `error` unless the answer is whole."""
+        """The bytes have broken off.
+
+        Raises:
+            StreamInterruptedError: the answer had not ended; an error of another kind than of the connection as it is.
+        """
         if self.ended:
             return
-        if self._choices and all(choice.finished for choice in self._choices.values()):
+        if self._finished() >= self._n:
             yield from self._end()
-        else:
-            yield from self._fail(error)
+            return
+        if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
+            error = StreamInterruptedError(str(error))
+        yield from self._fail(error)
 
     def _read_last_event(self) -> Iterator[CompletionChunk]:
         for event in self._decoder.finish():
             try:
                 yield from self._read_event(event)
-            except APIResponseError:
+            except (APIResponseError, StreamInterruptedError):
                 return  # cut in its middle: not a bad event, but a stream that was interrupted
 
     def _read_whole(self) -> Iterator[CompletionChunk]:
@@ -120,23 +127,28 @@ class StreamReader:
         yield from self._end()
 
     def _read_event(self, event: Event) -> Iterator[CompletionChunk]:
-        if event.data == b"[DONE]":
+        data = event.data.strip()
+        is_error = event.name == b"error"
+        if data == b"[DONE]":
             self.done = True
             yield from self._end()
-        else:
-            yield from self._read_chunk(parse_reply(event.data, self._origin, is_error=event.name == b"error"))
+        elif data or is_error:  # without data it only keeps the connection open
+            yield from self._read_chunk(parse_reply(data, self._origin, is_error=is_error))
 
-    def _read_chunk(self, body: dict[str, Any]) -> Iterator[CompletionChunk]:
+    def _read_chunk(self, body: Any) -> Iterator[CompletionChunk]:
+        choices = choices_of(body, self._origin)
         self._raw = body
-        self._identity = self._identity or identity(body)
+        if not self._identity.get("id"):
+            self._identity = identity(body)
         if body.get("usage") is not None:  # running totals, on some servers: the last one counts
             self._usage = read_usage(body["usage"]) or self._usage
-        for index, wire in choices_of(body, self._origin):
+        for index, wire in choices:
             streamed = self._choices.get(index) or self._begin(index)
             text, logprobs = streamed.take(read_choice(wire, index, streamed.received))
             if text or logprobs:
                 yield self._chunk(index, text, logprobs)
-        if self._stops and self._stopped_here():
+        # Where a stop ended a choice on our side, the server does not know, and would go on.
+        if self._stops and self._finished() >= self._n and any(c.stopped_here for c in self._choices.values()):
             yield from self._end()
 
     def _begin(self, index: int) -> _StreamedChoice:
@@ -144,9 +156,9 @@ class StreamReader:
         streamed = self._choices[index] = _StreamedChoice(scanner)
         return streamed
 
-    def _stopped_here(self) -> bool:
-        """True where a stop ended every choice on our side while the server, not knowing, goes on."""
-        return sum(choice.stopped_here for choice in self._choices.values()) >= self._n
+    def _finished(self) -> int:
+        """How many choices have ended."""
+        return sum(choice.finish_reason is not None for choice in self._choices.values())
 
     def _chunk(self, index: int, text: str, logprobs: Logprobs | None) -> CompletionChunk:
         if index == 0:
@@ -199,11 +211,6 @@ class _StreamedChoice:
         self.stop_reason: str | int | None = None
 
     @property
-    def finished(self) -> bool:
-        """True where its whole text has come."""
-        return self.finish_reason is not None
-
-    @property
     def stopped_here(self) -> bool:
         """True where a stop ended it on our side alone."""
         return self._scanner is not None and self._scanner.stopped and not self._server_finished
@@ -211,7 +218,7 @@ class _StreamedChoice:
     def take(self, choice: Choice) -> tuple[str, Logprobs | None]:
         """Take what an event adds to this choice; return what of it, and of what was held, may be shown."""
         self.received += len(choice.text)
-        if choice.finish_reason is not None:
+        if choice.finish_reason is not None and not self._server_finished:  # some servers say it twice
             self._server_finished = True
             self.finish_reason = self.finish_reason or choice.finish_reason
             self.stop_reason = choice.stop_reason
