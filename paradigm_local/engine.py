@@ -27,7 +27,9 @@ class PromptTooLong(EngineRefusal):
     """The prompt has more tokens than the context holds."""
 
     def __init__(self, tokens: int, context: int) -> None:
-        super().__init__(f"The prompt has {tokens} tokens, the context holds {context}.")
+        super().__init__(
+            f"The prompt has {tokens} tokens; with at least one more it must fit into the context of {context}."
+        )
 
 
 class EngineError(Exception):
@@ -139,7 +141,7 @@ class Engine:
         body = {"content": prompt, "add_special": True, "with_pieces": True}
         answer = self._tokenizer.post("/tokenize", json=body).raise_for_status()
         tokens = [(token["id"], _bytes(token["piece"])) for token in answer.json()["tokens"]]
-        if len(tokens) > self.context:
+        if len(tokens) >= self.context:
             raise PromptTooLong(len(tokens), self.context)
         return tokens
 

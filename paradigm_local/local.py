@@ -135,13 +135,18 @@ class LocalParadigm:
         try:
             self._engine = self._load()
             self._server = self._uvicorn()
+        except ImportError as error:
+            listener.close()
+            raise LocalParadigmError(
+                f"{error.name} is missing: install the local Paradigm with `pip install 'paradigm-llm[local]'`."
+            ) from error
         except BaseException:
             listener.close()
             raise
         self._address = listener.getsockname()[:2]
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="paradigm-local", daemon=True)
         self._thread.start()
-        while not self._server.started:
+        while self._thread.is_alive() and not self._server.started:
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:

@@ -1,0 +1,68 @@
+"""An engine without a model, for what has nothing to do with one; the server around it is the real one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from paradigm_local.engine import Engine, OnPiece, Piece, Token
+from paradigm_local.local import LocalParadigm
+
+GATE_POLL_SECONDS = 0.005
+
+
+class FakeEngine:
+    """Generates the texts it was given, one a piece, each with the log-probability -1.
+
+    Its `gate` holds generations back until it is set.
+    """
+
+    context = 100
+    vocabulary = 1000
+
+    def __init__(self, texts: Sequence[str] = ("Hello", " world"), parallel: int = 4) -> None:
+        self.texts = texts
+        self.failure: Exception | None = None
+        self.bodies: list[Mapping[str, Any]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.pool = ThreadPoolExecutor(parallel)
+        self.running = 0
+
+    def generate(self, body: Mapping[str, Any], on_piece: OnPiece) -> None:
+        self.bodies.append(body)
+        self.running += 1
+        try:
+            self._generate(on_piece)
+        finally:
+            self.running -= 1
+
+    def _generate(self, on_piece: OnPiece) -> None:
+        while not self.gate.wait(GATE_POLL_SECONDS):
+            if on_piece(Piece("", None, 3, 0, None)):
+                return
+        for count, text in enumerate(self.texts, start=1):
+            if on_piece(Piece(text, Token(text, -1.0, {}), 3, count, None)):
+                return
+        if self.failure is not None:
+            raise self.failure
+        on_piece(Piece("", None, 3, len(self.texts), "length"))
+
+    def tokenize(self, prompt: str) -> list[tuple[int, bytes]]:
+        return [(number, word.encode()) for number, word in enumerate(prompt.split())]
+
+    def close(self) -> None:
+        self.pool.shutdown()
+
+
+class Served(LocalParadigm):
+    """The local Paradigm over a fake engine."""
+
+    def __init__(self, engine: FakeEngine, **options: Any) -> None:
+        super().__init__(**options)
+        self.fake = engine
+
+    def _load(self) -> Engine:
+        return cast("Engine", self.fake)

@@ -1,0 +1,121 @@
+"""Faults on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from paradigm_local.faults import HEADER, Fault, read_fault
+from tests.local.conftest import Caller
+from tests.local.fake import FakeEngine
+
+Serve = Callable[..., Caller]
+
+
+def test_faults_are_off_unless_switched_on(serve: Serve) -> None:
+    assert serve().post(headers={HEADER: "429"}).status_code == 200
+
+
+def test_a_fault_by_header_holds_for_its_request_only(serve: Serve) -> None:
+    caller = serve(faults=True)
+    response = caller.post(headers={HEADER: "429=7"})
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
+    assert caller.post().status_code == 200
+
+
+def test_an_unknown_fault_is_400(serve: Serve) -> None:
+    response = serve(faults=True).post(headers={HEADER: "fire"})
+    assert response.status_code == 400
+    assert response.json()["detail"].startswith("A fault is one of 429, 503, cut, error, slow")
+
+
+def test_faults_by_option_hit_the_next_answers(serve: Serve) -> None:
+    caller = serve()
+    caller.paradigm.fail_next("503", times=2)
+    caller.paradigm.fail_next("429")
+    assert [caller.post().status_code for _ in range(4)] == [503, 503, 429, 200]
+
+
+def test_faults_that_were_not_needed_can_be_cleared(serve: Serve) -> None:
+    caller = serve()
+    caller.paradigm.fail_next("503")
+    caller.paradigm.clear_faults()
+    assert caller.post().status_code == 200
+
+
+def test_faults_wait_for_completions_with_the_right_key(serve: Serve) -> None:
+    caller = serve()
+    caller.paradigm.fail_next("503")
+    assert caller.http.get("/models").status_code == 200
+    assert caller.http.post("/completions", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert caller.post().status_code == 503
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_cut_stream_ends_without_an_end(serve: Serve, after: int) -> None:
+    caller = serve(FakeEngine(["a", "b", "c"]))
+    caller.paradigm.fail_next(f"cut={after}")
+    received: list[bytes] = []
+    body = caller.body(stream=True)
+    with (
+        pytest.raises(httpx.RemoteProtocolError),
+        caller.http.stream("POST", "/completions", json=body) as response,
+    ):
+        received.extend(response.iter_bytes())
+    assert b"".join(received).count(b"data: ") == after
+    assert b"[DONE]" not in b"".join(received)
+
+
+def test_a_cut_answer_is_shorter_than_promised(serve: Serve) -> None:
+    caller = serve()
+    caller.paradigm.fail_next("cut")
+    with pytest.raises(httpx.RemoteProtocolError):
+        caller.post()
+
+
+def test_an_error_comes_inside_the_stream(serve: Serve) -> None:
+    caller = serve(FakeEngine(["a", "b", "c"]))
+    caller.paradigm.fail_next("error=2")
+    *texts, error, done, _ = caller.post(stream=True).text.split("\n\n")
+    assert len(texts) == 2
+    assert json.loads(error.removeprefix("data: "))["error"]["code"] == 500
+    assert done == "data: [DONE]"
+
+
+def test_an_error_without_a_stream_is_500(serve: Serve) -> None:
+    caller = serve()
+    caller.paradigm.fail_next("error")
+    assert caller.refused(500) == {"detail": "The model failed, as was asked for."}
+
+
+def test_a_slow_first_token_is_bridged_by_pings(serve: Serve) -> None:
+    caller = serve(ping_seconds=0.02)
+    caller.paradigm.fail_next("slow=0.07")
+    events = caller.post(stream=True).text.split("\n\n")
+    assert events[:4] == [": ping"] * 4
+    assert events[4].startswith("data: {")
+
+
+def test_a_slow_answer_is_whole(serve: Serve) -> None:
+    caller = serve()
+    caller.paradigm.fail_next("slow=0.05")
+    response = caller.post()
+    assert response.json()["choices"][0]["text"] == "Hello world"
+    assert response.elapsed.total_seconds() >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("429", Fault("429", 1)), (" cut=3 ", Fault("cut", 3)), ("slow=0.25", Fault("slow", 0.25))],
+)
+def test_faults_are_read(text: str, fault: Fault) -> None:
+    assert read_fault(text) == fault
+
+
+@pytest.mark.parametrize("text", ["", "500", "cut=", "cut=-1", "slow=1e9", "slow=1.2.3", "429,503", "cut=9999"])
+def test_what_is_no_fault_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="A fault is one of"):
+        read_fault(text)

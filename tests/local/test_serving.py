@@ -1,0 +1,224 @@
+"""The server as a server: streams, clients that leave, many at once, counting, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from paradigm_local import LocalParadigm
+from paradigm_local.contract import Usage
+from tests.local.conftest import Caller
+from tests.local.fake import FakeEngine
+
+Serve = Callable[..., Caller]
+
+DEADLINE_SECONDS = 5
+STREAMS = 50
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for another thread to get there."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def held_back() -> Iterator[FakeEngine]:
+    """An engine that generates nothing until its gate is opened."""
+    engine = FakeEngine()
+    engine.gate.clear()
+    yield engine
+    engine.gate.set()
+
+
+def test_health_needs_no_key(serve: Serve) -> None:
+    response = httpx.get(serve().paradigm.base_url.removesuffix("/api/v2") + "/health")
+    assert response.json() == {"status": "ok"}
+
+
+def test_a_stream_is_events_and_done(serve: Serve) -> None:
+    response = serve().post(stream=True)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["cache-control"] == "no-cache"
+    *events, done, rest = response.text.split("\n\n")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+    assert [chunk["choices"] for chunk in chunks] == [
+        [{"index": 0, "text": "Hello", "logprobs": None, "finish_reason": None}],
+        [{"index": 0, "text": " world", "logprobs": None, "finish_reason": None}],
+        [{"index": 0, "text": "", "logprobs": None, "finish_reason": "length"}],
+    ]
+    assert {chunk["object"] for chunk in chunks} == {"text_completion"}
+    assert (done, rest) == ("data: [DONE]", "")
+
+
+def test_characters_that_look_like_line_ends_stand_raw_in_an_event(serve: Serve) -> None:
+    body = serve(FakeEngine(["a\u2028b\u0085c"])).post(stream=True).content
+    assert "a\u2028b\u0085c".encode() in body
+
+
+def test_a_silent_stream_gets_pings_until_text_comes(serve: Serve, held_back: FakeEngine) -> None:
+    caller = serve(held_back, ping_seconds=0.02)
+    with caller.http.stream("POST", "/completions", json=caller.body(stream=True)) as response:
+        lines = response.iter_lines()
+        assert [next(lines) for _ in range(4)] == [": ping", "", ": ping", ""]
+        held_back.gate.set()
+        assert list(lines)[-2:] == ["data: [DONE]", ""]
+
+
+def test_a_silent_whole_answer_is_not_disturbed(serve: Serve) -> None:
+    caller = serve(ping_seconds=0.001)
+    assert caller.text() == "Hello world"
+
+
+def test_leaving_a_stream_stops_its_generation(caller: Caller) -> None:
+    engine = caller.paradigm._engine
+    body = caller.body(stream=True, max_tokens=4000, ignore_eos=True)
+    with caller.http.stream("POST", "/completions", json=body) as response:
+        next(response.iter_bytes())
+        assert engine.running == 1
+    eventually(lambda: engine.running == 0)
+
+
+def test_leaving_stops_all_completions_of_a_request(caller: Caller) -> None:
+    engine = caller.paradigm._engine
+    body = caller.body(stream=True, max_tokens=4000, ignore_eos=True, n=6, temperature=1)
+    with caller.http.stream("POST", "/completions", json=body) as response:
+        next(response.iter_bytes())
+        eventually(lambda: engine.running > 1)
+    eventually(lambda: engine.running == 0)
+
+
+def test_leaving_before_the_answer_stops_its_generation(caller: Caller) -> None:
+    engine = caller.paradigm._engine
+    with pytest.raises(httpx.ReadTimeout):
+        caller.http.post("/completions", json=caller.body(max_tokens=4000, ignore_eos=True), timeout=0.2)
+    eventually(lambda: engine.running == 0)
+
+
+def test_leaving_while_the_prompt_is_read_stops_it(caller: Caller) -> None:
+    engine = caller.paradigm._engine
+    for stream in (True, False):
+        body = caller.body(prompt="left alone " * 1500, stream=stream)
+        with pytest.raises(httpx.ReadTimeout):
+            caller.http.post("/completions", json=body, timeout=0.2)
+        eventually(lambda: engine.running == 0)
+
+
+def test_who_leaves_the_queue_is_never_generated_for(serve: Serve) -> None:
+    engine = FakeEngine(parallel=1)
+    engine.gate.clear()
+    caller = serve(engine)
+    first = threading.Thread(target=caller.post)
+    first.start()
+    eventually(lambda: engine.running == 1)
+    with pytest.raises(httpx.ReadTimeout):
+        caller.http.post("/completions", json=caller.body(), timeout=0.05)
+    engine.gate.set()
+    first.join()
+    assert caller.text() == "Hello world"
+    assert len(engine.bodies) == 2
+
+
+def test_what_was_generated_for_who_left_is_counted(local_paradigm: LocalParadigm, caller: Caller) -> None:
+    before = len(local_paradigm.usage)
+    body = caller.body(stream=True, max_tokens=4000, ignore_eos=True)
+    with caller.http.stream("POST", "/completions", json=body) as response:
+        next(response.iter_bytes())
+    eventually(lambda: len(local_paradigm.usage) > before)
+    assert local_paradigm.usage[-1].prompt_tokens == 5
+    assert 0 < local_paradigm.usage[-1].completion_tokens < 4000
+
+
+def test_the_server_counts_what_it_tells(serve: Serve) -> None:
+    caller = serve()
+    told = [Usage(**caller.complete()["usage"]), Usage(**caller.complete(n=2, temperature=1)["usage"])]
+    caller.post(stream=True)
+    caller.refused(temperature=3)
+    assert caller.paradigm.usage[:2] == told
+    assert caller.paradigm.usage[2:] == [told[0]]
+    assert caller.paradigm.total_usage == Usage(prompt_tokens=9, completion_tokens=8, total_tokens=17)
+
+
+def test_fifty_streams_at_once(local_paradigm: LocalParadigm, caller: Caller) -> None:
+    async def one(http: httpx.AsyncClient, number: int) -> tuple[str, bool]:
+        body = caller.body(prompt=f"{number} and", stream=True, max_tokens=4, ignore_eos=True, seed=1)
+        async with http.stream("POST", "/completions", json=body) as response:
+            lines = [line async for line in response.aiter_lines() if line]
+        texts = [json.loads(line.removeprefix("data: "))["choices"][0]["text"] for line in lines[:-1]]
+        return "".join(texts), lines[-1] == "data: [DONE]"
+
+    async def all_of_them() -> list[tuple[str, bool]]:
+        limits = httpx.Limits(max_connections=STREAMS)
+        async with httpx.AsyncClient(
+            base_url=local_paradigm.base_url, headers=dict(caller.http.headers), timeout=60, limits=limits
+        ) as http:
+            return await asyncio.gather(*(one(http, number) for number in range(STREAMS)))
+
+    counted = len(local_paradigm.usage)
+    answers = asyncio.run(all_of_them())
+    assert all(text and done for text, done in answers)
+    assert [usage.completion_tokens for usage in local_paradigm.usage[counted:]] == [4] * STREAMS
+    assert answers[7][0] == caller.text(prompt="7 and", max_tokens=4, ignore_eos=True, seed=1)
+
+
+def test_several_completions_are_generated_at_once(caller: Caller) -> None:
+    engine = caller.paradigm._engine
+    most = 0
+    body = caller.body(stream=True, n=4, temperature=1, max_tokens=30, ignore_eos=True)
+    with caller.http.stream("POST", "/completions", json=body) as response:
+        for _ in response.iter_bytes():
+            most = max(most, engine.running)
+    assert most == 4
+
+
+def test_the_end_gives_answers_their_time(serve: Serve, held_back: FakeEngine) -> None:
+    caller = serve(held_back, grace_seconds=DEADLINE_SECONDS)
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(target=lambda: answers.append(caller.post()))
+    asking.start()
+    eventually(lambda: held_back.running == 1)
+    ending = threading.Thread(target=caller.paradigm.stop)
+    ending.start()
+    held_back.gate.set()
+    ending.join()
+    asking.join()
+    assert answers[0].json()["choices"][0]["text"] == "Hello world"
+
+
+def test_answers_that_take_too_long_end_with_an_error(serve: Serve, held_back: FakeEngine) -> None:
+    caller = serve(held_back, grace_seconds=0.01, ping_seconds=0.01)
+    answers: dict[bool, httpx.Response] = {}
+    asking = [
+        threading.Thread(target=lambda stream=stream: answers.update({stream: caller.post(stream=stream)}))
+        for stream in (True, False)
+    ]
+    for thread in asking:
+        thread.start()
+    eventually(lambda: held_back.running == 2)
+    caller.paradigm.stop()
+    for thread in asking:
+        thread.join()
+    assert answers[False].status_code == 503
+    assert answers[False].json() == {"detail": "The server is shutting down."}
+    if answers[True].status_code == 200:  # its first ping went out before the end
+        assert '"The server is shutting down."' in answers[True].text
+        assert answers[True].text.endswith("data: [DONE]\n\n")
+    assert held_back.running == 0
+
+
+def test_a_stopped_server_is_gone(serve: Serve) -> None:
+    caller = serve()
+    assert caller.paradigm.is_running
+    caller.paradigm.stop()
+    assert not caller.paradigm.is_running
+    with pytest.raises(httpx.ConnectError):
+        caller.post()
+    caller.paradigm.stop()
