@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from threading import Thread
+from typing import Any, ClassVar, TypeVar
 
+from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -21,11 +23,13 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.llm import LLM
-from pydantic import Field
+from llama_index.core.llms.llm import default_completion_to_prompt
+from llama_index.core.prompts import BasePromptTemplate
+from pydantic import Field, PrivateAttr, model_validator
+from typing_extensions import Self
 
+from llama_index_paradigm.structured import StructuredPrediction
 from paradigm_transport import (
-    ChatTemplate,
     Completion,
     CompletionChunk,
     CompletionParameters,
@@ -35,8 +39,13 @@ from paradigm_transport import (
 )
 from paradigm_transport.model import ParadigmModel
 
+Response = TypeVar("Response", CompletionResponse, ChatResponse)
 
-class ParadigmLLM(ParadigmModel, LLM):
+WINDOW_SECONDS = 5.0
+"""How long to wait, once, for the server to tell its context window."""
+
+
+class ParadigmLLM(ParadigmModel, StructuredPrediction):
     """Completions of LightOn's Paradigm.
 
     Setup:
@@ -75,25 +84,22 @@ class ParadigmLLM(ParadigmModel, LLM):
     context_window: int | None = Field(
         default=None,
         gt=0,
-        description="The most tokens of prompt and completion together; LlamaIndex's default if None.",
+        description="The most tokens of prompt and completion together; None to ask the server's model list.",
     )
     additional_kwargs: dict[str, Any] = Field(
-        default_factory=dict, description="Further fields of every request; they win over the other arguments."
+        default_factory=dict,
+        description="The endpoint's fields for every request; they win over the other arguments.",
     )
 
     argument_aliases: ClassVar[Mapping[str, str]] = {"api_base": "base_url"}
 
-    if not TYPE_CHECKING:  # type checkers read the signature off the fields
+    _windows: dict[tuple[str, str], int | None] = PrivateAttr(default_factory=dict)
+    """What was asked of each server about each model; copies of this object share it."""
 
-        def __init__(self, **fields: Any) -> None:
-            super().__init__(**fields)
-            # LlamaIndex's own hooks render prompts and messages; what the user gave them stays.
-            template = self.template
-            if template is not None:
-                if fields.get("completion_to_prompt") is None:
-                    self.completion_to_prompt = template.render_prompt
-                if fields.get("messages_to_prompt") is None:
-                    self.messages_to_prompt = partial(_render_messages, template)
+    @model_validator(mode="after")
+    def _check_additional(self) -> Self:
+        self._parameters({})
+        return self
 
     @classmethod
     def class_name(cls) -> str:
@@ -102,13 +108,40 @@ class ParadigmLLM(ParadigmModel, LLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex plans prompts by."""
+        """What LlamaIndex plans prompts by.
+
+        Where `context_window` was not given, the server is asked for it here, once. Inside an event loop, which
+        must go on meanwhile, LlamaIndex's default stands in until the answer has come.
+        """
+        return self._metadata(self.context_window or self._find_window())
+
+    def to_payload(self) -> dict[str, Any]:
+        """What events tell of this object: no key, no headers. It asks nobody."""
+        window = self.context_window or self._windows.get((self.base_url, self.model))
+        return {"class_name": self.class_name(), **self._metadata(window).model_dump()}
+
+    def _metadata(self, window: int | None) -> LLMMetadata:
         return LLMMetadata(
-            context_window=self.context_window or DEFAULT_CONTEXT_WINDOW,
-            num_output=self.max_tokens or DEFAULT_NUM_OUTPUTS,
+            context_window=window or DEFAULT_CONTEXT_WINDOW,
+            num_output=self._parameters({}).max_tokens or DEFAULT_NUM_OUTPUTS,
             is_chat_model=False,
             model_name=self.model,
         )
+
+    def _find_window(self) -> int | None:
+        asked = (self.base_url, self.model)
+        if asked not in self._windows:
+            self._windows[asked] = None  # once, also where there is no answer
+            asking = Thread(target=self._ask_window, args=asked, daemon=True)
+            asking.start()
+            if not _in_event_loop():
+                asking.join(WINDOW_SECONDS)
+        return self._windows[asked]
+
+    def _ask_window(self, base_url: str, model: str) -> None:
+        with suppress(Exception):  # whatever goes wrong: calls can do without
+            windows = {entry.id: entry.context_window for entry in self.client.models()}
+            self._windows[base_url, model] = windows.get(model)
 
     # The eight methods. Each is decorated once and calls none of the others: one event, one acquire, one rendering.
 
@@ -118,121 +151,164 @@ class ParadigmLLM(ParadigmModel, LLM):
 
         Args:
             prompt: the text to complete.
-            formatted: the prompt is already what `completion_to_prompt` would make of it.
+            formatted: the prompt goes out as it is: without `system_prompt`, template or `completion_to_prompt`.
             kwargs: the endpoint's fields; they win over the constructor's.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        return self._complete(self._format(prompt, formatted), kwargs)
+        return self._call(_completed, self._format(prompt, formatted), kwargs)
 
     @llm_completion_callback()
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """As `complete`."""
-        return await self._acomplete(self._format(prompt, formatted), kwargs)
+        return await self._acall(_completed, self._format(prompt, formatted), kwargs)
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """As `complete`, piece by piece; the last response carries finish reason and usage."""
-        return self._stream(self._format(prompt, formatted), self._parameters(kwargs))
+        return self._stream(_completed, self._format(prompt, formatted), self._stream_parameters(kwargs))
 
     @llm_completion_callback()
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """As `stream_complete`."""
-        return self._astream(self._format(prompt, formatted), self._parameters(kwargs))
+        return self._astream(_completed, self._format(prompt, formatted), self._stream_parameters(kwargs))
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer messages, written as one prompt by `messages_to_prompt`; as `complete`."""
-        return _as_chat(self._complete(self._join(messages), kwargs))
+        """Answer messages, written as one prompt by `chat_template` or `messages_to_prompt`; as `complete`."""
+        return self._call(_answered, self._join(messages), kwargs)
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """As `chat`."""
-        return _as_chat(await self._acomplete(self._join(messages), kwargs))
+        return await self._acall(_answered, self._join(messages), kwargs)
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, piece by piece."""
-        responses = self._stream(self._join(messages), self._parameters(kwargs))
-
-        def chat() -> ChatResponseGen:
-            with closing(responses):
-                for response in responses:
-                    yield _as_chat(response)
-
-        return chat()
+        return self._stream(_answered, self._join(messages), self._stream_parameters(kwargs))
 
     @llm_chat_callback()
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """As `stream_chat`."""
-        responses = self._astream(self._join(messages), self._parameters(kwargs))
+        return self._astream(_answered, self._join(messages), self._stream_parameters(kwargs))
 
-        async def chat() -> ChatResponseAsyncGen:
-            async with aclosing(responses):
-                async for response in responses:
-                    yield _as_chat(response)
+    def _call(self, build: Callable[..., Response], prompt: str, kwargs: Mapping[str, Any]) -> Response:
+        return _reply(build, self.client.complete(prompt, self._parameters(kwargs)))
 
-        return chat()
+    async def _acall(self, build: Callable[..., Response], prompt: str, kwargs: Mapping[str, Any]) -> Response:
+        return _reply(build, await self.async_client.complete(prompt, self._parameters(kwargs)))
 
-    def _format(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
-
-    def _join(self, messages: Sequence[ChatMessage]) -> str:
-        return self.messages_to_prompt(messages) if self.messages_to_prompt is not None else ""
-
-    def _parameters(self, kwargs: Mapping[str, Any]) -> CompletionParameters:
-        return self.parameters(None, {**self.additional_kwargs, **kwargs})
-
-    def _complete(self, prompt: str, kwargs: Mapping[str, Any]) -> CompletionResponse:
-        return _response(self.client.complete(prompt, self._parameters(kwargs)))
-
-    async def _acomplete(self, prompt: str, kwargs: Mapping[str, Any]) -> CompletionResponse:
-        return _response(await self.async_client.complete(prompt, self._parameters(kwargs)))
-
-    def _stream(self, prompt: str, parameters: CompletionParameters) -> Generator[CompletionResponse, None, None]:
-        _check_streamable(parameters)
+    def _stream(
+        self, build: Callable[..., Response], prompt: str, parameters: CompletionParameters
+    ) -> Generator[Response, None, None]:
         text = ""
         with self.client.stream(prompt, parameters) as stream:
             for chunk in stream:
                 text += chunk.text
-                yield _streamed_response(text, chunk)
+                yield _piece(build, text, chunk)
 
-    async def _astream(self, prompt: str, parameters: CompletionParameters) -> AsyncGenerator[CompletionResponse, None]:
-        _check_streamable(parameters)
+    async def _astream(
+        self, build: Callable[..., Response], prompt: str, parameters: CompletionParameters
+    ) -> AsyncGenerator[Response, None]:
         text = ""
         async with self.async_client.stream(prompt, parameters) as stream:
             async for chunk in stream:
                 text += chunk.text
-                yield _streamed_response(text, chunk)
+                yield _piece(build, text, chunk)
+
+    # Parameters
+
+    def _parameters(self, kwargs: Mapping[str, Any]) -> CompletionParameters:
+        overrides = {**self.additional_kwargs, **kwargs}
+        own, given = self.additional_kwargs.get("extra_body"), kwargs.get("extra_body")
+        if isinstance(own, Mapping) and isinstance(given, Mapping):
+            overrides["extra_body"] = {**own, **given}
+        return self.parameters(None, overrides)
+
+    def _stream_parameters(self, kwargs: Mapping[str, Any]) -> CompletionParameters:
+        parameters = self._parameters(kwargs)
+        if (parameters.n or 1) > 1:
+            raise InvalidParameterError("n must be 1 while streaming: a stream is one text; use complete or chat")
+        return parameters
+
+    # Prompts. `system_prompt` and `query_wrapper_prompt` apply once, and inside the turns where there is a template.
+
+    @property
+    def _writes_turns(self) -> bool:
+        return self.template is not None and self.completion_to_prompt is default_completion_to_prompt
+
+    def _format(self, prompt: str, formatted: bool) -> str:
+        if formatted:
+            return prompt
+        if self._writes_turns:
+            return self._join([ChatMessage(prompt)])
+        written: str = self.completion_to_prompt(prompt)  # type: ignore[misc]  # LlamaIndex puts its own for None
+        return self._extend_prompt(written)
+
+    def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        # LlamaIndex would put all that it adds before and behind the markup.
+        if self._writes_turns:
+            return self._write(self._get_messages(prompt, **prompt_args))
+        return super()._get_prompt(prompt, **prompt_args)
+
+    def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
+        *others, last = messages
+        if self.query_wrapper_prompt is not None and last.role == MessageRole.USER:
+            last = ChatMessage(self.query_wrapper_prompt.format(query_str=last.content or ""))
+        messages = [*others, last]
+        if self.system_prompt and messages[0].role == MessageRole.SYSTEM:
+            both = f"{self.system_prompt}\n\n{messages[0].content or ''}"
+            return [ChatMessage(role=MessageRole.SYSTEM, content=both), *messages[1:]]  # templates know one system turn
+        return super()._extend_messages(messages)
+
+    def _join(self, messages: Sequence[ChatMessage]) -> str:
+        return self._write(self._extend_messages(list(messages))) if messages else self._write(messages)
+
+    def _write(self, messages: Sequence[ChatMessage]) -> str:
+        for message in messages:
+            _check_text(message)
+        if self.template is not None and self.messages_to_prompt is default_messages_to_prompt:
+            return self.template.render([(message.role.value, message.content or "") for message in messages])
+        return self.messages_to_prompt(messages)  # type: ignore[misc]  # likewise
 
 
-def _render_messages(template: ChatTemplate, messages: Sequence[ChatMessage]) -> str:
-    return template.render([(_role(message), message.content or "") for message in messages])
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
-def _role(message: ChatMessage) -> str:
-    return message.role.value if isinstance(message.role, MessageRole) else str(message.role)
+def _check_text(message: ChatMessage) -> None:
+    for block in message.blocks:
+        if block.block_type in ("image", "audio", "video", "document"):
+            raise InvalidParameterError(f"a message holds {block.block_type}: the endpoint takes text alone")
 
 
-def _check_streamable(parameters: CompletionParameters) -> None:
-    if (parameters.n or 1) > 1:
-        raise InvalidParameterError("n must be 1 while streaming: a stream is one text; use complete or chat")
+def _completed(text: str, **rest: Any) -> CompletionResponse:
+    return CompletionResponse(text=text, **rest)
 
 
-def _response(completion: Completion) -> CompletionResponse:
+def _answered(text: str, **rest: Any) -> ChatResponse:
+    return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=text), **rest)
+
+
+def _reply(build: Callable[..., Response], completion: Completion) -> Response:
     choice = completion.choices[0]
-    return CompletionResponse(
-        text=choice.text,
+    return build(
+        choice.text,
         raw=_raw(completion.raw, completion.usage),
         logprobs=_logprobs(choice.logprobs),
         additional_kwargs=_details(choice.finish_reason, completion.usage),
     )
 
 
-def _streamed_response(text: str, chunk: CompletionChunk) -> CompletionResponse:
-    return CompletionResponse(
-        text=text,
+def _piece(build: Callable[..., Response], text: str, chunk: CompletionChunk) -> Response:
+    return build(
+        text,
         delta=chunk.text,
         raw=_raw(chunk.raw, chunk.usage),
         logprobs=_logprobs(chunk.logprobs),
@@ -241,9 +317,12 @@ def _streamed_response(text: str, chunk: CompletionChunk) -> CompletionResponse:
 
 
 def _raw(raw: dict[str, Any], usage: Usage | None) -> dict[str, Any]:
-    """The server's answer, with usage where counters look for it: exact, or not at all."""
-    rest = {name: value for name, value in raw.items() if name != "usage"}
-    return {**rest, "usage": usage.as_dict()} if usage is not None else rest
+    """The server's answer, with usage where counters look for it: exact and last, or not at all."""
+    rest = dict(raw)
+    told = rest.pop("usage", None)
+    if usage is not None:
+        rest["usage"] = {**(told if isinstance(told, dict) else {}), **usage.as_dict()}
+    return rest
 
 
 def _details(finish_reason: str | None, usage: Usage | None) -> dict[str, Any]:
@@ -262,20 +341,8 @@ def _logprobs(logprobs: Logprobs | None) -> list[list[LogProb]] | None:
 
 def _alternatives(token: str, logprob: float | None, top: Mapping[str, float]) -> list[LogProb]:
     # A first echoed token has no log-probability; it is no token the model chose.
-    own = [] if logprob is None else [LogProb(token=token, logprob=logprob, bytes=list(token.encode()))]
-    others = [
-        LogProb(token=other, logprob=value, bytes=list(other.encode()))
-        for other, value in top.items()
-        if other != token
+    own = {} if logprob is None else {token: logprob}
+    return [
+        LogProb(token=word, logprob=value, bytes=list(word.encode(errors="surrogatepass")))
+        for word, value in {**own, **top, **own}.items()
     ]
-    return own + others
-
-
-def _as_chat(response: CompletionResponse) -> ChatResponse:
-    return ChatResponse(
-        message=ChatMessage(role=MessageRole.ASSISTANT, content=response.text),
-        delta=response.delta,
-        raw=response.raw,
-        logprobs=response.logprobs,
-        additional_kwargs=response.additional_kwargs,
-    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import Self
 
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
@@ -14,8 +16,11 @@ from paradigm_transport.parameters import CompletionParameters
 from paradigm_transport.settings import Settings
 from paradigm_transport.templates import ChatTemplate, find_template
 
+logger = logging.getLogger("paradigm_transport")
+
 _SETTINGS = tuple(Settings.model_fields)
 _BORROWED = ("http_client", "http_async_client")
+_OF_THIS_PROCESS = ("rate_limiter", "callback_manager")  # where the framework has them; they may hold locks
 
 
 class ParadigmModel(CompletionParameters, Settings):
@@ -120,13 +125,33 @@ class ParadigmModel(CompletionParameters, Settings):
         await self.aclose()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        # A client that was passed in is shared: it cannot be copied, nor would a user want a second one.
+        # A client that was passed in, or a rate limiter, is shared: it cannot be copied, nor would a user want two.
         memo = {} if memo is None else memo
-        memo.update({id(client): client for name in _BORROWED if (client := getattr(self, name)) is not None})
+        shared = [getattr(self, name, None) for name in (*_BORROWED, *_OF_THIS_PROCESS)]
+        memo.update({id(each): each for each in shared if each is not None})
         return super().__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
         for name in _BORROWED:
             if getattr(self, name) is not None:
                 raise TypeError(f"an object with {name} cannot be pickled: build it in the worker, or leave that out")
-        return super().__getstate__()
+        # Not LlamaIndex's own, which takes whatever cannot be pickled out of this very object.
+        state = BaseModel.__getstate__(self)
+        fields = dict(state["__dict__"])
+        for name in _OF_THIS_PROCESS:
+            if not _can_be_pickled(fields.get(name)):
+                logger.warning("%s cannot be pickled: in another process this object goes without it.", name)
+                fields[name] = type(self).model_fields[name].get_default(call_default_factory=True)
+        private = {**(state["__pydantic_private__"] or {}), "_clients": None}
+        return {**state, "__dict__": fields, "__pydantic_private__": private}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        BaseModel.__setstate__(self, state)  # LlamaIndex's own would count every field as given
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001  # what is raised is up to the value
+        return False
+    return True

@@ -1,0 +1,226 @@
+"""Structured prediction on a completion model: a schema in the prompt, an object out, and one attempt at repair."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, Generic, Literal
+
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictStartEvent,
+)
+from llama_index.core.llms.llm import LLM
+from llama_index.core.output_parsers.pydantic import PydanticOutputParser
+from llama_index.core.program.utils import FlexibleModel, create_flexible_model
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, SelectorPromptTemplate
+from llama_index.core.types import Model
+from pydantic import Field, ValidationError
+from pydantic_core import from_json
+
+dispatcher = get_dispatcher(__name__)
+
+REPAIR_PROMPT = PromptTemplate(
+    "{request}\n\n"
+    "This was answered:\n{answer}\n\n"
+    "But it is not what was asked for: {problem}\n"
+    "Answer again, with nothing but the corrected JSON object."
+)
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL)
+"""What tells where a JSON object ends: braces, and the strings in which braces do not count."""
+
+
+class StructuredPrediction(LLM):
+    """What LlamaIndex's structured prediction is on a model that completes text.
+
+    LlamaIndex's own puts the schema behind the model's markup, takes no `system_prompt`, and gives up on the first
+    text around the JSON.
+    """
+
+    structured_outputs: Literal["vllm"] | None = Field(
+        default=None,
+        description="How the server is told the JSON schema of a structured prediction, so that it cannot miss it: "
+        "`vllm`: in vLLM's field `structured_outputs`; None: it is not told.",
+    )
+
+    def structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """Fill an object of `output_cls`.
+
+        Args:
+            output_cls: the pydantic class.
+            prompt: what to ask; the schema is added.
+            llm_kwargs: the endpoint's fields.
+            prompt_args: what goes into the prompt.
+
+        Raises:
+            ValueError: neither the answer nor its repair is such an object.
+            ParadigmError: see `ParadigmLLM.complete`.
+        """
+        dispatcher.event(_start_event(output_cls, prompt, prompt_args))
+        task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
+        answer = self.complete(task.prompt, formatted=True, **task.llm_kwargs)
+        try:
+            output = task.read(answer.text)
+        except ValueError as problem:
+            answer = self.complete(task.repair_prompt(answer.text, problem), formatted=True, **task.llm_kwargs)
+            output = task.read(answer.text)
+        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
+        return output
+
+    async def astructured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """As `structured_predict`."""
+        dispatcher.event(_start_event(output_cls, prompt, prompt_args))
+        task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
+        answer = await self.acomplete(task.prompt, formatted=True, **task.llm_kwargs)
+        try:
+            output = task.read(answer.text)
+        except ValueError as problem:
+            answer = await self.acomplete(task.repair_prompt(answer.text, problem), formatted=True, **task.llm_kwargs)
+            output = task.read(answer.text)
+        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
+        return output
+
+    # `stream_structured_predict` and its async twin are LlamaIndex's own, over these two.
+
+    def _structured_stream_call(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Model | FlexibleModel, None, None]:
+        task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
+        text = ""
+        for answer in self.stream_complete(task.prompt, formatted=True, **task.llm_kwargs):
+            text = answer.text
+            partial = task.read_partial(text)
+            if partial is not None:
+                yield partial
+        yield task.read(text)  # nothing was made up at its end
+
+    async def _structured_astream_call(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Model | FlexibleModel, None]:
+        task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
+        answers = await self.astream_complete(task.prompt, formatted=True, **task.llm_kwargs)
+
+        async def outputs() -> AsyncGenerator[Model | FlexibleModel, None]:
+            text = ""
+            async for answer in answers:
+                text = answer.text
+                partial = task.read_partial(text)
+                if partial is not None:
+                    yield partial
+            yield task.read(text)
+
+        return outputs()
+
+
+class _Task(Generic[Model]):
+    """One structured prediction: what is asked, and how the answer is read."""
+
+    def __init__(
+        self,
+        llm: StructuredPrediction,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        prompt_args: dict[str, Any],
+    ) -> None:
+        self._llm = llm
+        self._output_cls = output_cls
+        self._partial_cls = create_flexible_model(output_cls)
+        self._parser = _ObjectParser(output_cls)
+        self._request = prompt
+        self._prompt_args = prompt_args
+        self.prompt = self._write(prompt, prompt_args)
+        self.llm_kwargs = self._constrained(llm_kwargs or {})
+
+    def _constrained(self, llm_kwargs: dict[str, Any]) -> dict[str, Any]:
+        if self._llm.structured_outputs is None:
+            return llm_kwargs
+        told = {"structured_outputs": {"json": self._output_cls.model_json_schema()}}
+        return {**llm_kwargs, "extra_body": {**told, **(llm_kwargs.get("extra_body") or {})}}
+
+    def _write(self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> str:
+        if isinstance(prompt, SelectorPromptTemplate):
+            prompt = prompt.select(self._llm)
+        # A copy: other calls use the same prompt, without the schema.
+        return self._llm._get_prompt(prompt.model_copy(update={"output_parser": self._parser}), **prompt_args)
+
+    def repair_prompt(self, answer: str, problem: ValueError) -> str:
+        request = self._request.format(llm=self._llm, **self._prompt_args)
+        return self._write(REPAIR_PROMPT, {"request": request, "answer": answer, "problem": _told(problem)})
+
+    def read(self, text: str) -> Model:
+        return self._parser.parse(text)
+
+    def read_partial(self, text: str) -> Model | FlexibleModel | None:
+        """As much of the object as has come; None where nothing has."""
+        try:
+            values = from_json(first_object(text), allow_partial="trailing-strings")
+        except ValueError:
+            return None
+        try:
+            return self._output_cls.model_validate(values)
+        except ValidationError:
+            return self._partial_cls.model_validate(values)
+
+
+class _ObjectParser(PydanticOutputParser[Model]):
+    def format(self, query: str) -> str:
+        # LlamaIndex doubles the braces, for a formatting that does not follow.
+        return f"{query}\n\n{self.get_format_string(escape_json=False)}"
+
+    def parse(self, text: str) -> Model:
+        return self.output_cls.model_validate_json(first_object(text))
+
+
+def first_object(text: str) -> str:
+    """The first JSON object in a text; what there is of it, where it does not end.
+
+    Raises:
+        ValueError: none begins.
+    """
+    begin = text.find("{")
+    if begin < 0:
+        raise ValueError("there is no JSON object in the answer")
+    depth = 0
+    for token in _TOKEN.finditer(text, begin):
+        depth += {"{": 1, "}": -1}.get(token.group(), 0)
+        if depth == 0 and token.group() == "}":
+            return text[begin : token.end()]
+    return text[begin:]
+
+
+def _told(problem: ValueError) -> str:
+    if not isinstance(problem, ValidationError):
+        return str(problem)
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
+        for error in problem.errors(include_input=False, include_url=False)
+    )
+
+
+def _start_event(
+    output_cls: type[Any], prompt: BasePromptTemplate, prompt_args: dict[str, Any]
+) -> LLMStructuredPredictStartEvent:
+    return LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
