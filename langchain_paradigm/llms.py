@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
-from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
 from langchain_core.language_models.llms import LLM
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
-from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
+from langchain_core.prompt_values import PromptValue
 from langchain_core.rate_limiters import BaseRateLimiter
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ContextThreadPoolExecutor, get_config_list
-from pydantic import Field
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list
+from pydantic import Field, PrivateAttr, model_validator
+from typing_extensions import Self
 
-from paradigm_transport import Completion, CompletionChunk, CompletionParameters, InvalidParameterError, Usage
-from paradigm_transport.model import ParadigmModel
+from langchain_paradigm.fan_out import afan_out, fan_out
+from langchain_paradigm.prompts import rendered, rendered_texts
+from langchain_paradigm.results import generations, joined, result, to_chunk
+from paradigm_transport import APIResponseError, ChatTemplate, CompletionParameters, InvalidParameterError, __version__
+from paradigm_transport.model import Gates, ParadigmModel
 
-T = TypeVar("T")
+MOST_COUNTS = 512
+"""How many texts' token counts are remembered."""
 
-_ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
+_RUN_OPTIONS = ("tags", "metadata", "run_name", "run_id")
 
-class _RenderedPrompt(str):
-    """A prompt that already is in the model's markup."""
-
-    __slots__ = ()
+Stop = list[str] | None
+Manager = CallbackManagerForLLMRun | None
+AsyncManager = AsyncCallbackManagerForLLMRun | None
+AnyCallbacks = Callbacks | list[Callbacks]
+Inputs = list[LanguageModelInput]
+Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
 class ParadigmLLM(ParadigmModel, LLM):
@@ -69,312 +75,281 @@ class ParadigmLLM(ParadigmModel, LLM):
 
     streaming: bool = Field(default=False, description="Stream inside `invoke` and its like too.")
     rate_limiter: BaseRateLimiter | None = Field(
-        default=None, exclude=True, description="Acquired once before each request."
+        default=None, exclude=True, description="Acquired once before each HTTP request, retries included."
     )
+    show_progress: bool = Field(default=False, description="Show a progress bar while many prompts are completed.")
 
     argument_aliases: ClassVar[Mapping[str, str]] = {"model_name": "model"}
+
+    _counts: dict[tuple[str, str, str], int] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _set_paradigm_version(self) -> Self:
+        metadata = self.metadata or {}
+        self.metadata = {**metadata, "lc_versions": {**metadata.get("lc_versions", {}), "paradigm-llm": __version__}}
+        return self
 
     @property
     def model_name(self) -> str:
         """Another name of `model`."""
         return self.model
 
-    @property
-    def _llm_type(self) -> str:
-        return "paradigm"
-
-    # Prompts
+    # Prompts: each is rendered once, on whichever way it comes in
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
-        value = super()._convert_input(model_input)
-        template = self.template
-        if template is None:
-            return value
-        if isinstance(value, ChatPromptValue):
-            turns = [(_role(message), _content(message)) for message in value.messages]
-            text: str = _RenderedPrompt(template.render(turns))
-        else:
-            text = self._render(value.to_string())
-        return StringPromptValue.model_construct(text=text)  # validation would make it a plain str
+        return rendered(super()._convert_input(model_input), self.template)
 
-    def _render(self, prompt: str) -> str:
-        template = self.template
-        if template is None or isinstance(prompt, _RenderedPrompt):
-            return prompt
-        return _RenderedPrompt(template.render_prompt(prompt))
-
-    def generate_prompt(
-        self,
-        prompts: list[PromptValue],
-        stop: list[str] | None = None,
-        callbacks: Callbacks | list[Callbacks] | None = None,
-        **kwargs: Any,
-    ) -> LLMResult:
+    def generate_prompt(self, prompts: list[PromptValue], *args: Any, **kwargs: Any) -> LLMResult:
         """As in LangChain; messages are rendered by `chat_template` where one is set."""
-        return super().generate_prompt([self._convert_input(prompt) for prompt in prompts], stop, callbacks, **kwargs)
+        return super().generate_prompt([self._convert_input(prompt) for prompt in prompts], *args, **kwargs)
 
-    async def agenerate_prompt(
-        self,
-        prompts: list[PromptValue],
-        stop: list[str] | None = None,
-        callbacks: Callbacks | list[Callbacks] | None = None,
-        **kwargs: Any,
-    ) -> LLMResult:
+    async def agenerate_prompt(self, prompts: list[PromptValue], *args: Any, **kwargs: Any) -> LLMResult:
         """As `generate_prompt`."""
-        rendered = [self._convert_input(prompt) for prompt in prompts]
-        return await super().agenerate_prompt(rendered, stop, callbacks, **kwargs)
+        return await super().agenerate_prompt([self._convert_input(prompt) for prompt in prompts], *args, **kwargs)
+
+    def generate(
+        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: Any
+    ) -> LLMResult:
+        """Complete prompts, concurrently and in order; the first error stops the rest.
+
+        Args:
+            prompts: the texts to complete.
+            stop: stop sequences; they win over the constructor's.
+            callbacks: LangChain's callbacks.
+            kwargs: LangChain's `tags`, `metadata`, `run_name` and `run_id`, and the endpoint's fields, which win
+                over the constructor's.
+
+        Raises:
+            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
+        """
+        options = {name: kwargs.pop(name) for name in _RUN_OPTIONS if name in kwargs}
+        call = self._for_call(stop, kwargs)
+        texts = rendered_texts(prompts, self.template)
+        return super(ParadigmLLM, call).generate(texts, call.stop, callbacks, **options)
+
+    async def agenerate(
+        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: Any
+    ) -> LLMResult:
+        """As `generate`."""
+        options = {name: kwargs.pop(name) for name in _RUN_OPTIONS if name in kwargs}
+        call = self._for_call(stop, kwargs)
+        texts = rendered_texts(prompts, self.template)
+        # `or None`: LangChain looks into a list of callbacks without asking whether it is empty.
+        return await super(ParadigmLLM, call).agenerate(texts, call.stop, callbacks or None, **options)
+
+    def _for_call(self, stop: Stop, overrides: Mapping[str, Any]) -> Self:
+        """This model with a call's arguments as its own.
+
+        LangChain's cache keys and traces hold what a model says of itself, and leave out what a call says.
+        """
+        if stop is None and not overrides:
+            return self
+        parameters = self.parameters(stop, overrides)
+        self._current_clients()  # made before the copy is, which then shares their connections
+        return self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
 
     # One prompt, one request
 
-    def _call(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> str:
+    def _call(self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: Any) -> str:
         return self._generate([prompt], stop, run_manager, **kwargs).generations[0][0].text
 
-    async def _acall(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> str:
-        return (await self._agenerate([prompt], stop, run_manager, **kwargs)).generations[0][0].text
-
-    def _generate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> LLMResult:
+    def _generate(self, prompts: list[str], stop: Stop = None, run_manager: Manager = None, **kwargs: Any) -> LLMResult:
         parameters = self.parameters(stop, kwargs)
 
-        def complete(prompt: str) -> list[Generation]:
+        def complete(index: int) -> list[Generation]:
             if self.streaming:
-                return [_joined(list(self._stream_chunks(prompt, parameters, run_manager)))]
+                manager = run_manager if index == 0 else None  # it is that of the first prompt's run
+                return [joined(self._stream(prompts[index], stop, manager, **kwargs))]
             self._acquire()
-            return _generations(self.client.complete(self._render(prompt), parameters))
+            return generations(self.client.complete(prompts[index], parameters))
 
-        if len(prompts) == 1:
-            return _result([complete(prompts[0])])
-        with ContextThreadPoolExecutor(max_workers=min(self.max_concurrency, len(prompts) or 1)) as executor:
-            return _result(list(executor.map(complete, prompts)))
+        by_prompt = fan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+        return result(by_prompt, parameters.model)
 
     async def _agenerate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> LLMResult:
         parameters = self.parameters(stop, kwargs)
 
-        async def complete(prompt: str) -> list[Generation]:
+        async def complete(index: int) -> list[Generation]:
             if self.streaming:
-                return [_joined([chunk async for chunk in self._astream_chunks(prompt, parameters, run_manager)])]
+                manager = run_manager if index == 0 else None
+                return [joined([chunk async for chunk in self._astream(prompts[index], stop, manager, **kwargs)])]
             await self._aacquire()
-            return _generations(await self.async_client.complete(self._render(prompt), parameters))
+            return generations(await self.async_client.complete(prompts[index], parameters))
 
-        if len(prompts) == 1:
-            return _result([await complete(prompts[0])])
-        return _result(await _gather([complete(prompt) for prompt in prompts], self.max_concurrency))
+        by_prompt = await afan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+        return result(by_prompt, parameters.model)
 
     def _stream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
-        return self._stream_chunks(prompt, self.parameters(stop, kwargs), run_manager)
+        parameters = self.parameters(stop, kwargs, stream=True)
+        self._acquire()
+        with self.client.stream(prompt, parameters) as pieces:
+            for piece in pieces:
+                chunk = to_chunk(piece)
+                if run_manager is not None:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
+                yield chunk
 
     async def _astream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> AsyncIterator[GenerationChunk]:
-        async for chunk in self._astream_chunks(prompt, self.parameters(stop, kwargs), run_manager):
-            yield chunk
-
-    def _stream_chunks(
-        self, prompt: str, parameters: CompletionParameters, run_manager: CallbackManagerForLLMRun | None
-    ) -> Iterator[GenerationChunk]:
-        _check_streamable(parameters)
-        self._acquire()
-        with self.client.stream(self._render(prompt), parameters) as stream:
-            for piece in stream:
-                chunk = _generation_chunk(piece)
-                if run_manager is not None:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
-
-    async def _astream_chunks(
-        self, prompt: str, parameters: CompletionParameters, run_manager: AsyncCallbackManagerForLLMRun | None
-    ) -> AsyncIterator[GenerationChunk]:
-        _check_streamable(parameters)
+        parameters = self.parameters(stop, kwargs, stream=True)
         await self._aacquire()
-        async with self.async_client.stream(self._render(prompt), parameters) as stream:
-            async for piece in stream:
-                chunk = _generation_chunk(piece)
+        async with self.async_client.stream(prompt, parameters) as pieces:
+            async for piece in pieces:
+                chunk = to_chunk(piece)
                 if run_manager is not None:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                 yield chunk
+
+    @property
+    def _gates(self) -> Gates | None:
+        return (self.rate_limiter.acquire, self.rate_limiter.aacquire) if self.rate_limiter else None
 
     def _acquire(self) -> None:
         if self.rate_limiter is not None:
-            self.rate_limiter.acquire(blocking=True)
+            self.rate_limiter.acquire()
 
     async def _aacquire(self) -> None:
         if self.rate_limiter is not None:
-            await self.rate_limiter.aacquire(blocking=True)
+            await self.rate_limiter.aacquire()
 
     # Many prompts: each is a run of its own, with its own usage, callbacks and error
 
     def batch(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
+        self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> list[str]:
         """As in LangChain, with `max_concurrency` requests in flight unless the config says otherwise."""
         configs = self._limited(config, len(inputs))
-        return Runnable.batch(self, inputs, configs, return_exceptions=return_exceptions, **kwargs)
+
+        def invoke(index: int) -> Any:
+            try:
+                return self.invoke(inputs[index], configs[index], **kwargs)
+            except Exception as error:
+                if not return_exceptions:
+                    raise
+                return error
+
+        return fan_out(invoke, range(len(inputs)), _limit(configs), self.show_progress)
 
     async def abatch(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
+        self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> list[str]:
         """As `batch`."""
         configs = self._limited(config, len(inputs))
-        return await Runnable.abatch(self, inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
-    def _limited(self, config: RunnableConfig | Sequence[RunnableConfig] | None, length: int) -> list[RunnableConfig]:
+        async def invoke(index: int) -> Any:
+            try:
+                return await self.ainvoke(inputs[index], configs[index], **kwargs)
+            except Exception as error:
+                if not return_exceptions:
+                    raise
+                return error
+
+        return await afan_out(invoke, range(len(inputs)), _limit(configs), self.show_progress)
+
+    def batch_as_completed(
+        self, inputs: Sequence[LanguageModelInput], config: Configs = None, **kwargs: Any
+    ) -> Iterator[tuple[int, Any]]:
+        """As in LangChain; as many at once as in `batch`."""
+        return super().batch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
+
+    def abatch_as_completed(
+        self, inputs: Sequence[LanguageModelInput], config: Configs = None, **kwargs: Any
+    ) -> AsyncIterator[tuple[int, Any]]:
+        """As `batch_as_completed`."""
+        return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
+
+    def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
         configs = get_config_list(config, length)
         for each in configs:
             if each.get("max_concurrency") is None:
                 each["max_concurrency"] = self.max_concurrency
         return configs
 
+    # Tokens
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The token ids of a text, by the tokenizer that was given as `custom_get_token_ids`.
+
+        Raises:
+            InvalidParameterError: none was given; the endpoint tells no token ids.
+        """
+        if self.custom_get_token_ids is None:
+            raise InvalidParameterError("token ids need a tokenizer: pass custom_get_token_ids, a function of a text")
+        return self.custom_get_token_ids(text)
+
+    def get_num_tokens(self, text: str) -> int:
+        """How many tokens a text has: by `custom_get_token_ids` where it was given, else by the server.
+
+        The server counts the prompt of a completion of one token; its answers are remembered.
+
+        Raises:
+            ParadigmError: see `paradigm_transport.ParadigmClient.complete`; or the server gives no usage.
+        """
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        key = (self.base_url, self.model, text)
+        if text and key not in self._counts:
+            self._acquire()
+            usage = self.client.complete(text, model=self.model, max_tokens=1).usage
+            if usage is None:
+                raise APIResponseError(f"{self.host} counts no tokens: pass custom_get_token_ids to count them here")
+            if len(self._counts) >= MOST_COUNTS:
+                self._counts.clear()
+            self._counts[key] = usage.prompt_tokens
+        return self._counts[key] if text else 0
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """How many tokens messages have, written as the prompt that they are sent as. Tools are not sent."""
+        return self.get_num_tokens(self._convert_input(messages).to_string())
+
+    # What the model says of itself: never the key, nor a header
+
+    @property
+    def _llm_type(self) -> str:
+        return "paradigm"
+
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
-        """What an answer depends on, for cache keys and traces: model, address and every parameter; no key."""
+        """What an answer depends on, for cache keys and traces."""
         fields = {name: getattr(self, name) for name in CompletionParameters.model_fields}
-        return {**fields, "chat_template": self.chat_template, "base_url": self.base_url}
+        fields.update(base_url=self.base_url, chat_template=self._plain_template)
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @property
+    def _plain_template(self) -> Any:
+        return self.chat_template.model_dump() if isinstance(self.chat_template, ChatTemplate) else self.chat_template
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "paradigm"  # in subclasses too; LangChain's default goes by the name of the class
+        return params
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """`dumps` and `loads` work; the key stays out and comes from the secrets again."""
+        return True
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """The arguments that `dumps` leaves out, and the secrets that `loads` puts in their place."""
+        return {"api_key": "PARADIGM_API_KEY"}
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """What `dumps` writes in another form than it stands here."""
+        is_plain = isinstance(self.timeout, (int, float))
+        plain = {"chat_template": self._plain_template, "timeout": self.timeout if is_plain else None}
+        return {name: value for name, value in plain.items() if value is not None}
 
 
-def _role(message: BaseMessage) -> str:
-    role = getattr(message, "role", None)
-    return role if isinstance(role, str) else _ROLES.get(message.type, message.type)
+def _logprobs(chunk: GenerationChunk) -> Any:
+    return (chunk.generation_info or {}).get("logprobs")
 
 
-def _content(message: BaseMessage) -> str:
-    if isinstance(message.content, str):
-        return message.content
-    texts = [block if isinstance(block, str) else block.get("text") for block in message.content]
-    if not all(isinstance(text, str) for text in texts):
-        raise InvalidParameterError(f"a {message.type} message holds something other than text")
-    return "".join(map(str, texts))
-
-
-def _check_streamable(parameters: CompletionParameters) -> None:
-    if (parameters.n or 1) > 1:
-        raise InvalidParameterError("n must be 1 while streaming: a stream is one text; use invoke or generate")
-
-
-def _generations(completion: Completion) -> list[Generation]:
-    generations = [
-        Generation(
-            text=choice.text,
-            generation_info={
-                "finish_reason": choice.finish_reason,
-                "logprobs": choice.logprobs.as_dict() if choice.logprobs else None,
-                **_identity(completion),
-            },
-        )
-        for choice in completion.choices
-    ]
-    _add_usage(generations[0], completion.usage)
-    return generations
-
-
-def _generation_chunk(piece: CompletionChunk) -> GenerationChunk:
-    """A chunk; what is known of the whole answer stands on the last alone, for merging glues and adds up."""
-    info: dict[str, Any] = {}
-    if piece.logprobs is not None:
-        info["logprobs"] = piece.logprobs.as_dict()
-    if piece.is_last:
-        info.update(finish_reason=piece.finish_reason, **_identity(piece))
-    chunk = GenerationChunk(text=piece.text, generation_info=info or None)
-    _add_usage(chunk, piece.usage)
-    return chunk
-
-
-def _identity(answer: Completion | CompletionChunk) -> dict[str, Any]:
-    known = {"id": answer.id, "model_name": answer.model, "request_id": answer.request_id}
-    return {name: value for name, value in known.items() if value is not None}
-
-
-def _add_usage(generation: Generation, usage: Usage | None) -> None:
-    """Put a prompt's usage on its first generation alone: whoever counts adds up over generations."""
-    if usage is not None:
-        generation.generation_info = {
-            **(generation.generation_info or {}),
-            "usage_metadata": {
-                "input_tokens": usage.prompt_tokens,
-                "output_tokens": usage.completion_tokens,
-                "total_tokens": usage.total_tokens,
-            },
-        }
-
-
-def _joined(chunks: list[GenerationChunk]) -> Generation:
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    return Generation(text=whole.text, generation_info=whole.generation_info)
-
-
-def _result(generations: list[list[Generation]]) -> LLMResult:
-    """All prompts' generations, with the sum of the usage that the server gave."""
-    infos = [first.generation_info or {} for first, *_ in generations]
-    usages = [info["usage_metadata"] for info in infos if "usage_metadata" in info]
-    llm_output: dict[str, Any] = {"model_name": next((info.get("model_name") for info in infos), None)}
-    if usages:
-        llm_output["token_usage"] = {
-            "prompt_tokens": sum(usage["input_tokens"] for usage in usages),
-            "completion_tokens": sum(usage["output_tokens"] for usage in usages),
-            "total_tokens": sum(usage["total_tokens"] for usage in usages),
-        }
-    return LLMResult(generations=generations, llm_output=llm_output)
-
-
-async def _gather(calls: list[Coroutine[Any, Any, T]], limit: int) -> list[T]:
-    """Run calls, so many at once, in order; the first error stops the others."""
-    gate = asyncio.Semaphore(limit)
-
-    async def run(call: Coroutine[Any, Any, T]) -> T:
-        async with gate:
-            return await call
-
-    tasks = [asyncio.create_task(run(call)) for call in calls]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for call in calls:
-            call.close()  # of those that never began
-        raise
+def _limit(configs: list[RunnableConfig]) -> int:
+    return configs[0].get("max_concurrency") or 1 if configs else 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
@@ -21,6 +23,9 @@ logger = logging.getLogger("paradigm_transport")
 _SETTINGS = tuple(Settings.model_fields)
 _BORROWED = ("http_client", "http_async_client")
 _OF_THIS_PROCESS = ("rate_limiter", "callback_manager")  # where the framework has them; they may hold locks
+
+Gates = tuple[Callable[[], object], Callable[[], Awaitable[object]]]
+"""What waits for leave to send, sync and async."""
 
 
 class ParadigmModel(CompletionParameters, Settings):
@@ -63,12 +68,15 @@ class ParadigmModel(CompletionParameters, Settings):
         """The chat template, where one is set."""
         return find_template(self.chat_template)
 
-    def parameters(self, stop: list[str] | None, overrides: Mapping[str, Any]) -> CompletionParameters:
+    def parameters(
+        self, stop: list[str] | None, overrides: Mapping[str, Any], *, stream: bool = False
+    ) -> CompletionParameters:
         """The endpoint's fields for one call: the constructor's, with the call's over them.
 
         Args:
             stop: the call's stop sequences; None for the constructor's.
             overrides: the call's fields.
+            stream: the call is for a stream, which is one text.
 
         Raises:
             InvalidParameterError: a field is unknown, of a wrong type or out of its range.
@@ -76,6 +84,8 @@ class ParadigmModel(CompletionParameters, Settings):
         if stop is not None:
             overrides = {**overrides, "stop": stop}
         parameters = self.merged(overrides)
+        if stream and (parameters.n or 1) > 1:
+            raise InvalidParameterError("n must be 1 while streaming, for a stream is one text: do not stream")
         template = self.template
         if template is not None:  # first, for it must be among those that the server is told
             parameters.stop = list(dict.fromkeys([template.stop, *(parameters.stop or ())]))
@@ -91,16 +101,23 @@ class ParadigmModel(CompletionParameters, Settings):
         """The async client; copies of this object share it."""
         return self._current_clients()[2]
 
+    @property
+    def _gates(self) -> Gates | None:
+        """What a request waits for before it goes out: a rate limiter's two methods, where there is one.
+
+        The framework's class passes them before a call; the clients, before each retry.
+        """
+        return None
+
     def _current_clients(self) -> tuple[tuple[Any, ...], ParadigmClient, AsyncParadigmClient]:
-        values = tuple([getattr(self, name) for name in _SETTINGS])
+        gates = self._gates
+        values = (*[getattr(self, name) for name in _SETTINGS], gates)
         clients = self._clients
         if clients is None or clients[0] != values:  # also where a copy, or an assignment, changed a setting
             # The key and the address may come from the environment, which a worker need not share.
             chosen = {*self.model_fields_set, "api_key", "base_url"}
-            settings = Settings(
-                **{name: value for name, value in zip(_SETTINGS, values, strict=True) if name in chosen}
-            )
-            clients = self._clients = (values, ParadigmClient(settings), AsyncParadigmClient(settings))
+            settings = Settings(**{name: getattr(self, name) for name in _SETTINGS if name in chosen})
+            clients = self._clients = (values, *_make_clients(settings, gates))
         return clients
 
     def close(self) -> None:
@@ -155,3 +172,19 @@ def _can_be_pickled(value: Any) -> bool:
     except Exception:  # noqa: BLE001  # what is raised is up to the value
         return False
     return True
+
+
+def _make_clients(settings: Settings, gates: Gates | None) -> tuple[ParadigmClient, AsyncParadigmClient]:
+    if gates is None:
+        return ParadigmClient(settings), AsyncParadigmClient(settings)
+    acquire, aacquire = gates
+
+    def pause(seconds: float) -> None:
+        time.sleep(seconds)
+        acquire()
+
+    async def apause(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await aacquire()
+
+    return ParadigmClient(settings, sleep=pause), AsyncParadigmClient(settings, sleep=apause)

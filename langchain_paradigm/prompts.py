@@ -1,0 +1,51 @@
+"""LangChain's messages, written as a prompt."""
+
+from __future__ import annotations
+
+from langchain_core.messages import BaseMessage
+from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
+
+from paradigm_transport import ChatTemplate, InvalidParameterError
+
+_ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
+
+
+class RenderedPrompt(str):
+    """A prompt that already is in the model's markup."""
+
+    __slots__ = ()
+
+
+def rendered(value: PromptValue, template: ChatTemplate | None) -> PromptValue:
+    """A prompt value in the model's markup: a turn for each message, or one turn for a plain text."""
+    if template is None:
+        return value
+    if isinstance(value, ChatPromptValue):
+        text: str = RenderedPrompt(template.render([(_role(message), _content(message)) for message in value.messages]))
+    else:
+        (text,) = rendered_texts([value.to_string()], template)
+    return StringPromptValue.model_construct(text=text)  # validation would make it a plain str
+
+
+def rendered_texts(prompts: list[str], template: ChatTemplate | None) -> list[str]:
+    """Plain prompts, each as the one turn of a user; those that are in the model's markup as they are."""
+    if template is None or not isinstance(prompts, list):  # LangChain says what is wrong with the latter
+        return prompts
+    return [
+        prompt if isinstance(prompt, RenderedPrompt) else RenderedPrompt(template.render_prompt(prompt))
+        for prompt in prompts
+    ]
+
+
+def _role(message: BaseMessage) -> str:
+    role = getattr(message, "role", None)
+    return role if isinstance(role, str) else _ROLES.get(message.type, message.type)
+
+
+def _content(message: BaseMessage) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    texts = [block if isinstance(block, str) else block.get("text") for block in message.content]
+    if not all(isinstance(text, str) for text in texts):
+        raise InvalidParameterError(f"a {message.type} message holds something other than text")
+    return "".join(map(str, texts))
