@@ -1,0 +1,211 @@
+"""The eight methods as one fixture, and a `ParadigmLLM` on a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+from llama_index.core.callbacks import CallbackManager, CBEventType
+from llama_index.core.callbacks.base_handler import BaseCallbackHandler
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.span import SimpleSpan
+from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+from pydantic import Field
+
+from llama_index_paradigm import ParadigmLLM
+from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
+
+KEY = "sk-secret-of-the-tests"
+MODEL = "alfred-40b-1123"
+
+Response = CompletionResponse | ChatResponse
+
+
+@pytest.fixture
+def make_llm(wire: WireServer) -> Iterator[Callable[..., ParadigmLLM]]:
+    """Makes objects that call the scripted server."""
+    made: list[ParadigmLLM] = []
+
+    def make(**arguments: Any) -> ParadigmLLM:
+        usual = {"model": MODEL, "api_key": KEY, "base_url": wire.url, "context_window": 4096}
+        made.append(ParadigmLLM(**{**usual, **arguments}))
+        return made[-1]
+
+    yield make
+    for llm in made:
+        llm.close()
+
+
+@pytest.fixture
+def llm(make_llm: Callable[..., ParadigmLLM]) -> ParadigmLLM:
+    return make_llm()
+
+
+@dataclass(frozen=True)
+class Method:
+    """One of the eight methods, called in the same way as the others."""
+
+    name: str
+
+    @property
+    def is_chat(self) -> bool:
+        return self.name.endswith("chat")
+
+    @property
+    def is_async(self) -> bool:
+        return self.name.startswith("a")
+
+    @property
+    def is_stream(self) -> bool:
+        return "stream" in self.name
+
+    def answer(self, *texts: str, finish_reason: str = "stop") -> Script:
+        """An answer of this text, in these pieces where it is streamed; its usage is 3 and 5."""
+        if self.is_stream:
+            return sse(*map(chunk, texts), chunk("", finish_reason), chunk(usage=usage(3, 5)))
+        return reply(completion("".join(texts), finish_reason=finish_reason))
+
+    def __call__(self, llm: ParadigmLLM, prompt: Any = "Hi", **kwargs: Any) -> list[Response]:
+        """All responses; a prompt becomes the one message of a user."""
+        if self.is_async:
+            return asyncio.run(self.run(llm, prompt, **kwargs))
+        result = getattr(llm, self.name)(self.input(prompt), **kwargs)
+        return list(result) if self.is_stream else [result]
+
+    async def run(self, llm: ParadigmLLM, prompt: Any = "Hi", **kwargs: Any) -> list[Response]:
+        """As a call, on the event loop that is running; of the async methods."""
+        result = await getattr(llm, self.name)(self.input(prompt), **kwargs)
+        return [response async for response in result] if self.is_stream else [result]
+
+    def input(self, prompt: Any) -> Any:
+        return [ChatMessage(prompt)] if self.is_chat and isinstance(prompt, str) else prompt
+
+    def sent(self, prompt: str) -> str:
+        """What goes to the server for this prompt, where nothing was set."""
+        return f"user: {prompt}\nassistant: " if self.is_chat else prompt
+
+
+NAMES = [f"{a}{stream}{kind}" for kind in ("complete", "chat") for stream in ("", "stream_") for a in ("", "a")]
+
+
+@pytest.fixture(params=NAMES)
+def method(request: pytest.FixtureRequest) -> Method:
+    """Each of the eight."""
+    return Method(request.param)
+
+
+@pytest.fixture(params=[name for name in NAMES if "stream" in name])
+def stream_method(request: pytest.FixtureRequest) -> Method:
+    """Each of the four that stream."""
+    return Method(request.param)
+
+
+@pytest.fixture(params=[name for name in NAMES if name.startswith("a")])
+def async_method(request: pytest.FixtureRequest) -> Method:
+    """Each of the four that are async."""
+    return Method(request.param)
+
+
+def text_of(response: Response) -> str:
+    return response.text if isinstance(response, CompletionResponse) else response.message.content or ""
+
+
+class Callbacks(BaseCallbackHandler):
+    """Notes the callbacks of LLM events."""
+
+    def __init__(self) -> None:
+        super().__init__([], [])
+        self.starts: list[dict[str, Any]] = []
+        self.ends: list[dict[str, Any]] = []
+
+    @property
+    def manager(self) -> CallbackManager:
+        return CallbackManager([self])
+
+    def on_event_start(self, event_type: CBEventType, payload: Any = None, event_id: str = "", **_: Any) -> str:
+        if event_type == CBEventType.LLM:
+            self.starts.append(payload)
+        return event_id
+
+    def on_event_end(self, event_type: CBEventType, payload: Any = None, **_: Any) -> None:
+        if event_type == CBEventType.LLM:
+            self.ends.append(payload)
+
+    def start_trace(self, trace_id: str | None = None) -> None:
+        pass
+
+    def end_trace(self, trace_id: str | None = None, trace_map: Any = None) -> None:
+        pass
+
+
+@pytest.fixture
+def callbacks() -> Callbacks:
+    return Callbacks()
+
+
+class Events(BaseEventHandler):
+    """Notes instrumentation events."""
+
+    seen: list[Any] = Field(default_factory=list)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Events"
+
+    def handle(self, event: Any, **_: Any) -> None:
+        self.seen.append(event)
+
+    @property
+    def names(self) -> list[str]:
+        return [event.class_name() for event in self.seen]
+
+    def of(self, name: str) -> list[Any]:
+        return [event for event in self.seen if event.class_name() == name]
+
+
+class Spans(BaseSpanHandler[SimpleSpan]):
+    """Notes the spans, and how each ended."""
+
+    entered: list[str] = Field(default_factory=list)
+    ended: list[tuple[str, str]] = Field(default_factory=list)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Spans"
+
+    def new_span(self, id_: str, bound_args: Any, instance: Any = None, parent_span_id: Any = None, **_: Any) -> Any:
+        self.entered.append(id_)
+        return SimpleSpan(id_=id_, parent_id=parent_span_id)
+
+    def prepare_to_exit_span(
+        self, id_: str, bound_args: Any, instance: Any = None, result: Any = None, **_: Any
+    ) -> Any:
+        self.ended.append((id_, "exit"))
+        return self.open_spans[id_]
+
+    def prepare_to_drop_span(self, id_: str, bound_args: Any, instance: Any = None, err: Any = None, **_: Any) -> Any:
+        self.ended.append((id_, "drop"))
+        return self.open_spans[id_]
+
+
+@pytest.fixture
+def events() -> Iterator[Events]:
+    """All instrumentation events from here on."""
+    root, handler = get_dispatcher(), Events()
+    root.add_event_handler(handler)
+    yield handler
+    root.event_handlers.remove(handler)
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    """All spans from here on."""
+    root, handler = get_dispatcher(), Spans()
+    root.add_span_handler(handler)
+    yield handler
+    root.span_handlers.remove(handler)

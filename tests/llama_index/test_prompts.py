@@ -1,0 +1,187 @@
+"""How prompts and messages are written: once, and inside the turns where there is a template."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from llama_index.core import ChatPromptTemplate, PromptTemplate
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.output_parsers import PydanticOutputParser
+from pydantic import BaseModel
+
+from llama_index_paradigm import ParadigmLLM
+from paradigm_transport import ChatTemplate
+from tests.llama_index.conftest import Method
+from tests.wire import WireServer, chunk, completion, reply, sse
+
+Make = Callable[..., ParadigmLLM]
+
+SYSTEM = ChatMessage(role=MessageRole.SYSTEM, content="Be brief.")
+HELLO = ChatMessage("Hello")
+
+
+def turns(*pairs: tuple[str, str]) -> str:
+    """ChatML, by hand."""
+    return "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in pairs) + (
+        "<|im_start|>assistant\n"
+    )
+
+
+def bracket(prompt: str) -> str:
+    return f"[{prompt}]"
+
+
+def shout(messages: Sequence[ChatMessage]) -> str:
+    return "".join(f"{message.role.value}!{message.content}!" for message in messages)
+
+
+def sent(wire: WireServer, method: Method, llm: ParadigmLLM, prompt: Any = "Hi", **kwargs: Any) -> str:
+    wire.script(method.answer("Hello"))
+    method(llm, prompt, **kwargs)
+    prompt_sent: str = wire.bodies[-1]["prompt"]
+    return prompt_sent
+
+
+def predicted(wire: WireServer, how: str, llm: ParadigmLLM, prompt: Any, **prompt_args: Any) -> str:
+    """The prompt that one of LlamaIndex's own methods over the eight sends."""
+    wire.script(sse(chunk("Hello", "stop")) if "stream" in how else reply(completion("Hello")))
+    called = getattr(llm, how)(prompt, **prompt_args)
+    if how == "stream":
+        list(called)
+    elif how == "apredict":
+        asyncio.run(called)
+    elif how == "astream":
+        asyncio.run(_drain(called))
+    prompt_sent: str = wire.bodies[-1]["prompt"]
+    return prompt_sent
+
+
+async def _drain(coming: Any) -> None:
+    async for _ in await coming:
+        pass
+
+
+@pytest.fixture(params=["predict", "apredict", "stream", "astream"])
+def how(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_prompt_functions_are_applied_once(wire: WireServer, method: Method, make_llm: Make) -> None:
+    llm = make_llm(completion_to_prompt=bracket, messages_to_prompt=shout)
+    assert sent(wire, method, llm) == ("user!Hi!" if method.is_chat else "[Hi]")
+
+
+def test_a_formatted_prompt_goes_as_it_is(wire: WireServer, method: Method, make_llm: Make) -> None:
+    if not method.is_chat:
+        wrapper = PromptTemplate("<{query_str}>")
+        llm = make_llm(
+            completion_to_prompt=bracket, chat_template="chatml", system_prompt="S", query_wrapper_prompt=wrapper
+        )
+        assert sent(wire, method, llm, formatted=True) == "Hi"
+
+
+def test_a_template_writes_the_turns(wire: WireServer, method: Method, make_llm: Make) -> None:
+    assert sent(wire, method, make_llm(chat_template="chatml")) == turns(("user", "Hi"))
+    assert wire.bodies[-1]["stop"] == "<|im_end|>"
+
+
+def test_a_template_writes_a_conversation(wire: WireServer, method: Method, make_llm: Make) -> None:
+    if method.is_chat:
+        llm = make_llm(chat_template="alfred")
+        answer = ChatMessage(role=MessageRole.ASSISTANT, content="Yes?")
+        assert sent(wire, method, llm, [SYSTEM, HELLO, answer, ChatMessage("Bye")]) == (
+            "<start_system>Be brief.<end_message><start_user>Hello<end_message>"
+            "<start_assistant>Yes?<end_message><start_user>Bye<end_message><start_assistant>"
+        )
+
+
+def test_the_users_own_functions_beat_the_template(wire: WireServer, method: Method, make_llm: Make) -> None:
+    llm = make_llm(chat_template="chatml", completion_to_prompt=bracket, messages_to_prompt=shout)
+    assert sent(wire, method, llm) == ("user!Hi!" if method.is_chat else "[Hi]")
+    assert wire.bodies[-1]["stop"] == "<|im_end|>"
+
+
+def test_a_template_that_is_assigned_later_counts(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+    llm.chat_template = "chatml"
+    assert sent(wire, method, llm) == turns(("user", "Hi"))
+    own = ChatTemplate(turn="({role}: {content})", opening="(", stop=")")
+    assert sent(wire, method, llm.model_copy(update={"chat_template": own})) == "(user: Hi)("
+
+
+def test_the_system_prompt_is_the_system_turn(wire: WireServer, method: Method, make_llm: Make) -> None:
+    llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
+    assert sent(wire, method, llm) == turns(("system", "Be kind."), ("user", "Hi"))
+
+
+def test_without_a_template_the_system_prompt_comes_first(wire: WireServer, method: Method, make_llm: Make) -> None:
+    llm = make_llm(system_prompt="Be kind.")
+    expected = "system: Be kind.\nuser: Hi\nassistant: " if method.is_chat else "Be kind.\n\nHi"
+    assert sent(wire, method, llm) == expected
+
+
+def test_two_system_prompts_make_one_turn(wire: WireServer, method: Method, make_llm: Make) -> None:
+    if method.is_chat:
+        llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
+        messages = [SYSTEM, HELLO]
+        assert sent(wire, method, llm, messages) == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hello"))
+        assert messages == [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), HELLO]
+
+
+def test_the_query_wrapper_wraps_the_query(wire: WireServer, method: Method, make_llm: Make) -> None:
+    wrapper = PromptTemplate("Q: {query_str}")
+    llm = make_llm(chat_template="chatml", query_wrapper_prompt=wrapper)
+    assert sent(wire, method, llm) == turns(("user", "Q: Hi"))
+    plain = make_llm(query_wrapper_prompt=wrapper)
+    assert sent(wire, method, plain) == ("user: Q: Hi\nassistant: " if method.is_chat else "Q: Hi")
+
+
+def test_the_query_wrapper_leaves_answers_alone(wire: WireServer, method: Method, make_llm: Make) -> None:
+    if method.is_chat:
+        llm = make_llm(chat_template="chatml", query_wrapper_prompt=PromptTemplate("Q: {query_str}"))
+        answer = ChatMessage(role=MessageRole.ASSISTANT, content="Yes?")
+        assert sent(wire, method, llm, [HELLO, answer]) == turns(("user", "Hello"), ("assistant", "Yes?"))
+
+
+def test_no_messages(wire: WireServer, method: Method, make_llm: Make) -> None:
+    if method.is_chat:
+        assert sent(wire, method, make_llm(chat_template="chatml"), []) == turns()
+
+
+def test_predictions_are_written_like_calls(wire: WireServer, how: str, make_llm: Make) -> None:
+    llm = make_llm(
+        chat_template="chatml", system_prompt="Be kind.", query_wrapper_prompt=PromptTemplate("Q: {query_str}")
+    )
+    expected = turns(("system", "Be kind."), ("user", "Q: Say Hi"))
+    assert predicted(wire, how, llm, PromptTemplate("Say {word}"), word="Hi") == expected
+    wire.script(reply(completion("Hello")))
+    llm.complete("Say Hi")
+    assert wire.bodies[-1]["prompt"] == expected
+
+
+def test_predictions_without_a_template_are_llamaindexs_own(wire: WireServer, how: str, make_llm: Make) -> None:
+    llm = make_llm(completion_to_prompt=bracket, system_prompt="Be kind.")
+    assert predicted(wire, how, llm, PromptTemplate("Say {word}"), word="Hi") == "Be kind.\n\n[Say Hi]"
+
+
+def test_chat_prompts_are_turns(wire: WireServer, how: str, make_llm: Make) -> None:
+    prompt = ChatPromptTemplate([SYSTEM, ChatMessage("Say {word}")])
+    llm = make_llm(chat_template="chatml")
+    expected = turns(("system", "Be brief."), ("user", "Say Hi"))
+    assert predicted(wire, how, llm, prompt, word="Hi") == expected
+
+
+class City(BaseModel):
+    name: str
+
+
+def test_an_output_parser_speaks_inside_the_turn(wire: WireServer, make_llm: Make) -> None:
+    llm = make_llm(chat_template="chatml", output_parser=PydanticOutputParser(City))
+    wire.script(reply(completion('{"name": "Paris"}')))
+    llm.predict(PromptTemplate("A city"))
+    prompt = wire.bodies[0]["prompt"]
+    assert prompt.startswith("<|im_start|>user\nA city\n\n")
+    assert "JSON schema" in prompt
+    assert prompt.endswith("<|im_end|>\n<|im_start|>assistant\n")
