@@ -334,10 +334,7 @@ def _from_objects(entries: list[dict[str, Any]], offset: int) -> Logprobs:
     return Logprobs(
         tokens,
         [_number(entry.get("logprob")) for entry in entries],
-        [
-            _table({top.get("token"): top.get("logprob") for top in entry.get("top_logprobs") or ()})
-            for entry in entries
-        ],
+        [_table_of_objects(entry.get("top_logprobs")) for entry in entries],
         _offsets(tokens, None, offset),
     )
 
@@ -363,6 +360,11 @@ def _table(value: Any) -> dict[str, float] | None:
     if not isinstance(value, dict):
         return None
     return {str(token): number for token, logprob in value.items() if (number := _number(logprob)) is not None}
+
+
+def _table_of_objects(entries: Any) -> dict[str, float] | None:
+    entries = entries if isinstance(entries, list) else []
+    return _table({str(entry.get("token")): entry.get("logprob") for entry in entries if isinstance(entry, dict)})
 
 
 def _number(value: Any) -> float | None:

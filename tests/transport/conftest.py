@@ -1,0 +1,174 @@
+"""One fixture, `api`, that runs each behaviour test over the sync and over the async client.
+
+The async client is driven from outside, in an event loop of its own, so that a test is written once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Iterator
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from typing_extensions import Self
+
+from paradigm_transport import AsyncParadigmClient, ParadigmClient
+from tests.wire import WireServer
+
+T = TypeVar("T")
+
+KEY = "sk-0123456789abcdef"
+MODEL = "alfred-40b-1123"
+
+
+class Api:
+    """Makes clients whose back-off takes no time.
+
+    Attributes:
+        slept: the seconds of every wait before a retry.
+        now: what the clock says.
+        client_field: the setting that takes a client of the user's.
+    """
+
+    is_async = False
+    client_field = "http_client"
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.now = 1_700_000_000.0
+        self.made: list[Any] = []
+
+    def client(self, wire: WireServer | None = None, **options: Any) -> Any:
+        """A client of the server; on `complete`, `stream`, `models` and `close`."""
+        if wire is not None:
+            options.setdefault("base_url", wire.url)
+        if "settings" not in options:
+            options.setdefault("api_key", KEY)
+        client = self._make(clock=lambda: self.now, chance=lambda: 1.0, **options)
+        self.made.append(client)
+        return client
+
+    def _make(self, **options: Any) -> Any:
+        return ParadigmClient(sleep=self.slept.append, **options)
+
+    def borrowed(self, **options: Any) -> Any:
+        """A client of httpx, of the kind that is passed in."""
+        return httpx.Client(**options)
+
+    def close_borrowed(self, client: Any) -> None:
+        client.close()
+
+    def turn(self) -> None:
+        """Let an event loop do what is due."""
+
+    def close(self) -> None:
+        for client in self.made:
+            client.close()
+
+
+class AsyncApi(Api):
+    is_async = True
+    client_field = "http_async_client"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_debug(True)
+        self.noise: list[Any] = []
+        self.loop.set_exception_handler(lambda _, context: self.noise.append(context))
+
+    def _make(self, **options: Any) -> Any:
+        async def sleep(seconds: float) -> None:
+            self.slept.append(seconds)
+
+        return _Client(self, AsyncParadigmClient(sleep=sleep, **options))
+
+    def borrowed(self, **options: Any) -> Any:
+        return httpx.AsyncClient(**options)
+
+    def close_borrowed(self, client: Any) -> None:
+        self.run(client.aclose())
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        return self.loop.run_until_complete(awaitable)
+
+    def turn(self) -> None:
+        self.run(asyncio.sleep(0.01))
+
+    def close(self) -> None:
+        super().close()
+        self.run(self.loop.shutdown_asyncgens())
+        self.run(self.loop.shutdown_default_executor())
+        self.loop.close()
+        assert self.noise == []
+
+
+class _Client:
+    """An async client with the methods of the sync one."""
+
+    def __init__(self, api: AsyncApi, client: AsyncParadigmClient) -> None:
+        self._api = api
+        self.real = client
+
+    def complete(self, *args: Any, **options: Any) -> Any:
+        return self._api.run(self.real.complete(*args, **options))
+
+    def stream(self, *args: Any, **options: Any) -> _Stream:
+        return _Stream(self._api, self.real.stream(*args, **options))
+
+    def models(self) -> Any:
+        return self._api.run(self.real.models())
+
+    def close(self) -> None:
+        self._api.run(self.real.aclose())
+
+    def __enter__(self) -> Self:
+        self._api.run(self.real.__aenter__())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._api.run(self.real.__aexit__(*exc_info))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+class _Stream:
+    def __init__(self, api: AsyncApi, stream: Any) -> None:
+        self._api = api
+        self._stream = stream
+
+    def __iter__(self) -> _Stream:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._api.run(self._stream.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        self._api.run(self._stream.aclose())
+
+    def __enter__(self) -> Self:
+        self._api.run(self._stream.__aenter__())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._api.run(self._stream.__aexit__(*exc_info))
+
+
+@pytest.fixture(params=[Api, AsyncApi], ids=["sync", "async"])
+def api(request: pytest.FixtureRequest) -> Iterator[Api]:
+    api = request.param()
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Collect what a test left behind within the test, so that a ResourceWarning is its own."""
+    yield
+    gc.collect()

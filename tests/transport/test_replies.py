@@ -1,0 +1,336 @@
+"""Whole replies: every shape that servers of this family answer with."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import to_json
+
+from paradigm_transport import (
+    APIResponseError,
+    APIStatusError,
+    BadRequestError,
+    Logprobs,
+    Model,
+    ParadigmError,
+    ServerError,
+    Usage,
+)
+from paradigm_transport.completion import parse_reply, read_completion, read_logprobs, read_usage
+from paradigm_transport.errors import Origin
+from paradigm_transport.models import read_models
+from tests.transport.conftest import MODEL, Api
+from tests.wire import CUT, WireServer, completion, head, models, reply, trickle
+
+HOST = Origin("host")
+
+
+def read(**fields: Any) -> Any:
+    return read_completion({**completion("a"), **fields}, HOST, stops=[])
+
+
+def test_all_of_a_reply(api: Api, wire: WireServer) -> None:
+    body = completion("Hello", system_fingerprint="fp", timings={"ms": 5}, kv_transfer_params=None)
+    wire.script(reply(body))
+    answer = api.client(wire).complete("Hi", model=MODEL)
+    assert answer.text == answer.choices[0].text == "Hello"
+    assert answer.choices[0].finish_reason == "stop"
+    assert (answer.id, answer.model, answer.created) == ("cmpl-1", "alfred-40b-1123", 1700000000)
+    assert answer.usage == Usage(3, 5, 8)
+    assert answer.usage.as_dict() == body["usage"]
+    assert answer.raw == body
+    assert answer.request_id is None
+
+
+def test_the_least_of_a_reply() -> None:
+    answer = read_completion({"choices": [{}]}, HOST, stops=[])
+    assert answer.text == ""
+    assert (answer.id, answer.model, answer.created, answer.usage) == (None, None, None, None)
+    assert (answer.choices[0].finish_reason, answer.choices[0].stop_reason) == (None, None)
+
+
+def test_choices_go_by_index_not_by_position(api: Api, wire: WireServer) -> None:
+    body = completion("a", "b", "c")
+    body["choices"].reverse()
+    wire.script(reply(body))
+    assert [c.text for c in api.client(wire).complete("Hi", model=MODEL, n=3).choices] == ["a", "b", "c"]
+    unnumbered = read(choices=[{"text": "a"}, {"text": "b", "index": None}])
+    assert [(c.index, c.text) for c in unnumbered.choices] == [(0, "a"), (1, "b")]
+
+
+@pytest.mark.parametrize("text", ["", None])
+def test_a_text_may_be_empty_or_null(text: str | None) -> None:
+    assert read(choices=[{"index": 0, "text": text}]).text == ""
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "abort", "repetition", "content_filter", "néw", None])
+def test_any_finish_reason_is_handed_on(reason: str | None) -> None:
+    assert read(choices=[{"text": "a", "finish_reason": reason}]).choices[0].finish_reason == reason
+
+
+@pytest.mark.parametrize(("reason", "read_as"), [("END", "END"), (50256, 50256), (None, None), ([], None)])
+def test_a_stop_reason_is_a_text_or_a_token(reason: object, read_as: object) -> None:
+    assert read(choices=[{"text": "a", "stop_reason": reason}]).choices[0].stop_reason == read_as
+
+
+@pytest.mark.parametrize(
+    ("wire", "usage"),
+    [
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1, "completion_tokens": 2}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1.0, "completion_tokens": 2, "total_tokens": None}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1}, Usage(1, 0, 1)),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 8}},
+            Usage(9, 2, 11, cached_tokens=8),
+        ),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": None}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "cost": 0.1}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1}, None),
+        ({"prompt_tokens": None, "completion_tokens": None}, None),
+        ({"prompt_tokens": "1", "completion_tokens": 2}, None),
+        ({"prompt_tokens": True, "completion_tokens": 2}, None),
+        ({"prompt_tokens": -1, "completion_tokens": 2}, None),
+        ({"prompt_tokens": 1.5, "completion_tokens": 2}, None),
+        ({"prompt_tokens": math.nan, "completion_tokens": math.inf}, None),
+        ({"input_tokens": 1, "output_tokens": 2}, None),
+        ({}, None),
+        (None, None),
+        ("many", None),
+        ([1, 2], None),
+        (5, None),
+    ],
+)
+def test_usage_is_exact_or_absent(wire: object, usage: Usage | None) -> None:
+    assert read_usage(wire) == usage
+    assert read(usage=wire).usage == usage
+
+
+def test_logprobs_of_the_documented_shape() -> None:
+    wire = {
+        "tokens": ["a", "b"],
+        "token_logprobs": [None, -1],
+        "top_logprobs": [None, {"b": -1, "c": -2.5, "d": None}],
+        "text_offset": [7, 8],
+    }
+    logprobs = read_logprobs(wire)
+    assert logprobs == Logprobs(["a", "b"], [None, -1.0], [None, {"b": -1.0, "c": -2.5}], [7, 8])
+    assert logprobs is not None
+    assert logprobs.as_dict() == {**wire, "top_logprobs": [None, {"b": -1, "c": -2.5}]}
+
+
+def test_logprobs_of_llama_cpp_are_brought_into_the_same_shape() -> None:
+    top = [{"token": "é", "logprob": -0.5}, {"token": "e", "logprob": -1}]
+    entries = [{"token": "é", "logprob": -0.5, "top_logprobs": top}, {"token": "t", "logprob": None}, {}, "odd"]
+    assert read_logprobs({"content": entries}, offset=4) == Logprobs(
+        ["é", "t", ""], [-0.5, None, None], [{"é": -0.5, "e": -1.0}, {}, {}], [4, 5, 6]
+    )
+
+
+@pytest.mark.parametrize(
+    ("wire", "logprobs"),
+    [
+        ({"tokens": ["a"]}, Logprobs(["a"], [None], [None], [0])),
+        ({"tokens": ["a", "b"], "token_logprobs": [-1]}, Logprobs(["a", "b"], [-1.0, None], [None, None], [0, 1])),
+        (
+            {"tokens": ["a"], "token_logprobs": [-1, -2], "top_logprobs": "odd", "text_offset": [0, 1]},
+            Logprobs(["a"], [-1.0], [None], [0]),
+        ),
+        (
+            {"tokens": [5], "token_logprobs": ["odd"], "top_logprobs": [["odd"]], "text_offset": [None]},
+            Logprobs(["5"], [None], [None], [0]),
+        ),
+        ({"tokens": []}, Logprobs()),
+        ({"tokens": None}, None),
+        ({"content": None}, None),
+        ({"content": [{"token": "a", "top_logprobs": [None, {}]}]}, Logprobs(["a"], [None], [{}], [0])),
+        ({"content": [{"token": "a", "top_logprobs": 5}]}, Logprobs(["a"], [None], [{}], [0])),
+        ({}, None),
+        ([], None),
+        (None, None),
+        (5, None),
+    ],
+)
+def test_odd_logprobs_cost_no_answer(wire: object, logprobs: Logprobs | None) -> None:
+    assert read_logprobs(wire) == logprobs
+    assert read(choices=[{"text": "a", "logprobs": wire}]).text == "a"
+
+
+ODD = st.sampled_from([None, True, 0, 1, -1, 1.5, math.nan, math.inf, "", "a", "stop", [], [None], {}, {"a": 1}, [5]])
+
+
+def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Objects with some of these fields; or something else."""
+    return ODD | st.fixed_dictionaries({}, optional=fields)
+
+
+def listed(entry: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return ODD | st.lists(entry, max_size=3)
+
+
+TOP = some(token=ODD, logprob=ODD)
+CONTENT = listed(some(token=ODD, logprob=ODD, top_logprobs=listed(TOP)))
+LOGPROBS = some(tokens=listed(ODD), token_logprobs=listed(ODD), top_logprobs=listed(ODD), text_offset=ODD)
+CHOICE = some(index=ODD, text=ODD, finish_reason=ODD, stop_reason=ODD, logprobs=LOGPROBS | some(content=CONTENT))
+USAGE = some(prompt_tokens=ODD, completion_tokens=ODD, total_tokens=ODD, prompt_tokens_details=some(cached_tokens=ODD))
+ERROR = some(message=ODD, code=ODD, error=ODD, detail=listed(some(loc=ODD, msg=ODD)))
+REPLY = some(id=ODD, model=ODD, created=ODD, choices=listed(CHOICE), usage=USAGE, error=ERROR, object=ODD, detail=ERROR)
+
+
+@given(REPLY | st.fixed_dictionaries({"choices": st.lists(CHOICE, min_size=1)}))
+def test_whatever_json_comes_is_a_completion_or_an_error_of_this_library(body: Any) -> None:
+    try:
+        answer = read_completion(parse_reply(to_json(body, inf_nan_mode="constants"), HOST), HOST, stops=["a"])
+    except ParadigmError as error:
+        assert str(error)  # noqa: PT017
+    else:
+        assert isinstance(answer.text, str)
+        assert all(isinstance(choice.text, str) for choice in answer.choices)
+
+
+@given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_whatever_bytes_come_are_json_or_an_error_of_this_library(data: bytes) -> None:
+    try:
+        parse_reply(data, HOST)
+    except ParadigmError as error:
+        assert str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"choices": [{"text": "\\ud83e\\udd9c"}]}', "🦜"),
+        (b'{"choices": [{"text": "a\\ud83eb"}]}', "a\ufffdb"),
+        (b'{"choices": [{"text": "a\\udd9cb"}]}', "a\ufffdb"),
+        (b'{"choices": [{"text": "a\xffb"}]}', "a\ufffdb"),
+        (b'\xef\xbb\xbf{"choices": [{"text": "a"}]}', "a"),
+        (b' \r\n{"choices": [{"text": "a", "logprobs": NaN, "x": -Infinity}]}\n', "a"),
+        ('{"choices": [{"text": "\u2028\u0085"}]}'.encode(), "\u2028\u0085"),
+        (b'{"choices": [{"text": "\\u0000"}]}', "\x00"),
+    ],
+)
+def test_odd_characters_cost_no_answer(api: Api, wire: WireServer, data: bytes, text: str) -> None:
+    wire.script(reply(data))
+    answer = api.client(wire).complete("Hi", model=MODEL)
+    assert answer.text == text
+    answer.text.encode()  # can be written anywhere
+
+
+NO_COMPLETIONS = [
+    b"",
+    b"null",
+    b"5",
+    b'"text"',
+    b"[]",
+    b"{}",
+    b'{"choices": null}',
+    b'{"choices": []}',
+    b'{"choices": {}}',
+    b'{"choices": [5]}',
+    b'{"choices": [{"text": 5}]}',
+    b'{"choices": [{"text": ["a"]}]}',
+    b'{"status": "ok"}',
+    b"<html><head><title>Sign in</title></head></html>",
+    b"pong",
+    b'{"choices": [{"text": "a"}]} trailing',
+    b'{"a":' * 100_000,
+    b'{"a":' * 300 + b"1" + b"}" * 300,
+    b"{" + b"9" * 5000,
+]
+
+
+@pytest.mark.parametrize("body", NO_COMPLETIONS, ids=lambda body: repr(body[:24]))
+def test_what_is_no_completion_is_an_error_at_once(api: Api, wire: WireServer, body: bytes) -> None:
+    wire.script(reply(body, headers={"X-Request-Id": "req-7"}))
+    with pytest.raises(APIResponseError, match=rf"^{wire.host} answered with something that is not") as caught:
+        api.client(wire).complete("Hi", model=MODEL)
+    assert caught.value.request_id == "req-7"
+    assert len(str(caught.value)) < 800
+    assert len(wire.requests) == 1
+
+
+def test_the_error_quotes_what_came(api: Api, wire: WireServer) -> None:
+    wire.script(reply("<html><head><title>Sign &amp; in</title></head><body>…</body></html>"))
+    with pytest.raises(APIResponseError, match=r"asked for: Sign & in\. Check base_url") as caught:
+        api.client(wire).complete("Hi", model=MODEL)
+    assert caught.value.body == "<html><head><title>Sign & in</title></head><body>…</body></html>".replace("&", "&amp;")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"error": {"message": "too long", "type": "BadRequestError", "code": 400}}, BadRequestError),
+        ({"error": {"message": "too long", "code": "400"}}, BadRequestError),
+        ({"error": "too long", "code": 400}, BadRequestError),
+        ({"object": "error", "message": "too long", "code": 400}, BadRequestError),
+        ({"object": "error", "message": "too long", "choices": []}, ServerError),
+        ({"error": "too long"}, ServerError),
+        ({"error": {"message": "too long", "code": "context_length_exceeded"}}, ServerError),
+        ({"error": {"message": "too long", "code": 7}}, ServerError),
+        ({**completion("a"), "error": {"message": "too long", "code": 400}}, BadRequestError),
+    ],
+)
+def test_a_200_may_hold_an_error(api: Api, wire: WireServer, body: Any, kind: type[APIStatusError]) -> None:
+    wire.script(reply(body))
+    with pytest.raises(kind, match="too long") as caught:
+        api.client(wire, max_retries=0).complete("Hi", model=MODEL)
+    assert caught.value.body == body
+
+
+def test_a_null_error_is_none(api: Api, wire: WireServer) -> None:
+    wire.script(reply(completion("a", error=None)))
+    assert api.client(wire).complete("Hi", model=MODEL).text == "a"
+
+
+def test_gzip_and_trickle(api: Api, wire: WireServer) -> None:
+    packed = gzip.compress(to_json(completion("Hello" * 1000)))
+    wire.script(trickle(reply(packed, headers={"Content-Encoding": "gzip"})))
+    assert api.client(wire).complete("Hi", model=MODEL).text == "Hello" * 1000
+
+
+@pytest.mark.parametrize("packed", [b"not gzip", gzip.compress(b"x" * 1000)[:20] + b"\0" * 40])
+def test_a_body_that_cannot_be_unpacked(api: Api, wire: WireServer, packed: bytes) -> None:
+    wire.script(reply(packed, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(APIResponseError, match="cannot be unpacked"):
+        api.client(wire).complete("Hi", model=MODEL)
+
+
+def test_a_reply_without_a_length_ends_with_the_connection(api: Api, wire: WireServer) -> None:
+    wire.script([head(200, {"Content-Type": "application/json"}), to_json(completion("a")), CUT])
+    assert api.client(wire).complete("Hi", model=MODEL).text == "a"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (models("a", "b"), [("a", None), ("b", None)]),
+        ({"data": [{"id": "a", "max_model_len": 8192}]}, [("a", 8192)]),
+        ({"data": [{"name": "a", "meta": {"n_ctx": 2048}}]}, [("a", 2048)]),
+        ({"data": [{"id": "a", "meta": {}}, {"id": "b", "meta": None}]}, [("a", None), ("b", None)]),
+        ({"data": [{"id": "a", "max_model_len": "8192"}]}, [("a", None)]),
+        ({"data": [{}, None, {"id": 5}, {"id": "a"}]}, [("a", None)]),
+        ({"data": []}, []),
+        ([{"name": "a"}], [("a", None)]),
+    ],
+)
+def test_models(api: Api, wire: WireServer, body: Any, expected: list[Any]) -> None:
+    wire.script(reply(body))
+    found = api.client(wire).models()
+    assert [(model.id, model.context_window) for model in found] == expected
+
+
+def test_a_model_keeps_its_entry() -> None:
+    entry = {"id": "a", "owned_by": "lighton"}
+    assert read_models([entry], HOST) == [Model("a", None, entry)]
+
+
+@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": "a"}, completion("a"), 5])
+def test_what_is_no_list_of_models(api: Api, wire: WireServer, body: Any) -> None:
+    wire.script(reply(to_json(body)))
+    with pytest.raises(APIResponseError):
+        api.client(wire).models()

@@ -1,0 +1,174 @@
+"""Stop sequences on our side: any cut gives the same text, and no part of a stop is shown."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from paradigm_transport import Completion, Logprobs
+from paradigm_transport.completion import read_completion
+from paradigm_transport.errors import Origin
+from paradigm_transport.stops import StopScanner, find_stop
+from paradigm_transport.stream import StreamReader
+from tests.transport.conftest import MODEL, Api
+from tests.wire import STALL, WireServer, chunk, completion, event, reply, sse, texts, to_json
+
+HOST = Origin("host")
+TEXT = st.text("ab.é🦜", max_size=24)
+STOPS = st.lists(st.text("ab.é🦜", min_size=1, max_size=4), max_size=6)
+PLACES = st.lists(st.integers(0, 100), max_size=12)
+
+
+def pieces(text: str, places: list[int]) -> list[str]:
+    borders = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(borders)]
+
+
+def first_stop(text: str, stops: list[str]) -> int:
+    """Where a server that looks after every character would cut."""
+    for end in range(len(text) + 1):
+        found = [end - len(stop) for stop in stops if text[:end].endswith(stop)]
+        if found:
+            return min(found)
+    return len(text)
+
+
+@given(TEXT, STOPS)
+@example("xabcx", ["bc", "abc"])
+@example("aab", ["ab", "aa"])
+def test_the_stop_that_is_complete_first_wins(text: str, stops: list[str]) -> None:
+    at = find_stop(text, stops)
+    assert (len(text) if at is None else at) == first_stop(text, stops)
+    assert (at is None) == (not any(stop in text for stop in stops))
+
+
+@given(TEXT, STOPS, PLACES, st.integers(0, 6))
+def test_any_way_of_cutting_a_text_shows_the_same(text: str, stops: list[str], places: list[int], skip: int) -> None:
+    scanner = StopScanner(stops, skip)
+    shown = "".join(map(scanner.feed, pieces(text, places)))
+    stopped = scanner.stopped
+    shown += scanner.finish()
+    assert shown == text[:skip] + text[skip:][: first_stop(text[skip:], stops)]
+    assert stopped == any(stop in text[skip:] for stop in stops)
+    assert scanner.feed("x") == ("" if stopped else "x")
+
+
+@given(TEXT, STOPS)
+def test_what_is_no_beginning_of_a_stop_is_shown_at_once(text: str, stops: list[str]) -> None:
+    scanner = StopScanner(stops)
+    shown = ""
+    for end in range(1, len(text) + 1):
+        shown += scanner.feed(text[end - 1])
+        if scanner.stopped:
+            break
+        held = text[len(shown) : end]
+        assert held == scanner.held
+        assert not held or any(stop.startswith(held) for stop in stops)
+
+
+def read_stream(events: list[dict[str, Any]], **options: Any) -> list[Any]:
+    reader = StreamReader(HOST, **options)
+    chunks = [c for body in events for c in reader.feed(event(to_json(body)))]
+    return chunks if reader.ended else chunks + list(reader.feed(event("[DONE]")))
+
+
+def logprobs_of(tokens: list[str], offset: int = 0) -> dict[str, Any]:
+    offsets = [offset + sum(map(len, tokens[:at])) for at in range(len(tokens))]
+    return {
+        "tokens": tokens,
+        "token_logprobs": [-float(at) for at in offsets],
+        "top_logprobs": [{token: -1.0} for token in tokens],
+        "text_offset": offsets,
+    }
+
+
+def whole(tokens: list[str], stops: list[str], echoed: int) -> Completion:
+    wire = {"index": 0, "text": "".join(tokens), "logprobs": logprobs_of(tokens), "finish_reason": "length"}
+    return read_completion({"choices": [wire]}, HOST, stops=stops, echoed=echoed)
+
+
+@given(st.lists(st.text("ab.", min_size=1, max_size=3), max_size=10), STOPS, PLACES, st.integers(0, 3))
+@example(["a", "b", "c"], ["c"], [1, 2], 0)
+def test_a_stream_shows_the_text_and_the_logprobs_of_the_whole(
+    tokens: list[str], stops: list[str], places: list[int], echoed: int
+) -> None:
+    borders = [0, *sorted(place % (len(tokens) + 1) for place in places), len(tokens)]
+    events = []
+    for start, end in itertools.pairwise(borders):
+        group = tokens[start:end]
+        sent = logprobs_of(group, len("".join(tokens[:start]))) if group else None
+        events.append(chunk("".join(group), choice={"logprobs": sent}))
+    chunks = read_stream([*events, chunk("", "length")], stops=stops, echoed=echoed)
+    expected = whole(tokens, stops, echoed).choices[0]
+    assert "".join(c.text for c in chunks) == expected.text
+    assert chunks[-1].finish_reason == expected.finish_reason
+    collected = sum((c.logprobs for c in chunks if c.logprobs), Logprobs())
+    assert collected == expected.logprobs
+    # No token comes before its text does, or long after.
+    text = spelled = ""
+    for c in chunks:
+        text += c.text
+        spelled += "".join(c.logprobs.tokens) if c.logprobs else ""
+        assert spelled[: len(text)] == text[: len(spelled)]
+
+
+FIVE = ["one", "two", "three", "four", "END"]
+
+
+def test_a_fifth_stop_is_enforced_on_our_side(api: Api, wire: WireServer) -> None:
+    wire.script(reply(completion("Hello END of it", finish_reason="length")))
+    answer = api.client(wire).complete("Hi", model=MODEL, stop=FIVE)
+    assert wire.bodies[0]["stop"] == FIVE[:4]
+    assert (answer.text, answer.choices[0].finish_reason) == ("Hello ", "stop")
+
+
+def test_a_fifth_stop_ends_a_stream_and_with_it_the_generation(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("Hel"), chunk("lo E"), chunk("N"), chunk("Dless"), STALL))
+    chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=FIVE))
+    assert [c.text for c in chunks] == ["Hel", "lo ", ""]
+    assert (chunks[-1].finish_reason, chunks[-1].is_last) == ("stop", True)
+    assert wire.requests[0].left.wait(5)
+
+
+def test_what_became_no_stop_is_shown_at_the_end(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("the E"), chunk("N", "stop")))
+    chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=["END"]))
+    assert [c.text for c in chunks] == ["the ", "EN", ""]
+
+
+def test_a_stream_with_several_choices_ends_when_all_have(api: Api, wire: WireServer) -> None:
+    wire.script(
+        sse(chunk("a"), chunk("x", index=1), chunk("END no", index=1), chunk("b", "length"), STALL),
+        sse(chunk("a END"), chunk("x", index=1), chunk("y", "length", index=1), chunk(usage={}), STALL),
+    )
+    client = api.client(wire)
+    for texts_ in (["ab", "x"], ["a ", "xy"]):
+        chunks = list(client.stream("Hi", model=MODEL, stop=["END"], n=2))
+        assert [texts(chunks, 0), texts(chunks, 1)] == texts_
+        assert {c.finish_reason for c in chunks} == {None, "stop", "length"}
+
+
+def test_a_choice_that_stopped_is_silent_while_another_goes_on(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("a END"), chunk("more"), chunk("x", index=1), chunk("", "stop", index=1)))
+    chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=["END"], n=2))
+    assert [texts(chunks, 0), texts(chunks, 1)] == ["a ", "x"]
+
+
+def test_the_echoed_prompt_is_not_searched(api: Api, wire: WireServer) -> None:
+    prompt = "Count to END:"
+    wire.script(reply(completion(prompt + " 1 END 2")), sse(chunk(prompt[:7]), chunk(prompt[7:] + " 1 E"), chunk("ND")))
+    client = api.client(wire)
+    assert client.complete(prompt, model=MODEL, echo=True, stop="END").text == prompt + " 1 "
+    assert texts(client.stream(prompt, model=MODEL, echo=True, stop="END")) == prompt + " 1 "
+
+
+@pytest.mark.parametrize("server_says", ["stop", "length"])
+def test_a_stop_in_the_last_chunk_still_waits_for_the_usage(api: Api, wire: WireServer, server_says: str) -> None:
+    wire.script(sse(chunk("a END", server_says), chunk(usage={"prompt_tokens": 1, "completion_tokens": 2})))
+    *_, last = api.client(wire).stream("Hi", model=MODEL, stop="END")
+    assert last.finish_reason == "stop"
+    assert last.usage is not None
