@@ -1,0 +1,49 @@
+"""The demo as a stranger runs it: a command in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from paradigm_local import LocalParadigm
+
+COMMAND = [sys.executable, "-m", "paradigm_local.cli", "demo"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_demo_accounts_for_every_token(local_paradigm: LocalParadigm) -> None:  # the model is fetched by then
+    demo = run()
+    assert demo.returncode == 0, demo.stderr
+    assert demo.stderr == ""
+    assert "The capital of France is Paris" in demo.stdout
+    seen, counted = (re.search(rf"{name}\s+(\d+ +\d+ +\d+)", demo.stdout) for name in ("all callbacks", "own count"))
+    assert seen is not None
+    assert counted is not None
+    assert seen[1].split() == counted[1].split()
+
+
+def test_interrupt_ends_the_demo_quietly(local_paradigm: LocalParadigm) -> None:
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        assert "serves" in demo.stdout.readline()
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(timeout=30) == 130
+        assert demo.stderr.read() == ""
+
+
+def test_damaged_model_is_one_line(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(b"GGUF but not really")
+    for model in (damaged, tmp_path / "missing.gguf"):
+        demo = run("--model", str(model))
+        assert demo.returncode == 1
+        assert demo.stderr.count("\n") == 1
+        assert model.name in demo.stderr
+        assert "Traceback" not in demo.stderr
