@@ -1,0 +1,223 @@
+"""Dictionaries, JSON, pickles, copies: without the key where it must not be, working where they must."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import logging
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.rate_limiter import TokenBucketRateLimiter
+
+from llama_index_paradigm import ParadigmLLM
+from paradigm_transport import ChatTemplate, InvalidParameterError
+from tests.llama_index.conftest import KEY, MODEL, Callbacks
+from tests.wire import WireServer, completion, reply
+
+Make = Callable[..., ParadigmLLM]
+
+SECRET_HEADER = {"X-Tenant": "hush-hush"}
+
+ARGUMENTS: dict[str, Any] = {
+    "temperature": 0.5,
+    "stop": ["END"],
+    "logit_bias": {"7": -1.0},
+    "extra_body": {"seed": 1},
+    "additional_kwargs": {"top_p": 0.5},
+    "chat_template": "chatml",
+    "system_prompt": "Be kind.",
+    "structured_outputs": "vllm",
+    "max_retries": 1,
+}
+
+
+def pickled(llm: ParadigmLLM) -> ParadigmLLM:
+    again: ParadigmLLM = pickle.loads(pickle.dumps(llm))
+    return again
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "model_copy": ParadigmLLM.model_copy,
+    "pickle": pickled,
+}
+
+
+@pytest.fixture(params=COPIES)
+def copied(request: pytest.FixtureRequest) -> Callable[[ParadigmLLM], ParadigmLLM]:
+    return COPIES[request.param]
+
+
+def test_class_name() -> None:
+    assert ParadigmLLM.class_name() == "ParadigmLLM"
+
+
+def test_the_key_is_in_nothing_that_is_shown(make_llm: Make) -> None:
+    llm = make_llm(default_headers=SECRET_HEADER, **ARGUMENTS)
+    shown = [repr(llm), str(llm), llm.to_dict(), llm.dict(), llm.model_dump(), llm.to_json(), llm.json()]
+    shown += [llm.model_dump_json(), llm.to_payload(), llm.model_json_schema()]
+    assert KEY not in repr(shown)
+    assert "hush-hush" not in repr(shown)
+
+
+def test_a_dictionary_leads_back(make_llm: Make, wire: WireServer) -> None:
+    llm = make_llm(default_headers=SECRET_HEADER, **ARGUMENTS)
+    told = llm.to_dict()
+    assert told["class_name"] == "ParadigmLLM"
+    assert not {"api_key", "default_headers", "http_client", "http_async_client", "callback_manager"} & set(told)
+    again = ParadigmLLM.from_dict(told, api_key="another")
+    assert again.to_dict() == told
+    assert again.api_key.get_secret_value() == "another"
+    wire.script(reply(completion("Hi")), reply(completion("Hi")))
+    llm.complete("Hi")
+    again.complete("Hi")
+    assert wire.bodies[0] == wire.bodies[1]
+
+
+def test_json_leads_back(make_llm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = make_llm(**ARGUMENTS)
+    told = llm.to_json()
+    assert json.loads(told)["temperature"] == 0.5
+    with pytest.raises(InvalidParameterError, match="PARADIGM_API_KEY"):
+        ParadigmLLM.from_json(told)
+    monkeypatch.setenv("PARADIGM_API_KEY", "from-the-environment")
+    assert ParadigmLLM.from_json(told).to_json() == told
+
+
+def test_a_template_of_ones_own_leads_back(make_llm: Make) -> None:
+    own = ChatTemplate(turn="({role}: {content})", opening="(", stop=")")
+    again = ParadigmLLM.from_json(make_llm(chat_template=own).to_json(), api_key="k")
+    assert again.template == own
+
+
+def test_copies_call(wire: WireServer, make_llm: Make, copied: Callable[[ParadigmLLM], ParadigmLLM]) -> None:
+    llm = make_llm(default_headers=SECRET_HEADER, timeout=7, **ARGUMENTS)
+    wire.script(*[reply(completion("Hi"))] * 4)
+    llm.complete("Hi")  # its connections are open
+    again = copied(llm)
+    assert again.complete("Hi").text == "Hi"
+    assert asyncio.run(again.acomplete("Hi")).text == "Hi"
+    assert wire.bodies[0] == wire.bodies[1] == wire.bodies[2]
+    for request in wire.requests:
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["x-tenant"] == "hush-hush"
+    assert llm.complete("Hi").text == "Hi"
+    again.close()
+
+
+def test_copies_know_what_was_chosen(make_llm: Make, copied: Callable[[ParadigmLLM], ParadigmLLM]) -> None:
+    """`timeout` beats that of a client that was passed in, and a cut at `max_tokens` is no surprise, where chosen."""
+    plain = copied(make_llm())
+    assert not {"max_tokens", "timeout"} & plain.model_fields_set
+    chosen = copied(make_llm(max_tokens=256, timeout=7))
+    assert {"max_tokens", "timeout"} <= chosen.model_fields_set
+    assert chosen.timeout == 7
+
+
+def test_a_copy_warns_of_a_cut_at_a_length_nobody_chose(
+    wire: WireServer,
+    make_llm: Make,
+    copied: Callable[[ParadigmLLM], ParadigmLLM],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wire.script(*[reply(completion("Hi", finish_reason="length"))] * 2)
+    copied(make_llm(max_tokens=256)).complete("Hi")
+    assert not caplog.records
+    copied(make_llm()).complete("Hi")
+    assert "set max_tokens" in caplog.text
+
+
+def test_a_changed_copy(wire: WireServer, make_llm: Make) -> None:
+    llm = make_llm()
+    wire.script(reply(completion("Hi")), reply(completion("Hi")))
+    changed = llm.model_copy(update={"temperature": 0.5, "default_headers": {"X-A": "b"}})
+    changed.complete("Hi")
+    llm.complete("Hi")
+    assert wire.bodies[0]["temperature"] == 0.5
+    assert wire.requests[0].headers["x-a"] == "b"
+    assert "temperature" not in wire.bodies[1]
+    assert "x-a" not in wire.requests[1].headers
+
+
+class Unpicklable(Callbacks):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def test_what_belongs_to_this_process_stays_here(make_llm: Make, caplog: pytest.LogCaptureFixture) -> None:
+    limiter = TokenBucketRateLimiter(requests_per_minute=600)
+    handler = Unpicklable()
+    llm = make_llm(callback_manager=handler.manager, rate_limiter=limiter)
+    with caplog.at_level(logging.WARNING):
+        again = pickled(llm)
+    assert again.callback_manager.handlers == []
+    assert again.rate_limiter is None
+    assert [record.message.split()[0] for record in caplog.records] == ["rate_limiter", "callback_manager"]
+    # and the object itself is what it was
+    assert llm.callback_manager.handlers == [handler]
+    assert llm.rate_limiter is limiter
+
+
+def test_handlers_that_can_be_pickled_go_along(make_llm: Make) -> None:
+    again = pickled(make_llm(callback_manager=CallbackManager([Callbacks()])))
+    assert [type(handler) for handler in again.callback_manager.handlers] == [Callbacks]
+
+
+def test_deep_copies_share_what_counts_calls(make_llm: Make) -> None:
+    limiter = TokenBucketRateLimiter(requests_per_minute=600)
+    handler = Unpicklable()
+    again = copy.deepcopy(make_llm(callback_manager=handler.manager, rate_limiter=limiter))
+    assert again.rate_limiter is limiter
+    assert again.callback_manager.handlers == [handler]
+
+
+def test_what_cannot_be_pickled_is_an_error(make_llm: Make) -> None:
+    """LlamaIndex's own would leave the function out: the prompts in a worker would be others."""
+    llm = make_llm(completion_to_prompt=lambda prompt: f"[{prompt}]")
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(llm)
+    assert llm.completion_to_prompt("a") == "[a]"
+
+
+def test_a_client_that_was_passed_in(wire: WireServer, make_llm: Make) -> None:
+    wire.script(reply(completion("Hi")))
+    with httpx.Client(headers={"X-Client": "mine"}) as client:
+        llm = make_llm(http_client=client)
+        assert "http_client" not in llm.to_dict()
+        with pytest.raises(TypeError, match="http_client"):
+            pickle.dumps(llm)
+        copy.deepcopy(llm).complete("Hi")
+    assert wire.requests[0].headers["x-client"] == "mine"
+
+
+def test_another_process_calls(wire: WireServer, make_llm: Make) -> None:
+    wire.script(reply(completion("Hi")))
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).complete('Hi').text)"
+    llm = make_llm(**ARGUMENTS)
+    run = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(llm), capture_output=True, check=True)
+    assert run.stdout == b"Hi\n"
+    assert wire.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    assert wire.bodies[0]["model"] == MODEL
+
+
+def test_a_process_without_the_environment(wire: WireServer, make_llm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARADIGM_API_KEY", "sk-environment")
+    monkeypatch.setenv("PARADIGM_BASE_URL", wire.url)
+    dumped = pickle.dumps(make_llm(api_key=None, base_url=None))
+    monkeypatch.delenv("PARADIGM_API_KEY")
+    monkeypatch.delenv("PARADIGM_BASE_URL")
+    wire.script(reply(completion("Hi")))
+    with pickle.loads(dumped) as again:
+        assert again.complete("Hi").text == "Hi"
+    assert wire.requests[0].headers["authorization"] == "Bearer sk-environment"

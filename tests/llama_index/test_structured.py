@@ -1,0 +1,279 @@
+"""Structured prediction: pydantic objects out of a model that completes text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from llama_index.core import ChatPromptTemplate, PromptTemplate
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.prompts.default_prompt_selectors import DEFAULT_TEXT_QA_PROMPT_SEL
+from llama_index.core.types import PydanticProgramMode
+from pydantic import BaseModel, Field, ValidationError
+
+from llama_index_paradigm import ParadigmLLM
+from llama_index_paradigm.structured import first_object
+from paradigm_transport import BadRequestError, InvalidParameterError
+from tests.llama_index.conftest import Callbacks, Events, Spans
+from tests.wire import WireServer, chunk, completion, reply, sse
+
+Make = Callable[..., ParadigmLLM]
+
+
+class River(BaseModel):
+    """A river."""
+
+    name: str
+    length: int = Field(description="In kilometres.")
+
+
+class Country(BaseModel):
+    """A country."""
+
+    name: str
+    rivers: list[River]
+
+
+ASK = PromptTemplate("Tell of {what}.")
+RHONE = River(name="Rhône", length=812)
+RHONE_JSON = '{"name": "Rhône", "length": 812}'
+
+
+@pytest.fixture(params=["structured_predict", "astructured_predict"])
+def predict(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Either of the two that give one object."""
+
+    def call(llm: ParadigmLLM, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(llm, request.param)(*args, **kwargs)
+        return asyncio.run(result) if request.param.startswith("a") else result
+
+    return call
+
+
+@pytest.fixture(params=["stream_structured_predict", "astream_structured_predict"])
+def stream(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
+    """Either of the two that give more and more of an object."""
+
+    def call(llm: ParadigmLLM, *args: Any, **kwargs: Any) -> list[Any]:
+        result = getattr(llm, request.param)(*args, **kwargs)
+        return asyncio.run(_collected(result)) if request.param.startswith("a") else list(result)
+
+    return call
+
+
+async def _collected(coming: Any) -> list[Any]:
+    return [each async for each in await coming]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RHONE_JSON,
+        f"Here it is:\n```json\n{RHONE_JSON}\n```\nAnything else? {{}}",
+        f'{RHONE_JSON}\n\nTell of the "Rhine".\n{{"name": "Rhine"}}',
+        '{"name": "Rhône", "length": 812, "note": "a } and a \\" and a {"}',
+    ],
+    ids=["alone", "in a fence", "and more", "braces in strings"],
+)
+def test_an_object_comes_out(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any], answer: str) -> None:
+    wire.script(reply(completion(answer)))
+    assert predict(llm, River, ASK, what="a river") == RHONE
+    assert len(wire.requests) == 1
+
+
+def test_objects_in_objects(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+    wire.script(reply(completion(f'{{"name": "France", "rivers": [{RHONE_JSON}]}} and so on')))
+    assert predict(llm, Country, ASK, what="a country") == Country(name="France", rivers=[RHONE])
+
+
+def test_the_prompt_holds_request_and_schema(wire: WireServer, make_llm: Make, predict: Callable[..., Any]) -> None:
+    wire.script(reply(completion(RHONE_JSON)))
+    predict(make_llm(system_prompt="Be kind."), River, ASK, what="a river")
+    prompt = wire.bodies[0]["prompt"]
+    assert prompt.startswith("Be kind.\n\nTell of a river.\n\n")
+    assert '"properties": {"name": {"title": "Name", "type": "string"}' in prompt
+    assert "{{" not in prompt
+
+
+def test_all_of_it_is_one_turn(wire: WireServer, make_llm: Make, predict: Callable[..., Any]) -> None:
+    llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
+    wire.script(reply(completion(RHONE_JSON)), reply(completion(RHONE_JSON)))
+    predict(llm, River, ASK, what="a river")
+    prompt = wire.bodies[0]["prompt"]
+    begin = "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nTell of a river.\n\n"
+    assert prompt.startswith(begin)
+    assert prompt.endswith("<|im_end|>\n<|im_start|>assistant\n")
+    assert prompt.count("<|im_start|>") == 3
+    predict(llm, River, ChatPromptTemplate([ChatMessage("Tell of {what}.")]), what="a river")
+    assert wire.bodies[1]["prompt"] == prompt
+
+
+def test_other_calls_do_not_see_the_schema(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+    wire.always(reply(completion(RHONE_JSON)))
+    for prompt in (ASK, DEFAULT_TEXT_QA_PROMPT_SEL):
+        arguments = dict.fromkeys(prompt.template_vars, "a river")
+        predict(llm, River, prompt, **arguments)
+        assert "JSON schema" in wire.bodies[-1]["prompt"]
+        llm.predict(prompt, **arguments)
+        assert "JSON schema" not in wire.bodies[-1]["prompt"]
+
+
+def test_the_server_is_told_the_schema_where_that_is_switched_on(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any]
+) -> None:
+    wire.script(reply(completion(RHONE_JSON)), reply(completion(RHONE_JSON)))
+    predict(make_llm(extra_body={"seed": 1}), River, ASK, what="a river")
+    assert "structured_outputs" not in wire.bodies[0]
+    llm = make_llm(structured_outputs="vllm", extra_body={"seed": 1}, additional_kwargs={"extra_body": {"min_p": 0.1}})
+    predict(llm, River, ASK, {"extra_body": {"top_k": 5}, "max_tokens": 9}, what="a river")
+    body = wire.bodies[1]
+    assert body["structured_outputs"] == {"json": River.model_json_schema()}
+    assert [body[name] for name in ("seed", "min_p", "top_k", "max_tokens")] == [1, 0.1, 5, 9]
+
+
+def test_other_ways_to_tell_it_are_refused(make_llm: Make) -> None:
+    with pytest.raises(InvalidParameterError, match=r"structured_outputs.*vllm"):
+        make_llm(structured_outputs="grammar")
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ("The Rhône, 812 km.", "there is no JSON object in the answer"),
+        ('{"name": "Rhône", "length": "long"}', "length: Input should be a valid integer"),
+        ('{"name": "Rhône", "leng', "Invalid JSON: EOF while parsing"),
+    ],
+)
+def test_one_attempt_at_repair(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any], answer: str, problem: str
+) -> None:
+    wire.script(reply(completion(answer)), reply(completion(RHONE_JSON)))
+    llm = make_llm(chat_template="chatml", structured_outputs="vllm")
+    assert predict(llm, River, ASK, {"max_tokens": 9}, what="a {river}") == RHONE
+    first, second = wire.bodies
+    assert second["prompt"].startswith("<|im_start|>user\nTell of a {river}.\n\n")
+    assert second["prompt"].count("<|im_start|>") == 2
+    for told in (answer, problem, "JSON schema"):
+        assert told in second["prompt"]
+    assert {**second, "prompt": ""} == {**first, "prompt": ""}
+
+
+def test_what_cannot_be_repaired_is_an_error(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+    wire.script(reply(completion("No.")), reply(completion('{"name": "Rhône"}')))
+    with pytest.raises(ValidationError, match="length"):
+        predict(llm, River, ASK, what="a river")
+    assert len(wire.requests) == 2
+
+
+def test_a_refusal_is_not_repaired(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+    wire.script(reply({"error": {"message": "no"}}, 400))
+    with pytest.raises(BadRequestError):
+        predict(llm, River, ASK, what="a river")
+    assert len(wire.requests) == 1
+
+
+def test_events_and_spans(
+    wire: WireServer,
+    make_llm: Make,
+    predict: Callable[..., Any],
+    callbacks: Callbacks,
+    events: Events,
+    spans: Spans,
+) -> None:
+    wire.script(reply(completion(RHONE_JSON)))
+    predict(make_llm(callback_manager=callbacks.manager), River, ASK, what="a river")
+    assert events.names == [
+        "LLMStructuredPredictStartEvent",
+        "LLMCompletionStartEvent",
+        "LLMCompletionEndEvent",
+        "LLMStructuredPredictEndEvent",
+    ]
+    assert events.seen[0].output_cls is River
+    assert events.seen[-1].output == RHONE
+    assert [name.split("-")[0].split(".")[1].removeprefix("a") for name in spans.entered] == [
+        "structured_predict",
+        "complete",
+        "parse",
+    ]
+    assert len(callbacks.starts) == len(callbacks.ends) == 1
+
+
+def test_streams_give_more_and_more(wire: WireServer, llm: ParadigmLLM, stream: Callable[..., list[Any]]) -> None:
+    pieces = ["Well: ", '{"name": "Rh', 'ône", ', '"length": 812', "} So", " much"]
+    wire.script(sse(*map(chunk, pieces), chunk("", "stop")))
+    outputs = stream(llm, River, ASK, what="a river")
+    assert [output.model_dump(exclude_none=True) for output in outputs[:3]] == [
+        {"name": "Rh"},
+        {"name": "Rhône"},
+        RHONE.model_dump(),
+    ]
+    assert outputs[-1] == RHONE
+
+
+def test_streams_are_asked_like_the_others(
+    wire: WireServer, make_llm: Make, stream: Callable[..., list[Any]], events: Events
+) -> None:
+    llm = make_llm(structured_outputs="vllm", chat_template="chatml", system_prompt="Be kind.")
+    wire.script(reply(completion(RHONE_JSON)), sse(chunk(RHONE_JSON, "stop")))
+    llm.structured_predict(River, ASK, {"max_tokens": 9}, what="a river")
+    stream(llm, River, ASK, {"max_tokens": 9}, what="a river")
+    whole, streamed = wire.bodies
+    assert {name: streamed[name] for name in whole} == whole
+    assert events.names.count("LLMStructuredPredictStartEvent") == 2
+    assert events.names.count("LLMStructuredPredictEndEvent") == 2
+    assert "LLMStructuredPredictInProgressEvent" in events.names
+
+
+@pytest.mark.parametrize("answer", ['{"name": "Rhône", "length": 81', "", "No."])
+def test_what_a_stream_leaves_open_is_not_made_up(
+    wire: WireServer, llm: ParadigmLLM, stream: Callable[..., list[Any]], answer: str
+) -> None:
+    wire.script(sse(chunk(answer), chunk("", "length")))
+    with pytest.raises(ValueError, match=r"EOF|no JSON object"):
+        stream(llm, River, ASK, what="a river")
+
+
+MESSAGES = [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), ChatMessage("A {river}")]
+
+
+# of LlamaIndex's StructuredLLM, on its way to a message
+@pytest.mark.filterwarnings("ignore:The `json` method is deprecated")
+@pytest.mark.parametrize("name", ["complete", "acomplete", "chat", "achat", "stream_chat", "astream_chat"])
+def test_as_structured_llm(wire: WireServer, make_llm: Make, name: str) -> None:
+    structured = make_llm(chat_template="chatml").as_structured_llm(River)
+    wire.script(sse(chunk(RHONE_JSON, "stop")) if "stream" in name else reply(completion(RHONE_JSON)))
+    result = getattr(structured, name)("A river" if "complete" in name else MESSAGES)
+    if name == "astream_chat":
+        result = asyncio.run(_collected(result))[-1]
+    elif name.startswith("a"):
+        result = asyncio.run(result)
+    elif name == "stream_chat":
+        result = list(result)[-1]
+    assert result.raw == RHONE
+    prompt = wire.bodies[0]["prompt"]
+    if "chat" in name:
+        assert prompt.startswith("<|im_start|>system\nBe brief.")
+        assert "<|im_start|>user\nA {river}<|im_end|>" in prompt
+    assert "JSON schema" in prompt
+
+
+@pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.LLM])
+def test_program_modes(wire: WireServer, make_llm: Make, mode: PydanticProgramMode) -> None:
+    wire.script(reply(completion(RHONE_JSON)))
+    assert make_llm(pydantic_program_mode=mode).structured_predict(River, ASK, what="a river") == RHONE
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('a {"b": {"c": "}"}} d', '{"b": {"c": "}"}}'),
+        ('{"a": "\\"}"} {', '{"a": "\\"}"}'),
+        ('it\'s 5" wide: {"a": 1}', '{"a": 1}'),
+        ('} {"a": 1', '{"a": 1'),
+        ('{"a": "b', '{"a": "b'),
+    ],
+)
+def test_the_first_object_of_a_text(text: str, found: str) -> None:
+    assert first_object(text) == found
