@@ -167,12 +167,12 @@ class ParadigmLLM(ParadigmModel, StructuredPrediction):
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """As `complete`, piece by piece; the last response carries finish reason and usage."""
-        return self._stream(_completed, self._format(prompt, formatted), self._stream_parameters(kwargs))
+        return self._stream(_completed, self._format(prompt, formatted), self._parameters(kwargs, stream=True))
 
     @llm_completion_callback()
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """As `stream_complete`."""
-        return self._astream(_completed, self._format(prompt, formatted), self._stream_parameters(kwargs))
+        return self._astream(_completed, self._format(prompt, formatted), self._parameters(kwargs, stream=True))
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -187,12 +187,12 @@ class ParadigmLLM(ParadigmModel, StructuredPrediction):
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, piece by piece."""
-        return self._stream(_answered, self._join(messages), self._stream_parameters(kwargs))
+        return self._stream(_answered, self._join(messages), self._parameters(kwargs, stream=True))
 
     @llm_chat_callback()
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """As `stream_chat`."""
-        return self._astream(_answered, self._join(messages), self._stream_parameters(kwargs))
+        return self._astream(_answered, self._join(messages), self._parameters(kwargs, stream=True))
 
     def _call(self, build: Callable[..., Response], prompt: str, kwargs: Mapping[str, Any]) -> Response:
         return _reply(build, self.client.complete(prompt, self._parameters(kwargs)))
@@ -220,18 +220,12 @@ class ParadigmLLM(ParadigmModel, StructuredPrediction):
 
     # Parameters
 
-    def _parameters(self, kwargs: Mapping[str, Any]) -> CompletionParameters:
+    def _parameters(self, kwargs: Mapping[str, Any], *, stream: bool = False) -> CompletionParameters:
         overrides = {**self.additional_kwargs, **kwargs}
         own, given = self.additional_kwargs.get("extra_body"), kwargs.get("extra_body")
         if isinstance(own, Mapping) and isinstance(given, Mapping):
             overrides["extra_body"] = {**own, **given}
-        return self.parameters(None, overrides)
-
-    def _stream_parameters(self, kwargs: Mapping[str, Any]) -> CompletionParameters:
-        parameters = self._parameters(kwargs)
-        if (parameters.n or 1) > 1:
-            raise InvalidParameterError("n must be 1 while streaming: a stream is one text; use complete or chat")
-        return parameters
+        return self.parameters(None, overrides, stream=stream)
 
     # Prompts. `system_prompt` and `query_wrapper_prompt` apply once, and inside the turns where there is a template.
 
