@@ -22,6 +22,7 @@ struck out of them.
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,8 +38,6 @@ MESSAGE_LIMIT = 500
 
 MIN_STRUCK_PROMPT = 12
 """Prompts of fewer characters are not struck out of a server's words: common words would go with them."""
-
-STRUCK = "[…]"
 
 
 class ParadigmError(Exception):
@@ -199,23 +198,28 @@ class Origin:
         """The server's id of the request, where it gave one."""
         return self.headers.get("x-request-id") or self.headers.get("request-id")
 
-    def quote(self, body: Any) -> str:
-        """The server's words, fit for a message."""
-        words = server_words(self.without_key(body))
-        if len(self.prompt) >= MIN_STRUCK_PROMPT:
-            for prompt in (self.prompt, " ".join(self.prompt.split()), repr(self.prompt)[1:-1]):
-                words = words.replace(prompt, STRUCK)
-        return words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…"
-
     def without_key(self, body: Any) -> Any:
         """A body, JSON parsed, with the key struck out wherever it stands."""
-        if isinstance(body, str):
-            return body.replace(self.key, STRUCK) if self.key else body
-        if isinstance(body, list):
-            return [self.without_key(value) for value in body]
-        if isinstance(body, dict):
-            return {self.without_key(name): self.without_key(value) for name, value in body.items()}
-        return body
+        return _strike(body, [self.key] if self.key else [])
+
+    def quote(self, body: Any) -> str:
+        """The server's words, fit for a message."""
+        prompt = self.prompt
+        forms = [prompt, " ".join(prompt.split()), repr(prompt)[1:-1], json.dumps(prompt)[1:-1]]
+        words = server_words(_strike(body, forms if len(prompt) >= MIN_STRUCK_PROMPT else []))
+        return words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…"
+
+
+def _strike(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "[…]")
+        return value
+    if isinstance(value, list):
+        return [_strike(entry, secrets) for entry in value]
+    if isinstance(value, dict):
+        return {_strike(name, secrets): _strike(entry, secrets) for name, entry in value.items()}
+    return value
 
 
 def status_error(status: int, body: Any, origin: Origin, now: float = 0.0) -> APIStatusError:
@@ -256,7 +260,7 @@ def _sentences(said: str, words: str, hint: str) -> str:
 
 
 def _redirect_hint(origin: Origin) -> str:
-    target = origin.quote(origin.headers.get("location", "another address").split("?")[0])
+    target = origin.quote(origin.without_key(origin.headers.get("location", "another address").split("?")[0]))
     return f"It redirects to {target}; redirects are not followed: set base_url to the final address."
 
 

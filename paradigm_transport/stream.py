@@ -66,8 +66,11 @@ class StreamReader:
             APIStatusError: the stream holds an error.
             APIResponseError: an event is no chunk of a completion.
         """
-        if self._is_stream is None and data.strip():
-            self._is_stream = data.lstrip()[:1] not in (b"{", b"[", b"<")
+        if self._is_stream is None:
+            data = data.lstrip()
+            if not data:
+                return
+            self._is_stream = data[:1] not in (b"{", b"[", b"<")
         if not self._is_stream:
             self._whole.append(data)
             return
@@ -204,7 +207,7 @@ class _StreamedChoice:
     def __init__(self, scanner: StopScanner | None) -> None:
         self._scanner = scanner
         self._held: Logprobs | None = None  # of text that is held back
-        self._ahead = 0  # characters shown beyond the beginning of `_held`
+        self._ahead = 0  # characters shown beyond the tokens shown; less than 0 within a token
         self._server_finished = False
         self.received = 0
         self.finish_reason: str | None = None
@@ -240,11 +243,12 @@ class _StreamedChoice:
 
     def _ready(self, scanner: StopScanner, shown: int, new: Logprobs | None) -> Logprobs | None:
         """The log-probabilities of the tokens whose text may be shown."""
-        held = self._held + new if self._held and new else self._held or new
-        if not held:
-            return None
+        held = self._held + new if self._held and new else self._held or new or Logprobs()
+        if not scanner.held and not scanner.stopped:  # all text is out, and so may all tokens be
+            self._ahead, self._held = 0, None
+            return held or None
         self._ahead += shown
-        count = held.count_within(self._ahead) if scanner.held or scanner.stopped else len(held)
+        count = held.count_within(self._ahead)
         ready, self._held = held[:count], held[count:]
-        self._ahead = self._ahead - sum(map(len, ready.tokens)) if self._held else 0
+        self._ahead -= sum(map(len, ready.tokens))
         return ready or None

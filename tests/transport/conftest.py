@@ -76,6 +76,7 @@ class AsyncApi(Api):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.loop.set_debug(True)
+        self.loop.slow_callback_duration = 60  # on a busy machine much is slow
         self.noise: list[Any] = []
         self.loop.set_exception_handler(lambda _, context: self.noise.append(context))
 

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from paradigm_transport import Completion, Logprobs
@@ -93,6 +93,8 @@ def whole(tokens: list[str], stops: list[str], echoed: int) -> Completion:
 
 @given(st.lists(st.text("ab.", min_size=1, max_size=3), max_size=10), STOPS, PLACES, st.integers(0, 3))
 @example(["a", "b", "c"], ["c"], [1, 2], 0)
+@example(["aab", "a"], ["a", "b."], [1], 2)
+@settings(max_examples=300)
 def test_a_stream_shows_the_text_and_the_logprobs_of_the_whole(
     tokens: list[str], stops: list[str], places: list[int], echoed: int
 ) -> None:

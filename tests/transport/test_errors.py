@@ -1,0 +1,289 @@
+"""Errors: one class for each status, in the server's own words, and nothing else ever reaches the caller."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import paradigm_transport
+from paradigm_transport import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    InvalidParameterError,
+    NotFoundError,
+    ParadigmError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    StreamInterruptedError,
+    UnprocessableEntityError,
+)
+from paradigm_transport.errors import MESSAGE_LIMIT, Origin, parse_retry_after, server_words, status_error
+from tests.transport.conftest import KEY, MODEL, Api
+from tests.wire import CUT, RESET, WireServer, head, reply
+
+STATUSES = [
+    (400, BadRequestError),
+    (401, AuthenticationError),
+    (402, APIStatusError),
+    (403, PermissionDeniedError),
+    (404, NotFoundError),
+    (408, APIStatusError),
+    (409, APIStatusError),
+    (413, APIStatusError),
+    (418, APIStatusError),
+    (422, UnprocessableEntityError),
+    (429, RateLimitError),
+    (500, ServerError),
+    (502, ServerError),
+    (503, ServerError),
+    (504, ServerError),
+    (529, ServerError),
+]
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+def test_each_status_has_its_class(api: Api, wire: WireServer, status: int, kind: type[APIStatusError]) -> None:
+    body = {"detail": "no luck"}
+    headers = {"X-Request-Id": "req-7", "Retry-After": "1.5"}
+    wire.always(reply(body, status, headers))
+    client = api.client(wire, max_retries=0)
+    for call in (
+        lambda: client.complete("Hi", model=MODEL),
+        lambda: list(client.stream("Hi", model=MODEL)),
+        client.models,
+    ):
+        with pytest.raises(kind) as caught:
+            call()
+        error = caught.value
+        assert type(error) is kind
+        assert (error.status_code, error.body, error.request_id, error.retry_after) == (status, body, "req-7", 1.5)
+        assert str(error).startswith(f"{wire.host} answered {status}: no luck.")
+        assert error.partial_text == ""
+
+
+BODIES: list[tuple[Any, str]] = [
+    ({"detail": "Not here"}, "Not here"),
+    ({"detail": [{"loc": ["body", "temperature"], "msg": "too hot", "input": "SECRET"}]}, "temperature: too hot"),
+    ({"detail": [{"loc": ["body", "a", 0], "msg": "x"}, {"msg": "y", "loc": None}]}, "a.0: x; y"),
+    ({"model": ["Unknown model.", "Ask."], "n": ["Too many."]}, "model: Unknown model. Ask.; n: Too many."),
+    ({"error": "Forbidden here", "code": 403}, "Forbidden here"),
+    ({"error": {"message": "Too long", "type": "BadRequestError", "param": None, "code": 400}}, "Too long"),
+    ({"object": "error", "message": "Too long", "type": "BadRequestError", "code": 400}, "Too long"),
+    ({"error": "Unauthorized"}, "Unauthorized"),
+    ({"error": {"error": {"message": "deep"}}}, "deep"),
+    ({"error": True, "message": "odd"}, "odd"),
+    (["one", {"message": "two"}, 3], "one; two"),
+    ("<html>\n<head><title>502 Bad\nGateway</title></head><body>nginx</body></html>", "502 Bad Gateway"),
+    ("<html><body><h1>Oh</h1>&amp; no</body></html>", "Oh & no"),
+    ("upstream connect\n error", "upstream connect error"),
+    ("a < b and b > c", "a < b and b > c"),
+    ({"error": {"message": ""}}, ""),
+    ({"items": [1, 2], "names": []}, ""),
+    (b"\xff\xfe", "\ufffd\ufffd"),
+    (b"null", ""),
+    (b"5", ""),
+    (b"", ""),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), BODIES)
+def test_the_servers_own_words(api: Api, wire: WireServer, body: Any, words: str) -> None:
+    wire.script(reply(body, 418))
+    with pytest.raises(APIStatusError) as caught:
+        api.client(wire).complete("Hi", model=MODEL)
+    said = f": {words}" if words else ""
+    assert str(caught.value).rstrip(".") == f"{wire.host} answered 418{said}".rstrip(".")
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [(401, "api_key (or PARADIGM_API_KEY)"), (403, "administrator"), (404, "base_url"), (413, "larger")],
+)
+def test_hints(status: int, hint: str) -> None:
+    assert hint in str(status_error(status, {"detail": "No."}, Origin("host")))
+    assert str(status_error(status, {}, Origin("host"))).startswith(f"host answered {status}. ")
+
+
+def test_words_are_clipped() -> None:
+    error = status_error(400, {"detail": "x" * 100_000}, Origin("host"))
+    assert len(str(error)) <= MESSAGE_LIMIT + 30
+    assert "xxx…" in str(error)
+
+
+@pytest.mark.parametrize("prompt", ["Tell me\n about 'my'  secret", "<title>a secret</title> of mine"])
+def test_the_prompt_is_struck_out_of_the_words(api: Api, wire: WireServer, prompt: str) -> None:
+    for said in (prompt, repr([prompt]), " ".join(prompt.split())):
+        wire.script(reply({"error": {"message": f"cannot complete {said} today"}}, 400))
+        with pytest.raises(BadRequestError) as caught:
+            api.client(wire).complete(prompt, model=MODEL)
+        assert "secret" not in str(caught.value)
+        assert "today" in str(caught.value)
+
+
+def test_a_short_prompt_is_not_struck_out() -> None:
+    assert "a word" in str(status_error(400, {"detail": "not a word"}, Origin("host", prompt="a")))
+
+
+def test_a_redirect_is_not_followed(api: Api, wire: WireServer) -> None:
+    with WireServer() as other:
+        wire.always(reply(b"", 307, {"Location": f"{other.url}/completions?token=secret"}))
+        with pytest.raises(APIStatusError, match=f"answered 307. It redirects to {other.url}/completions; ") as caught:
+            api.client(wire).complete("Hi", model=MODEL)
+        assert caught.value.status_code == 307
+        assert "secret" not in str(caught.value)
+        assert other.connections == 0
+    wire.always(reply(b"", 304))
+    with pytest.raises(APIStatusError, match="redirects to another address"):
+        api.client(wire).complete("Hi", model=MODEL)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("5", 5.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("", None),
+        ("Tue, 14 Nov 2023 22:13:30 GMT", 10.0),
+        ("Tue, 14 Nov 2023 22:13:30 -0000", 10.0),
+        ("Tuesday, 14-Nov-23 22:13:30 GMT", 10.0),
+        ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        ("Tue, 14 Nov 99999 22:00:00 GMT", None),
+        (None, None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, 1_700_000_000.0) == seconds
+
+
+@given(st.text(max_size=30))
+def test_no_retry_after_is_an_accident(value: str) -> None:
+    seconds = parse_retry_after(value, 0.0)
+    assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [CUT],
+        [RESET],
+        [b"nonsense\r\n\r\n", CUT],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", CUT],
+        [head(200, {"Content-Length": "100"}), b"{", CUT],
+        [head(200, {"Content-Length": "nonsense"}), CUT],
+        [head(200, {"Transfer-Encoding": "chunked"}), b"nonsense\r\n", CUT],
+        [head(200, {"Transfer-Encoding": "chunked"}), b"5\r\nab", RESET],
+        [head(200, {"X": "y" * 200_000})],
+    ],
+    ids=repr,
+)
+def test_a_broken_connection(api: Api, wire: WireServer, script: list[Any]) -> None:
+    wire.always(script)
+    client = api.client(wire, max_retries=0)
+    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+        with pytest.raises(APIConnectionError, match=wire.host) as caught:
+            call()
+        assert not isinstance(caught.value, APITimeoutError)
+
+
+def test_a_refused_connection(api: Api) -> None:
+    with WireServer() as gone:
+        pass
+    with pytest.raises(APIConnectionError, match=rf"^{gone.host} could not be reached .*Check base_url"):
+        api.client(gone).complete("Hi", model=MODEL)
+    assert api.slept == [0.5, 1.0]
+
+
+def test_an_unknown_host(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    with pytest.raises(APIConnectionError, match=r"^nowhere\.invalid could not be reached"):
+        api.client(base_url="https://nowhere.invalid", max_retries=0).complete("Hi", model=MODEL)
+
+
+def every_error() -> list[ParadigmError]:
+    origin = Origin("host", {"x-request-id": "req-7", "retry-after": "3"})
+    return [
+        ParadigmError("a", partial_text="text"),
+        InvalidParameterError("a"),
+        APIConnectionError("a"),
+        APITimeoutError("a"),
+        StreamInterruptedError("a", partial_text="text"),
+        APIResponseError("a", body={"b": 1}, request_id="req-7"),
+        *(status_error(status, {"detail": "b"}, origin) for status, _ in STATUSES),
+    ]
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
+def test_every_error_can_be_pickled_and_copied(error: ParadigmError) -> None:
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(twin) is type(error)
+        assert str(twin) == str(error)
+        assert twin.args == error.args
+        assert vars(twin) == vars(error)
+
+
+def test_one_base_catches_all() -> None:
+    exported = [getattr(paradigm_transport, name) for name in paradigm_transport.__all__]
+    errors = {each for each in exported if isinstance(each, type) and issubclass(each, Exception)}
+    assert {type(error) for error in every_error()} == errors
+    assert all(issubclass(error, ParadigmError) for error in errors)
+    assert issubclass(InvalidParameterError, ValueError)
+
+
+def test_no_frame_of_the_library_below_travels_with_an_error(api: Api, wire: WireServer) -> None:
+    wire.always([CUT])
+    client = api.client(wire, max_retries=0)
+    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+        with pytest.raises(APIConnectionError) as caught:
+            call()
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
+        assert not any("httpx" in str(entry.path) for entry in caught.traceback)
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize(
+    "echo",
+    [
+        {"error": {"message": f"bad key {KEY}", "code": 401}},
+        {"headers": {"authorization": f"Bearer {KEY}", KEY: [KEY]}},
+        f"Authorization: Bearer {KEY}",
+        f"<html><title>{KEY}</title></html>",
+        b"\xff" + KEY.encode(),
+    ],
+)
+def test_an_echo_of_the_key_is_struck_out(api: Api, wire: WireServer, status: int, echo: Any) -> None:
+    wire.always(reply(echo, status))
+    client = api.client(wire, max_retries=0)
+    for call in (
+        lambda: client.complete("Hi", model=MODEL),
+        lambda: list(client.stream("Hi", model=MODEL)),
+        client.models,
+    ):
+        with pytest.raises(ParadigmError) as caught:
+            call()
+        assert KEY not in str(caught.value)
+        assert KEY not in repr(getattr(caught.value, "body", None))
+        assert KEY.encode() not in pickle.dumps(caught.value)
+
+
+def test_words_of_any_shape() -> None:
+    assert server_words({"error": None, "detail": [], "message": {"message": "in"}}) == "in"
+    assert server_words(None) == ""

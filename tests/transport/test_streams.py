@@ -1,0 +1,530 @@
+"""Streams: every shape of event, and the end, which is never taken for granted."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paradigm_transport import (
+    APIConnectionError,
+    APIResponseError,
+    APITimeoutError,
+    BadRequestError,
+    CompletionChunk,
+    Logprobs,
+    ParadigmError,
+    RateLimitError,
+    ServerError,
+    StreamInterruptedError,
+    Usage,
+)
+from paradigm_transport import sse as sse_module
+from paradigm_transport.errors import Origin
+from paradigm_transport.stream import StreamReader
+from tests.transport.conftest import MODEL, Api
+from tests.wire import (
+    CUT,
+    RESET,
+    STALL,
+    Step,
+    WireServer,
+    chunk,
+    completion,
+    event,
+    frame,
+    head,
+    reply,
+    sse,
+    texts,
+    to_json,
+    trickle,
+    usage,
+)
+
+
+def stream(api: Api, wire: WireServer, *parts: dict[str, Any] | bytes | Step, **options: Any) -> list[CompletionChunk]:
+    wire.script(sse(*parts, **options))
+    return list(api.client(wire).stream("Hi", model=MODEL))
+
+
+def test_pieces_of_text_come_first_and_then_all_that_is_known(api: Api, wire: WireServer) -> None:
+    first, second, last = stream(
+        api,
+        wire,
+        chunk("Hel"),
+        chunk("lo", "stop", choice={"stop_reason": "END"}),
+        chunk(usage=usage(3, 2)),
+        headers={"X-Request-Id": "req-7"},
+    )
+    assert [first.text, second.text, last.text] == ["Hel", "lo", ""]
+    assert first.raw == chunk("Hel")
+    assert (first.finish_reason, first.usage, first.is_last, first.id) == (None, None, False, None)
+    assert (last.finish_reason, last.stop_reason, last.usage, last.is_last) == ("stop", "END", Usage(3, 2, 5), True)
+    assert (last.id, last.model, last.created) == ("cmpl-1", "alfred-40b-1123", 1700000000)
+    assert last.request_id == "req-7"
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([chunk("a"), chunk("", "stop"), chunk(usage=usage(1, 2))], Usage(1, 2, 3)),
+        ([chunk("a"), chunk("", "stop", usage=usage(1, 2))], Usage(1, 2, 3)),
+        ([chunk("a", usage=usage(1, 1)), chunk("b", "stop", usage=usage(1, 2))], Usage(1, 2, 3)),
+        ([chunk("a", usage=usage(1, 1)), chunk("b", "stop", usage=None)], Usage(1, 1, 2)),
+        ([chunk("a", usage=usage(1, 1)), chunk("b", "stop", usage={"odd": 1})], Usage(1, 1, 2)),
+        ([chunk("a", "stop", usage=None)], None),
+        ([chunk("a", "stop", usage="odd")], None),
+        ([chunk("a", "stop")], None),
+    ],
+)
+def test_the_last_usage_counts(api: Api, wire: WireServer, parts: list[Any], expected: Usage | None) -> None:
+    chunks = stream(api, wire, *parts)
+    assert chunks[-1].usage == expected
+    assert all(c.usage is None for c in chunks[:-1])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{}, {"choices": None}, {"choices": []}, chunk("a"), {"id": "x"}, chunk("", "stop")],
+        [chunk("", choice={"text": None}), chunk("a"), {"choices": [{"index": 0, "finish_reason": "stop"}]}],
+        [{"choices": [{"text": "a"}]}, {"choices": [{"text": "", "finish_reason": "stop"}], "new": [1]}],
+        [b": ping\n\n", chunk("a", "stop"), b": ping\n\n"],
+        [b"data:\n\ndata: \n\n", chunk("a", "stop")],
+        [b"event: ping\nid: 1\nretry: 10\n\n", b"event: completion\n" + event(to_json(chunk("a", "stop")))],
+        [b"\xef\xbb\xbf", chunk("a", "stop")],
+        [b"data:" + to_json(chunk("a", "stop")) + b"\r\n\r\n"],
+        [b"\n\n", b"data: " + to_json(chunk("a")).replace(b', "ch', b',\ndata:  "ch') + b"\n\n", chunk("", "stop")],
+        [chunk("a", "stop", choice={"stop_reason": 5}), chunk("", "length", choice={"stop_reason": None})],
+    ],
+)
+def test_odd_events_cost_no_text(api: Api, wire: WireServer, parts: list[Any]) -> None:
+    chunks = stream(api, wire, *parts)
+    assert texts(chunks) == "a"
+    assert chunks[-1].finish_reason == "stop"
+    assert chunks[-1].is_last
+
+
+def test_a_finish_reason_that_is_said_twice_counts_once(api: Api, wire: WireServer) -> None:
+    chunks = stream(api, wire, chunk("a", "stop", choice={"stop_reason": 5}), chunk("", "length"))
+    assert [(c.finish_reason, c.stop_reason) for c in chunks] == [(None, None), ("stop", 5)]
+
+
+@pytest.mark.parametrize("reason", ["length", "abort", "repetition", "néw"])
+def test_any_finish_reason_is_handed_on(api: Api, wire: WireServer, reason: str) -> None:
+    assert stream(api, wire, chunk("a", reason))[-1].finish_reason == reason
+
+
+def test_several_choices_interleave(api: Api, wire: WireServer) -> None:
+    both = {"choices": [{"index": 1, "text": "y"}, {"index": 0, "text": "b"}]}
+    chunks = stream(api, wire, chunk("x", index=1), chunk("a"), both, chunk("", "stop"), chunk("z", "length", index=1))
+    assert [texts(chunks, 0), texts(chunks, 1)] == ["ab", "xyz"]
+    assert [(c.index, c.finish_reason, c.is_last) for c in chunks[-2:]] == [(0, "stop", False), (1, "length", True)]
+
+
+def test_logprobs_of_both_shapes(api: Api, wire: WireServer) -> None:
+    documented = {"tokens": ["a"], "token_logprobs": [-1], "top_logprobs": [{"a": -1}], "text_offset": [0]}
+    other = {"content": [{"token": "b", "logprob": -2, "top_logprobs": [{"token": "b", "logprob": -2}]}]}
+    chunks = stream(
+        api, wire, chunk("a", choice={"logprobs": documented}), chunk("b", "stop", choice={"logprobs": other})
+    )
+    assert chunks[0].logprobs == Logprobs(["a"], [-1.0], [{"a": -1.0}], [0])
+    assert chunks[1].logprobs == Logprobs(["b"], [-2.0], [{"b": -2.0}], [1])
+    assert chunks[2].logprobs is None
+
+
+def test_logprobs_without_text_are_handed_on(api: Api, wire: WireServer) -> None:
+    odd = {"tokens": ["</s>"], "token_logprobs": [-1]}
+    chunks = stream(api, wire, chunk("a"), chunk("", "stop", choice={"logprobs": odd}))
+    assert [c.logprobs.tokens for c in chunks if c.logprobs] == [["</s>"]]
+
+
+def test_raw_line_separators_of_unicode_end_no_line(api: Api, wire: WireServer) -> None:
+    text = "a\u2028b\u2029c\u0085d"
+    assert to_json(text) == f'"{text}"'.encode()
+    assert texts(stream(api, wire, chunk(text, "stop"))) == text
+
+
+def test_half_a_surrogate_pair_costs_no_stream(api: Api, wire: WireServer) -> None:
+    chunks = stream(api, wire, event(b'{"choices": [{"text": "a\\ud83e"}]}'), chunk("b", "stop"))
+    assert texts(chunks) == "a\ufffdb"
+
+
+def test_an_event_of_many_megabytes(api: Api, wire: WireServer) -> None:
+    text = "été " * (2 << 20)
+    assert texts(stream(api, wire, chunk(text), chunk("", "stop"))) == text
+
+
+def test_an_event_beyond_the_bound(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sse_module.MAX_EVENT_BYTES == 64 << 20
+    monkeypatch.setattr(sse_module.SSEDecoder.__init__, "__defaults__", (1000,))
+    wire.script(sse(chunk("a"), b"data: " + b"x" * 2000, STALL))
+    chunks: list[CompletionChunk] = []
+    with pytest.raises(APIResponseError, match="more than 1,000 bytes") as caught:
+        chunks.extend(api.client(wire).stream("Hi", model=MODEL))
+    assert caught.value.partial_text == "a"
+    assert wire.requests[0].left.wait(5)
+
+
+def test_gzip(api: Api, wire: WireServer) -> None:
+    data = b"".join(event(to_json(c)) for c in (chunk("Hello"), chunk("", "stop")))
+    wire.script(trickle(reply(gzip.compress(data), headers={"Content-Encoding": "gzip"})))
+    assert texts(api.client(wire).stream("Hi", model=MODEL)) == "Hello"
+
+
+def test_broken_gzip_keeps_the_text_so_far(api: Api, wire: WireServer) -> None:
+    packer = gzip.compress(event(to_json(chunk("Hello"))) * 50)
+    headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
+    wire.script([head(200, headers), frame(packer[:-8]), frame(b"\xff" * 50), b"0\r\n\r\n"])
+    with pytest.raises(APIResponseError, match="cannot be unpacked") as caught:
+        list(api.client(wire).stream("Hi", model=MODEL))
+    assert caught.value.partial_text == "Hello" * 50
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json", "text/plain", None])
+def test_a_stream_is_told_by_its_bytes_not_by_its_headers(api: Api, wire: WireServer, kind: str | None) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    parts = [event(to_json(chunk("a"))), event(to_json(chunk("b", "stop"))), event("[DONE]")]
+    wire.script([head(200, headers), *parts, CUT])
+    assert texts(api.client(wire).stream("Hi", model=MODEL)) == "ab"
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+@pytest.mark.parametrize("lead", [b"", b" \r\n"])
+def test_json_where_a_stream_was_asked_for(api: Api, wire: WireServer, kind: str, lead: bytes) -> None:
+    wire.script(trickle(reply(lead + to_json(completion("a", "b")), headers={"Content-Type": kind})))
+    chunks = list(api.client(wire).stream("Hi", model=MODEL, stop="x"))
+    assert [texts(chunks, 0), texts(chunks, 1)] == ["a", "b"]
+    assert (chunks[-1].finish_reason, chunks[-1].usage, chunks[-1].id) == ("stop", Usage(3, 5, 8), "cmpl-1")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"error": {"message": "oh", "code": 400}}, BadRequestError),
+        ({"object": "list", "data": []}, APIResponseError),
+        ([], APIResponseError),
+        ("<html><title>oh</title></html>", APIResponseError),
+        ("{not json}", APIResponseError),
+    ],
+)
+def test_neither_a_stream_nor_a_completion(api: Api, wire: WireServer, body: Any, kind: type[ParadigmError]) -> None:
+    wire.script(reply(body))
+    with pytest.raises(kind):
+        list(api.client(wire).stream("Hi", model=MODEL))
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("bad", [b"data: nonsense\n\n", b'data: {"choices": 5}\n\n', b"data: 5\n\n", b"data: []\n\n"])
+def test_an_event_that_is_no_chunk(api: Api, wire: WireServer, bad: bytes) -> None:
+    wire.script(sse(chunk("a"), bad, chunk("b", "stop")))
+    chunks = api.client(wire).stream("Hi", model=MODEL)
+    assert next(chunks).text == "a"
+    with pytest.raises(APIResponseError) as caught:
+        next(chunks)
+    assert caught.value.partial_text == "a"
+    assert list(chunks) == []
+    assert wire.requests[0].left.wait(5)
+
+
+ERRORS = [
+    (event('{"error": {"message": "oh", "type": "BadRequestError", "code": 400}}'), BadRequestError, "oh"),
+    (event('{"error": {"message": "oh", "code": 500}}'), ServerError, "oh"),
+    (event('{"error": {"message": "", "code": 500}}'), ServerError, "500"),
+    (event('{"error": {"message": "oh"}}'), ServerError, "oh"),
+    (event('{"error": "oh"}'), ServerError, "oh"),
+    (event('{"object": "error", "message": "oh", "code": 429}'), RateLimitError, "oh"),
+    (event('{"error": {"message": "oh", "code": 400}}', "error"), BadRequestError, "oh"),
+    (event('{"message": "oh", "code": 400}', "error"), BadRequestError, "oh"),
+    (event('{"message": "oh"}', "error"), ServerError, "oh"),
+    (event("oh", "error"), ServerError, "oh"),
+    (event("", "error"), ServerError, "500"),
+    (b'error: {"message": "oh", "code": 400}\n\n', BadRequestError, "oh"),
+    (b'error: {"error": {"message": "oh", "code": 400}}', BadRequestError, "oh"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "words"), ERRORS, ids=[repr(e[0][:44]) for e in ERRORS])
+@pytest.mark.parametrize("done", [True, False])
+def test_an_error_inside_a_stream(
+    api: Api, wire: WireServer, error: bytes, kind: type[ParadigmError], words: str, done: bool
+) -> None:
+    wire.script(sse(chunk("a"), error, done=done and error.endswith(b"\n\n")))
+    chunks: list[CompletionChunk] = []
+    with pytest.raises(kind, match=words) as caught:
+        chunks.extend(api.client(wire).stream("Hi", model=MODEL))
+    assert texts(chunks) == caught.value.partial_text == "a"
+    assert str(caught.value).startswith(wire.host)
+    assert len(wire.requests) == 1
+
+
+def test_an_error_after_the_finish_reason_is_still_one(api: Api, wire: WireServer) -> None:
+    with pytest.raises(ServerError) as caught:
+        stream(api, wire, chunk("a", "stop"), {"error": {"message": "oh"}})
+    assert caught.value.partial_text == "a"
+
+
+def test_text_that_was_held_back_comes_before_the_error(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("a E"), {"error": {"message": "oh"}}))
+    chunks = api.client(wire).stream("Hi", model=MODEL, stop="END")
+    assert [next(chunks).text, next(chunks).text] == ["a ", "E"]
+    with pytest.raises(ServerError) as caught:
+        next(chunks)
+    assert caught.value.partial_text == "a E"
+
+
+CUTS = {
+    "end of the chunks": sse(chunk("a"), chunk("b"), done=False),
+    "end of the connection": sse(chunk("a"), chunk("b"), done=False, chunked=False),
+    "fin": sse(chunk("a"), chunk("b"), CUT),
+    "in an event": sse(chunk("a"), chunk("b"), event(to_json(chunk("c")))[:50], CUT),
+    "in an event, in good order": sse(chunk("a"), chunk("b"), event(to_json(chunk("c")))[:50], done=False),
+    "in [DONE]": sse(chunk("a"), chunk("b"), b"data: [DON", done=False),
+    "in a character": sse(chunk("a"), chunk("b"), b'data: {"choices": [{"text": "\xc3', done=False),
+    "usage but no reason": sse(chunk("a"), chunk("b", usage=usage(1, 2)), chunk(usage=usage(1, 2)), done=False),
+}
+
+
+@pytest.mark.parametrize("script", CUTS.values(), ids=CUTS)
+def test_a_cut_stream_is_never_a_whole_one(api: Api, wire: WireServer, script: list[Any]) -> None:
+    wire.script(script)
+    chunks: list[CompletionChunk] = []
+    with pytest.raises(StreamInterruptedError, match=wire.host) as caught:
+        chunks.extend(api.client(wire).stream("Hi", model=MODEL))
+    assert texts(chunks) == caught.value.partial_text == "ab"
+    assert len(wire.requests) == 1
+
+
+def test_a_reset_stream_is_a_cut_one(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("a"), STALL, RESET))
+    chunks = api.client(wire).stream("Hi", model=MODEL)
+    assert next(chunks).text == "a"
+    wire.release()
+    with pytest.raises(StreamInterruptedError, match="broke off its answer") as caught:
+        next(chunks)
+    assert caught.value.partial_text == "a"
+
+
+WHOLE = {
+    "no [DONE]": sse(chunk("ab", "stop"), chunk(usage=usage(1, 2)), done=False),
+    "no [DONE], no chunks": sse(chunk("ab", "stop"), chunk(usage=usage(1, 2)), done=False, chunked=False),
+    "no reason": sse(chunk("ab"), chunk(usage=usage(1, 2))),
+    "no blank line": sse(chunk("ab"), chunk(usage=usage(1, 2)), b"data: [DONE]", done=False),
+    "no line end after the usage": sse(
+        chunk("ab", "stop"), event(to_json(chunk(usage=usage(1, 2)))).rstrip(), done=False
+    ),
+    "fin after the usage": sse(chunk("ab", "stop"), chunk(usage=usage(1, 2)), CUT),
+    "spaces around [DONE]": sse(chunk("ab"), chunk(usage=usage(1, 2)), b"data:  [DONE] \n\n", done=False),
+    "nothing after [DONE]": sse(chunk("ab"), chunk(usage=usage(1, 2)), event("[DONE]"), CUT),
+}
+
+
+@pytest.mark.parametrize("script", WHOLE.values(), ids=WHOLE)
+def test_a_finish_reason_or_done_makes_it_whole(api: Api, wire: WireServer, script: list[Any]) -> None:
+    wire.script(script)
+    chunks = list(api.client(wire).stream("Hi", model=MODEL))
+    assert texts(chunks) == "ab"
+    assert chunks[-1].usage == Usage(1, 2, 3)
+
+
+def test_a_break_after_the_finish_reason_costs_the_usage_alone(api: Api, wire: WireServer) -> None:
+    chunks = stream(api, wire, chunk("a", "stop"), b"data: {", CUT)
+    assert (texts(chunks), chunks[-1].finish_reason, chunks[-1].usage) == ("a", "stop", None)
+
+
+def test_with_several_choices_all_must_have_ended(api: Api, wire: WireServer) -> None:
+    for parts in ([chunk("a", "stop"), chunk("x", index=1)], [chunk("a", "stop")]):
+        wire.script(sse(*parts, done=False))
+        with pytest.raises(StreamInterruptedError):
+            list(api.client(wire).stream("Hi", model=MODEL, n=2))
+    wire.script(sse(chunk("a", "stop"), chunk("x", "stop", index=1), done=False))
+    assert texts(api.client(wire).stream("Hi", model=MODEL, n=2), 1) == "x"
+
+
+def test_an_empty_stream(api: Api, wire: WireServer) -> None:
+    assert stream(api, wire) == [CompletionChunk("", is_last=True)]
+    assert [c.finish_reason for c in stream(api, wire, chunk("", "stop"))] == ["stop"]
+    wire.always(sse(done=False))
+    with pytest.raises(StreamInterruptedError) as caught:
+        list(api.client(wire, max_retries=0).stream("Hi", model=MODEL))
+    assert caught.value.partial_text == ""
+
+
+def test_chunks_come_as_they_are_sent(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("a"), STALL, chunk("b", "stop")))
+    chunks = api.client(wire).stream("Hi", model=MODEL)
+    assert next(chunks).text == "a"
+    wire.release()
+    assert texts(chunks) == "b"
+
+
+def test_the_last_chunk_does_not_wait_for_the_end_of_the_connection(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("a", "stop"), event("[DONE]"), STALL, done=False))
+    chunks = api.client(wire).stream("Hi", model=MODEL)
+    begin = time.perf_counter()
+    assert [next(chunks).text, next(chunks).is_last] == ["a", True]
+    assert time.perf_counter() - begin < 0.4  # sooner than any drain ends
+
+
+def test_twenty_streams_in_a_row_use_one_connection(api: Api, wire: WireServer) -> None:
+    wire.always(sse(chunk("a"), chunk("b", "stop"), chunk(usage=usage(1, 2))))
+    client = api.client(wire)
+    for _ in range(20):
+        assert texts(client.stream("Hi", model=MODEL)) == "ab"
+    assert (len(wire.requests), wire.connections) == (20, 1)
+
+
+def test_streams_and_calls_share_the_connection(api: Api, wire: WireServer) -> None:
+    wire.always(lambda request: sse(chunk("a", "stop")) if request.body.get("stream") else reply(completion("b")))
+    client = api.client(wire)
+    for _ in range(3):
+        list(client.stream("Hi", model=MODEL))
+        client.complete("Hi", model=MODEL)
+    assert wire.connections == 1
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_follows_done_is_read_so_that_the_connection_serves_again(api: Api, wire: WireServer, slow: bool) -> None:
+    tail = [b": bye\n\n", event(to_json(chunk("never shown"))), b"garbage"]
+    script = sse(chunk("a", "stop"), event("[DONE]"), *tail, done=False)
+    wire.always(trickle(script) if slow else script)
+    client = api.client(wire)
+    for _ in range(2):
+        assert texts(client.stream("Hi", model=MODEL)) == "a"
+    assert wire.connections == 1
+
+
+@pytest.mark.parametrize("tail", ["silence", "flood", "break"])
+def test_a_server_that_does_not_end_after_done_loses_the_connection(
+    api: Api, wire: WireServer, tail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paradigm_transport.connections.DRAIN_SECONDS", 0.05)
+    after = {"silence": [STALL], "flood": [b": x" * 10_000] * 100 + [STALL], "break": [RESET]}[tail]
+    wire.script(sse(chunk("a", "stop"), event("[DONE]"), *after, done=False), sse(chunk("b", "stop")))
+    client = api.client(wire)
+    begin = time.perf_counter()
+    chunks = list(client.stream("Hi", model=MODEL))
+    assert time.perf_counter() - begin < 1
+    assert (texts(chunks), chunks[-1].finish_reason) == ("a", "stop")
+    assert wire.requests[0].left.wait(5)
+    assert texts(client.stream("Hi", model=MODEL)) == "b"
+    assert wire.connections == 2
+
+
+def test_the_bounds_of_the_drain_are_small() -> None:
+    from paradigm_transport import connections
+
+    assert connections.DRAIN_SECONDS <= 0.5
+    assert connections.DRAIN_BYTES <= 1 << 16
+
+
+def test_nothing_is_sent_before_the_first_piece_is_asked_for(api: Api, wire: WireServer) -> None:
+    api.client(wire).stream("Hi", model=MODEL)
+    assert wire.connections == 0
+
+
+def test_a_stream_that_has_ended_stays_ended(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("a", "stop")))
+    chunks = api.client(wire).stream("Hi", model=MODEL)
+    assert texts(chunks) == "a"
+    assert list(chunks) == list(chunks) == []
+    chunks.close()
+    assert len(wire.requests) == 1
+
+
+def test_closing_ends_a_stream_at_once(api: Api, wire: WireServer) -> None:
+    wire.script(sse(event(to_json(chunk("a"))) + event(to_json(chunk("b"))), STALL))
+    chunks = api.client(wire).stream("Hi", model=MODEL)
+    assert next(chunks).text == "a"
+    chunks.close()
+    assert list(chunks) == []
+    assert wire.requests[0].left.wait(5)
+    unused = api.client(wire).stream("Hi", model=MODEL)
+    unused.close()
+    assert list(unused) == []
+    assert len(wire.requests) == 1
+
+
+def test_the_length_that_nobody_chose_is_told_once(
+    api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.script(sse(chunk("a", "length")), reply(completion("a", finish_reason="length")))
+    wire.always(reply(completion("a", finish_reason="length")))
+    client = api.client(wire)
+    list(client.stream("Hi", model=MODEL))
+    client.complete("Hi", model=MODEL)
+    [record] = [record for record in caplog.records if record.name == "paradigm_transport"]
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"An answer of {wire.host} was cut at its length limit, which was not chosen: set max_tokens (now 256)."
+    )
+    caplog.clear()
+    other = api.client(wire)
+    other.complete("Hi", model=MODEL, max_tokens=256)
+    assert caplog.records == []
+    other.complete("Hi", model=MODEL, max_tokens=None)
+    assert "now the server's default" in caplog.text
+
+
+# The reader alone: any cut of the bytes gives the same chunks.
+
+EVENTS = st.lists(
+    st.sampled_from(
+        [
+            *[to_json(chunk(text)) for text in ("a", "b", "é", "🦜", "E", "N", "D", "\u2028")],
+            to_json(chunk("x", index=1)),
+            to_json(chunk("", "stop")),
+            to_json(chunk("", "length", index=1)),
+            to_json(chunk(usage=usage(1, 2))),
+            b"[DONE]",
+            b'{"error": {"message": "oh", "code": 400}}',
+            b"nonsense",
+            b'{"choices": [{"text"',
+        ]
+    ),
+    max_size=8,
+)
+
+
+def read_all(parts: list[bytes]) -> tuple[str, str, Any, Any, str]:
+    reader = StreamReader(Origin("host"), stops=["END"], n=2)
+    chunks: list[CompletionChunk] = []
+    error: ParadigmError | None = None
+    try:
+        for part in parts:
+            if not reader.ended:
+                chunks.extend(reader.feed(part))
+        if not reader.ended:
+            chunks.extend(reader.finish())
+    except ParadigmError as caught:
+        error = caught
+    partial = "" if error is None else error.partial_text
+    assert error is None or partial == texts(chunks)
+    last = chunks[-1] if error is None else None
+    return texts(chunks, 0), texts(chunks, 1), repr(error), last, partial
+
+
+@given(EVENTS, st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r\r"]), st.lists(st.integers(0, 2000), max_size=20))
+def test_any_way_of_cutting_the_bytes_gives_the_same_answer(datas: list[bytes], end: bytes, places: list[int]) -> None:
+    data = b"".join(b"data: " + data + end for data in datas)
+    borders = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    whole = read_all([data])
+    assert read_all([data[start:stop] for start, stop in itertools.pairwise(borders)]) == whole
+    assert read_all([bytes([byte]) for byte in data]) == whole
+
+
+def test_a_timeout_stays_a_timeout() -> None:
+    reader = StreamReader(Origin("host"), stops=[])
+    list(reader.feed(event(to_json(chunk("a")))))
+    with pytest.raises(APITimeoutError) as caught:
+        list(reader.interrupted(APITimeoutError("slow")))
+    assert caught.value.partial_text == "a"
+    reader = StreamReader(Origin("host"), stops=[])
+    with pytest.raises(StreamInterruptedError, match="broke"):
+        list(reader.interrupted(APIConnectionError("broke")))
