@@ -6,7 +6,7 @@ The server checks requests with these models, and the OpenAPI document is writte
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
 API_PATH = "/api/v2"
 
@@ -21,6 +21,13 @@ MOST_LOGPROBS = 20
 MOST_STOPS = 4
 MOST_CHOICES = 1000
 
+
+def _whole(value: Any) -> Any:
+    """In JSON 3.0 is the integer 3; `True` is none, whatever Python says."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
 NonEmpty = Annotated[StrictStr, Field(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 TokenId = Annotated[StrictStr, Field(pattern=r"^[0-9]{1,9}$")]
@@ -93,11 +100,13 @@ class CompletionRequest(_RequestPart):
 
     model: StrictStr = Field(description="The id of the model.")
     prompt: NonEmpty = Field(description="The text to complete, sent to the model as it is.")
-    max_tokens: int = Field(16, ge=0, le=2**31 - 1, description="Most tokens to generate; 0 only together with `echo`.")
+    max_tokens: Integer = Field(
+        16, ge=0, le=2**31 - 1, description="Most tokens to generate; 0 only together with `echo`."
+    )
     temperature: float = Field(1.0, ge=0, le=2, description="Sampling temperature; 0 takes the likeliest token.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling.")
-    n: int = Field(1, ge=1, le=MOST_CANDIDATES, description="Completions to return.")
-    best_of: int | None = Field(
+    n: Integer = Field(1, ge=1, le=MOST_CANDIDATES, description="Completions to return.")
+    best_of: Integer | None = Field(
         None,
         ge=1,
         le=MOST_CANDIDATES,
@@ -105,7 +114,7 @@ class CompletionRequest(_RequestPart):
     )
     stream: bool = Field(False, description="Send the text as server-sent events, as it comes.")
     stream_options: StreamOptions | None = Field(None, description="Only together with `stream`.")
-    logprobs: int | None = Field(
+    logprobs: Integer | None = Field(
         None,
         ge=0,
         le=MOST_LOGPROBS,
@@ -117,13 +126,15 @@ class CompletionRequest(_RequestPart):
     )
     presence_penalty: Penalty = Field(0.0, description="Against tokens that are there already.")
     frequency_penalty: Penalty = Field(0.0, description="Against tokens, by how often they came.")
-    logit_bias: dict[TokenId, Bias] = Field({}, description="Token id to bias; -100 bans.")
+    logit_bias: dict[TokenId, Bias] = Field(
+        {}, description="Token id to bias; -100 bans.", json_schema_extra={"additionalProperties": False}
+    )
     user: StrictStr = Field("", description="The end user; accepted, and used for nothing here.")
-    suffix: StrictStr = Field("", description="Refused: this model cannot fill in.")
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="The same seed gives the same text.")
-    top_k: int = Field(0, ge=-1, le=2**31 - 1, description="Likeliest tokens kept; 0 or -1: all.")
+    suffix: StrictStr = Field("", description="Refused: this model cannot fill in.", json_schema_extra={"not": {}})
+    seed: Integer | None = Field(None, ge=-(2**63), lt=2**63, description="The same seed gives the same text.")
+    top_k: Integer = Field(0, ge=-1, le=2**31 - 1, description="Likeliest tokens kept; 0 or -1: all.")
     min_p: float = Field(0.0, ge=0, le=1, description="Least probability, relative to the best.")
-    repetition_penalty: float = Field(1.0, gt=0, le=2, description="Above 1: against repetition.")
+    repetition_penalty: float = Field(1.0, ge=0.01, le=2, description="Above 1: against repetition.")
     ignore_eos: bool = Field(False, description="Go on after the end-of-text token.")
     structured_outputs: StructuredOutputs | None = Field(None, description="Constrains the text.")
     response_format: ResponseFormat = Field(ResponseFormat(type="text"), description="The form of the text.")

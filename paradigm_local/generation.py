@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import NamedTuple
 
-from paradigm_local.constraints import grammar
+from paradigm_local.constraints import Constraint
 from paradigm_local.contract import CompletionRequest, Usage
-from paradigm_local.engine import Engine, Piece
+from paradigm_local.engine import Engine, OnPiece, Piece
 from paradigm_local.sampling import engine_body
 from paradigm_local.scoring import PlacedToken, score_prompt
 from paradigm_transport.stops import StopScanner
@@ -81,18 +81,16 @@ class Generation:
     Args:
         engine: what generates.
         request: what was asked for.
+        constraint: what the text must look like, or None.
 
     Attributes:
         candidates: the completions.
-
-    Raises:
-        InvalidRequest: what the text must look like cannot be enforced.
     """
 
-    def __init__(self, engine: Engine, request: CompletionRequest) -> None:
+    def __init__(self, engine: Engine, request: CompletionRequest, constraint: Constraint | None) -> None:
         self._engine = engine
         self._request = request
-        self._grammar = grammar(request)
+        self._constraint = constraint
         self._left = threading.Event()
         self._arrived: asyncio.Queue[Delta | Exception | _Ended] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
@@ -121,6 +119,7 @@ class Generation:
         Raises:
             EngineRefusal: the model cannot do what the request asks for.
             EngineError: the model failed.
+            InvalidRequest: the model does not keep to the constraint.
             Interrupted: the server ends.
         """
         unfinished = len(self.candidates)
@@ -163,19 +162,28 @@ class Generation:
 
     def _generate(self, candidate: Candidate) -> None:
         request = self._request
+        if request.echo:
+            finish = None if request.max_tokens else "length"
+            self._hand_over(Delta(candidate.index, request.prompt, self._prompt(), finish))
+        if request.max_tokens:
+            grammar = self._constraint.lark if self._constraint else None
+            self._engine.generate(engine_body(request, grammar, candidate.index), self._taker(candidate))
+
+    def _taker(self, candidate: Candidate) -> OnPiece:
+        constraint = self._constraint
+        keeps = constraint.follow() if constraint else None
 
         def take(piece: Piece) -> bool:
             self._prompt_tokens = piece.prompt_tokens
+            if constraint and keeps and not keeps(piece.text):
+                self._hand_over(constraint.lost())
+                return True
             delta = candidate.take(piece)
             if delta.text or delta.tokens or delta.finish_reason:
                 self._hand_over(delta)
             return self._left.is_set() or delta.finish_reason is not None
 
-        if request.echo:
-            finish = None if request.max_tokens else "length"
-            self._hand_over(Delta(candidate.index, request.prompt, self._prompt(), finish))
-        if request.max_tokens:
-            self._engine.generate(engine_body(request, self._grammar, candidate.index), take)
+        return take
 
     def _prompt(self) -> list[PlacedToken]:
         """The echoed prompt's tokens, where they are asked for; all completions share them."""

@@ -27,6 +27,7 @@ DEFAULT_PARALLEL = 4
 DEFAULT_QUEUE = 64
 LOOPBACK = "127.0.0.1"
 
+_LAST_PORT = 2**16 - 1
 _POLL_SECONDS = 0.01
 _LAST_WORDS_SECONDS = 2
 
@@ -213,11 +214,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= _LAST_PORT:
+        raise _port_error(host, port, f"ports end at {_LAST_PORT}")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such port"
-        raise PortError(
-            f"Cannot listen on {host}:{port} ({reason}): choose another with --port; 0 picks one."
-        ) from error
+    except OSError as error:
+        raise _port_error(host, port, str(error.strerror)) from error
+
+
+def _port_error(host: str, port: int, reason: str) -> PortError:
+    return PortError(f"Cannot listen on {host}:{port} ({reason}): choose another with --port; 0 picks one.")

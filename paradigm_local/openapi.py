@@ -61,7 +61,7 @@ def _models() -> dict[str, Any]:
 
 def _completions() -> dict[str, Any]:
     answer = _response("The completions; with `stream`, pieces of them as events.", _schema(Completion))
-    answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    answer["content"]["text/event-stream"] = {"schema": _EVENT}
     invalid = {"anyOf": [_schema(FieldMessages), _schema(Detail)]}
     return {
         "summary": "Complete a prompt",
@@ -76,6 +76,13 @@ def _completions() -> dict[str, Any]:
         },
     }
 
+
+_EVENT = {
+    "description": "Each event's data is a completion as JSON, and at the end `[DONE]`.",
+    "type": "object",
+    "properties": {"data": {"type": "string"}},
+    "required": ["data"],
+}
 
 _REASONS = {
     "401": "The key is missing or wrong.",

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from paradigm_local import faults, openapi, refusals
+from paradigm_local.constraints import constraint
 from paradigm_local.contract import (
     API_PATH,
     WHOLE_BODY,
@@ -116,7 +117,7 @@ class Endpoint:
         return await self._answer(request, asked, fault)
 
     async def _answer(self, request: Request, asked: CompletionRequest, fault: Fault | None) -> Response:
-        generation = Generation(self._service.engine, asked)
+        generation = Generation(self._service.engine, asked, await asyncio.to_thread(constraint, asked))
         deltas = self._counted(generation)
         if fault is not None:
             deltas = faulty(deltas, fault, self._service.ping_seconds)

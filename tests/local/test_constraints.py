@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from paradigm_local.constraints import grammar
+from paradigm_local.constraints import Constraint, constraint
 from paradigm_local.contract import CompletionRequest, InvalidRequest
+from tests.local.conftest import Caller
+from tests.local.fake import FakeEngine
+
+Serve = Callable[..., Caller]
 
 
-def written(**fields: Any) -> str | None:
-    return grammar(CompletionRequest.model_validate({"model": "m", "prompt": "p", **fields}))
+def read(**fields: Any) -> Constraint | None:
+    return constraint(CompletionRequest.model_validate({"model": "m", "prompt": "p", **fields}))
 
 
 @pytest.mark.parametrize(
@@ -28,26 +33,81 @@ def written(**fields: Any) -> str | None:
         {"grammar": 'other ::= "a"'},
         {"grammar": "root ::= " + "(" * 5000 + '"a"' + ")" * 5000},
         {"json": {"enum": [10**5000]}},
+        {"json": {"$ref": "#"}},
+        {"grammar": 'root ::= root "a"'},
+        {"choice": ["x" * 100_000]},
+        # These would keep llama.cpp busy for ever.
+        {"json": {"type": "array", "items": {"type": "string"}, "maxItems": 10**9}},
+        {"json": {"type": "integer", "multipleOf": 123456789}},
+        {"json": {"type": "number", "multipleOf": 0.00012345}},
+        {"json": {"type": "integer", "multipleOf": 10**9}},
+        {"json": {"allOf": [{"type": "integer", "multipleOf": number} for number in (7, 11, 13, 17)]}},
     ],
 )
 def test_what_cannot_be_enforced_is_refused(outputs: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        written(structured_outputs=outputs)
+        read(structured_outputs=outputs)
     (message,) = caught.value.errors["structured_outputs"]
     assert message
 
 
 def test_a_refused_response_format_is_told_by_its_field() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        written(response_format={"type": "json_schema", "json_schema": {"schema": {"type": "nonsense"}}})
+        read(response_format={"type": "json_schema", "json_schema": {"schema": {"type": "nonsense"}}})
     assert list(caught.value.errors) == ["response_format"]
 
 
-@pytest.mark.parametrize("pattern", ["a/b", r"a\/b", "a\nb", r"\\/", "é☃", '"'])
-def test_any_pattern_can_stand_in_a_grammar(pattern: str) -> None:
-    assert written(structured_outputs={"regex": pattern})
+def following(**fields: Any) -> Callable[[str], bool]:
+    found = read(**fields)
+    assert found is not None
+    return found.follow()
 
 
-def test_nothing_is_written_where_anything_goes() -> None:
-    assert written() is None
-    assert written(response_format={"type": "text"}) is None
+@pytest.mark.parametrize(
+    ("pattern", "text"), [("a/b", "a/b"), (r"a\/b", "a/b"), ("a\nb", "a\nb"), (r"\\/", "\\/"), ("é☃", "é☃"), ('"', '"')]
+)
+def test_any_pattern_can_stand_in_a_grammar(pattern: str, text: str) -> None:
+    keeps = following(structured_outputs={"regex": pattern})
+    assert all(keeps(character) for character in text)
+    assert not keeps("more")
+
+
+def test_each_text_is_followed_by_itself() -> None:
+    found = read(structured_outputs={"choice": ["yes", "no"]})
+    assert found is not None
+    first, second = found.follow(), found.follow()
+    assert first("y")
+    assert second("n")
+    assert first("es")
+    assert not second("es")
+
+
+@pytest.mark.parametrize("number", [1000, 0.25, 0.0125, 1e-9])
+def test_numbers_of_a_reasonable_size_are_taken(number: float) -> None:
+    assert read(structured_outputs={"json": {"type": "number", "multipleOf": number}})
+
+
+def test_nothing_is_followed_where_anything_goes() -> None:
+    assert read() is None
+    assert read(response_format={"type": "text"}) is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_text_that_leaves_its_constraint_is_never_handed_out(serve: Serve, stream: bool) -> None:
+    caller = serve(FakeEngine(["no"]))
+    refusal = caller.refused(stream=stream, structured_outputs={"choice": ["yes"]})
+    assert refusal == {"structured_outputs": ["The model did not keep to this: it may be too complex."]}
+
+
+def test_a_stream_that_leaves_its_constraint_ends_with_an_error(serve: Serve) -> None:
+    caller = serve(FakeEngine(["y", "o"]))
+    first, error, done, _ = caller.post(stream=True, structured_outputs={"choice": ["yes"]}).text.split("\n\n")
+    assert '"text":"y"' in first
+    assert "did not keep to this" in error
+    assert done == "data: [DONE]"
+
+
+def test_llama_dropping_a_constraint_is_noticed(caller: Caller) -> None:
+    # A grammar whose masks are too large for llama.cpp, which then goes on without it.
+    refusal = caller.refused(structured_outputs={"json": {"type": "string", "format": "uri"}}, max_tokens=20)
+    assert list(refusal) == ["structured_outputs"]

@@ -121,6 +121,10 @@ def test_messages_never_hold_what_was_sent() -> None:
     assert secret not in json.dumps(found)
 
 
+def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+    assert read_request(b'{"model": "m", "prompt": "p", "max_tokens": 3.0, "seed": -1e3}').max_tokens == 3
+
+
 @pytest.mark.parametrize("field", ["logprobs", "best_of", "seed", "structured_outputs", "stream_options"])
 def test_null_is_left_out_where_there_is_no_default(field: str) -> None:
     request = read_request(json.dumps({"model": "m", "prompt": "p", field: None}).encode())

