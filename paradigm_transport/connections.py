@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,7 +91,6 @@ class _Wire:
 
     @cached_property
     def _ssl_context(self) -> ssl.SSLContext:
-        # Reading the system's authorities takes longer than many a request: once for all connections.
         return _ssl_context(self._settings)
 
 
@@ -409,9 +408,18 @@ def _timeout(timeout: Any) -> tuple[float | None, float | None, float | None, No
     return min(timeout, CONNECT_TIMEOUT), timeout, timeout, None
 
 
+@lru_cache(maxsize=4)
+def _usual_ssl_context(*_: str | None) -> ssl.SSLContext:
+    # Reading the authorities takes longer than many a request, so objects share them. The arguments are what
+    # of the environment httpx goes by.
+    return httpx.create_ssl_context()
+
+
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
     verify, cert = settings.verify, settings.cert
     try:
+        if verify is True and cert is None:
+            return _usual_ssl_context(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
         if isinstance(verify, (str, os.PathLike)):
             is_folder = Path(verify).is_dir()
             verify = ssl.create_default_context(
