@@ -1,0 +1,115 @@
+"""A model that speaks with the scripted server, and one fixture for all ways to call: sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import LLMResult
+
+from langchain_paradigm import ParadigmLLM
+from tests.wire import WireServer
+
+KEY = "sk-never-to-be-seen"
+
+Make = Callable[..., ParadigmLLM]
+
+
+@pytest.fixture
+def make(wire: WireServer) -> Make:
+    """Builds models that speak with the scripted server."""
+
+    def build(**arguments: Any) -> ParadigmLLM:
+        return ParadigmLLM(**{"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, **arguments})
+
+    return build
+
+
+class Sync:
+    """The sync methods."""
+
+    def invoke(self, runnable: Any, *args: Any, **kwargs: Any) -> Any:
+        return runnable.invoke(*args, **kwargs)
+
+    def stream(self, runnable: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return list(runnable.stream(*args, **kwargs))
+
+    def batch(self, runnable: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return runnable.batch(*args, **kwargs)
+
+    def batch_as_completed(self, runnable: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return list(runnable.batch_as_completed(*args, **kwargs))
+
+    def generate(self, llm: ParadigmLLM, *args: Any, **kwargs: Any) -> LLMResult:
+        return llm.generate(*args, **kwargs)
+
+    def generate_prompt(self, llm: ParadigmLLM, *args: Any, **kwargs: Any) -> LLMResult:
+        return llm.generate_prompt(*args, **kwargs)
+
+
+class Async:
+    """The async ones, each call in an event loop of its own."""
+
+    def invoke(self, runnable: Any, *args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(runnable.ainvoke(*args, **kwargs))
+
+    def stream(self, runnable: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return asyncio.run(collect(runnable.astream(*args, **kwargs)))
+
+    def batch(self, runnable: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return asyncio.run(runnable.abatch(*args, **kwargs))
+
+    def batch_as_completed(self, runnable: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return asyncio.run(collect(runnable.abatch_as_completed(*args, **kwargs)))
+
+    def generate(self, llm: ParadigmLLM, *args: Any, **kwargs: Any) -> LLMResult:
+        return asyncio.run(llm.agenerate(*args, **kwargs))
+
+    def generate_prompt(self, llm: ParadigmLLM, *args: Any, **kwargs: Any) -> LLMResult:
+        return asyncio.run(llm.agenerate_prompt(*args, **kwargs))
+
+
+Calls = Sync | Async
+
+
+async def collect(pieces: Any) -> list[Any]:
+    return [piece async for piece in pieces]
+
+
+@pytest.fixture(params=[Sync, Async], ids=["sync", "async"])
+def calls(request: pytest.FixtureRequest) -> Calls:
+    """Every way to call, sync and async."""
+    return request.param()
+
+
+class Recorder(BaseCallbackHandler):
+    """What a handler is told, run by run."""
+
+    def __init__(self) -> None:
+        self.starts: list[dict[str, Any]] = []
+        self.tokens: list[tuple[UUID, str, Any, Any]] = []
+        self.ends: list[LLMResult] = []
+        self.errors: list[BaseException] = []
+        self.ended_runs: list[UUID] = []
+
+    def on_llm_start(self, serialized: Any, prompts: list[str], **kwargs: Any) -> None:
+        self.starts.append({"serialized": serialized, "prompts": prompts, **kwargs})
+
+    def on_llm_new_token(self, token: str, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        self.tokens.append((run_id, token, chunk, kwargs.get("logprobs")))
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        self.ends.append(response)
+        self.ended_runs.append(run_id)
+
+    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
+        self.errors.append(error)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()

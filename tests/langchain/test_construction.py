@@ -1,0 +1,201 @@
+"""Building a model: arguments, the environment, refusals, what an object shows of itself."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from langchain_core.rate_limiters import InMemoryRateLimiter
+
+from langchain_paradigm import ParadigmLLM
+from paradigm_transport import CompletionParameters, InvalidParameterError, Settings, __version__
+from tests.langchain.conftest import KEY, Make
+from tests.wire import WireServer, completion, reply
+
+ARGUMENTS: dict[str, Any] = {
+    "model": "alfred-4.2",
+    "api_key": KEY,
+    "base_url": "https://paradigm.example/api/v2",
+    "max_tokens": 7,
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "n": 2,
+    "best_of": 3,
+    "logprobs": 2,
+    "echo": True,
+    "stop": ["a", "b"],
+    "presence_penalty": 0.25,
+    "frequency_penalty": -0.25,
+    "logit_bias": {"5": 1.0},
+    "user": "u",
+    "suffix": "s",
+    "extra_body": {"top_k": 5},
+    "timeout": 9.0,
+    "max_retries": 4,
+    "max_concurrency": 3,
+    "stream_usage": False,
+    "default_headers": {"X-Team": "legal"},
+    "verify": False,
+    "cert": None,
+    "http_client": None,
+    "http_async_client": None,
+}
+
+
+def test_every_argument_of_the_endpoint_and_the_settings_is_taken() -> None:
+    assert set(ARGUMENTS) == {*CompletionParameters.model_fields, *Settings.model_fields}
+    llm = ParadigmLLM(**ARGUMENTS)
+    expected = {name: value for name, value in ARGUMENTS.items() if name != "api_key"}
+    assert {name: getattr(llm, name) for name in expected} == expected
+    assert llm.api_key.get_secret_value() == KEY
+
+
+def test_langchains_own_arguments_are_taken() -> None:
+    limiter = InMemoryRateLimiter()
+    llm = ParadigmLLM(
+        model="m", api_key=KEY, streaming=True, rate_limiter=limiter, cache=False, tags=["t"], metadata={"a": 1},
+        verbose=True, callbacks=[], custom_get_token_ids=lambda text: [len(text)], name="writer",
+    )  # fmt: skip
+    assert llm.streaming
+    assert llm.rate_limiter is limiter
+    assert llm.cache is False
+    assert llm.tags == ["t"]
+    assert llm.metadata is not None
+    assert llm.metadata["a"] == 1
+    assert llm.name == "writer"
+
+
+def test_model_name_is_another_name_of_model() -> None:
+    llm = ParadigmLLM(model_name="alfred-4.2", api_key=KEY)
+    assert (llm.model, llm.model_name) == ("alfred-4.2", "alfred-4.2")
+    with pytest.raises(InvalidParameterError, match="model_name is another name of model"):
+        ParadigmLLM(model="a", model_name="b", api_key=KEY)
+
+
+def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTON_API_KEY", "second")
+    assert ParadigmLLM(model="m").api_key.get_secret_value() == "second"
+    monkeypatch.setenv("PARADIGM_API_KEY", " first\n")
+    monkeypatch.setenv("PARADIGM_BASE_URL", "https://private.example:30443")
+    llm = ParadigmLLM(model="m")
+    assert llm.api_key.get_secret_value() == "first"
+    assert llm.base_url == "https://private.example:30443/api/v2"
+    assert ParadigmLLM(model="m", api_key="third").api_key.get_secret_value() == "third"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"api_key": KEY}, ["model is required"]),
+        ({"model": "m"}, ["api_key", "PARADIGM_API_KEY", "missing"]),
+        ({"model": "m", "api_key": ""}, ["api_key", "empty"]),
+        ({"model": "m", "api_key": KEY, "temprature": 1}, ["temprature", "temperature"]),
+        ({"model": "m", "api_key": KEY, "temperature": 3}, ["temperature", "0 to 2"]),
+        ({"model": "m", "api_key": KEY, "chat_template": "alfredo"}, ["chat_template", "alfredo", "alfred, chatml"]),
+        ({"model": "m", "api_key": KEY, "best_of": 1, "n": 2}, ["best_of must be at least n"]),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(arguments: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InvalidParameterError) as refused:
+        ParadigmLLM(**arguments)
+    message = str(refused.value)
+    assert isinstance(refused.value, ValueError)
+    assert "\n" not in message
+    assert KEY not in message
+    for word in words:
+        assert word in message
+
+
+OLD_NAMES = {
+    "n_tokens": "max_tokens",
+    "n_completions": "n",
+    "stop_sequences": "stop",
+    "stop_words": "stop",
+    "stop_regex": "stop",
+    "biases": "logit_bias",
+    "return_log_probs": "logprobs",
+    "max_new_tokens": "max_tokens",
+    "model_kwargs": "extra_body",
+    "generate_kwargs": "extra_body",
+    "host": "base_url",
+    "base_address": "base_url",
+    "headers": "default_headers",
+    "paradigm_api_key": "api_key",
+    "openai_api_key": "api_key",
+    "openai_api_base": "base_url",
+    "request_timeout": "timeout",
+    "timeout_s": "timeout",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_an_old_name_is_refused_with_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"unknown argument {old}; here it is {new}$"):
+        ParadigmLLM(model="m", api_key=KEY, **{old: 1})
+
+
+@pytest.mark.parametrize("name", ["top_k", "min_p", "seed", "repetition_penalty", "structured_outputs"])
+def test_a_field_of_the_server_behind_is_sent_to_extra_body(name: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"unknown argument {name}; .*extra_body="):
+        ParadigmLLM(model="m", api_key=KEY, **{name: 1})
+
+
+def test_construction_is_quick_and_opens_nothing(wire: WireServer, make: Make) -> None:
+    make()
+    began = time.perf_counter()
+    for _ in range(100):
+        make()
+    assert (time.perf_counter() - began) / 100 < 0.002
+    assert wire.connections == 0
+
+
+def test_the_adapter_imports_neither_httpx_nor_the_other_framework() -> None:
+    probe = (
+        "import sys, pathlib, langchain_paradigm as package;"
+        "assert 'llama_index' not in sys.modules and 'tqdm' not in sys.modules;"
+        "sources = [path.read_text() for path in pathlib.Path(package.__file__).parent.glob('*.py')];"
+        "words = [word for text in sources for line in text.splitlines() if line.lstrip().startswith(('import ',"
+        " 'from ')) for word in line.replace('.', ' ').split()];"
+        "assert not {'httpx', 'json', 'time', 'os', 'environ'} & set(words), words"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+def test_copies_keep_the_connections_and_work(wire: WireServer, make: Make) -> None:
+    wire.always(reply(completion("Hi")))
+    llm = make(rate_limiter=InMemoryRateLimiter(requests_per_second=1000, max_bucket_size=1000))
+    assert llm.invoke("x") == "Hi"
+    for copied in (copy.copy(llm), copy.deepcopy(llm), llm.model_copy(update={"temperature": 0.1})):
+        assert copied.client is llm.client
+        assert copied.rate_limiter is llm.rate_limiter
+        assert copied.invoke("x") == "Hi"
+    assert wire.bodies[-1]["temperature"] == 0.1
+
+
+def test_a_pickled_object_works(wire: WireServer, make: Make) -> None:
+    wire.script(reply(completion("Hi")))
+    assert pickle.loads(pickle.dumps(make(temperature=0.1, chat_template="alfred"))).invoke("x") == "Hi"
+    assert wire.bodies[0]["prompt"] == "<start_user>x<end_message><start_assistant>"
+
+
+def test_neither_key_nor_headers_show(make: Make) -> None:
+    llm = make(default_headers={"X-Secret": "header-secret"}, stop=["a"], chat_template="alfred")
+    texts = [repr(llm), str(llm), str(llm.asdict()), llm.model_dump_json(), str(llm.model_dump()), repr(llm.client)]
+    for text in texts:
+        assert KEY not in text
+        assert "header-secret" not in text
+    assert "alfred-4.2" in repr(llm)
+
+
+def test_the_version_is_in_the_metadata(make: Make) -> None:
+    for metadata in (None, {"team": "legal"}, {"team": "legal", "lc_versions": {"other": "1"}}):
+        seen = make(metadata=metadata).metadata
+        assert seen is not None
+        assert seen["lc_versions"]["paradigm-llm"] == __version__
+        assert seen.get("team") == (metadata or {}).get("team")
+    assert seen["lc_versions"]["other"] == "1"
