@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from paradigm_local import local
 from paradigm_local.errors import LocalParadigmError
+from paradigm_local.faults import HEADER
 
 _DEFAULT_PORT = 8000
 _POLL_SECONDS = 1
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY",
         help="key that clients must send (%(default)s)",
     )
+    serve.add_argument("--faults", action="store_true", help=f"let clients ask for faults by the header {HEADER}")
     demo = commands.add_parser("demo", help="see what it can do")
     demo.set_defaults(run=_demo)
     _add_model_options(demo)
@@ -86,6 +88,7 @@ def _serve(options: argparse.Namespace) -> int:
         api_key=options.api_key,
         context=options.context,
         parallel=options.parallel,
+        faults=options.faults,
     )
     with paradigm:
         _log_requests()

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from paradigm_local import cli
+from paradigm_local import PortError, cli
 from tests.local.conftest import Caller
 
 Run = Callable[..., "Command"]
@@ -67,7 +67,7 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_serve_greets_answers_and_logs_without_prompts(run: Run) -> None:
-    command = run()
+    command = run("--faults")
     assert re.fullmatch(
         r"Local Paradigm serves smollm2-135m-instruct at http://127\.0\.0\.1:\d+/api/v2", command.greeting[0]
     )
@@ -77,9 +77,11 @@ def test_serve_greets_answers_and_logs_without_prompts(run: Run) -> None:
     assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers).status_code == 400
     body = command.body(prompt="a private matter", max_tokens=2)
     assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers).status_code == 200
+    headers["X-Paradigm-Fault"] = "503"
+    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers).status_code == 503
     code, errors = command.end(signal.SIGINT)
     assert code == 0
-    first, second = errors.splitlines()
+    first, second, _ = errors.splitlines()
     assert first.endswith('"POST /api/v2/completions HTTP/1.1" 400')
     assert second.endswith('"POST /api/v2/completions HTTP/1.1" 200')
 
@@ -162,7 +164,7 @@ def test_nothing_heavy_is_imported_before_it_is_used() -> None:
 def test_any_address_of_this_machine_can_be_chosen(serve: Callable[..., Caller], host: str, shown: str) -> None:
     try:
         caller = serve(host=host)
-    except OSError:  # pragma: no cover
+    except PortError:
         pytest.skip("this machine has no such address")
     assert caller.paradigm.base_url.startswith(f"http://{shown}:")
     assert caller.text() == "Hello world"
