@@ -55,7 +55,7 @@ async def afan_out(
 
 
 def _shown(steps: Iterable[Step], total: int, show_progress: bool) -> Iterable[Step]:
-    if not show_progress:
+    if not show_progress or total < 2:
         return steps
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped]

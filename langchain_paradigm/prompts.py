@@ -29,7 +29,9 @@ def rendered(value: PromptValue, template: ChatTemplate | None) -> PromptValue:
 
 def rendered_texts(prompts: list[str], template: ChatTemplate | None) -> list[str]:
     """Plain prompts, each as the one turn of a user; those that are in the model's markup as they are."""
-    if template is None or not isinstance(prompts, list):  # LangChain says what is wrong with the latter
+    if not isinstance(prompts, list):  # LangChain's async methods would take a text for its characters
+        raise InvalidParameterError(f"prompts must be a list of texts, not {type(prompts).__name__}")
+    if template is None:
         return prompts
     return [
         prompt if isinstance(prompt, RenderedPrompt) else RenderedPrompt(template.render_prompt(prompt))

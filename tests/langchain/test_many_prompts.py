@@ -1,0 +1,276 @@
+"""Many prompts: at once, in order, each with a run and an error of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+from langchain_core.tracers.context import collect_runs
+
+from paradigm_transport import BadRequestError, ParadigmError
+from tests.langchain.conftest import Calls, Make, Recorder
+from tests.langchain.test_results import by_prompt
+from tests.wire import STALL, Request, Script, WireServer, completion, pause, reply
+
+
+class Gauge:
+    """Answers after a while, and knows how many requests were there at once."""
+
+    def __init__(self, seconds: float = 0.03) -> None:
+        self.seconds = seconds
+        self.most = 0
+        self._now = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Script:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        time.sleep(self.seconds)
+        with self._lock:
+            self._now -= 1
+        return reply(completion(request.body["prompt"].upper()))
+
+
+def slow(seconds: float) -> Any:
+    return lambda request: [pause(seconds), *reply(completion(request.body["prompt"].upper()))]
+
+
+def fails_on(*wrong: str) -> Any:
+    def answer(request: Request) -> Script:
+        if request.body["prompt"] in wrong:
+            return reply({"error": {"message": f"no {request.body['prompt']}"}}, 400)
+        return by_prompt(request)
+
+    return answer
+
+
+PROMPTS = [f"prompt {number}" for number in range(32)]
+
+
+@pytest.mark.parametrize("way", ["generate", "batch"])
+def test_prompts_are_completed_at_once_and_in_order(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+    wire.always(slow(0.05))
+    llm = make()
+    began = time.perf_counter()
+    if way == "generate":
+        texts = [generation.text for (generation,) in calls.generate(llm, PROMPTS).generations]
+    else:
+        texts = calls.batch(llm, PROMPTS)
+    assert texts == [prompt.upper() for prompt in PROMPTS]
+    assert time.perf_counter() - began < 1.0  # one after the other: 1.6 s
+
+
+def test_answers_are_in_order_whichever_comes_first(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(lambda request: [pause(0.05 / len(request.body["prompt"])), *by_prompt(request)])
+    assert calls.batch(make(), ["a", "bb", "ccc"]) == ["aa", "bbbb", "cccccc"]
+
+
+WAYS: dict[str, Any] = {
+    "generate": lambda calls, llm: calls.generate(llm, PROMPTS[:12]),
+    "batch": lambda calls, llm: calls.batch(llm, PROMPTS[:12]),
+    "as completed": lambda calls, llm: calls.batch_as_completed(llm, PROMPTS[:12]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_more_are_in_flight_than_max_concurrency(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+    gauge = Gauge()
+    wire.always(gauge)
+    WAYS[way](calls, make(max_concurrency=3))
+    assert gauge.most == 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_by_default_many_are(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+    gauge = Gauge(0.1)
+    wire.always(gauge)
+    WAYS[way](calls, make())
+    assert gauge.most > 8
+
+
+def test_the_configs_max_concurrency_wins(wire: WireServer, make: Make, calls: Calls) -> None:
+    gauge = Gauge()
+    wire.always(gauge)
+    calls.batch(make(max_concurrency=8), PROMPTS[:8], config={"max_concurrency": 2})
+    calls.batch_as_completed(make(max_concurrency=8), PROMPTS[:8], config={"max_concurrency": 2})
+    assert gauge.most == 2
+
+
+def test_max_concurrency_is_a_sliding_window(wire: WireServer, make: Make, calls: Calls) -> None:
+    # Waves of two would wait for the slow one three times.
+    wire.always(lambda request: [pause(0.2 if request.body["prompt"] == "a" else 0.02), *by_prompt(request)])
+    began = time.perf_counter()
+    calls.batch(make(), ["a", "b"] + ["c"] * 6, config={"max_concurrency": 2})
+    assert len(wire.requests) == 8
+    assert [body["prompt"] for body in wire.bodies].count("c") == 6
+    assert time.perf_counter() - began < 0.32
+
+
+def test_each_input_has_a_run_and_usage_of_its_own(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
+) -> None:
+    wire.always(by_prompt)
+    calls.batch(make(), ["a", "bb", "cccc"], config={"callbacks": [recorder]})
+    assert len(set(recorder.ended_runs)) == 3
+    totals = [(end.llm_output or {})["token_usage"]["prompt_tokens"] for end in recorder.ends]
+    assert sorted(totals) == [1, 2, 4]
+
+
+def test_each_input_has_callbacks_of_its_own(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(by_prompt)
+    recorders = [Recorder(), Recorder()]
+    calls.batch(make(), ["a", "bb"], config=[{"callbacks": [each], "run_name": "ask"} for each in recorders])
+    assert [each.starts[0]["prompts"] for each in recorders] == [["a"], ["bb"]]
+    assert [each.ends[0].generations[0][0].text for each in recorders] == ["aa", "bbbb"]
+
+
+def test_each_input_has_an_error_of_its_own(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+    wire.always(fails_on("b"))
+    answers = calls.batch(make(), ["a", "b", "c"], config={"callbacks": [recorder]}, return_exceptions=True)
+    assert answers[::2] == ["aa", "cc"]
+    assert isinstance(answers[1], BadRequestError)
+    assert recorder.errors == [answers[1]]
+    assert len(recorder.ends) == 2
+
+
+def test_as_completed_gives_each_with_its_index(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(fails_on("b"))
+    done = dict(calls.batch_as_completed(make(), ["a", "b", "c"], return_exceptions=True))
+    assert (done[0], done[2]) == ("aa", "cc")
+    assert isinstance(done[1], BadRequestError)
+
+
+def test_batches_in_a_chain(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(by_prompt)
+    assert calls.batch(make() | str.upper, ["a", "b"]) == ["AA", "BB"]
+    assert calls.batch(make().bind(stop=["b"]), ["a", "b"]) == ["aa", ""]
+
+
+@pytest.mark.parametrize("way", ["generate", "batch"])
+def test_the_first_error_keeps_the_rest_from_starting(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+    wire.always(fails_on("b"))
+    prompts = ["b"] + ["a"] * 50
+    with pytest.raises(BadRequestError, match="no b"):
+        getattr(calls, way)(make(max_concurrency=2), prompts)
+    assert len(wire.requests) < 10
+
+
+def test_an_error_does_not_wait_for_its_turn(wire: WireServer, make: Make) -> None:
+    answer = fails_on("b")
+    wire.always(lambda request: [pause(0.3), *answer(request)] if request.body["prompt"] == "a" else answer(request))
+    with pytest.raises(BadRequestError):
+        make(max_concurrency=2).batch(["a", "b"] + ["c"] * 200)
+    assert len(wire.requests) < 20  # while the first was on its way, most of the others would have begun
+
+
+@pytest.mark.parametrize("way", ["agenerate", "abatch"])
+def test_the_first_error_cancels_those_in_flight(wire: WireServer, make: Make, way: str) -> None:
+    wire.always(lambda request: [STALL] if request.body["prompt"] == "a" else fails_on("b")(request))
+    llm = make()
+
+    async def run() -> None:
+        with pytest.raises(BadRequestError):
+            await getattr(llm, way)(["a", "b", "a", "a"])
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        for request in wire.requests:
+            if request.body["prompt"] == "a":
+                assert await asyncio.to_thread(request.left.wait, 5)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("way", ["agenerate", "abatch"])
+def test_cancelling_a_batch_cancels_all_its_calls(wire: WireServer, make: Make, way: str) -> None:
+    wire.always([STALL])
+    llm = make(max_concurrency=2)
+
+    async def run() -> None:
+        task = asyncio.create_task(getattr(llm, way)(PROMPTS))
+        assert await asyncio.to_thread(wire.wait_for, 2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
+    assert len(wire.requests) == 2
+    assert all(request.left.wait(5) for request in wire.requests)
+
+
+def test_no_thread_is_left(wire: WireServer, make: Make) -> None:
+    wire.always(fails_on("b"))
+    llm = make()
+    llm.invoke("a")
+    before = threading.active_count()
+    wire_threads = wire.connections
+    llm.batch(PROMPTS)
+    with pytest.raises(ParadigmError):
+        llm.generate(["a", "b", "a"])
+    ours = threading.active_count() - before - (wire.connections - wire_threads)
+    assert ours <= 0
+
+
+@pytest.mark.parametrize("way", ["generate", "batch"])
+def test_handlers_hear_of_the_error_in_every_run_that_began(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, way: str
+) -> None:
+    wire.always(fails_on("b"))
+    with pytest.raises(BadRequestError):
+        if way == "generate":
+            calls.generate(make(), ["a", "b"], callbacks=[recorder])
+        else:
+            calls.batch(make(max_concurrency=1), ["a", "b"], config={"callbacks": [recorder]})
+    assert len(recorder.starts) == len(recorder.ends) + len(recorder.errors)
+
+
+def test_runs_keep_the_context_they_began_in(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(by_prompt)
+    with collect_runs() as collected:
+        calls.batch(make(), ["a", "bb"])
+    assert {run.inputs["prompts"][0] for run in collected.traced_runs} == {"a", "bb"}
+
+
+def test_generate_takes_what_langchain_takes(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(by_prompt)
+    first, second = Recorder(), Recorder()
+    calls.generate(
+        make(),
+        ["a", "bb"],
+        callbacks=[[first], [second]],
+        tags=[["t1"], ["t2"]],
+        metadata=[{"m": 1}, {"m": 2}],
+        run_name=["one", "two"],
+    )
+    assert [each.starts[0]["name"] for each in (first, second)] == ["one", "two"]
+    assert [each.starts[0]["tags"] for each in (first, second)] == [["t1"], ["t2"]]
+    assert [each.starts[0]["metadata"]["m"] for each in (first, second)] == [1, 2]
+    with pytest.raises(ValueError, match="list"):
+        calls.generate(make(), "abc")
+    with pytest.raises(ValueError, match="list"):
+        calls.generate(make(chat_template="alfred"), "abc")
+
+
+@pytest.mark.parametrize("way", ["generate", "batch"])
+def test_a_progress_bar_where_it_is_asked_for(
+    wire: WireServer, make: Make, calls: Calls, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wire.always(by_prompt)
+    getattr(calls, way)(make(), ["a", "b", "c"])
+    getattr(calls, way)(make(show_progress=True), ["a"])
+    assert capsys.readouterr().err == ""
+    getattr(calls, way)(make(show_progress=True), ["a", "b", "c"])
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_a_progress_bar_without_tqdm_says_what_to_install(
+    wire: WireServer, make: Make, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire.always(by_prompt)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install tqdm"):
+        calls.batch(make(show_progress=True), ["a", "b"])

@@ -1,0 +1,91 @@
+"""Prompts and messages: rendered by the chat template where one is set, and once, whichever way they come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.prompt_values import StringPromptValue
+from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+
+from paradigm_transport import ChatTemplate, InvalidParameterError
+from tests.langchain.conftest import Calls, Make
+from tests.wire import WireServer, chunk, completion, reply, sse
+
+CHAT = ChatPromptTemplate.from_messages([("system", "Be short."), ("human", "{question}")])
+RENDERED = "<start_system>Be short.<end_message><start_user>Why?<end_message><start_assistant>"
+ONE_TURN = "<start_user>Why?<end_message><start_assistant>"
+
+
+def test_a_chat_prompt_piped_into_the_model(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.script(reply(completion("So.")), sse(chunk("So.", "stop")))
+    chain = CHAT | make(chat_template="alfred")
+    calls.invoke(chain, {"question": "Why?"})
+    calls.stream(chain, {"question": "Why?"})
+    assert [body["prompt"] for body in wire.bodies] == [RENDERED, RENDERED]
+    assert [body["stop"] for body in wire.bodies] == ["<end_message>"] * 2
+
+
+WAYS: dict[str, Any] = {
+    "invoke": lambda calls, llm: calls.invoke(llm, "Why?"),
+    "a template": lambda calls, llm: calls.invoke(PromptTemplate.from_template("{q}") | llm, {"q": "Why?"}),
+    "batch": lambda calls, llm: calls.batch(llm, ["Why?"]),
+    "generate": lambda calls, llm: calls.generate(llm, ["Why?"]),
+    "generate with a call's parameter": lambda calls, llm: calls.generate(llm, ["Why?"], temperature=1),
+    "generate_prompt": lambda calls, llm: calls.generate_prompt(llm, [StringPromptValue(text="Why?")]),
+    "streaming": lambda calls, llm: calls.invoke(llm.model_copy(update={"streaming": True}), "Why?"),
+    "stream": lambda calls, llm: calls.stream(llm, "Why?"),
+    "retry": lambda calls, llm: calls.invoke(llm.with_retry(), "Why?"),
+    "fallbacks": lambda calls, llm: calls.invoke(llm.with_fallbacks([llm]), "Why?"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_text_is_rendered_once(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+    wire.always(lambda request: sse(chunk("So.", "stop")) if request.body.get("stream") else reply(completion("So.")))
+    WAYS[way](calls, make(chat_template="alfred"))
+    assert [body["prompt"] for body in wire.bodies] == [ONE_TURN]
+
+
+def test_prompt_values_given_to_generate_prompt(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(reply(completion("So.")))
+    calls.generate_prompt(make(chat_template="alfred"), [CHAT.invoke({"question": "Why?"})])
+    calls.generate_prompt(make(), [CHAT.invoke({"question": "Why?"})], stop=["x"])
+    assert wire.bodies[0]["prompt"] == RENDERED
+    assert wire.bodies[1]["prompt"] == "System: Be short.\nHuman: Why?"
+
+
+def test_without_a_template_nothing_is_added(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.script(reply(completion("So.")))
+    calls.invoke(make(), "Why?")
+    assert wire.bodies[0] == {"model": "alfred-4.2", "prompt": "Why?", "max_tokens": 256}
+
+
+def test_the_templates_stop_joins_those_of_constructor_and_call(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(reply(completion("So.<end_message>more")))
+    llm = make(chat_template="alfred", stop=["zz"])
+    assert calls.invoke(llm, "Why?") == "So."
+    calls.invoke(llm, "Why?", stop=["yy"])
+    assert [body["stop"] for body in wire.bodies] == [["<end_message>", "zz"], ["<end_message>", "yy"]]
+
+
+def test_every_kind_of_message_has_a_turn(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.script(reply(completion("So.")))
+    messages = [
+        SystemMessage("s"),
+        HumanMessage([{"type": "text", "text": "h"}, "i"]),
+        AIMessage("a"),
+        ToolMessage("t", tool_call_id="1"),
+        ChatMessage("c", role="critic"),
+    ]
+    template = ChatTemplate(turn="[{role}:{content}]", opening="[assistant:", stop="]")
+    calls.invoke(make(chat_template=template), messages)
+    assert wire.bodies[0]["prompt"] == "[system:s][user:hi][assistant:a][tool:t][critic:c][assistant:"
+
+
+def test_what_is_no_text_is_refused(wire: WireServer, make: Make, calls: Calls) -> None:
+    picture = HumanMessage([{"type": "image_url", "image_url": {"url": "data:,"}}])
+    with pytest.raises(InvalidParameterError, match="a human message holds something other than text"):
+        calls.invoke(make(chat_template="alfred"), [picture])
+    assert wire.requests == []

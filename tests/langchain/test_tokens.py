@@ -1,0 +1,95 @@
+"""Counting tokens: by the tokenizer that was given, else by the server; never by a download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage, SystemMessage, trim_messages
+
+from paradigm_transport import APIResponseError, InvalidParameterError
+from tests.langchain.conftest import Make
+from tests.wire import Request, Script, WireServer, completion, reply, usage
+
+
+def count_words(request: Request) -> Script:
+    return reply(completion("", usage=usage(len(request.body["prompt"].split()), 1)))
+
+
+def test_a_tokenizer_that_was_given_counts(wire: WireServer, make: Make) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"one": 7, "two": 8, "[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    llm = make(custom_get_token_ids=lambda text: tokenizer.encode(text).ids)
+    assert llm.get_token_ids("one two three") == [7, 8, 0]
+    assert llm.get_num_tokens("one two three") == 3
+    assert wire.requests == []
+
+
+def test_else_the_server_counts_and_is_asked_once(wire: WireServer, make: Make) -> None:
+    wire.always(count_words)
+    llm = make(temperature=0.5, stop=["a"], user="u")
+    assert [llm.get_num_tokens(text) for text in ("one two", "three", "one two")] == [2, 1, 2]
+    assert wire.bodies == [
+        {"model": "alfred-4.2", "prompt": "one two", "max_tokens": 1},
+        {"model": "alfred-4.2", "prompt": "three", "max_tokens": 1},
+    ]
+    assert llm.model_copy(update={"model": "other"}).get_num_tokens("three") == 1
+    assert len(wire.requests) == 3
+
+
+def test_no_text_has_no_tokens(wire: WireServer, make: Make) -> None:
+    assert make().get_num_tokens("") == 0
+    assert wire.requests == []
+
+
+def test_the_memory_of_counts_is_bounded(wire: WireServer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langchain_paradigm.llms.MOST_COUNTS", 2)
+    wire.always(count_words)
+    llm = make()
+    for text in ("a", "b", "c", "c", "d e"):
+        llm.get_num_tokens(text)
+        assert len(llm._counts) <= 2
+    assert len(wire.requests) == 4
+
+
+def test_token_ids_without_a_tokenizer_are_refused(wire: WireServer, make: Make) -> None:
+    with pytest.raises(InvalidParameterError, match="custom_get_token_ids"):
+        make().get_token_ids("one")
+    assert wire.requests == []
+
+
+@pytest.mark.parametrize("missing", [None, {"tokens": 3}])
+def test_a_server_that_does_not_count_is_an_error(wire: WireServer, make: Make, missing: Any) -> None:
+    wire.script(reply(completion("", usage=missing)))
+    with pytest.raises(APIResponseError, match="custom_get_token_ids"):
+        make().get_num_tokens("one")
+
+
+MESSAGES = [SystemMessage("Be short."), HumanMessage("How are you today?")]
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        (None, "System: Be short.\nHuman: How are you today?"),
+        (
+            "alfred",
+            "<start_system>Be short.<end_message><start_user>How are you today?<end_message><start_assistant>",
+        ),
+    ],
+)
+def test_messages_are_counted_as_the_prompt_they_become(
+    wire: WireServer, make: Make, template: str | None, prompt: str
+) -> None:
+    wire.always(count_words)
+    llm = make(chat_template=template)
+    assert llm.get_num_tokens_from_messages(MESSAGES) == len(prompt.split())
+    llm.invoke(MESSAGES)
+    assert [body["prompt"] for body in wire.bodies] == [prompt, prompt]
+
+
+def test_langchain_trims_messages_by_it(make: Make) -> None:
+    llm = make(custom_get_token_ids=lambda text: list(range(len(text.split()))))
+    messages = [HumanMessage("one two three"), HumanMessage("four five")]
+    assert trim_messages(messages, max_tokens=4, token_counter=llm, strategy="last") == messages[1:]
