@@ -17,7 +17,6 @@ from tests.langchain.test_parameters import FIELDS
 from tests.langchain.test_results import by_prompt
 from tests.wire import WireServer, completion, reply
 
-
 # LangChain's own warnings about its own calls: `loads` is in beta, and its defaults will change.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning"),

@@ -220,11 +220,9 @@ def test_handlers_hear_of_the_error_in_every_run_that_began(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder, way: str
 ) -> None:
     wire.always(fails_on("b"))
+    llm = make(max_concurrency=1, callbacks=[recorder])
     with pytest.raises(BadRequestError):
-        if way == "generate":
-            calls.generate(make(), ["a", "b"], callbacks=[recorder])
-        else:
-            calls.batch(make(max_concurrency=1), ["a", "b"], config={"callbacks": [recorder]})
+        getattr(calls, way)(llm, ["a", "b"])
     assert len(recorder.starts) == len(recorder.ends) + len(recorder.errors)
 
 

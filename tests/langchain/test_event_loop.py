@@ -1,0 +1,70 @@
+"""The event loop is never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from blockbuster import BlockingError, blockbuster_ctx
+
+from tests.langchain.conftest import Make, collect
+from tests.wire import Request, Script, WireServer, chunk, completion, pause, reply, sse
+
+
+def answer(request: Request) -> Script:
+    if request.body.get("stream"):
+        return sse(chunk("Hel"), pause(0.01), chunk("lo", "stop"))
+    return [pause(0.01), *reply(completion("Hello"))]
+
+
+WAYS: dict[str, Any] = {
+    "ainvoke": lambda llm: llm.ainvoke("x"),
+    "astream": lambda llm: collect(llm.astream("x")),
+    "abatch": lambda llm: llm.abatch(["x", "y", "z"]),
+    "abatch_as_completed": lambda llm: collect(llm.abatch_as_completed(["x", "y", "z"])),
+    "agenerate": lambda llm: llm.agenerate(["x", "y", "z"], temperature=0.5),
+    "astream_events": lambda llm: collect(llm.astream_events("x", version="v2")),
+    "streaming": lambda llm: llm.model_copy(update={"streaming": True}).ainvoke("x"),
+    "chain": lambda llm: (llm | str.upper).ainvoke("x"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_async_method_blocks_it(wire: WireServer, make: Make, way: str) -> None:
+    wire.always(answer)
+    llm = make()
+
+    async def run() -> None:
+        with blockbuster_ctx():
+            await WAYS[way](llm)
+
+    asyncio.run(run())
+    assert wire.requests
+
+
+def test_a_retry_does_not_block_it(wire: WireServer, make: Make) -> None:
+    wire.script(reply("", 503, {"Retry-After": "0.01"}), reply(completion("Hi")))
+    llm = make()
+
+    async def run() -> str:
+        with blockbuster_ctx():
+            return await llm.ainvoke("x")
+
+    assert asyncio.run(run()) == "Hi"
+
+
+def test_the_guard_has_teeth() -> None:
+    async def block() -> None:
+        with blockbuster_ctx(), pytest.raises(BlockingError):
+            time.sleep(0.01)  # noqa: ASYNC251
+
+    asyncio.run(block())
+
+
+def test_one_model_serves_one_loop_after_another(wire: WireServer, make: Make) -> None:
+    wire.always(answer)
+    llm = make()
+    assert [asyncio.run(llm.ainvoke("x")) for _ in range(3)] == ["Hello"] * 3
+    assert llm.invoke("x") == "Hello"
