@@ -26,6 +26,12 @@ MODEL = "alfred-40b-1123"
 Response = CompletionResponse | ChatResponse
 
 
+@pytest.fixture(autouse=True)
+def _no_loop_left_over() -> None:
+    # Where none was ever set, LlamaIndex's sync methods make one and never close it.
+    asyncio.set_event_loop(None)
+
+
 @pytest.fixture
 def make_llm(wire: WireServer) -> Iterator[Callable[..., ParadigmLLM]]:
     """Makes objects that call the scripted server."""
