@@ -19,7 +19,8 @@ from typing_extensions import Self
 
 from langchain_paradigm.fan_out import afan_out, fan_out
 from langchain_paradigm.prompts import rendered, rendered_texts
-from langchain_paradigm.results import generations, joined, result, to_chunk
+from langchain_paradigm.results import generations, joined, to_chunk
+from langchain_paradigm.tracing import result, tell_stream_end
 from paradigm_transport import APIResponseError, ChatTemplate, CompletionParameters, InvalidParameterError, __version__
 from paradigm_transport.model import Gates, ParadigmModel
 
@@ -78,6 +79,11 @@ class ParadigmLLM(ParadigmModel, LLM):
         default=None, exclude=True, description="Acquired once before each HTTP request, retries included."
     )
     show_progress: bool = Field(default=False, description="Show a progress bar while many prompts are completed.")
+
+    trace_as_chat: bool = Field(
+        default=True,
+        description="Tell callbacks of a chat message where there is a text: some read usage nowhere else.",
+    )
 
     argument_aliases: ClassVar[Mapping[str, str]] = {"model_name": "model"}
 
@@ -164,7 +170,7 @@ class ParadigmLLM(ParadigmModel, LLM):
             return generations(self.client.complete(prompts[index], parameters))
 
         by_prompt = fan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
-        return result(by_prompt, parameters.model)
+        return result(by_prompt, parameters.model, self.trace_as_chat)
 
     async def _agenerate(
         self, prompts: list[str], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
@@ -179,12 +185,13 @@ class ParadigmLLM(ParadigmModel, LLM):
             return generations(await self.async_client.complete(prompts[index], parameters))
 
         by_prompt = await afan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
-        return result(by_prompt, parameters.model)
+        return result(by_prompt, parameters.model, self.trace_as_chat)
 
     def _stream(
         self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
         parameters = self.parameters(stop, kwargs, stream=True)
+        tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
         self._acquire()
         with self.client.stream(prompt, parameters) as pieces:
             for piece in pieces:
@@ -197,6 +204,7 @@ class ParadigmLLM(ParadigmModel, LLM):
         self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> AsyncIterator[GenerationChunk]:
         parameters = self.parameters(stop, kwargs, stream=True)
+        tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
         await self._aacquire()
         async with self.async_client.stream(prompt, parameters) as pieces:
             async for piece in pieces:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
 
-from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.outputs import Generation, GenerationChunk
 
 from paradigm_transport import Completion, CompletionChunk, Usage
 
@@ -49,8 +49,8 @@ def joined(chunks: Iterable[GenerationChunk]) -> Generation:
     return Generation(text=whole.text, generation_info={"logprobs": None, **(whole.generation_info or {})})
 
 
-def result(by_prompt: list[list[Generation]], model: str) -> LLMResult:
-    """All prompts' generations, with the sum of the usage that the server gave.
+def llm_output(by_prompt: Sequence[Sequence[Generation]], model: str) -> dict[str, Any]:
+    """What `LLMResult.llm_output` says of some prompts' generations, with the sum of the usage the server gave.
 
     Args:
         by_prompt: the generations of each prompt.
@@ -64,7 +64,7 @@ def result(by_prompt: list[list[Generation]], model: str) -> LLMResult:
     usages = [info["usage_metadata"] for info in infos if "usage_metadata" in info]
     if usages:
         output["token_usage"] = {name: sum(usage[key] for usage in usages) for name, key in _COUNTS.items()}
-    return LLMResult(generations=by_prompt, llm_output=output)
+    return output
 
 
 def _of_whole(answer: Completion | CompletionChunk) -> dict[str, Any]:

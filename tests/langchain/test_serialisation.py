@@ -65,6 +65,7 @@ def test_what_dumps_writes() -> None:
             "max_retries": 2,
             "max_concurrency": 32,
             "stream_usage": True,
+            "trace_as_chat": True,
         },
     }
 

@@ -1,0 +1,188 @@
+"""What callbacks are told: each run its own usage, on every path; and what the caller gets: plain text, always."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, Generation, GenerationChunk, LLMResult
+
+from tests.langchain.conftest import Calls, Make, Recorder
+from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse, usage
+
+PATHS = ["invoke", "batch", "generate", "stream", "batch_as_completed"]
+
+
+def answer(request: Request) -> Script:
+    """Prompt `a` costs 1 and 2 tokens, `bb` 2 and 4, and so on."""
+    prompt = request.body["prompt"]
+    counted = usage(len(prompt), 2 * len(prompt))
+    if request.body.get("stream"):
+        return sse(
+            chunk(prompt, id=f"cmpl-{prompt}"), chunk("", "stop"), chunk(usage=counted), headers={"X-Request-Id": "r"}
+        )
+    return reply(completion(prompt, id=f"cmpl-{prompt}", usage=counted), headers={"X-Request-Id": "r"})
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def go(calls: Calls, path: str, llm: Any, recorder: Recorder) -> list[str]:
+    """Complete some prompts; they are returned."""
+    if path == "generate":
+        calls.generate(llm, ["a", "bb", "cccc"], callbacks=[recorder])
+        return ["a", "bb", "cccc"]
+    given: Any = ["a", "bb", "cccc"] if "batch" in path else "bb"
+    getattr(calls, path)(llm, given, config={"callbacks": [recorder]})
+    return given if isinstance(given, list) else [given]
+
+
+def first(end: LLMResult) -> Any:
+    ((generation,),) = end.generations
+    return generation
+
+
+def prompts_of(recorder: Recorder) -> dict[Any, str]:
+    return {start["run_id"]: start["prompts"][0] for start in recorder.starts}
+
+
+@pytest.mark.parametrize("as_chat", [True, False])
+def test_each_run_is_told_its_own_usage(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str, as_chat: bool
+) -> None:
+    wire.always(answer)
+    prompts = go(calls, path, make(trace_as_chat=as_chat), recorder)
+    by_run = prompts_of(recorder)
+    assert sorted(by_run.values()) == prompts
+    for run_id, end in zip(recorder.ended_runs, recorder.ends, strict=True):
+        prompt = by_run[run_id]
+        assert type(end) is LLMResult
+        assert end.llm_output == {
+            "model_name": "alfred-40b-1123",
+            "ids": [f"cmpl-{prompt}"],
+            "token_usage": usage(len(prompt), 2 * len(prompt)),
+        }
+        assert first(end).text == prompt
+        assert first(end).generation_info["usage_metadata"]["output_tokens"] == 2 * len(prompt)
+
+
+def test_callbacks_are_told_of_a_chat_message(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
+) -> None:
+    wire.always(answer)
+    go(calls, path, make(), recorder)
+    for end in recorder.ends:
+        message = first(end).message
+        prompt = message.content
+        assert isinstance(message, AIMessage)
+        assert message.usage_metadata == {
+            "input_tokens": len(prompt),
+            "output_tokens": 2 * len(prompt),
+            "total_tokens": 3 * len(prompt),
+        }
+        metadata = message.response_metadata
+        assert metadata["model_name"] == "alfred-40b-1123"
+        assert metadata["finish_reason"] == "stop"
+        assert metadata["id"] == f"cmpl-{prompt}"
+        assert metadata["request_id"] == "r"
+        assert "usage_metadata" not in metadata
+
+
+def test_switched_off_all_is_plain_text(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
+) -> None:
+    wire.always(answer)
+    go(calls, path, make(trace_as_chat=False), recorder)
+    assert recorder.ends
+    assert {type(first(end)) for end in recorder.ends} <= {Generation, GenerationChunk}
+    assert {type(piece) for _, _, piece, _ in recorder.tokens} <= {GenerationChunk}
+
+
+@pytest.mark.parametrize("as_chat", [True, False])
+def test_the_caller_gets_plain_text(wire: WireServer, make: Make, calls: Calls, as_chat: bool) -> None:
+    wire.always(answer)
+    llm = make(trace_as_chat=as_chat)
+    result = calls.generate(llm, ["a", "bb"])
+    assert [[type(each) for each in candidates] for candidates in result.generations] == [[Generation]] * 2
+    assert (result.llm_output or {})["token_usage"] == usage(3, 6)
+    assert calls.invoke(llm, "a") == "a"
+    assert calls.stream(llm, "a") == ["a", ""]
+
+
+def test_the_cache_gets_plain_text_and_an_answer_out_of_it_counts_nothing(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
+) -> None:
+    wire.always(answer)
+    cache = InMemoryCache()
+    llm = make(cache=cache)
+    calls.generate(llm, ["a"])
+    ((cached,),) = cache._cache.values()
+    assert type(cached) is Generation
+    with get_usage_metadata_callback() as counter:
+        result = calls.generate(llm, ["a", "bb"], callbacks=[recorder])
+    assert [type(candidate) for (candidate,) in result.generations] == [Generation, Generation]
+    assert counter.usage_metadata == {"alfred-40b-1123": {"input_tokens": 2, "output_tokens": 4, "total_tokens": 6}}
+    assert [(end.llm_output or {})["token_usage"] for end in recorder.ends] == [usage(2, 4)]
+
+
+def test_several_candidates_have_their_usage_once(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
+) -> None:
+    wire.script(reply(completion("one", "two", usage=usage(3, 9))))
+    calls.generate(make(n=2), ["x"], callbacks=[recorder])
+    ((one, two),) = recorder.ends[0].generations
+    assert isinstance(one, ChatGeneration)
+    assert isinstance(two, ChatGeneration)
+    assert [
+        message.usage_metadata and message.usage_metadata["total_tokens"] for message in (one.message, two.message)
+    ] == [12, None]
+
+
+def test_usage_the_server_does_not_give_is_absent(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
+) -> None:
+    def silent(request: Request) -> Script:
+        if request.body.get("stream"):
+            return sse(chunk("a", model=None), chunk("", "stop", model=None))
+        return reply(completion("a", usage=None, model=None))
+
+    wire.always(silent)
+    go(calls, path, make(), recorder)
+    for end in recorder.ends:
+        assert end.llm_output == {"model_name": "alfred-4.2", "ids": ["cmpl-1"]}
+        assert first(end).message.usage_metadata is None
+        assert first(end).message.response_metadata["model_name"] == "alfred-4.2"
+
+
+def test_streaming_inside_invoke_is_told_once(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+    wire.always(answer)
+    with get_usage_metadata_callback() as counter:
+        calls.generate(make(streaming=True), ["a", "bb", "cccc"], callbacks=[recorder])
+    assert [first(end).text for end in recorder.ends] == ["a", "bb", "cccc"]
+    assert [(end.llm_output or {})["token_usage"]["total_tokens"] for end in recorder.ends] == [3, 6, 12]
+    assert counter.usage_metadata["alfred-40b-1123"]["total_tokens"] == 21
+
+
+def test_a_stream_that_fails_ends_in_its_error(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+    wire.script(sse(chunk("Hel"), done=False))
+    with pytest.raises(Exception, match="ended"):
+        calls.stream(make(), "x", config={"callbacks": [recorder]})
+    assert (len(recorder.ends), len(recorder.errors)) == (0, 1)
+
+
+def test_a_result_survives_what_results_are_put_through(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(answer)
+    result = calls.generate(make(), ["a", "bb"])
+    for copy in (pickle.loads(pickle.dumps(result)), result.model_copy(deep=True)):
+        assert copy == result
+        assert [run.llm_output for run in copy.flatten()] == [run.llm_output for run in result.flatten()]
+        assert type(copy.flatten()[1].generations[0][0]) is ChatGeneration
+    plain = LLMResult(generations=result.generations, llm_output=result.llm_output)
+    assert result == plain
+    assert result.model_dump(exclude={"run"}) == plain.model_dump(exclude={"run"})
