@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit clean
+.PHONY: help demo test lint format types unit bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ unit: $(VENV)/.installed-dev ## pytest with coverage
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+bench: $(VENV)/.installed-bench ## compare the cost of a call and of a chunk with the floor and a peer, some minutes
+	$(BIN)/python -m benchmarks
+
 clean: ## remove the environment and all that was built
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
@@ -49,4 +52,9 @@ $(VENV)/.installed: $(VENV)/.pip pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the test tools"
 	@$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@echo "Installing what the benchmark compares with"
+	@$(BIN)/python -m pip install --quiet --group bench
 	@touch $@

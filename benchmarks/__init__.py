@@ -1,0 +1,1 @@
+"""What a user pays on top of the model: see README.md."""
