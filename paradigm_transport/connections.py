@@ -79,7 +79,8 @@ class _Wire:
                 verify=self._ssl_context,
                 limits=httpx.Limits(
                     max_connections=MAX_CONNECTIONS,
-                    max_keepalive_connections=MAX_CONNECTIONS,
+                    # No more than a fan-out needs: httpx looks through all idle ones for every request.
+                    max_keepalive_connections=self._settings.max_concurrency,
                     keepalive_expiry=KEEPALIVE_SECONDS,
                 ),
                 # No cookie is kept: each request stands for itself, whoever of the object's users sent the last.

@@ -139,26 +139,26 @@ class _Client:
 class _Stream:
     def __init__(self, api: AsyncApi, stream: Any) -> None:
         self._api = api
-        self._stream = stream
+        self.real = stream
 
     def __iter__(self) -> _Stream:
         return self
 
     def __next__(self) -> Any:
         try:
-            return self._api.run(self._stream.__anext__())
+            return self._api.run(self.real.__anext__())
         except StopAsyncIteration:
             raise StopIteration from None
 
     def close(self) -> None:
-        self._api.run(self._stream.aclose())
+        self._api.run(self.real.aclose())
 
     def __enter__(self) -> Self:
-        self._api.run(self._stream.__aenter__())
+        self._api.run(self.real.__aenter__())
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._api.run(self._stream.__aexit__(*exc_info))
+        self._api.run(self.real.__aexit__(*exc_info))
 
 
 @pytest.fixture(params=[Api, AsyncApi], ids=["sync", "async"])

@@ -1,0 +1,168 @@
+"""Time: what is slow fails within its bound, and what must wait for a connection never does."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from paradigm_transport import (
+    APITimeoutError,
+    AsyncParadigmClient,
+    InvalidParameterError,
+    ParadigmClient,
+)
+from tests.transport.conftest import KEY, MODEL, Api
+from tests.wire import STALL, WireServer, chunk, completion, head, pause, reply, sse
+
+SHORT = 0.1
+
+
+@pytest.fixture
+def full_backlog() -> Iterator[str]:
+    """The address of a server that takes no connection: who comes waits."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(address)
+        time.sleep(0.02)
+        yield f"http://{address[0]}:{address[1]}"
+        for each in waiting:
+            each.close()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [STALL],
+        [b"HTTP/1.1 200 OK\r\nContent-Len", STALL],
+        [head(200, {"Content-Length": "100"}), b'{"choices"', STALL],
+    ],
+    ids=["no head", "half a head", "half a body"],
+)
+@pytest.mark.parametrize("timeout", [SHORT, httpx.Timeout(5, read=SHORT)], ids=["seconds", "httpx.Timeout"])
+def test_a_silent_answer(api: Api, wire: WireServer, script: list[Any], timeout: Any) -> None:
+    wire.always(script)
+    client = api.client(wire, timeout=timeout, max_retries=0)
+    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+        begin = time.perf_counter()
+        with pytest.raises(APITimeoutError, match=rf"^{wire.host} did not answer in time .*Raise timeout") as caught:
+            call()
+        assert time.perf_counter() - begin < 2
+        assert caught.value.partial_text == ""
+    for request in wire.requests:
+        assert request.left.wait(5)
+
+
+@pytest.mark.parametrize(
+    "script", [sse(chunk("a"), STALL), sse(chunk("a"), b'data: {"choices', STALL)], ids=["whole event", "half an event"]
+)
+def test_a_stream_that_goes_silent(api: Api, wire: WireServer, script: list[Any]) -> None:
+    wire.script(script)
+    chunks = api.client(wire, timeout=SHORT).stream("Hi", model=MODEL)
+    assert next(chunks).text == "a"
+    with pytest.raises(APITimeoutError) as caught:
+        next(chunks)
+    assert caught.value.partial_text == "a"
+    assert wire.requests[0].left.wait(5)
+    assert len(wire.requests) == 1
+    assert list(chunks) == []
+
+
+def test_a_slow_stream_is_no_silent_one(api: Api, wire: WireServer) -> None:
+    parts = [part for _ in range(6) for part in (b": ping\n\n", pause(SHORT / 2))]
+    wire.script(sse(chunk("a"), *parts, chunk("", "stop")))
+    assert len(list(api.client(wire, timeout=SHORT * 2).stream("Hi", model=MODEL))) == 2
+
+
+def test_a_server_that_takes_no_connection(api: Api, full_backlog: str) -> None:
+    client = api.client(base_url=full_backlog, timeout=httpx.Timeout(5, connect=SHORT), max_retries=0)
+    begin = time.perf_counter()
+    with pytest.raises(APITimeoutError, match="Check base_url"):
+        client.complete("Hi", model=MODEL)
+    assert time.perf_counter() - begin < 2
+
+
+def test_a_server_that_does_not_read(api: Api) -> None:
+    """The write bound: a request larger than all buffers on the way."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: list[socket.socket] = []
+        thread = threading.Thread(target=lambda: accepted.append(listener.accept()[0]))
+        thread.start()
+        client = api.client(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+            timeout=httpx.Timeout(5, write=SHORT),
+            max_retries=0,
+        )
+        with pytest.raises(APITimeoutError):
+            client.complete("x" * (32 << 20), model=MODEL)
+        thread.join()
+        accepted[0].close()
+
+
+@pytest.mark.parametrize("timeout", [None, 5, 0.5, httpx.Timeout(5)])
+def test_timeouts_are_taken_in_each_form(api: Api, wire: WireServer, timeout: Any) -> None:
+    wire.script(reply(completion("a")))
+    assert api.client(wire, timeout=timeout).complete("Hi", model=MODEL).text == "a"
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan"), "5", True, (1, 2)])
+def test_a_wrong_timeout_is_named(api: Api, timeout: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="timeout"):
+        api.client(timeout=timeout)
+
+
+def hold(wire: WireServer, calls: int) -> None:
+    """Answer once so many requests stand at the server at the same time."""
+    together = threading.Barrier(calls)
+
+    def script(request: Any) -> list[Any]:
+        together.wait(30)
+        return reply(completion(request.body["prompt"]))
+
+    wire.always(script)
+
+
+def test_three_hundred_calls_at_once(wire: WireServer) -> None:
+    # All are at the server at once: a pool of fewer connections would stand still, or raise PoolTimeout.
+    hold(wire, 300)
+
+    async def main() -> list[str]:
+        async with AsyncParadigmClient(api_key=KEY, base_url=wire.url, timeout=60) as client:
+            answers = await asyncio.gather(*(client.complete(str(i), model=MODEL) for i in range(300)))
+        return [answer.text for answer in answers]
+
+    assert asyncio.run(main()) == [str(i) for i in range(300)]
+
+
+def test_three_hundred_threads_at_once(wire: WireServer) -> None:
+    hold(wire, 300)
+    with ParadigmClient(api_key=KEY, base_url=wire.url, timeout=60) as client, ThreadPoolExecutor(300) as pool:
+        answers = list(pool.map(lambda i: client.complete(str(i), model=MODEL).text, range(300)))
+    assert answers == [str(i) for i in range(300)]
+
+
+def test_calls_beyond_the_limit_queue(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paradigm_transport.connections.MAX_CONNECTIONS", 2)
+    wire.always(sse(chunk("a"), chunk("", "stop")))
+
+    async def main(client: AsyncParadigmClient) -> int:
+        async def call() -> int:
+            return len([chunk async for chunk in client.stream("Hi", model=MODEL)])
+
+        # Each of the time-outs but that for a connection is far below what the queue takes.
+        return sum(await asyncio.gather(*(call() for _ in range(40))))
+
+    assert asyncio.run(main(AsyncParadigmClient(api_key=KEY, base_url=wire.url, timeout=30))) == 80
+    assert wire.connections == 2
+    with ParadigmClient(api_key=KEY, base_url=wire.url) as client, ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(lambda _: len(list(client.stream("Hi", model=MODEL))), range(40))) == 80
