@@ -9,4 +9,6 @@ except ModuleNotFoundError as missing:
         "langchain_paradigm needs LangChain: pip install 'paradigm-llm[langchain]'", name=missing.name
     ) from None
 
-__all__ = ["ParadigmLLM"]
+from paradigm_transport import get_paradigm_usage
+
+__all__ = ["ParadigmLLM", "get_paradigm_usage"]

@@ -9,4 +9,6 @@ except ModuleNotFoundError as missing:
         "llama_index_paradigm needs LlamaIndex: pip install 'paradigm-llm[llama-index]'", name=missing.name
     ) from None
 
-__all__ = ["ParadigmLLM"]
+from paradigm_transport import get_paradigm_usage
+
+__all__ = ["ParadigmLLM", "get_paradigm_usage"]

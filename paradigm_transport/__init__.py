@@ -24,6 +24,7 @@ from paradigm_transport.parameters import CompletionParameters
 from paradigm_transport.retry import RetryPolicy
 from paradigm_transport.settings import Settings
 from paradigm_transport.templates import CHAT_TEMPLATES, ChatTemplate
+from paradigm_transport.usage import ParadigmUsage, get_paradigm_usage
 
 __all__ = [
     "CHAT_TEMPLATES",
@@ -45,6 +46,7 @@ __all__ = [
     "NotFoundError",
     "ParadigmClient",
     "ParadigmError",
+    "ParadigmUsage",
     "PermissionDeniedError",
     "RateLimitError",
     "RetryPolicy",
@@ -54,4 +56,5 @@ __all__ = [
     "UnprocessableEntityError",
     "Usage",
     "__version__",
+    "get_paradigm_usage",
 ]

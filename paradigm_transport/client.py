@@ -27,6 +27,7 @@ from paradigm_transport.parameters import CompletionParameters
 from paradigm_transport.retry import RetryPolicy
 from paradigm_transport.settings import Settings
 from paradigm_transport.stream import StreamReader
+from paradigm_transport.usage import Meter
 
 Reply = TypeVar("Reply")
 
@@ -102,6 +103,12 @@ class _Call(Generic[Reply]):
         self._core = core
         self._retries = 0
 
+    def begin(self) -> None:
+        """The first request goes out."""
+
+    def fail(self) -> None:
+        """There will be no answer, or none to its end."""
+
     def read(self, answer: AnyAnswer, body: bytes) -> Reply:
         """Read the answer.
 
@@ -155,11 +162,20 @@ class _CompletionCall(_Call[Completion]):
         self._parameters = parameters
         self._is_stream = stream
         self._handed_out = False
+        self._meter: Meter | None = None
         self._encode(asks_usage=stream and core.asks_stream_usage)
 
     def _encode(self, *, asks_usage: bool) -> None:
         self._asks_usage = asks_usage
         self.body = self._parameters.body(self.prompt, stream=self._is_stream, stream_usage=asks_usage)
+
+    def begin(self) -> None:
+        if self._meter is None:  # a stream comes here with each request
+            self._meter = Meter(self._parameters.model)
+
+    def fail(self) -> None:
+        if self._meter is not None:
+            self._meter.fail()
 
     def read(self, answer: AnyAnswer, body: bytes) -> Completion:
         reply = self._accepted(answer, body)
@@ -168,6 +184,8 @@ class _CompletionCall(_Call[Completion]):
         )
         for choice in completion.choices:
             self._core.note_end(self._parameters, choice.finish_reason)
+        if self._meter is not None:
+            completion.latency = self._meter.end(completion.usage)
         return completion
 
     def reader(self, answer: AnyAnswer) -> StreamReader:
@@ -186,6 +204,11 @@ class _CompletionCall(_Call[Completion]):
         self._handed_out = True
         if chunk.finish_reason is not None:
             self._core.note_end(self._parameters, chunk.finish_reason)
+        if self._meter is not None:
+            if chunk.text:
+                self._meter.text()
+            if chunk.is_last:
+                chunk.latency = self._meter.end(chunk.usage)
         return chunk
 
     def wait_before_retry(self, error: ParadigmError) -> float | None:
@@ -276,6 +299,7 @@ class ParadigmClient(_Core):
         return self._send(_ModelsCall(self))
 
     def _send(self, call: _Call[Reply]) -> Reply:
+        call.begin()
         while True:
             try:
                 with self._connections.open(call.method, call.path, call.body) as answer:
@@ -283,6 +307,7 @@ class ParadigmClient(_Core):
             except ParadigmError as error:
                 delay = call.wait_before_retry(error)
                 if delay is None:
+                    call.fail()
                     raise error.bare() from None
             self._sleep(delay)
 
@@ -336,6 +361,7 @@ class CompletionStream:
             self._disconnect()
             delay = None if self._ready else self._call.wait_before_retry(error)
             if delay is None:
+                self._call.fail()
                 self._error = error.bare()
                 return
         except BaseException:  # an interrupt, a cancellation: the server must not go on
@@ -347,6 +373,7 @@ class CompletionStream:
         self._ended = False  # only now: an interrupt of the sleep is the end
 
     def _open(self) -> None:
+        self._call.begin()
         self._answer = self._connections.open(self._call.method, self._call.path, self._call.body)
         if not self._answer.is_success:
             self._call.read(self._answer, self._answer.read())
@@ -427,6 +454,7 @@ class AsyncParadigmClient(_Core):
         return await self._send(_ModelsCall(self))
 
     async def _send(self, call: _Call[Reply]) -> Reply:
+        call.begin()
         while True:
             try:
                 async with await self._connections.open(call.method, call.path, call.body) as answer:
@@ -434,6 +462,7 @@ class AsyncParadigmClient(_Core):
             except ParadigmError as error:
                 delay = call.wait_before_retry(error)
                 if delay is None:
+                    call.fail()
                     raise error.bare() from None
             await self._sleep(delay)
 
@@ -489,6 +518,7 @@ class AsyncCompletionStream:
             await self._disconnect()
             delay = None if self._ready else self._call.wait_before_retry(error)
             if delay is None:
+                self._call.fail()
                 self._error = error.bare()
                 return
         except BaseException:  # an interrupt, a cancellation: the server must not go on
@@ -500,6 +530,7 @@ class AsyncCompletionStream:
         self._ended = False  # only now: an interrupt of the sleep is the end
 
     async def _open(self) -> None:
+        self._call.begin()
         self._answer = await self._connections.open(self._call.method, self._call.path, self._call.body)
         if not self._answer.is_success:
             self._call.read(self._answer, await self._answer.read())

@@ -125,6 +125,7 @@ class Completion:
         usage: None where the server gave none.
         request_id: the id of the HTTP request, where the server gave one.
         raw: the reply as it came.
+        latency: seconds from the first request to the reply's end.
     """
 
     id: str | None
@@ -134,6 +135,7 @@ class Completion:
     usage: Usage | None = None
     request_id: str | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
+    latency: float | None = field(default=None, compare=False)
 
     @property
     def text(self) -> str:
@@ -161,6 +163,7 @@ class CompletionChunk:
         model: the model that answered, as the server names it.
         created: Unix seconds.
         request_id: the id of the HTTP request, where the server gave one.
+        latency: seconds from the first request to the stream's end.
     """
 
     text: str
@@ -175,6 +178,7 @@ class CompletionChunk:
     model: str | None = None
     created: int | None = None
     request_id: str | None = None
+    latency: float | None = field(default=None, compare=False)
 
 
 def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> Any:
