@@ -230,8 +230,7 @@ def read_request(body: bytes) -> CompletionRequest:
 
 def _by_field(error: ValidationError) -> FieldErrors:
     errors: FieldErrors = {}
-    # Without the input: a message must not hold the prompt.
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
+    for item in error.errors():
         field = str(item["loc"][0]) if item["loc"] else WHOLE_BODY
         errors.setdefault(field, []).append(item["msg"].removeprefix("Value error, "))
     return errors

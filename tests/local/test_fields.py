@@ -71,6 +71,12 @@ def test_temperature_spreads_the_choice(caller: Caller) -> None:
     assert len(texts) == 4
 
 
+def test_temperature_comes_before_the_cuts(caller: Caller) -> None:
+    # After such a temperature nearly all tokens are in the nucleus; before it some five were.
+    choices = caller.complete(temperature=2, top_p=0.9, n=4, seed=1, max_tokens=1, logprobs=0)["choices"]
+    assert min(choice["logprobs"]["token_logprobs"][0] for choice in choices) < -6
+
+
 def test_top_p_cuts_the_unlikely(caller: Caller) -> None:
     assert caller.text(temperature=2, top_p=1e-6) == caller.text(temperature=0)
 
@@ -102,7 +108,10 @@ def test_best_of_returns_the_likeliest_completion(caller: Caller) -> None:
 
 
 def test_best_of_needs_no_logprobs(caller: Caller) -> None:
-    assert caller.complete(n=1, best_of=3, temperature=1, seed=1)["choices"][0]["logprobs"] is None
+    fields = {"n": 1, "best_of": 6, "temperature": 1.5, "seed": 3, "max_tokens": 4}
+    (plain,) = caller.complete(**fields)["choices"]
+    (with_logprobs,) = caller.complete(**fields, logprobs=0)["choices"]
+    assert plain == {**with_logprobs, "logprobs": None}
 
 
 def test_stream_gives_the_same_text_in_pieces(caller: Caller) -> None:
@@ -145,8 +154,8 @@ def test_logprobs_have_four_arrays(caller: Caller) -> None:
 
 
 def test_logprobs_zero_reports_the_chosen_tokens_only(caller: Caller) -> None:
-    found = logprobs(caller.complete(logprobs=0, max_tokens=1))
-    assert found["top_logprobs"] == [{" Paris": found["token_logprobs"][0]}]
+    found = logprobs(caller.complete(logprobs=0, max_tokens=1, logit_bias={str(COMMA): 100}))
+    assert found["top_logprobs"] == [{",": found["token_logprobs"][0]}]
 
 
 def test_logprobs_report_an_unlikely_choice_beside_the_likeliest(caller: Caller) -> None:

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 from paradigm_local import openapi
 from tests.local.conftest import Caller
 
-EXAMPLES = 60
+EXAMPLES = 40
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,

@@ -64,6 +64,7 @@ def test_faults_reach_the_adapters(paradigm_llm: Any, local_paradigm: LocalParad
         paradigm_llm.invoke(PROMPT)
 
 
+@pytest.mark.paradigm_llm(max_retries=0)
 def test_faults_do_not_reach_the_next_test(paradigm_llm: Any) -> None:
     assert paradigm_llm.invoke(PROMPT, max_tokens=1)
 
@@ -78,8 +79,9 @@ def test_pytest_finds_the_fixtures_by_itself(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "test_one.py").write_text("def test_one(local_paradigm): pass")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    environment = {"PARADIGM_LOCAL_CACHE": str(tmp_path / "file" / "cache")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "paradigm_local.pytest_plugin", str(tmp_path)]
+    # No other plugins: they take seconds to import.
+    environment = {"PARADIGM_LOCAL_CACHE": str(tmp_path / "file" / "cache"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert found.returncode == 1
     assert "The model cannot be stored" in found.stdout

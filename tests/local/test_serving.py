@@ -6,13 +6,15 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
 
 from paradigm_local import LocalParadigm
 from paradigm_local.contract import Usage
+from paradigm_local.server import _EventStream
 from tests.local.conftest import Caller
 from tests.local.fake import FakeEngine
 
@@ -87,6 +89,33 @@ def test_leaving_a_stream_stops_its_generation(caller: Caller) -> None:
     eventually(lambda: engine.running == 0)
 
 
+def test_a_stream_closes_what_it_reads_from_before_it_ends() -> None:
+    closed: list[str] = []
+
+    async def source(name: str) -> AsyncGenerator[Any, None]:
+        try:
+            while True:
+                yield b": ping"
+        finally:
+            closed.append(name)
+
+    async def left(events: AsyncGenerator[Any, None], deltas: AsyncGenerator[Any, None]) -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(_: Any) -> None:
+            await asyncio.sleep(0)
+
+        await anext(events)
+        await anext(deltas)
+        await _EventStream(events, deltas)({"type": "http"}, receive, send)
+        assert closed == ["events", "deltas"]
+
+    # Held on to here, so that no collector closes them.
+    events, deltas = source("events"), source("deltas")
+    asyncio.run(left(events, deltas))
+
+
 def test_leaving_stops_all_completions_of_a_request(caller: Caller) -> None:
     engine = caller.paradigm._engine
     body = caller.body(stream=True, max_tokens=4000, ignore_eos=True, n=6, temperature=1)
@@ -121,6 +150,7 @@ def test_who_leaves_the_queue_is_never_generated_for(serve: Serve) -> None:
     eventually(lambda: engine.running == 1)
     with pytest.raises(httpx.ReadTimeout):
         caller.http.post("/completions", json=caller.body(), timeout=0.05)
+    eventually(lambda: len(caller.paradigm._endpoint._running) == 1)
     engine.gate.set()
     first.join()
     assert caller.text() == "Hello world"
