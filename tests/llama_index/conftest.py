@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -119,6 +120,25 @@ def async_method(request: pytest.FixtureRequest) -> Method:
 
 def text_of(response: Response) -> str:
     return response.text if isinstance(response, CompletionResponse) else response.message.content or ""
+
+
+class Limiter:
+    """Notes who asked for leave; holds a lock, as LlamaIndex's rate limiters do."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.acquired: list[str] = []
+
+    def acquire(self, num_tokens: int = 0) -> None:
+        self.acquired.append("sync")
+
+    async def async_acquire(self, num_tokens: int = 0) -> None:
+        self.acquired.append("async")
+
+
+needs_rate_limiter = pytest.mark.skipif(
+    "rate_limiter" not in ParadigmLLM.model_fields, reason="this LlamaIndex has no rate limiters"
+)
 
 
 class Callbacks(BaseCallbackHandler):

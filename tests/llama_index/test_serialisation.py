@@ -16,11 +16,10 @@ from typing import Any
 import httpx
 import pytest
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.rate_limiter import TokenBucketRateLimiter
 
 from llama_index_paradigm import ParadigmLLM
 from paradigm_transport import ChatTemplate, InvalidParameterError
-from tests.llama_index.conftest import KEY, MODEL, Callbacks
+from tests.llama_index.conftest import KEY, MODEL, Callbacks, Limiter, needs_rate_limiter
 from tests.wire import WireServer, completion, reply
 
 Make = Callable[..., ParadigmLLM]
@@ -155,8 +154,9 @@ class Unpicklable(Callbacks):
         self.lock = threading.Lock()
 
 
+@needs_rate_limiter
 def test_what_belongs_to_this_process_stays_here(make_llm: Make, caplog: pytest.LogCaptureFixture) -> None:
-    limiter = TokenBucketRateLimiter(requests_per_minute=600)
+    limiter = Limiter()
     handler = Unpicklable()
     llm = make_llm(callback_manager=handler.manager, rate_limiter=limiter)
     with caplog.at_level(logging.WARNING):
@@ -174,8 +174,9 @@ def test_handlers_that_can_be_pickled_go_along(make_llm: Make) -> None:
     assert [type(handler) for handler in again.callback_manager.handlers] == [Callbacks]
 
 
+@needs_rate_limiter
 def test_deep_copies_share_what_counts_calls(make_llm: Make) -> None:
-    limiter = TokenBucketRateLimiter(requests_per_minute=600)
+    limiter = Limiter()
     handler = Unpicklable()
     again = copy.deepcopy(make_llm(callback_manager=handler.manager, rate_limiter=limiter))
     assert again.rate_limiter is limiter
