@@ -344,6 +344,7 @@ class CompletionStream:
                 error, self._error = self._error, None
                 raise error
             if self._ended:
+                self._disconnect()  # what came when it was closed from elsewhere
                 raise StopIteration
             self._advance()
         return self._call.hand_out(self._ready.popleft())
@@ -358,6 +359,8 @@ class CompletionStream:
             else:
                 self._read(self._answer, self._reader)
         except ParadigmError as error:
+            if self._ended:  # closed from elsewhere while this one waited
+                return
             self._disconnect()
             delay = None if self._ready else self._call.wait_before_retry(error)
             if delay is None:
@@ -501,6 +504,7 @@ class AsyncCompletionStream:
                 error, self._error = self._error, None
                 raise error
             if self._ended:
+                await self._disconnect()  # what came when it was closed from elsewhere
                 raise StopAsyncIteration
             await self._advance()
         return self._call.hand_out(self._ready.popleft())
@@ -515,6 +519,8 @@ class AsyncCompletionStream:
             else:
                 await self._read(self._answer, self._reader)
         except ParadigmError as error:
+            if self._ended:  # closed from elsewhere while this one waited
+                return
             await self._disconnect()
             delay = None if self._ready else self._call.wait_before_retry(error)
             if delay is None:

@@ -273,6 +273,9 @@ class Answer(AnyAnswer):
 
     def close(self) -> None:
         """Give the connection back, or close it where the body is not at its end."""
+        if not self._response.is_closed:
+            # Closing alone wakes no thread that waits on it, and tells the server nothing while a fork holds it too.
+            self._shut_down()
         with self._reading:
             self._response.close()
 

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.wire import STALL, WireServer, chunk, completion, event, pause, reply
 
 pytestmark = pytest.mark.usefixtures("collected")
 
+WAITING = [[pause(0.2), *sse(chunk("a"), STALL)], sse(STALL), sse(chunk("a"), STALL)]
 ENDLESS = sse(chunk("a"), *[pause(0.001), chunk("b")] * 5000, STALL)
 
 
@@ -82,6 +84,43 @@ def test_a_stream_outlives_the_name_of_its_client(api: Api, wire: WireServer) ->
     del client
     gc.collect()
     assert texts(chunks) == "b"
+
+
+@pytest.mark.parametrize("script", WAITING, ids=["asked", "open", "reading"])
+def test_a_stream_that_is_closed_while_another_thread_reads(wire: WireServer, script: list[Any]) -> None:
+    wire.script(script)
+    with ParadigmClient(api_key=KEY, base_url=wire.url) as client:
+        chunks = client.stream("Hi", model=MODEL)
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(texts, chunks)
+            assert wire.wait_for(1)
+            time.sleep(0.05)
+            chunks.close()
+            assert reading.result(5) in ("", "a")
+    assert wire.requests[0].left.wait(5)
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("script", WAITING, ids=["asked", "open", "reading"])
+def test_a_stream_that_is_closed_while_another_task_reads(wire: WireServer, script: list[Any]) -> None:
+    wire.script(script)
+
+    async def main() -> str:
+        client = AsyncParadigmClient(api_key=KEY, base_url=wire.url)
+        chunks = client.stream("Hi", model=MODEL)
+
+        async def read() -> str:
+            return "".join([chunk.text async for chunk in chunks])
+
+        task = asyncio.create_task(read())
+        await asyncio.to_thread(wire.wait_for, 1)
+        await asyncio.sleep(0.05)
+        await chunks.aclose()
+        return await asyncio.wait_for(task, 5)
+
+    assert asyncio.run(main(), debug=True) in ("", "a")
+    assert wire.requests[0].left.wait(5)
+    assert len(wire.requests) == 1
 
 
 def test_a_client_that_is_closed_ends_its_streams(api: Api, wire: WireServer) -> None:

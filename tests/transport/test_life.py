@@ -1,0 +1,340 @@
+"""The life of an object: threads, forks, loops, copies, pickles, clients of the user's."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import importlib
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from paradigm_transport import (
+    APIConnectionError,
+    AsyncParadigmClient,
+    InvalidParameterError,
+    ParadigmClient,
+    RetryPolicy,
+    Settings,
+)
+from tests.transport.conftest import KEY, MODEL, Api
+from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, reply, sse, texts
+
+pytestmark = pytest.mark.usefixtures("collected")
+
+
+def echo(request: Request) -> Script:
+    """Give the prompt back, as it was asked for."""
+    prompt = request.body["prompt"]
+    if request.body.get("stream"):
+        return sse(*map(chunk, prompt), chunk("", "stop"))
+    return reply(completion(prompt))
+
+
+@pytest.fixture
+def echoes(wire: WireServer) -> WireServer:
+    wire.always(echo)
+    return wire
+
+
+def both(client: ParadigmClient, prompt: str) -> list[str]:
+    return [client.complete(prompt, model=MODEL).text, texts(client.stream(prompt, model=MODEL))]
+
+
+async def aboth(client: AsyncParadigmClient, prompt: str) -> list[str]:
+    whole = await client.complete(prompt, model=MODEL)
+    return [whole.text, "".join([piece.text async for piece in client.stream(prompt, model=MODEL)])]
+
+
+def test_threads(echoes: WireServer) -> None:
+    ready = threading.Barrier(32)
+    with ParadigmClient(api_key=KEY, base_url=echoes.url) as client, ThreadPoolExecutor(32) as pool:
+
+        def work(i: int) -> list[list[str]]:
+            ready.wait(30)  # so that all make the first connection together
+            return [both(client, f"{i}.{j}") for j in range(3)]
+
+        assert list(pool.map(work, range(32))) == [[[f"{i}.{j}"] * 2 for j in range(3)] for i in range(32)]
+
+
+def test_one_event_loop_after_another(echoes: WireServer) -> None:
+    client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
+    for i in range(3):
+        assert asyncio.run(aboth(client, str(i))) == [str(i)] * 2
+    assert echoes.connections == 3
+    for request in echoes.requests:
+        assert request.left.wait(5)
+    assert len(client._connections._by_loop) == 1  # what closed loops leave behind does not pile up
+
+
+def test_two_event_loops_in_two_threads(echoes: WireServer) -> None:
+    client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
+    ready = threading.Barrier(2)
+
+    async def main(prompt: str) -> list[list[str]]:
+        ready.wait(10)
+        return list(await asyncio.gather(*(aboth(client, prompt) for _ in range(8))))
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda prompt: asyncio.run(main(prompt)), "ab"))
+    assert results == [[["a", "a"]] * 8, [["b", "b"]] * 8]
+
+
+def test_a_loop_without_a_helping_hand(echoes: WireServer) -> None:
+    """Loops that are closed with nothing but `close`; the object itself is closed first."""
+    client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
+    for i in range(2):
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(aboth(client, str(i))) == [str(i)] * 2
+        loop.run_until_complete(client.aclose())
+        loop.close()
+
+
+def forked(client: ParadigmClient, aclient: AsyncParadigmClient, results: Any) -> None:
+    results.put([both(client, "child"), asyncio.run(aboth(aclient, "child"))])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+def test_a_fork(echoes: WireServer) -> None:
+    context = multiprocessing.get_context("fork")
+    client = ParadigmClient(api_key=KEY, base_url=echoes.url)
+    aclient = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
+    assert both(client, "parent") == ["parent"] * 2
+    assert asyncio.run(aboth(aclient, "parent")) == ["parent"] * 2
+    results = context.Queue()
+    children = [context.Process(target=forked, args=(client, aclient, results)) for _ in range(2)]
+    for child in children:
+        child.start()
+    assert [results.get(timeout=30) for _ in children] == [[["child"] * 2] * 2] * 2
+    for child in children:
+        child.join(30)
+        assert child.exitcode == 0
+    # The parent's connection was not touched.
+    before = echoes.connections
+    assert both(client, "parent") == ["parent"] * 2
+    assert echoes.connections == before
+    results.close()
+    results.join_thread()
+    client.close()
+
+
+def test_copies_share_the_connections(api: Api, echoes: WireServer) -> None:
+    client = api.client(echoes)
+    real = getattr(client, "real", client)
+    assert copy.copy(real) is real
+    assert copy.deepcopy(real) is real
+    assert copy.deepcopy({"a": [real]})["a"][0] is real
+
+
+def test_a_pickle_works_in_a_worker(echoes: WireServer) -> None:
+    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).complete('Hi', model='m').text)"
+    client = ParadigmClient(api_key=KEY, base_url=echoes.url)
+    client.complete("Hi", model=MODEL)
+    done = subprocess.run([sys.executable, "-c", program], input=pickle.dumps(client), capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"Hi\n", b"")
+    client.close()
+
+
+def test_a_pickle_keeps_what_makes_the_object(api: Api, wire: WireServer) -> None:
+    wire.script(reply({"stream_options": ["Unexpected field."]}, 400))
+    wire.always(sse(chunk("a", "stop")))
+    options = {
+        "timeout": httpx.Timeout(7, connect=3),
+        "default_headers": {"X-Team": "a"},
+        "max_retries": 4,
+        "verify": False,
+    }
+    client = api.client(wire, **options, retry=RetryPolicy(max_retries=1))
+    list(client.stream("Hi", model=MODEL))
+    real = getattr(client, "real", client)
+    twin = pickle.loads(pickle.dumps(real))
+    assert type(twin) is type(real)
+    assert twin.settings == real.settings
+    assert twin.settings.api_key.get_secret_value() == KEY
+    assert twin.retry == RetryPolicy(max_retries=1)
+    assert twin.asks_stream_usage is False
+
+
+def test_what_was_passed_in_cannot_be_pickled(api: Api) -> None:
+    borrowed = api.borrowed()
+    client = api.client(**{api.client_field: borrowed})
+    with pytest.raises(TypeError, match=f"{api.client_field} cannot be pickled"):
+        pickle.dumps(getattr(client, "real", client))
+    api.close_borrowed(borrowed)
+
+
+def test_a_closed_object_opens_again(api: Api, echoes: WireServer) -> None:
+    client = api.client(echoes)
+    client.close()
+    for i in range(2):
+        assert client.complete("Hi", model=MODEL).text == "Hi"
+        client.close()
+        client.close()
+        assert echoes.requests[i].left.wait(5)
+    assert echoes.connections == 2
+
+
+def test_with_closes(api: Api, echoes: WireServer) -> None:
+    with api.client(echoes) as client:
+        client.complete("Hi", model=MODEL)
+    assert echoes.requests[0].left.wait(5)
+
+
+def test_closing_while_others_call(wire: WireServer) -> None:
+    wire.script(lambda request: [STALL, *echo(request)])
+    wire.always(echo)
+    client = ParadigmClient(api_key=KEY, base_url=wire.url, sleep=lambda _: None)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.complete, "Hi", model=MODEL)
+        assert wire.wait_for(1)
+        client.close()
+        wire.release()
+        assert call.result(10).text == "Hi"
+    client.close()
+
+
+def test_a_client_that_closes_between_two_steps_is_made_anew(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire.always(echo)
+    client = ParadigmClient(api_key=KEY, base_url=wire.url, sleep=lambda _: None)
+    send = httpx.Client.send
+
+    def closing_send(self: httpx.Client, *args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(httpx.Client, "send", send)
+        client.close()
+        return send(self, *args, **options)
+
+    monkeypatch.setattr(httpx.Client, "send", closing_send)
+    assert client.complete("Hi", model=MODEL).text == "Hi"
+    client.close()
+
+
+def test_a_client_that_another_thread_made_first_is_used(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire.always(echo)
+    client = ParadigmClient(api_key=KEY, base_url=wire.url)
+    make = client._connections._make
+
+    def overtaken(kind: Any) -> Any:
+        made = make(kind)
+        monkeypatch.setattr(client._connections, "_make", make)
+        client.complete("first", model=MODEL)
+        return made
+
+    monkeypatch.setattr(client._connections, "_make", overtaken)
+    assert client.complete("second", model=MODEL).text == "second"
+    assert wire.connections == 1
+    client.close()
+
+
+# Clients of the user's.
+
+
+def library(name: str) -> Any:
+    return pytest.importorskip(name)
+
+
+@pytest.fixture(params=["httpx", "httpx2"])
+def borrowed(request: pytest.FixtureRequest, api: Api) -> Any:
+    module = library(request.param)
+    client = (module.AsyncClient if api.is_async else module.Client)(
+        headers={"X-Mine": "1"}, params={"tenant": "a"}, timeout=5
+    )
+    yield client
+    api.close_borrowed(client)
+    module = importlib.import_module(request.param)
+
+
+def test_a_client_that_was_passed_in_is_used_as_it_is(api: Api, echoes: WireServer, borrowed: Any) -> None:
+    client = api.client(echoes, **{api.client_field: borrowed})
+    for _ in range(2):
+        assert client.complete("Hi", model=MODEL).text == "Hi"
+        assert texts(client.stream("Hi", model=MODEL)) == "Hi"
+    client.close()
+    with client:
+        pass
+    api.made.clear()
+    del client
+    gc.collect()
+    assert not borrowed.is_closed
+    assert echoes.connections == 1
+    for request in echoes.requests:
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["x-mine"] == "1"
+        assert request.path == "/api/v2/completions?tenant=a"
+
+
+def test_errors_of_a_client_that_was_passed_in_are_ours(api: Api, wire: WireServer, borrowed: Any) -> None:
+    wire.always([CUT])
+    with pytest.raises(APIConnectionError, match=wire.host):
+        api.client(wire, **{api.client_field: borrowed}).complete("Hi", model=MODEL)
+    assert api.slept == [0.5, 1.0]
+
+
+def test_our_timeout_holds_for_it_only_where_it_was_set(api: Api, wire: WireServer, borrowed: Any) -> None:
+    wire.always([STALL])
+    with pytest.raises(APIConnectionError, match="in time"):
+        api.client(wire, timeout=0.1, max_retries=0, **{api.client_field: borrowed}).complete("Hi", model=MODEL)
+    borrowed.timeout = 0.1
+    with pytest.raises(APIConnectionError, match="in time"):
+        api.client(wire, max_retries=0, **{api.client_field: borrowed}).complete("Hi", model=MODEL)
+
+
+def test_leaving_a_stream_of_it_ends_its_connection(api: Api, wire: WireServer, borrowed: Any) -> None:
+    wire.script(sse(chunk("a"), STALL), sse(chunk("a"), STALL))
+    client = api.client(wire, **{api.client_field: borrowed})
+    for i in range(2):
+        chunks = client.stream("Hi", model=MODEL)
+        next(chunks)
+        if i == 0:
+            chunks.close()
+        del chunks
+        api.turn()
+        assert wire.requests[i].left.wait(5)
+
+
+def test_a_closed_client_is_named(api: Api, wire: WireServer) -> None:
+    borrowed = api.borrowed()
+    api.close_borrowed(borrowed)
+    with pytest.raises(InvalidParameterError, match=r"client that was passed in cannot be used here .*closed"):
+        api.client(wire, **{api.client_field: borrowed}).complete("Hi", model=MODEL)
+    assert api.slept == []
+
+
+def test_a_mock_transport_serves_for_tests(api: Api) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if b'"stream":true' in request.content:
+            return httpx.Response(200, content=b'data: {"choices": [{"text": "b"}]}\n\ndata: [DONE]\n\n')
+        return httpx.Response(200, json=completion("a"))
+
+    borrowed = api.borrowed(transport=httpx.MockTransport(handler))
+    client = api.client(base_url="https://host", **{api.client_field: borrowed})
+    assert client.complete("Hi", model=MODEL).text == "a"
+    assert texts(client.stream("Hi", model=MODEL)) == "b"
+    api.close_borrowed(borrowed)
+
+
+@pytest.mark.parametrize("wrong", ["the other", "no client"])
+def test_a_wrong_client_is_named(api: Api, wrong: str) -> None:
+    other: Any = httpx.AsyncClient if api.client_field == "http_client" else httpx.Client
+    client = other() if wrong == "the other" else "http://host"
+    with pytest.raises(InvalidParameterError, match=rf"{api.client_field}: .*must be an httpx\.\w+ or like one"):
+        api.client(**{api.client_field: client})
+    if wrong == "the other":
+        asyncio.run(client.aclose()) if hasattr(client, "aclose") else client.close()
+
+
+def test_settings_or_their_fields(api: Api, echoes: WireServer) -> None:
+    settings = Settings(api_key=KEY, base_url=echoes.url)
+    assert api.client(settings=settings).complete("Hi", model=MODEL).text == "Hi"
+    with pytest.raises(InvalidParameterError, match="settings or timeout, not both"):
+        api.client(settings=settings, timeout=5)
+    with pytest.raises(InvalidParameterError, match="nonsense"):
+        api.client(nonsense=1)
