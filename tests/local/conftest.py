@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,6 +12,16 @@ import pytest
 
 from paradigm_local import LocalParadigm
 from tests.local.fake import FakeEngine, Served
+
+DEADLINE_SECONDS = 5
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for another thread to get there."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.002)
 
 
 class Caller:

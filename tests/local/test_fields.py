@@ -268,7 +268,7 @@ def test_ignore_eos_goes_on_after_the_end(caller: Caller) -> None:
 )
 def test_penalties_keep_from_repeating(caller: Caller, penalty: str, value: float) -> None:
     fields: dict[str, Any] = {"prompt": "0" + " 0" * 11, "max_tokens": 12}
-    assert caller.text(**fields).count("0") == 6
+    assert caller.text(**fields).count("0") > 3
     assert caller.text(**fields, **{penalty: value}).count("0") == 0
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from paradigm_local.engine import EngineError, EngineRefusal
-from tests.local.conftest import Caller
+from tests.local.conftest import Caller, eventually
 from tests.local.fake import FakeEngine
 
 Serve = Callable[..., Caller]
@@ -70,8 +70,7 @@ def test_more_requests_than_the_queue_holds_are_429(serve: Serve) -> None:
     waiting = [threading.Thread(target=lambda: answers.append(caller.post().status_code)) for _ in range(2)]
     for thread in waiting:
         thread.start()
-    while len(caller.paradigm._endpoint._running) < 2:
-        pass
+    eventually(lambda: len(caller.paradigm._endpoint._running) == 2)
     for stream in (False, True):
         response = caller.post(stream=stream)
         assert response.status_code == 429
