@@ -185,7 +185,14 @@ def test_a_pickled_object_works(wire: WireServer, make: Make) -> None:
 
 def test_neither_key_nor_headers_show(make: Make) -> None:
     llm = make(default_headers={"X-Secret": "header-secret"}, stop=["a"], chat_template="alfred")
-    texts = [repr(llm), str(llm), str(llm.asdict() if hasattr(llm, "asdict") else llm.dict()), llm.model_dump_json(), str(llm.model_dump()), repr(llm.client)]
+    texts = [
+        repr(llm),
+        str(llm),
+        str(llm.asdict() if hasattr(llm, "asdict") else llm.dict()),
+        llm.model_dump_json(),
+        str(llm.model_dump()),
+        repr(llm.client),
+    ]
     for text in texts:
         assert KEY not in text
         assert "header-secret" not in text

@@ -18,26 +18,24 @@ from tests.wire import STALL, Request, Script, WireServer, completion, pause, re
 
 
 class Gauge:
-    """Answers after a while, and knows how many requests were there at once."""
+    """Answers once so many requests were there at the same time, and knows the most there were."""
 
-    def __init__(self, seconds: float = 0.03) -> None:
-        self.seconds = seconds
+    def __init__(self, expected: int) -> None:
         self.most = 0
+        self._expected = expected
         self._now = 0
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     def __call__(self, request: Request) -> Script:
-        with self._lock:
+        with self._changed:
             self._now += 1
             self.most = max(self.most, self._now)
-        time.sleep(self.seconds)
-        with self._lock:
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.most >= self._expected, timeout=5)
+        time.sleep(0.01)  # in which one too many would show
+        with self._changed:
             self._now -= 1
         return reply(completion(request.body["prompt"].upper()))
-
-
-def slow(seconds: float) -> Any:
-    return lambda request: [pause(seconds), *reply(completion(request.body["prompt"].upper()))]
 
 
 def fails_on(*wrong: str) -> Any:
@@ -54,15 +52,14 @@ PROMPTS = [f"prompt {number}" for number in range(32)]
 
 @pytest.mark.parametrize("way", ["generate", "batch"])
 def test_prompts_are_completed_at_once_and_in_order(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
-    wire.always(slow(0.05))
-    llm = make()
-    began = time.perf_counter()
+    gauge = Gauge(32)
+    wire.always(gauge)
     if way == "generate":
-        texts = [generation.text for (generation,) in calls.generate(llm, PROMPTS).generations]
+        texts = [generation.text for (generation,) in calls.generate(make(), PROMPTS).generations]
     else:
-        texts = calls.batch(llm, PROMPTS)
+        texts = calls.batch(make(), PROMPTS)
     assert texts == [prompt.upper() for prompt in PROMPTS]
-    assert time.perf_counter() - began < 1.0  # one after the other: 1.6 s
+    assert gauge.most == 32
 
 
 def test_answers_are_in_order_whichever_comes_first(wire: WireServer, make: Make, calls: Calls) -> None:
@@ -79,7 +76,7 @@ WAYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_more_are_in_flight_than_max_concurrency(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
-    gauge = Gauge()
+    gauge = Gauge(3)
     wire.always(gauge)
     WAYS[way](calls, make(max_concurrency=3))
     assert gauge.most == 3
@@ -87,14 +84,14 @@ def test_no_more_are_in_flight_than_max_concurrency(wire: WireServer, make: Make
 
 @pytest.mark.parametrize("way", WAYS)
 def test_by_default_many_are(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
-    gauge = Gauge(0.1)
+    gauge = Gauge(12)
     wire.always(gauge)
     WAYS[way](calls, make())
-    assert gauge.most > 8
+    assert gauge.most == 12
 
 
 def test_the_configs_max_concurrency_wins(wire: WireServer, make: Make, calls: Calls) -> None:
-    gauge = Gauge()
+    gauge = Gauge(2)
     wire.always(gauge)
     calls.batch(make(max_concurrency=8), PROMPTS[:8], config={"max_concurrency": 2})
     calls.batch_as_completed(make(max_concurrency=8), PROMPTS[:8], config={"max_concurrency": 2})
@@ -102,13 +99,17 @@ def test_the_configs_max_concurrency_wins(wire: WireServer, make: Make, calls: C
 
 
 def test_max_concurrency_is_a_sliding_window(wire: WireServer, make: Make, calls: Calls) -> None:
-    # Waves of two would wait for the slow one three times.
-    wire.always(lambda request: [pause(0.2 if request.body["prompt"] == "a" else 0.02), *by_prompt(request)])
-    began = time.perf_counter()
+    # The first prompt is answered once all others were asked. Waves of two would wait for it, and it for them.
+    in_time = []
+
+    def answer(request: Request) -> Script:
+        if request.body["prompt"] == "a":
+            in_time.append(wire.wait_for(8, seconds=5))
+        return by_prompt(request)
+
+    wire.always(answer)
     calls.batch(make(), ["a", "b"] + ["c"] * 6, config={"max_concurrency": 2})
-    assert len(wire.requests) == 8
-    assert [body["prompt"] for body in wire.bodies].count("c") == 6
-    assert time.perf_counter() - began < 0.32
+    assert in_time == [True]
 
 
 def test_each_input_has_a_run_and_usage_of_its_own(

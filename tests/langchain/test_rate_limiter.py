@@ -91,7 +91,7 @@ def test_langchains_limiter_slows_down(wire: WireServer, make: Make, calls: Call
     limiter = InMemoryRateLimiter(requests_per_second=20, check_every_n_seconds=0.005, max_bucket_size=1)
     began = time.perf_counter()
     calls.batch(make(rate_limiter=limiter), ["x"] * 5)
-    assert 0.18 < time.perf_counter() - began < 1.5
+    assert time.perf_counter() - began > 0.18
 
 
 def test_a_cached_answer_needs_no_leave(wire: WireServer, make: Make, calls: Calls) -> None:
