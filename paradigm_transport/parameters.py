@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
+from pydantic_core import ErrorDetails, to_json
 from typing_extensions import Self
 
 from paradigm_transport.errors import InvalidParameterError
@@ -146,7 +146,7 @@ class CompletionParameters(BaseModel):
             stream_usage: ask for usage at its end.
 
         Raises:
-            InvalidParameterError: the prompt is no text, or something in it or in `extra_body` cannot be sent as JSON.
+            InvalidParameterError: the prompt is no text, or a field holds what JSON cannot carry.
         """
         if not isinstance(prompt, str):
             raise InvalidParameterError(f"prompt must be a string, not {type(prompt).__name__}")
@@ -160,15 +160,22 @@ class CompletionParameters(BaseModel):
                 fields["stream_options"] = {"include_usage": True}
         if self.extra_body:
             fields.update(self.extra_body)
-        try:
-            return to_json(fields)
-        except (PydanticSerializationError, UnicodeEncodeError, ValueError):
-            pass
-        raise InvalidParameterError("prompt or extra_body holds something that JSON in UTF-8 cannot carry")
+        body = _to_json(fields)
+        if body is None:
+            name = next((name for name, value in fields.items() if _to_json(value) is None), "extra_body")
+            raise InvalidParameterError(f"{name} holds something that JSON in UTF-8 cannot carry")
+        return body
 
 
 _FIELDS = CompletionParameters.model_fields
 _SENT = tuple(name for name in _FIELDS if name != "extra_body")
+
+
+def _to_json(value: Any) -> bytes | None:
+    try:
+        return to_json(value)
+    except ValueError:  # of pydantic, of an encoding
+        return None
 
 
 def construct_clearly(model: type[BaseModel], construct: Callable[..., None], values: dict[str, Any]) -> None:

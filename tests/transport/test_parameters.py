@@ -1,0 +1,139 @@
+"""Parameters: types, ranges, merging, the body."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paradigm_transport import CompletionParameters, InvalidParameterError
+from paradigm_transport.parameters import MAX_STOPS
+from tests.transport.conftest import MODEL
+
+OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
+    "max_tokens": st.integers(1, 10**6),
+    "temperature": st.floats(0, 2),
+    "top_p": st.floats(0, 1, exclude_min=True),
+    "n": st.integers(1, 4),
+    "best_of": st.integers(4, 8),
+    "logprobs": st.integers(0, 20),
+    "echo": st.booleans(),
+    "stop": st.text("ab", min_size=1, max_size=3) | st.lists(st.text("ab", min_size=1, max_size=3), max_size=8),
+    "presence_penalty": st.floats(-2, 2),
+    "frequency_penalty": st.floats(-2, 2),
+    "logit_bias": st.dictionaries(st.integers(0, 9), st.floats(-100, 100), max_size=3),
+    "user": st.text("ab", max_size=3),
+    "suffix": st.text("ab", max_size=3),
+    "extra_body": st.dictionaries(st.sampled_from(["top_k", "seed", "min_p"]), st.integers() | st.none(), max_size=3),
+}
+FIELDS = st.fixed_dictionaries({}, optional={name: st.none() | values for name, values in OPTIONAL.items()})
+
+
+def body_of(parameters: CompletionParameters, **options: Any) -> dict[str, Any]:
+    return json.loads(parameters.body("Hi", **options))
+
+
+@given(FIELDS, FIELDS)
+def test_merging_is_construction_with_the_call_on_top(first: dict[str, Any], second: dict[str, Any]) -> None:
+    expected = {**first, **second}
+    if first.get("extra_body") and second.get("extra_body") is not None:
+        expected["extra_body"] = {**first["extra_body"], **second["extra_body"]}
+    merged = CompletionParameters(model=MODEL, **first).merged(second)
+    assert merged == CompletionParameters(model=MODEL, **expected)
+    assert merged.model_fields_set == {"model", *first, *second}
+    assert body_of(merged) == body_of(CompletionParameters(model=MODEL, **expected))
+
+
+@given(FIELDS, st.booleans(), st.booleans())
+def test_the_body_holds_what_was_set_and_no_nulls(fields: dict[str, Any], stream: bool, usage: bool) -> None:
+    parameters = CompletionParameters(model=MODEL, **fields)
+    body = body_of(parameters, stream=stream, stream_usage=usage)
+    extra = fields.get("extra_body") or {}
+    assert {name: body.pop(name) for name in extra} == extra
+    assert None not in body.values()
+    assert body.pop("prompt") == "Hi"
+    assert body.pop("model") == MODEL
+    assert body.pop("stream", False) is stream
+    assert body.pop("stream_options", None) == ({"include_usage": True} if stream and usage else None)
+    stops = fields.get("stop")
+    stops = [stops] if isinstance(stops, str) else list(dict.fromkeys(stops or ()))
+    sent = body.pop("stop", [])
+    assert ([sent] if isinstance(sent, str) else sent) == stops[:MAX_STOPS]
+    expected = {"max_tokens": 256, **fields}
+    if expected.get("logit_bias") is not None:
+        expected["logit_bias"] = {str(token): value for token, value in expected["logit_bias"].items()}
+    names = set(OPTIONAL) - {"stop", "extra_body"}
+    assert body == {name: expected[name] for name in names if expected.get(name) is not None}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "beyond"),
+    [
+        ("temperature", 0, 2, [-0.01, 2.01, float("nan"), float("inf"), "hot"]),
+        ("top_p", 0.0001, 1, [0, -0.1, 1.01, float("nan")]),
+        ("presence_penalty", -2, 2, [-2.1, 2.1, float("nan")]),
+        ("frequency_penalty", -2, 2, [-2.1, 2.1, float("-inf")]),
+        ("max_tokens", 1, 10**9, [0, -5, 1.5, "many"]),
+        ("n", 1, 100, [0, 1.5]),
+        ("best_of", 1, 100, [0]),
+        ("logprobs", 0, 100, [-1, 0.5]),
+        ("user", "", "u", [5]),
+        ("suffix", "", "s", [5]),
+        ("echo", False, True, ["perhaps"]),
+        ("stop", ["a"], "a", [5, [5], [""], "", {"a": 1}]),
+        ("logit_bias", {}, {5: 1, "6": -100}, [{"a": float("nan")}, {"a": 100.5}, [5], "a"]),
+        ("extra_body", {}, {"a": [None]}, [[], "a", {"prompt": "x"}]),
+    ],
+)
+def test_ranges(name: str, low: Any, high: Any, beyond: list[Any]) -> None:
+    base = CompletionParameters(model=MODEL)
+    for good in (low, high, None):
+        CompletionParameters(model=MODEL, **{name: good})
+        base.merged({name: good})
+    for bad in beyond:
+        with pytest.raises(InvalidParameterError, match=name) as caught:
+            CompletionParameters(model=MODEL, **{name: bad})
+        assert caught.value.__context__ is None
+        with pytest.raises(InvalidParameterError, match=name):
+            base.merged({name: bad})
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"suffix": "a\ud800"}, "suffix"),
+        ({"extra_body": {"seed": object()}}, "seed"),
+        ({"extra_body": {"a\ud800": 1}}, "extra_body"),
+    ],
+)
+def test_what_json_cannot_carry_is_named(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^{name} holds something that JSON in UTF-8 cannot carry"):
+        CompletionParameters(model=MODEL, **fields).body("Hi")
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(InvalidParameterError, match=r"(?s)model is required.*; temperature: .*; n: "):
+        CompletionParameters(temperature=5, n=0)
+
+
+def test_stops_keep_their_order_and_are_told_once() -> None:
+    assert CompletionParameters(model=MODEL, stop=["b", "a", "b"]).stop == ["b", "a"]
+    assert CompletionParameters(model=MODEL, stop={"a"}).stop == ["a"]
+    assert CompletionParameters(model=MODEL, stop=[]).stop is None
+
+
+def test_merging_leaves_the_original_alone() -> None:
+    base = CompletionParameters(model=MODEL, extra_body={"seed": 1}, stop=["a"])
+    base.merged({"extra_body": {"seed": 2}, "stop": ["b"], "n": 2})
+    assert base == CompletionParameters(model=MODEL, extra_body={"seed": 1}, stop=["a"])
+
+
+def test_a_subclass_merges_into_the_fields_of_the_endpoint() -> None:
+    class Adapter(CompletionParameters):
+        more: int = 5
+
+    merged = Adapter(model=MODEL, more=6, n=2).merged({"top_p": 0.5})
+    assert merged == CompletionParameters(model=MODEL, n=2, top_p=0.5)
