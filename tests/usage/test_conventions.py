@@ -94,7 +94,8 @@ def marking(on_llm_end: Any) -> Any:
 
 def test_each_run_ends_with_its_element_of_flatten(calls: Calls, recorder: Recorder) -> None:
     calls.generate(Plain(), ["a", "b", "c"], callbacks=[recorder])
-    assert [end.llm_output for end in recorder.ends] == [{"run": 0}, {"run": 1}, {"run": 2}]
+    # LangChain tells the ends of an async batch all at once, in any order.
+    assert sorted(end.llm_output["run"] for end in recorder.ends) == [0, 1, 2]
     assert [start["prompts"] for start in recorder.starts] == [["a"], ["b"], ["c"]]
 
 

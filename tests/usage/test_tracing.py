@@ -164,8 +164,8 @@ def test_streaming_inside_invoke_is_told_once(wire: WireServer, make: Make, call
     wire.always(answer)
     with get_usage_metadata_callback() as counter:
         calls.generate(make(streaming=True), ["a", "bb", "cccc"], callbacks=[recorder])
-    assert [first(end).text for end in recorder.ends] == ["a", "bb", "cccc"]
-    assert [(end.llm_output or {})["token_usage"]["total_tokens"] for end in recorder.ends] == [3, 6, 12]
+    told = {first(end).text: (end.llm_output or {})["token_usage"]["total_tokens"] for end in recorder.ends}
+    assert told == {"a": 3, "bb": 6, "cccc": 12}  # LangChain tells the ends of an async batch in any order
     assert counter.usage_metadata["alfred-40b-1123"]["total_tokens"] == 21
 
 
