@@ -263,22 +263,23 @@ class WireServer:
                 connection, _ = self._listener.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
+                if self._tls is not None:
+                    connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 with self._lock:
                     self._open.add(connection)
                 self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         left = threading.Event()
-        plain = connection
         try:
             with suppress(OSError):  # the client has gone, or there was no handshake
-                if self._tls is not None:
-                    connection = self._tls.wrap_socket(connection, server_side=True)
+                if isinstance(connection, ssl.SSLSocket):
+                    connection.do_handshake()
                 self._converse(_Connection(connection, left))
         finally:
             left.set()
             with self._lock:
-                self._open.discard(plain)
+                self._open.discard(connection)
             connection.close()
 
     def _converse(self, connection: _Connection) -> None:

@@ -168,8 +168,13 @@ def api(request: pytest.FixtureRequest) -> Iterator[Api]:
     api.close()
 
 
+@pytest.fixture(scope="session")
+def _modules_set_aside() -> None:
+    gc.freeze()  # what was imported lives for ever; without it, to collect takes no time
+
+
 @pytest.fixture
-def collected() -> Iterator[None]:
+def collected(_modules_set_aside: None) -> Iterator[None]:
     """Collect what a test left behind within the test, so that a ResourceWarning is its own."""
     yield
     gc.collect()
