@@ -109,6 +109,14 @@ def test_a_call_leaves_the_model_as_it_was(wire: WireServer, make: Make, calls: 
     assert wire.bodies[1] == {"model": "alfred-4.2", "prompt": "x", "max_tokens": 256, "stop": "a", "seed": 1}
 
 
+def test_calls_with_arguments_share_one_connection(wire: WireServer, make: Make) -> None:
+    wire.always(reply(completion("Hi")))
+    llm = make()
+    for temperature in (0.1, 0.2, 0.3):
+        llm.invoke("x", temperature=temperature)
+    assert wire.connections == 1
+
+
 def test_stops_of_a_call_replace_the_constructors(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("one a two b three")))
     llm = make(stop=["a"])
