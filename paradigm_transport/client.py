@@ -7,6 +7,7 @@ import logging
 import random
 import re
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
@@ -91,7 +92,7 @@ class _Core:
             )
 
 
-class _Call(Generic[Reply]):
+class _Call(ABC, Generic[Reply]):
     """One call: what is sent, how often, and how its answer is read."""
 
     method = "POST"
@@ -109,6 +110,7 @@ class _Call(Generic[Reply]):
     def fail(self) -> None:
         """There will be no answer, or none to its end."""
 
+    @abstractmethod
     def read(self, answer: AnyAnswer, body: bytes) -> Reply:
         """Read the answer.
 
@@ -116,7 +118,6 @@ class _Call(Generic[Reply]):
             APIStatusError: it is a refusal.
             APIResponseError: it is something else.
         """
-        raise NotImplementedError
 
     def wait_before_retry(self, error: ParadigmError) -> float | None:
         """Seconds after which to send again; None to give up."""

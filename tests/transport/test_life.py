@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -318,6 +319,32 @@ def test_a_mock_transport_serves_for_tests(api: Api) -> None:
     client = api.client(base_url="https://host", **{api.client_field: borrowed})
     assert client.complete("Hi", model=MODEL).text == "a"
     assert texts(client.stream("Hi", model=MODEL)) == "b"
+    api.close_borrowed(borrowed)
+
+
+def test_a_stream_that_is_no_connection_can_be_left_too(api: Api) -> None:
+    closed: list[bool] = []
+
+    class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                yield b'data: {"choices": [{"text": "a"}]}\n\n'
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for part in self:
+                yield part
+
+        def close(self) -> None:
+            closed.append(True)
+
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    borrowed = api.borrowed(transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Body())))
+    chunks = api.client(base_url="https://host", **{api.client_field: borrowed}).stream("Hi", model=MODEL)
+    assert next(chunks).text == "a"
+    chunks.close()
+    assert closed
     api.close_borrowed(borrowed)
 
 

@@ -204,7 +204,7 @@ def test_by_default_the_real_clock_and_chance_are_used() -> None:
 
 def test_an_answer_that_hangs_is_sent_again(api: Api, wire: WireServer) -> None:
     wire.script([STALL], reply(completion("a")), sse(STALL), sse(chunk("b", "stop")))
-    client = api.client(wire, timeout=0.1)
+    client = api.client(wire, timeout=0.4)
     assert client.complete("Hi", model=MODEL).text == "a"
     assert texts(client.stream("Hi", model=MODEL)) == "b"
     assert api.slept == [0.5, 0.5]

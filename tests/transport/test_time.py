@@ -49,7 +49,7 @@ def full_backlog() -> Iterator[str]:
     ],
     ids=["no head", "half a head", "half a body"],
 )
-@pytest.mark.parametrize("timeout", [SHORT, httpx.Timeout(5, read=SHORT)], ids=["seconds", "httpx.Timeout"])
+@pytest.mark.parametrize("timeout", [SHORT, httpx.Timeout(20, read=SHORT)], ids=["seconds", "httpx.Timeout"])
 def test_a_silent_answer(api: Api, wire: WireServer, script: list[Any], timeout: Any) -> None:
     wire.always(script)
     client = api.client(wire, timeout=timeout, max_retries=0)
@@ -57,7 +57,7 @@ def test_a_silent_answer(api: Api, wire: WireServer, script: list[Any], timeout:
         begin = time.perf_counter()
         with pytest.raises(APITimeoutError, match=rf"^{wire.host} did not answer in time .*Raise timeout") as caught:
             call()
-        assert time.perf_counter() - begin < 2
+        assert time.perf_counter() - begin < 5
         assert caught.value.partial_text == ""
     for request in wire.requests:
         assert request.left.wait(5)
@@ -79,17 +79,16 @@ def test_a_stream_that_goes_silent(api: Api, wire: WireServer, script: list[Any]
 
 
 def test_a_slow_stream_is_no_silent_one(api: Api, wire: WireServer) -> None:
-    parts = [part for _ in range(6) for part in (b": ping\n\n", pause(SHORT / 2))]
-    wire.script(sse(chunk("a"), *parts, chunk("", "stop")))
-    assert len(list(api.client(wire, timeout=SHORT * 2).stream("Hi", model=MODEL))) == 2
+    wire.script(sse(chunk("a"), *[pause(0.1), b": ping\n\n"] * 8, chunk("", "stop")))
+    assert len(list(api.client(wire, timeout=0.6).stream("Hi", model=MODEL))) == 2
 
 
 def test_a_server_that_takes_no_connection(api: Api, full_backlog: str) -> None:
-    client = api.client(base_url=full_backlog, timeout=httpx.Timeout(5, connect=SHORT), max_retries=0)
+    client = api.client(base_url=full_backlog, timeout=httpx.Timeout(20, connect=SHORT), max_retries=0)
     begin = time.perf_counter()
     with pytest.raises(APITimeoutError, match="Check base_url"):
         client.complete("Hi", model=MODEL)
-    assert time.perf_counter() - begin < 2
+    assert time.perf_counter() - begin < 5
 
 
 def test_a_server_that_does_not_read(api: Api) -> None:
@@ -100,7 +99,7 @@ def test_a_server_that_does_not_read(api: Api) -> None:
         thread.start()
         client = api.client(
             base_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
-            timeout=httpx.Timeout(5, write=SHORT),
+            timeout=httpx.Timeout(20, write=SHORT),
             max_retries=0,
         )
         with pytest.raises(APITimeoutError):
