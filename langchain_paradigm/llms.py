@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
 from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
 from langchain_core.language_models.llms import LLM
 from langchain_core.messages import BaseMessage
@@ -46,6 +51,13 @@ class ParadigmLLM(ParadigmModel, LLM):
         pip install 'paradigm-llm[langchain]'
         export PARADIGM_API_KEY=…
         ```
+
+    Key arguments:
+        model: the model's name, as the administrator set it up.
+        max_tokens: the most tokens to generate, 256 by default.
+        temperature: the sampling temperature; not sent where it is not given.
+        chat_template: how messages are written for a chat model, such as `alfred`.
+        api_key, base_url: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
 
     Instantiate:
         ```python
@@ -128,7 +140,7 @@ class ParadigmLLM(ParadigmModel, LLM):
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        options = {name: kwargs.pop(name) for name in _RUN_OPTIONS if name in kwargs}
+        options = _run_options(kwargs, callbacks, len(prompts))
         call = self._for_call(stop, kwargs)
         texts = rendered_texts(prompts, self.template)
         return super(ParadigmLLM, call).generate(texts, call.stop, callbacks, **options)
@@ -137,7 +149,7 @@ class ParadigmLLM(ParadigmModel, LLM):
         self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: Any
     ) -> LLMResult:
         """As `generate`."""
-        options = {name: kwargs.pop(name) for name in _RUN_OPTIONS if name in kwargs}
+        options = _run_options(kwargs, callbacks, len(prompts))
         call = self._for_call(stop, kwargs)
         texts = rendered_texts(prompts, self.template)
         # `or None`: LangChain looks into a list of callbacks without asking whether it is empty.
@@ -353,6 +365,16 @@ class ParadigmLLM(ParadigmModel, LLM):
         is_plain = isinstance(self.timeout, (int, float))
         plain = {"chat_template": self._plain_template, "timeout": self.timeout if is_plain else None}
         return {name: value for name, value in plain.items() if value is not None}
+
+
+def _run_options(kwargs: dict[str, Any], callbacks: AnyCallbacks, count: int) -> dict[str, Any]:
+    """Take LangChain's own arguments of `generate` out of a call's."""
+    options = {name: kwargs.pop(name) for name in _RUN_OPTIONS if name in kwargs}
+    if options.get("metadata") is None:
+        # LangChain adds what tracers know a model by to metadata that was given, and to no other.
+        of_each = isinstance(callbacks, list) and callbacks and not isinstance(callbacks[0], BaseCallbackHandler)
+        options["metadata"] = [{} for _ in range(count)] if of_each else {}
+    return options
 
 
 def _logprobs(chunk: GenerationChunk) -> Any:
