@@ -57,11 +57,11 @@ class StopScanner:
 
     def _possible_start(self, text: str) -> int:
         """How many characters at the end are the beginning of a stop."""
-        return max((_overlap(text, stop) for stop in self._stops), default=0)
+        return max([_overlap(text, stop) for stop in self._stops], default=0)
 
 
 def _overlap(text: str, stop: str) -> int:
-    for size in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:size]):
-            return size
-    return 0
+    start = text.find(stop[0], max(0, len(text) - len(stop) + 1))
+    while start >= 0 and not stop.startswith(text[start:]):
+        start = text.find(stop[0], start + 1)
+    return len(text) - start if start >= 0 else 0

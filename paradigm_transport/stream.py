@@ -243,11 +243,13 @@ class _StreamedChoice:
 
     def _ready(self, scanner: StopScanner, shown: int, new: Logprobs | None) -> Logprobs | None:
         """The log-probabilities of the tokens whose text may be shown."""
-        held = self._held + new if self._held and new else self._held or new or Logprobs()
+        held = self._held + new if self._held and new else self._held or new
         if not scanner.held and not scanner.stopped:  # all text is out, and so may all tokens be
             self._ahead, self._held = 0, None
-            return held or None
+            return held
         self._ahead += shown
+        if not held:
+            return None
         count = held.count_within(self._ahead)
         ready, self._held = held[:count], held[count:]
         self._ahead -= sum(map(len, ready.tokens))
