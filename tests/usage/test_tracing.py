@@ -72,6 +72,29 @@ def test_each_run_is_told_its_own_usage(
         assert first(end).generation_info["usage_metadata"]["output_tokens"] == 2 * len(prompt)
 
 
+def test_each_run_tells_the_model_by_the_names_that_tracers_know(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
+) -> None:
+    # Those of the completion's kind: what a trace's usage is looked up by, and its price.
+    wire.always(answer)
+    go(calls, path, make(), recorder)
+    names = ("ls_model_name", "ls_model_type", "ls_provider")
+    told = [[start["metadata"].get(name) for name in names] for start in recorder.starts]
+    assert told
+    assert told == [["alfred-4.2", "llm", "paradigm"]] * len(told)
+
+
+@pytest.mark.parametrize("metadata", [None, [{"team": "a"}, {"team": "b"}]])
+def test_callbacks_and_metadata_of_each_prompt(wire: WireServer, make: Make, calls: Calls, metadata: Any) -> None:
+    wire.always(answer)
+    recorders = [Recorder(), Recorder()]
+    options = {} if metadata is None else {"metadata": metadata}
+    calls.generate(make(), ["a", "bb"], callbacks=[[each] for each in recorders], **options)
+    told = [each.starts[0]["metadata"] for each in recorders]
+    assert [each["ls_model_name"] for each in told] == ["alfred-4.2"] * 2
+    assert [each.get("team") for each in told] == (["a", "b"] if metadata else [None, None])
+
+
 def test_callbacks_are_told_of_a_chat_message(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
 ) -> None:

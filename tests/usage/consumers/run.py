@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import traceback
 from functools import partial
@@ -16,6 +17,8 @@ from typing import Any
 
 from tests.usage.consumers import paths, watchers
 from tests.wire import WireServer
+
+HERE = ("127.0.0.1", "::1", "localhost", None)
 
 FRAMEWORKS: dict[str, Any] = {
     "langchain": (watchers.LANGCHAIN, paths.LANGCHAIN, paths.run_langchain),
@@ -58,11 +61,35 @@ def observe(framework: str, name: str, path: str, style: str) -> dict[str, Any]:
     """One cell, in this process."""
     known, _, run = FRAMEWORKS[framework]
     asyncio.set_event_loop(None)
+    strays = stay_here()
     with WireServer() as wire:
         wire.always(paths.answer(style))
         seen = known[name](partial(run, path, wire.url))
         assert len(wire.requests) == len(paths.prompts_of(path))
+    assert not strays, f"tried to reach {strays}"
     return {"path": path, "style": style, "verdict": verdict(path, seen), "seen": seen}
+
+
+def stay_here() -> list[str]:
+    """From here on nothing leaves this machine; what tried to is noted."""
+    strays: list[str] = []
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in HERE:
+            strays.append(str(address))
+            raise OSError(f"a test tried to reach {address}")
+        return connect(self, address)
+
+    def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in HERE:
+            strays.append(str(host))
+            raise OSError(f"a test tried to reach {host}")
+        return look_up(host, *args, **kwargs)
+
+    socket.socket.connect = guarded_connect  # type: ignore[method-assign]
+    socket.getaddrinfo = guarded_look_up
+    return strays
 
 
 def in_a_fork(framework: str, name: str, path: str, style: str) -> dict[str, Any]:

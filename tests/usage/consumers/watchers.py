@@ -126,17 +126,21 @@ def sentry(go: Go) -> list[Seen]:
         transport=Memory,
         traces_sample_rate=1.0,
         send_default_pii=True,
+        default_integrations=False,
         auto_enabling_integrations=False,
+        release="tests",
         integrations=[LangchainIntegration(include_prompts=True)],
     )
     with sentry_sdk.start_transaction(name="a request"):
         go()
     sentry_sdk.flush()
-    data = [span["data"] for each in sent if each for span in each.get("spans", [])]
-    return _attributes_counts(data)
+    spans = [span for each in sent for span in (each.get("items") or [])]  # those of models come on their own
+    data = [{name: each["value"] for name, each in span["attributes"].items()} for span in spans]
+    return _attributes_counts([*data, *(span["data"] for each in sent for span in each.get("spans", []))])
 
 
 def weave(go: Go) -> list[Seen]:
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # its own reports
     from weave.integrations.langchain.langchain import WeaveTracer
     from weave.trace.call import Call
     from weave.trace.context import weave_client_context
