@@ -54,30 +54,32 @@ class SSEDecoder:
         if b"\r" in data:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        first, *lines = data.split(b"\n")
-        self._extend_line(first)
-        for line in lines:  # each further one says that the line before it is whole
-            event = self._end_line()
+        *ended, rest = data.split(b"\n")
+        for line in ended:
+            event = self._end_line(line)
             if event is not None:
                 yield event
-            self._extend_line(line)
+        if rest:
+            self._grow(len(rest))
+            self._line.append(rest)
 
     def finish(self) -> Iterator[Event]:
         """The bytes have ended: yield a last event that had no blank line after it."""
         # The line under way, then the blank one that is missing.
-        for event in (self._end_line(), self._end_line()):
+        for event in (self._end_line(b""), self._end_line(b"")):
             if event is not None:
                 yield event
 
-    def _extend_line(self, part: bytes) -> None:
-        self._size += len(part)
+    def _grow(self, size: int) -> None:
+        self._size += size
         if self._size > self._max_event_bytes:
             raise APIResponseError(f"The stream holds an event of more than {self._max_event_bytes:,} bytes.")
-        self._line.append(part)
 
-    def _end_line(self) -> Event | None:
-        line = b"".join(self._line)
-        self._line.clear()
+    def _end_line(self, line: bytes) -> Event | None:
+        self._grow(len(line))
+        if self._line:
+            line = b"".join([*self._line, line])
+            self._line.clear()
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BOM)
