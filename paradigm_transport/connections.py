@@ -395,7 +395,8 @@ class _Translated:
         return None
 
 
-_BROKEN = {"HTTPError", "StreamError", "InvalidURL"}
+# An OSError that is none of httpx's slips through it now and then: an SSLError while reading.
+_BROKEN = {"HTTPError", "StreamError", "InvalidURL", "OSError"}
 _TIMEOUT_HINT = "Raise timeout, or ask for fewer tokens."
 _CONNECTION_HINT = "Check base_url (or PARADIGM_BASE_URL), the network and the proxy."
 
@@ -413,9 +414,10 @@ def _timeout(timeout: Any) -> tuple[float | None, float | None, float | None, No
 
 
 @lru_cache(maxsize=4)
-def _usual_ssl_context(*_: str | None) -> ssl.SSLContext:
-    # Reading the authorities takes longer than many a request, so objects share them. The arguments are what
-    # of the environment httpx goes by.
+def _usual_ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
+    # Reading the authorities takes longer than many a request, so objects share them.
+    if file or folder:
+        return ssl.create_default_context(cafile=file or None, capath=folder or None)
     return httpx.create_ssl_context()
 
 

@@ -8,6 +8,7 @@ import gc
 import importlib
 import multiprocessing
 import pickle
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,6 +21,8 @@ import pytest
 
 from paradigm_transport import (
     APIConnectionError,
+    APIResponseError,
+    APITimeoutError,
     AsyncParadigmClient,
     InvalidParameterError,
     ParadigmClient,
@@ -319,6 +322,33 @@ def test_a_mock_transport_serves_for_tests(api: Api) -> None:
     client = api.client(base_url="https://host", **{api.client_field: borrowed})
     assert client.complete("Hi", model=MODEL).text == "a"
     assert texts(client.stream("Hi", model=MODEL)) == "b"
+    api.close_borrowed(borrowed)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (httpx.ConnectError("x"), APIConnectionError),
+        (httpx.InvalidURL("x"), APIConnectionError),
+        (httpx.StreamClosed(), APIConnectionError),
+        (httpx.PoolTimeout("x"), APITimeoutError),
+        (httpx.DecodingError("x"), APIResponseError),
+        (ssl.SSLError(1, "x"), APIConnectionError),
+        (OSError(5, "x"), APIConnectionError),
+        (RuntimeError("x"), InvalidParameterError),
+        (ZeroDivisionError(), ZeroDivisionError),
+        (NotImplementedError(), NotImplementedError),
+    ],
+    ids=repr,
+)
+def test_what_a_client_may_raise(api: Api, raised: Exception, kind: type[Exception]) -> None:
+    def handler(_: httpx.Request) -> httpx.Response:
+        raise raised
+
+    borrowed = api.borrowed(transport=httpx.MockTransport(handler))
+    with pytest.raises(kind) as caught:
+        api.client(base_url="https://host", **{api.client_field: borrowed}).complete("Hi", model=MODEL)
+    assert type(caught.value) is kind
     api.close_borrowed(borrowed)
 
 
