@@ -123,10 +123,11 @@ def test_a_chat_template_is_part_of_the_key(wire: WireServer, make: Make, calls:
     wire.always(by_prompt)
     cache = InMemoryCache()
     own = ChatTemplate(turn="<{role}>{content}", opening="<ai>", stop="<")
-    for template in (None, "alfred", own, "alfred", own, None):
+    other_stop = own.model_copy(update={"stop": "!"})
+    for template in (None, "alfred", own, other_stop, "alfred", own, other_stop, None):
         calls.generate(make(cache=cache, chat_template=template), ["x"])
         calls.invoke(make(cache=cache, chat_template=template), "x")
-    assert len(wire.requests) == 3
+    assert len(wire.requests) == 4
 
 
 def test_only_what_is_missing_is_asked(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from langchain_core.outputs import Generation, LLMResult
@@ -39,6 +40,7 @@ def test_a_generation_tells_all_that_is_known(wire: WireServer, make: Make, call
                     "id": "cmpl-1",
                     "model_name": "alfred-40b-1123",
                     "request_id": "req-7",
+                    "latency": ANY,
                     "usage_metadata": {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8},
                 },
             )

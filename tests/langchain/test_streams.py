@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from langchain_core.outputs import LLMResult
@@ -19,6 +20,7 @@ INFO = {
     "finish_reason": "length",
     "id": "cmpl-1",
     "model_name": "alfred-40b-1123",
+    "latency": ANY,
     "usage_metadata": {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8},
 }
 
