@@ -296,7 +296,7 @@ def _reply(build: Callable[..., Response], completion: Completion) -> Response:
         choice.text,
         raw=_raw(completion.raw, completion.usage),
         logprobs=_logprobs(choice.logprobs),
-        additional_kwargs=_details(choice.finish_reason, completion.usage),
+        additional_kwargs=_details(completion, choice.finish_reason),
     )
 
 
@@ -306,7 +306,7 @@ def _piece(build: Callable[..., Response], text: str, chunk: CompletionChunk) ->
         delta=chunk.text,
         raw=_raw(chunk.raw, chunk.usage),
         logprobs=_logprobs(chunk.logprobs),
-        additional_kwargs=_details(chunk.finish_reason, chunk.usage) if chunk.is_last else {},
+        additional_kwargs=_details(chunk, chunk.finish_reason) if chunk.is_last else {},
     )
 
 
@@ -319,8 +319,14 @@ def _raw(raw: dict[str, Any], usage: Usage | None) -> dict[str, Any]:
     return rest
 
 
-def _details(finish_reason: str | None, usage: Usage | None) -> dict[str, Any]:
-    return {"finish_reason": finish_reason, **(usage.as_dict() if usage is not None else {})}
+def _details(answer: Completion | CompletionChunk, finish_reason: str | None) -> dict[str, Any]:
+    known = {"request_id": answer.request_id, "latency": answer.latency}
+    counts = answer.usage.as_dict() if answer.usage is not None else {}
+    return {
+        "finish_reason": finish_reason,
+        **{name: each for name, each in known.items() if each is not None},
+        **counts,
+    }
 
 
 def _logprobs(logprobs: Logprobs | None) -> list[list[LogProb]] | None:

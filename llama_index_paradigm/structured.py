@@ -151,6 +151,7 @@ class _Task(Generic[Model]):
         self._parser = _ObjectParser(output_cls)
         self._request = prompt
         self._prompt_args = prompt_args
+        self._seen: Any = None
         self.prompt = self._write(prompt, prompt_args)
         self.llm_kwargs = self._constrained(llm_kwargs or {})
 
@@ -174,11 +175,14 @@ class _Task(Generic[Model]):
         return self._parser.parse(text)
 
     def read_partial(self, text: str) -> Model | FlexibleModel | None:
-        """As much of the object as has come; None where nothing has."""
+        """As much of the object as has come; None where no more of it has."""
         try:
             values = from_json(first_object(text), allow_partial="trailing-strings")
         except ValueError:
             return None
+        if values == self._seen:
+            return None
+        self._seen = values
         try:
             return self._output_cls.model_validate(values)
         except ValidationError:

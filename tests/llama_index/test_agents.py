@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,8 @@ from llama_index_paradigm import ParadigmLLM
 from tests.wire import WireServer, chunk, completion, reply, sse, usage
 
 Make = Callable[..., ParadigmLLM]
+
+DOCS = Path(__file__).parents[2] / "docs" / "llama-index.md"
 
 CALL = 'Thought: I need a tool.\nAction: multiply\nAction Input: {"a": 6, "b": 7}'
 END = "Thought: I can answer without using any more tools.\nAnswer: It is 42."
@@ -78,3 +83,16 @@ def test_a_workflow_of_tools_makes_a_react_agent(wire: WireServer, make_llm: Mak
     assert [type(agent) for agent in workflow.agents.values()] == [ReActAgent]
     _, answer = asyncio.run(talk(workflow))
     assert answer.strip() == "It is 42."
+
+
+def test_the_example_of_the_docs(wire: WireServer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The one that no small model can follow; the others run on one."""
+    monkeypatch.setenv("PARADIGM_BASE_URL", wire.url)
+    monkeypatch.setenv("PARADIGM_API_KEY", "k")
+    wire.script(streamed(CALL), streamed(END))
+    (example,) = re.findall(r"^```py\n(.*?)^```", DOCS.read_text(), re.DOTALL | re.MULTILINE)
+    example = example.replace('agent.run("What is 6 times 7?")', 'agent.run("How much?", memory=memory)')
+    memory = ChatMemoryBuffer.from_defaults(token_limit=1000)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    asyncio.run(eval(compile(example, "example", "exec", flags, dont_inherit=True), {"memory": memory}))
+    assert capsys.readouterr().out == f"{CALL}\n{END}\nIt is 42.\n"

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, LogProb, MessageRole, TextBlock
@@ -51,7 +52,7 @@ def test_streams_give_deltas_and_the_text_so_far(wire: WireServer, stream_method
 def test_the_last_response_carries_finish_reason_and_usage(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     wire.script(method.answer("Hel", "lo"))
     *earlier, last = method(llm)
-    assert last.additional_kwargs == {"finish_reason": "stop", **usage(3, 5)}
+    assert last.additional_kwargs == {"finish_reason": "stop", "latency": ANY, **usage(3, 5)}
     assert type(last.raw) is dict
     assert last.raw["usage"] == usage(3, 5)
     assert type(last.raw["usage"]) is dict
@@ -78,7 +79,7 @@ def test_usage_is_absent_where_the_server_gives_none(
     wire.script(sse(chunk("a", "stop"), chunk(usage=told)) if method.is_stream else reply(completion("a", usage=told)))
     last = method(llm)[-1]
     assert "usage" not in last.raw
-    assert last.additional_kwargs == {"finish_reason": "stop"}
+    assert last.additional_kwargs == {"finish_reason": "stop", "latency": ANY}
 
 
 def test_a_call_beats_additional_kwargs_which_beat_the_constructor(

@@ -204,9 +204,10 @@ def test_streams_give_more_and_more(wire: WireServer, llm: ParadigmLLM, stream: 
     pieces = ["Well: ", '{"name": "Rh', 'ône", ', '"length": 812', "} So", " much"]
     wire.script(sse(*map(chunk, pieces), chunk("", "stop")))
     outputs = stream(llm, River, ASK, what="a river")
-    assert [output.model_dump(exclude_none=True) for output in outputs[:3]] == [
+    assert [output.model_dump(exclude_none=True) for output in outputs] == [
         {"name": "Rh"},
         {"name": "Rhône"},
+        RHONE.model_dump(),
         RHONE.model_dump(),
     ]
     assert outputs[-1] == RHONE
