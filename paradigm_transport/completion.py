@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from paradigm_transport.errors import Origin, StreamInterruptedError, error_code, status_error, unreadable
+from paradigm_transport.errors import APIConnectionError, Origin, error_code, status_error, unreadable
 from paradigm_transport.stops import find_stop
 
 
@@ -191,7 +191,7 @@ def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> Any:
 
     Raises:
         APIStatusError: it is an error of the server's.
-        StreamInterruptedError: it breaks off in its middle.
+        APIConnectionError: it breaks off in its middle.
         APIResponseError: it is no JSON.
     """
     is_cut = False
@@ -206,7 +206,7 @@ def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> Any:
     if code is not None:
         raise status_error(code, data if body is None else body, origin)
     if is_cut:
-        raise StreamInterruptedError(f"{origin.host} broke off its answer in the middle.")
+        raise APIConnectionError(f"{origin.host} broke off its answer in the middle.")
     if body is None:
         raise unreadable(data, origin)
     return body

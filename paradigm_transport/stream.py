@@ -106,20 +106,14 @@ class StreamReader:
         Raises:
             StreamInterruptedError: the answer had not ended; an error of another kind than of the connection as it is.
         """
-        if self.ended:
-            return
-        if self._finished() >= self._n:
-            yield from self._end()
-            return
-        if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
-            error = StreamInterruptedError(str(error))
-        yield from self._fail(error)
+        if not self.ended:
+            yield from self._end() if self._finished() >= self._n else self._fail(error)
 
     def _read_last_event(self) -> Iterator[CompletionChunk]:
         for event in self._decoder.finish():
             try:
                 yield from self._read_event(event)
-            except (APIResponseError, StreamInterruptedError):
+            except (APIResponseError, APIConnectionError):
                 return  # cut in its middle: not a bad event, but a stream that was interrupted
 
     def _read_whole(self) -> Iterator[CompletionChunk]:
@@ -197,6 +191,8 @@ class StreamReader:
         """Hand out what was held back, then raise with all the text there was."""
         self.ended = True
         yield from self._release()
+        if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
+            error = StreamInterruptedError(str(error))
         error.partial_text = "".join(self._shown)
         raise error
 

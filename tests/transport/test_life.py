@@ -102,6 +102,23 @@ def test_a_loop_without_a_helping_hand(echoes: WireServer) -> None:
         loop.close()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_loop_that_is_closed_behind_its_back(echoes: WireServer) -> None:
+    """Nobody can close connections on a loop that is closed: they go, with asyncio's warning, at the next use."""
+    client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
+    for i in range(3):
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(aboth(client, str(i))) == [str(i)] * 2
+        loop.close()
+        del loop
+    gc.collect()
+    assert echoes.requests[0].left.wait(5)
+    assert len(client._connections._by_loop) == 1
+    del client
+    gc.collect()
+    assert echoes.requests[-1].left.wait(5)
+
+
 def forked(client: ParadigmClient, aclient: AsyncParadigmClient, results: Any) -> None:
     results.put([both(client, "child"), asyncio.run(aboth(aclient, "child"))])
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from paradigm_transport import (
+    APIConnectionError,
     APIResponseError,
     APIStatusError,
     BadRequestError,
@@ -19,6 +20,7 @@ from paradigm_transport import (
     Model,
     ParadigmError,
     ServerError,
+    StreamInterruptedError,
     Usage,
 )
 from paradigm_transport.completion import parse_reply, read_completion, read_logprobs, read_usage
@@ -298,6 +300,15 @@ def test_a_body_that_cannot_be_unpacked(api: Api, wire: WireServer, packed: byte
     wire.script(reply(packed, headers={"Content-Encoding": "gzip"}))
     with pytest.raises(APIResponseError, match="cannot be unpacked"):
         api.client(wire).complete("Hi", model=MODEL)
+
+
+def test_a_reply_that_is_cut_in_its_middle_is_no_stream(api: Api, wire: WireServer) -> None:
+    wire.always([head(200, {"Content-Type": "application/json"}), to_json(completion("a"))[:-20], CUT])
+    with pytest.raises(APIConnectionError, match="broke off its answer in the middle") as caught:
+        api.client(wire, max_retries=0).complete("Hi", model=MODEL)
+    assert type(caught.value) is APIConnectionError
+    with pytest.raises(StreamInterruptedError, match="broke off its answer in the middle"):
+        list(api.client(wire, max_retries=0).stream("Hi", model=MODEL))
 
 
 def test_a_reply_without_a_length_ends_with_the_connection(api: Api, wire: WireServer) -> None:
