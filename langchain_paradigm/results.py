@@ -68,7 +68,12 @@ def llm_output(by_prompt: Sequence[Sequence[Generation]], model: str) -> dict[st
 
 
 def _of_whole(answer: Completion | CompletionChunk) -> dict[str, Any]:
-    known = {"id": answer.id, "model_name": answer.model, "request_id": answer.request_id}
+    known = {
+        "id": answer.id,
+        "model_name": answer.model,
+        "request_id": answer.request_id,
+        "latency": answer.latency,
+    }
     return {name: value for name, value in known.items() if value is not None}
 
 

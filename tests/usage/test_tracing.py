@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from typing import Any
 
@@ -10,7 +11,9 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, GenerationChunk, LLMResult
+from llama_index.core.base.llms.types import ChatMessage
 
+import llama_index_paradigm
 from tests.langchain.conftest import Calls, Make, Recorder
 from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse, usage
 
@@ -114,6 +117,7 @@ def test_callbacks_are_told_of_a_chat_message(
         assert metadata["finish_reason"] == "stop"
         assert metadata["id"] == f"cmpl-{prompt}"
         assert metadata["request_id"] == "r"
+        assert 0 < metadata["latency"] < 60
         assert "usage_metadata" not in metadata
 
 
@@ -209,3 +213,18 @@ def test_a_result_survives_what_results_are_put_through(wire: WireServer, make: 
     plain = LLMResult(generations=result.generations, llm_output=result.llm_output)
     assert result == plain
     assert result.model_dump(exclude={"run"}) == plain.model_dump(exclude={"run"})
+
+
+@pytest.mark.parametrize("method", ["complete", "stream_complete", "chat", "stream_chat"])
+def test_llama_index_tells_what_its_traces_show(wire: WireServer, method: str) -> None:
+    asyncio.set_event_loop(None)
+    wire.always(answer)
+    llm = llama_index_paradigm.ParadigmLLM(model="m", api_key="k", base_url=wire.url, context_window=99)
+    given: Any = [ChatMessage("bb")] if "chat" in method else "bb"
+    found = getattr(llm, method)(given)
+    last = list(found)[-1] if "stream" in method else found
+    assert last.raw["model"] == "alfred-40b-1123"
+    assert last.raw["id"].startswith("cmpl-")
+    assert last.additional_kwargs["finish_reason"] == "stop"
+    assert last.additional_kwargs["request_id"] == "r"
+    assert 0 < last.additional_kwargs["latency"] < 60

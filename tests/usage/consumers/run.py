@@ -7,11 +7,14 @@ Prints a line of JSON for each cell.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import socket
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,6 +22,17 @@ from tests.usage.consumers import paths, watchers
 from tests.wire import WireServer
 
 HERE = ("127.0.0.1", "::1", "localhost", None)
+
+STRAYS: list[str] = []
+"""What was tried to be reached beyond this machine."""
+
+# What the consumers would tell their makers of themselves.
+NO_TELEMETRY = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TRACELOOP_TELEMETRY": "false",
+    "WANDB_ERROR_REPORTING": "false",
+}
 
 FRAMEWORKS: dict[str, Any] = {
     "langchain": (watchers.LANGCHAIN, paths.LANGCHAIN, paths.run_langchain),
@@ -58,49 +72,57 @@ def verdict(path: str, seen: list[watchers.Seen]) -> str:
 
 
 def observe(framework: str, name: str, path: str, style: str) -> dict[str, Any]:
-    """One cell, in this process."""
-    known, _, run = FRAMEWORKS[framework]
-    asyncio.set_event_loop(None)
-    strays = stay_here()
+    """One cell, in this process, on the scripted server."""
     with WireServer() as wire:
         wire.always(paths.answer(style))
-        seen = known[name](partial(run, path, wire.url))
+        seen = watch(framework, name, path, wire.url)
         assert len(wire.requests) == len(paths.prompts_of(path))
-    assert not strays, f"tried to reach {strays}"
     return {"path": path, "style": style, "verdict": verdict(path, seen), "seen": seen}
 
 
-def stay_here() -> list[str]:
+def observe_at(url: str, arguments: dict[str, Any], framework: str, name: str, path: str) -> dict[str, Any]:
+    """One cell, in this process, on another server on this machine; what is right, it must know itself."""
+    return {"path": path, "seen": watch(framework, name, path, url, **arguments)}
+
+
+def watch(framework: str, name: str, path: str, url: str, **arguments: Any) -> list[watchers.Seen]:
+    """Complete the prompts of a path, watched by one consumer."""
+    known, _, run = FRAMEWORKS[framework]
+    asyncio.set_event_loop(None)
+    seen: list[watchers.Seen] = known[name](partial(run, path, url, **arguments))
+    assert not STRAYS, f"tried to reach {STRAYS}"
+    return seen
+
+
+def stay_here() -> None:
     """From here on nothing leaves this machine; what tried to is noted."""
-    strays: list[str] = []
     connect, look_up = socket.socket.connect, socket.getaddrinfo
 
     def guarded_connect(self: socket.socket, address: Any) -> None:
         if isinstance(address, tuple) and address[0] not in HERE:
-            strays.append(str(address))
+            STRAYS.append(str(address))
             raise OSError(f"a test tried to reach {address}")
         return connect(self, address)
 
     def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host not in HERE:
-            strays.append(str(host))
+            STRAYS.append(str(host))
             raise OSError(f"a test tried to reach {host}")
         return look_up(host, *args, **kwargs)
 
     socket.socket.connect = guarded_connect  # type: ignore[method-assign]
     socket.getaddrinfo = guarded_look_up
-    return strays
 
 
-def in_a_fork(framework: str, name: str, path: str, style: str) -> dict[str, Any]:
-    """One cell, in a process of its own."""
+def in_a_fork(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Call in a process of its own."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            found = observe(framework, name, path, style)
+            found = call(*args)
         except BaseException:  # noqa: BLE001  # whatever it is, the parent shows it
-            found = {"path": path, "style": style, "verdict": "broken", "seen": traceback.format_exc()}
+            found = {"path": args[-2], "style": args[-1], "verdict": "broken", "seen": traceback.format_exc()}
         with os.fdopen(write, "w") as out:
             json.dump(found, out, default=str)
         os._exit(0)
@@ -108,13 +130,36 @@ def in_a_fork(framework: str, name: str, path: str, style: str) -> dict[str, Any
     with os.fdopen(read) as told:
         text = told.read()
     os.waitpid(child, 0)
-    return json.loads(text)
+    found = json.loads(text)
+    assert isinstance(found, dict)
+    return found
 
 
-def main(framework: str, name: str) -> None:
-    __import__(f"{framework}_paradigm")
+def modules_of(framework: str, name: str) -> dict[str, Any]:
+    """Which modules a cell needs."""
+    observe(framework, name, FRAMEWORKS[framework][1][0], paths.STYLES[0])
+    return {"modules": sorted(sys.modules)}
+
+
+def import_ahead(framework: str, name: str) -> None:
+    """Import once, before the forks, what each would import for itself."""
+    for module in in_a_fork(modules_of, framework, name).get("modules", []):
+        with suppress(Exception):
+            importlib.import_module(module)
+
+
+def main(framework: str, name: str, url: str = "", arguments: str = "{}") -> None:
+    """Print a line for each cell: on the scripted server, or on the one whose address is given."""
+    os.environ.update(NO_TELEMETRY)
+    stay_here()
+    importlib.import_module(f"{framework}_paradigm")
+    import_ahead(framework, name)
     for path, style in cells(framework):
-        print(json.dumps(in_a_fork(framework, name, path, style)), flush=True)  # noqa: T201
+        if not url:
+            print(json.dumps(in_a_fork(observe, framework, name, path, style)), flush=True)  # noqa: T201
+        elif style in ("a whole answer", paths.STYLES[0]):
+            found = in_a_fork(observe_at, url, json.loads(arguments), framework, name, path)
+            print(json.dumps(found), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

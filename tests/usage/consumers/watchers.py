@@ -140,7 +140,6 @@ def sentry(go: Go) -> list[Seen]:
 
 
 def weave(go: Go) -> list[Seen]:
-    os.environ["WANDB_ERROR_REPORTING"] = "false"  # its own reports
     from weave.integrations.langchain.langchain import WeaveTracer
     from weave.trace.call import Call
     from weave.trace.context import weave_client_context

@@ -1,0 +1,144 @@
+"""The matrix of the docs: measured by `make test-usage`, and written by `python -m tests.usage.consumers.matrix`."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.usage.consumers import paths, watchers
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "usage.md"
+BEGIN, END = "<!-- matrix: begin -->\n", "<!-- matrix: end -->\n"
+
+Cells = Mapping[tuple[str, str, str], str]
+"""What was found, by framework, consumer and path."""
+
+
+class Reason(NamedTuple):
+    """Why a consumer sees nothing.
+
+    Attributes:
+        module: of the consumer.
+        line: of its source, which prevents it.
+        text: the same in words.
+        paths: where.
+    """
+
+    module: str
+    line: str
+    text: str
+    paths: tuple[str, ...]
+
+
+REASONS: dict[tuple[str, str], Reason] = {
+    ("llama_index", "Traceloop"): Reason(
+        "opentelemetry.instrumentation.llamaindex.dispatcher_wrapper",
+        "def _(self, event: LLMChatEndEvent):",
+        "usage is read at the end of a chat alone: `update_span_for_event` has no case for `LLMCompletionEndEvent`",
+        ("complete", "acomplete", "stream_complete", "astream_complete"),
+    ),
+    ("llama_index", "MLflow"): Reason(
+        "mlflow.llama_index.tracer",
+        "inspect.isgenerator(result)",
+        "an async generator is not waited for: `is_streaming_result` knows sync ones alone, so the span is over "
+        "before the usage comes",
+        ("astream_complete", "astream_chat"),
+    ),
+}
+
+NAMES = {"langchain": "LangChain", "llama_index": "LlamaIndex"}
+CONSUMERS = {"langchain": watchers.LANGCHAIN, "llama_index": watchers.LLAMA_INDEX}
+PATHS = {"langchain": paths.LANGCHAIN, "llama_index": paths.LLAMA_INDEX}
+
+
+def run(framework: str, consumer: str, *server: str) -> list[dict[str, Any]]:
+    """All cells of one consumer."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.usage.consumers.run", framework, consumer, *server]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"path"')]
+
+
+def measure() -> list[dict[str, Any]]:
+    """Every cell, in every style of server."""
+    pairs = [(framework, consumer) for framework, known in CONSUMERS.items() for consumer in known]
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda pair: run(*pair), pairs))
+    return [
+        {"framework": framework, "consumer": consumer, **cell}
+        for (framework, consumer), cells in zip(pairs, found, strict=True)
+        for cell in cells
+    ]
+
+
+def summed(found: list[dict[str, Any]]) -> Cells:
+    """For each path `exact` where it was so in every style, or else what went wrong."""
+    cells: dict[tuple[str, str, str], str] = {}
+    for each in found:
+        key = (each["framework"], each["consumer"], each["path"])
+        if cells.get(key, "exact") == "exact":
+            cells[key] = each["verdict"]
+    return cells
+
+
+def expected() -> Cells:
+    """What the docs say: exact everywhere, but where there is a reason."""
+    return {
+        (framework, consumer, path): "nothing" if _has_reason(framework, consumer, path) else "exact"
+        for framework, known in CONSUMERS.items()
+        for consumer in known
+        for path in PATHS[framework]
+    }
+
+
+def _has_reason(framework: str, consumer: str, path: str) -> bool:
+    reason = REASONS.get((framework, consumer))
+    return reason is not None and path in reason.paths
+
+
+def render(cells: Cells) -> str:
+    """The tables, and the reasons under them."""
+    exact = sum(verdict == "exact" for (_, consumer, _), verdict in cells.items() if consumer != "get_paradigm_usage")
+    count = sum(consumer != "get_paradigm_usage" for _, consumer, _ in cells)
+    parts = [f"Of {count} cells of other consumers, {exact} are exact.\n"]
+    notes = list(REASONS)
+    for framework, known in CONSUMERS.items():
+        parts.append(f"| {NAMES[framework]} | {' | '.join(f'`{path}`' for path in PATHS[framework])} |")
+        parts.append("|---" * (len(PATHS[framework]) + 1) + "|")
+        for consumer in known:
+            marks = [_mark(cells[framework, consumer, path], notes, (framework, consumer)) for path in PATHS[framework]]
+            parts.append(f"| {consumer} | {' | '.join(marks)} |")
+        parts.append("")
+    for number, ((framework, consumer), reason) in enumerate(REASONS.items(), 1):
+        where = f"{consumer} on {NAMES[framework]}"
+        parts.append(f"{number}. {where}: {reason.text} (`{reason.module}`, `{reason.line}`).")
+    return "\n".join(parts) + "\n"
+
+
+def _mark(verdict: str, notes: list[tuple[str, str]], consumer: tuple[str, str]) -> str:
+    if verdict == "exact":
+        return "exact"
+    return f"nothing ({notes.index(consumer) + 1})" if verdict == "nothing" and consumer in notes else verdict
+
+
+def written() -> str:
+    """The part of the page that is generated."""
+    found = re.search(f"{BEGIN}(.*?){END}", PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def write(text: str) -> None:
+    """Put the tables into the page."""
+    PAGE.write_text(PAGE.read_text().replace(BEGIN + written() + END, BEGIN + text + END))
+
+
+if __name__ == "__main__":
+    write(render(summed(measure())))
