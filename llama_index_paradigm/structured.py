@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Generator
+from functools import cached_property
 from typing import Any, Generic, Literal
 
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
@@ -28,8 +29,8 @@ REPAIR_PROMPT = PromptTemplate(
     "Answer again, with nothing but the corrected JSON object."
 )
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL)
-"""What tells where a JSON object ends: braces, and the strings in which braces do not count."""
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)|[{}]', re.DOTALL)
+"""What tells where a JSON object ends: braces, and strings, also one without its end, in which they do not count."""
 
 
 class StructuredPrediction(LLM):
@@ -64,16 +65,14 @@ class StructuredPrediction(LLM):
             ValueError: neither the answer nor its repair is such an object.
             ParadigmError: see `ParadigmLLM.complete`.
         """
-        dispatcher.event(_start_event(output_cls, prompt, prompt_args))
         task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
-        answer = self.complete(task.prompt, formatted=True, **task.llm_kwargs)
+        task.begin()
+        answer = self.complete(task.prompt, **task.llm_kwargs)
         try:
-            output = task.read(answer.text)
+            return task.end(answer.text)
         except ValueError as problem:
-            answer = self.complete(task.repair_prompt(answer.text, problem), formatted=True, **task.llm_kwargs)
-            output = task.read(answer.text)
-        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
-        return output
+            answer = self.complete(task.repair_prompt(answer.text, problem), **task.llm_kwargs)
+        return task.end(answer.text)
 
     async def astructured_predict(
         self,
@@ -83,16 +82,14 @@ class StructuredPrediction(LLM):
         **prompt_args: Any,
     ) -> Model:
         """As `structured_predict`."""
-        dispatcher.event(_start_event(output_cls, prompt, prompt_args))
         task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
-        answer = await self.acomplete(task.prompt, formatted=True, **task.llm_kwargs)
+        task.begin()
+        answer = await self.acomplete(task.prompt, **task.llm_kwargs)
         try:
-            output = task.read(answer.text)
+            return task.end(answer.text)
         except ValueError as problem:
-            answer = await self.acomplete(task.repair_prompt(answer.text, problem), formatted=True, **task.llm_kwargs)
-            output = task.read(answer.text)
-        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
-        return output
+            answer = await self.acomplete(task.repair_prompt(answer.text, problem), **task.llm_kwargs)
+        return task.end(answer.text)
 
     # `stream_structured_predict` and its async twin are LlamaIndex's own, over these two.
 
@@ -105,7 +102,7 @@ class StructuredPrediction(LLM):
     ) -> Generator[Model | FlexibleModel, None, None]:
         task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
         text = ""
-        for answer in self.stream_complete(task.prompt, formatted=True, **task.llm_kwargs):
+        for answer in self.stream_complete(task.prompt, **task.llm_kwargs):
             text = answer.text
             partial = task.read_partial(text)
             if partial is not None:
@@ -120,7 +117,7 @@ class StructuredPrediction(LLM):
         **prompt_args: Any,
     ) -> AsyncGenerator[Model | FlexibleModel, None]:
         task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
-        answers = await self.astream_complete(task.prompt, formatted=True, **task.llm_kwargs)
+        answers = await self.astream_complete(task.prompt, **task.llm_kwargs)
 
         async def outputs() -> AsyncGenerator[Model | FlexibleModel, None]:
             text = ""
@@ -147,13 +144,24 @@ class _Task(Generic[Model]):
     ) -> None:
         self._llm = llm
         self._output_cls = output_cls
-        self._partial_cls = create_flexible_model(output_cls)
         self._parser = _ObjectParser(output_cls)
         self._request = prompt
         self._prompt_args = prompt_args
         self._seen: Any = None
         self.prompt = self._write(prompt, prompt_args)
-        self.llm_kwargs = self._constrained(llm_kwargs or {})
+        self.llm_kwargs = {**self._constrained(llm_kwargs or {}), "formatted": True}
+
+    def begin(self) -> None:
+        dispatcher.event(
+            LLMStructuredPredictStartEvent(
+                output_cls=self._output_cls, template=self._request, template_args=self._prompt_args
+            )
+        )
+
+    def end(self, text: str) -> Model:
+        output = self.read(text)
+        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
+        return output
 
     def _constrained(self, llm_kwargs: dict[str, Any]) -> dict[str, Any]:
         if self._llm.structured_outputs is None:
@@ -187,6 +195,10 @@ class _Task(Generic[Model]):
             return self._output_cls.model_validate(values)
         except ValidationError:
             return self._partial_cls.model_validate(values)
+
+    @cached_property
+    def _partial_cls(self) -> type[FlexibleModel]:
+        return create_flexible_model(self._output_cls)
 
 
 class _ObjectParser(PydanticOutputParser[Model]):
@@ -222,9 +234,3 @@ def _told(problem: ValueError) -> str:
         ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
         for error in problem.errors(include_input=False, include_url=False)
     )
-
-
-def _start_event(
-    output_cls: type[Any], prompt: BasePromptTemplate, prompt_args: dict[str, Any]
-) -> LLMStructuredPredictStartEvent:
-    return LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)

@@ -273,7 +273,9 @@ def test_program_modes(wire: WireServer, make_llm: Make, mode: PydanticProgramMo
         ('{"a": "\\"}"} {', '{"a": "\\"}"}'),
         ('it\'s 5" wide: {"a": 1}', '{"a": 1}'),
         ('} {"a": 1', '{"a": 1'),
-        ('{"a": "b', '{"a": "b'),
+        ('{"a": "b } c', '{"a": "b } c'),
+        ('{"a": "b \\" } c', '{"a": "b \\" } c'),
+        ('{"a": "b } \\', '{"a": "b } \\'),
     ],
 )
 def test_the_first_object_of_a_text(text: str, found: str) -> None:
