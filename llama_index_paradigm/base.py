@@ -123,7 +123,7 @@ class ParadigmLLM(ParadigmModel, StructuredPrediction):
     def _metadata(self, window: int | None) -> LLMMetadata:
         return LLMMetadata(
             context_window=window or DEFAULT_CONTEXT_WINDOW,
-            num_output=self._parameters({}).max_tokens or DEFAULT_NUM_OUTPUTS,
+            num_output=self.additional_kwargs.get("max_tokens", self.max_tokens) or DEFAULT_NUM_OUTPUTS,
             is_chat_model=False,
             model_name=self.model,
         )
