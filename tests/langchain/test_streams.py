@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from typing import Any
 from unittest.mock import ANY
 
@@ -110,6 +111,18 @@ def test_streaming_inside_invoke(wire: WireServer, make: Make, calls: Calls, rec
     assert result.generations[0][0].generation_info == {"logprobs": None, **INFO}
     assert type(result.generations[0][0]).__name__ == "Generation"
     assert (result.llm_output or {})["token_usage"] == usage(3, 5)
+
+
+def test_a_single_prompt_stays_in_its_thread(wire: WireServer, make: Make) -> None:
+    wire.script(HELLO)
+    threads = set()
+
+    class Where(Recorder):
+        def on_llm_new_token(self, token: str, **kwargs: Any) -> None:
+            threads.add(threading.get_ident())
+
+    make(streaming=True).invoke("x", config={"callbacks": [Where()]})
+    assert threads == {threading.get_ident()}
 
 
 def test_streaming_inside_generate_tells_each_run_its_own_tokens(
