@@ -126,9 +126,7 @@ class Engine:
             return on_piece(_piece(chunk))
 
         with self._counted():
-            answer = self._llama.handle_completions({**self._always, **body}, take)
-        if isinstance(answer, dict) and "error" in answer:
-            failures.append(answer["error"])
+            self._llama.handle_completions({**self._always, **body}, take)
         if failures:
             raise _failure(failures[0])
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Literal, NamedTuple, TypeVar, cast, get_args
 
 T = TypeVar("T")
@@ -100,10 +101,11 @@ async def faulty(
             waited += silence
             yield None
     seen = 0
-    async for piece in pieces:
-        if fault.kind == "cut" and seen >= fault.amount:
-            raise ConnectionCut
-        if fault.kind == "error" and seen >= fault.amount:
-            raise FaultInjected
-        yield piece
-        seen += piece is not None
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if fault.kind == "cut" and seen >= fault.amount:
+                raise ConnectionCut
+            if fault.kind == "error" and seen >= fault.amount:
+                raise FaultInjected
+            yield piece
+            seen += piece is not None
