@@ -3,7 +3,7 @@
 import os
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,7 +150,7 @@ class Engine:
         self._llama = None
 
     @contextmanager
-    def _counted(self) -> Any:
+    def _counted(self) -> Iterator[None]:
         with self._counting:
             self.running += 1
         try:
