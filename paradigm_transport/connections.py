@@ -151,6 +151,7 @@ class AsyncConnections(_Wire):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings.http_async_client)
         self._by_loop: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
+        weakref.finalize(self, _close_all_soon, self._by_loop)
 
     async def open(self, method: str, path: str, body: bytes | None = None) -> AsyncAnswer:
         """As `Connections.open`."""
@@ -183,13 +184,14 @@ class AsyncConnections(_Wire):
 class _LoopClient:
     """A client whose connections close with their event loop, or with the object that owns them.
 
-    An event loop, before it closes, and the collector, when a generator goes, both see to it that the
-    `finally` of an asynchronous generator runs on the loop. Nothing else runs there in time.
+    An event loop, before it closes, sees to it that the `finally` of an asynchronous generator runs on it.
+    Nothing else runs there in time. The generator has to be kept until then: one that is collected is closed by a
+    task, and a task that is cancelled before it began, as at the end of `asyncio.run`, leaves it half closed.
     """
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
-        self._lifetime = _lifetime(client)
+        self._lifetime = self._live()
 
     async def bind(self) -> None:
         await anext(self._lifetime)
@@ -197,12 +199,22 @@ class _LoopClient:
     async def aclose(self) -> None:
         await self._lifetime.aclose()
 
+    async def _live(self) -> AsyncGenerator[None, None]:
+        _open.add(self)
+        try:
+            yield
+        finally:
+            await self.client.aclose()
+            _open.discard(self)
 
-async def _lifetime(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await client.aclose()
+
+_open: set[_LoopClient] = set()
+
+
+def _close_all_soon(by_loop: dict[asyncio.AbstractEventLoop, _LoopClient]) -> None:
+    for loop, kept in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_close_soon, kept)
 
 
 class AnyAnswer:
@@ -342,8 +354,8 @@ class AsyncAnswer(AnyAnswer):
 _closing: set[asyncio.Task[None]] = set()
 
 
-def _close_soon(response: Any) -> None:
-    task = asyncio.ensure_future(response.aclose())
+def _close_soon(left: Any) -> None:
+    task = asyncio.ensure_future(left.aclose())
     _closing.add(task)  # a loop holds its tasks weakly
     task.add_done_callback(_closed)
 

@@ -322,6 +322,13 @@ PROGRAMS = {
             await asyncio.sleep(0.02)
         asyncio.run(main(), debug=True)
     """,
+    "a client of several connections that goes as its loop ends": """
+        del aclient
+        async def main():
+            client = AsyncParadigmClient(api_key="k", base_url=client_url)
+            await asyncio.gather(*(client.models() for _ in range(5)))
+        asyncio.run(main(), debug=True)
+    """,
     "an async client that is never used": """
         del aclient
         gc.collect()
@@ -350,6 +357,7 @@ if hasattr(os, "fork"):  # a warning of newer Pythons, about threads that this p
 from paradigm_transport import AsyncParadigmClient, ParadigmClient
 client = ParadigmClient(api_key="{KEY}", base_url="{wire.url}")
 aclient = AsyncParadigmClient(api_key="{KEY}", base_url="{wire.url}")
+client_url = "{wire.url}"
 {textwrap.dedent(program)}
 """
     done = subprocess.run(
