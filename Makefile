@@ -1,13 +1,14 @@
 # Everything here runs in .venv, which each target makes and fills as needed.
 PYTHON ?= python3
 VENV := .venv
+VENV_USAGE := .venv-usage
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit bench clean
+.PHONY: help demo test lint format types unit test-usage bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## complete, stream and answer questions with a real model on this machine
 	@$(BIN)/paradigm-local demo
@@ -34,8 +35,11 @@ unit: $(VENV)/.installed-dev ## pytest with coverage
 bench: $(VENV)/.installed-bench ## compare the cost of a call and of a chunk with the floor and a peer, some minutes
 	$(BIN)/python -m benchmarks
 
+test-usage: $(VENV_USAGE)/.installed ## the usage matrix of docs/usage.md, with the real consumers
+	$(VENV_USAGE)/bin/python -m pytest tests/usage
+
 clean: ## remove the environment and all that was built
-	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VENV_USAGE) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(VENV)/.pip:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
@@ -57,4 +61,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "Installing what the benchmark compares with"
 	@$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+$(VENV_USAGE)/.installed: pyproject.toml
+	@echo "Installing the consumers of usage into $(VENV_USAGE) (a few minutes)"
+	@$(PYTHON) -m venv $(VENV_USAGE)
+	@$(VENV_USAGE)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(VENV_USAGE)/bin/python -m pip install --quiet --editable '.[all]' --group consumers
 	@touch $@

@@ -58,9 +58,10 @@ CONSUMERS = {"langchain": watchers.LANGCHAIN, "llama_index": watchers.LLAMA_INDE
 PATHS = {"langchain": paths.LANGCHAIN, "llama_index": paths.LLAMA_INDEX}
 
 
-def run(framework: str, consumer: str, *server: str) -> list[dict[str, Any]]:
-    """All cells of one consumer."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.usage.consumers.run", framework, consumer, *server]
+def run(framework: str, consumer: str, url: str = "", **arguments: Any) -> list[dict[str, Any]]:
+    """All cells of one consumer; with further arguments of the model, and on another server than the scripted one."""
+    module = "tests.usage.consumers.run"
+    command = [sys.executable, "-W", "ignore", "-m", module, framework, consumer, json.dumps(arguments), url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"path"')]

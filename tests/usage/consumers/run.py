@@ -71,11 +71,11 @@ def verdict(path: str, seen: list[watchers.Seen]) -> str:
     return "wrong"
 
 
-def observe(framework: str, name: str, path: str, style: str) -> dict[str, Any]:
+def observe(arguments: dict[str, Any], framework: str, name: str, path: str, style: str) -> dict[str, Any]:
     """One cell, in this process, on the scripted server."""
     with WireServer() as wire:
         wire.always(paths.answer(style))
-        seen = watch(framework, name, path, wire.url)
+        seen = watch(framework, name, path, wire.url, **arguments)
         assert len(wire.requests) == len(paths.prompts_of(path))
     return {"path": path, "style": style, "verdict": verdict(path, seen), "seen": seen}
 
@@ -137,7 +137,7 @@ def in_a_fork(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]
 
 def modules_of(framework: str, name: str) -> dict[str, Any]:
     """Which modules a cell needs."""
-    observe(framework, name, FRAMEWORKS[framework][1][0], paths.STYLES[0])
+    observe({}, framework, name, FRAMEWORKS[framework][1][0], paths.STYLES[0])
     return {"modules": sorted(sys.modules)}
 
 
@@ -148,18 +148,21 @@ def import_ahead(framework: str, name: str) -> None:
             importlib.import_module(module)
 
 
-def main(framework: str, name: str, url: str = "", arguments: str = "{}") -> None:
+def main(framework: str, name: str, arguments: str = "{}", url: str = "") -> None:
     """Print a line for each cell: on the scripted server, or on the one whose address is given."""
     os.environ.update(NO_TELEMETRY)
     stay_here()
     importlib.import_module(f"{framework}_paradigm")
     import_ahead(framework, name)
+    given = json.loads(arguments)
     for path, style in cells(framework):
         if not url:
-            print(json.dumps(in_a_fork(observe, framework, name, path, style)), flush=True)  # noqa: T201
-        elif style in ("a whole answer", paths.STYLES[0]):
-            found = in_a_fork(observe_at, url, json.loads(arguments), framework, name, path)
-            print(json.dumps(found), flush=True)  # noqa: T201
+            found = in_a_fork(observe, given, framework, name, path, style)
+        elif style in ("a whole answer", paths.STYLES[0]):  # it has a style of its own
+            found = in_a_fork(observe_at, url, given, framework, name, path)
+        else:
+            continue
+        print(json.dumps(found), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
 from typing import Any
 
 import pytest
 
 from paradigm_local import LocalParadigm
-from tests.usage.consumers import matrix, paths
+from tests.usage.consumers import matrix, paths, watchers
 
 NEEDED = ["langfuse", "openinference", "mlflow", "sentry_sdk", "weave", "langchain_community"]
 
@@ -42,6 +41,16 @@ def test_nothing_is_doubled_or_mixed_up(measured: list[dict[str, Any]]) -> None:
     assert [cell for cell in measured if cell["verdict"] == "wrong"] == []
 
 
+CHAT_ONLY = {"get_usage_metadata_callback", "LangSmith", "MLflow"}
+
+
+@pytest.mark.parametrize("consumer", watchers.LANGCHAIN)
+def test_switched_off_only_those_who_know_chat_alone_see_nothing(consumer: str) -> None:
+    found = matrix.run("langchain", consumer, trace_as_chat=False)
+    assert {cell["verdict"] for cell in found} == {"nothing" if consumer in CHAT_ONLY else "exact"}
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("consumer", matrix.REASONS, ids=" ".join)
 def test_the_line_that_prevents_it_still_stands(consumer: tuple[str, str]) -> None:
     reason = matrix.REASONS[consumer]
@@ -53,8 +62,8 @@ def test_the_line_that_prevents_it_still_stands(consumer: tuple[str, str]) -> No
 )
 def test_the_same_on_a_real_model(local_paradigm: LocalParadigm, framework: str, consumer: str) -> None:
     before = len(local_paradigm.usage)
-    arguments = {"model": local_paradigm.model, "api_key": local_paradigm.api_key, "max_tokens": 4}
-    found = matrix.run(framework, consumer, local_paradigm.base_url, json.dumps(arguments))
+    arguments: dict[str, Any] = {"model": local_paradigm.model, "api_key": local_paradigm.api_key, "max_tokens": 4}
+    found = matrix.run(framework, consumer, local_paradigm.base_url, **arguments)
     assert [cell["path"] for cell in found] == matrix.PATHS[framework]
     counted = [(each.prompt_tokens, each.completion_tokens) for each in local_paradigm.usage[before:]]
     for cell in found:
