@@ -116,6 +116,7 @@ def test_other_calls_do_not_see_the_schema(wire: WireServer, llm: ParadigmLLM, p
         arguments = dict.fromkeys(prompt.template_vars, "a river")
         predict(llm, River, prompt, **arguments)
         assert "JSON schema" in wire.bodies[-1]["prompt"]
+        assert getattr(prompt, "default_template", prompt).output_parser is None
         llm.predict(prompt, **arguments)
         assert "JSON schema" not in wire.bodies[-1]["prompt"]
 
