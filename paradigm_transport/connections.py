@@ -172,9 +172,7 @@ class AsyncConnections(_Wire):
         loop = asyncio.get_running_loop()
         kept = self._by_loop.get(loop)
         if kept is None:
-            for other in list(self._by_loop):
-                if other.is_closed():
-                    self._by_loop.pop(other, None)
+            _forget_closed(self._by_loop)
             # Nothing is awaited up to the assignment, so no other task of this loop can come between.
             kept = self._by_loop[loop] = _LoopClient(self._make(httpx.AsyncClient))
             await kept.bind()
@@ -208,13 +206,19 @@ class _LoopClient:
             _open.discard(self)
 
 
-_open: set[_LoopClient] = set()
+_open: set[_LoopClient | None] = set()
+
+
+def _forget_closed(by_loop: dict[asyncio.AbstractEventLoop, _LoopClient]) -> None:
+    for loop in list(by_loop):
+        if loop.is_closed():
+            _open.discard(by_loop.pop(loop, None))
 
 
 def _close_all_soon(by_loop: dict[asyncio.AbstractEventLoop, _LoopClient]) -> None:
+    _forget_closed(by_loop)
     for loop, kept in by_loop.items():
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_close_soon, kept)
+        loop.call_soon_threadsafe(_close_soon, kept)
 
 
 class AnyAnswer:

@@ -116,8 +116,7 @@ def test_hints(status: int, hint: str) -> None:
 
 def test_words_are_clipped() -> None:
     error = status_error(400, {"detail": "x" * 100_000}, Origin("host"))
-    assert len(str(error)) <= MESSAGE_LIMIT + 30
-    assert "xxx…" in str(error)
+    assert str(error) == f"host answered 400: {'x' * (MESSAGE_LIMIT - 1)}…"
 
 
 @pytest.mark.parametrize("prompt", ["Tell me\n about 'my'  secret", "<title>a secret</title> of mine"])

@@ -28,6 +28,7 @@ from paradigm_transport import (
     ParadigmClient,
     RetryPolicy,
     Settings,
+    connections,
 )
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, reply, sse, texts
@@ -105,6 +106,7 @@ def test_a_loop_without_a_helping_hand(echoes: WireServer) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_a_loop_that_is_closed_behind_its_back(echoes: WireServer) -> None:
     """Nobody can close connections on a loop that is closed: they go, with asyncio's warning, at the next use."""
+    before = set(connections._open)
     client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
     for i in range(3):
         loop = asyncio.new_event_loop()
@@ -117,6 +119,7 @@ def test_a_loop_that_is_closed_behind_its_back(echoes: WireServer) -> None:
     del client
     gc.collect()
     assert echoes.requests[-1].left.wait(5)
+    assert connections._open <= before
 
 
 def forked(client: ParadigmClient, aclient: AsyncParadigmClient, results: Any) -> None:

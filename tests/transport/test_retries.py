@@ -184,6 +184,10 @@ def test_the_number_of_retries(api: Api, wire: WireServer) -> None:
     assert api.slept[-5:] == [0.5, 1.0, 2.0, 4.0, 8.0]
 
 
+def test_the_usual_policy() -> None:
+    assert RetryPolicy() == RetryPolicy(max_retries=2, initial_delay=0.5, max_delay=8.0, max_retry_after=60.0)
+
+
 def test_a_policy_of_ones_own(api: Api, wire: WireServer) -> None:
     wire.always(refusal(503))
     with pytest.raises(ServerError):
