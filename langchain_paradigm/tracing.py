@@ -77,7 +77,7 @@ def tell_stream_end(
 
     @wraps(on_llm_end)
     def on_stream_end(response: LLMResult, **kwargs: Any) -> Any:
-        if response.llm_output is None and response.generations:  # else it is no stream's, or was added to already
+        if response.generations:  # those of a stream inside `invoke` have been through this already: the same comes out
             response = told(response.generations[0], model, as_chat)
         return on_llm_end(response, **kwargs)
 
