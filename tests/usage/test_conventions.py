@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.language_models.llms import LLM
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, GenerationChunk, LLMResult
 from langchain_core.tracers import LangChainTracer, Run
+from langchain_core.version import VERSION
 from pydantic import PrivateAttr
 
 from tests.langchain.conftest import Calls, Recorder
@@ -174,6 +176,7 @@ def test_langchains_own_counter_takes_a_chat_generation_of_any_run(calls: Calls)
     assert counter.usage_metadata == {"m": {"input_tokens": 2, "output_tokens": 4, "total_tokens": 6}}
 
 
+@pytest.mark.skipif(VERSION.startswith("0."), reason="there LangSmith's server reads it, not the tracer")
 def test_langsmiths_tracer_takes_a_chat_generation_of_any_run(calls: Calls) -> None:
     ended: list[Run] = []
 
