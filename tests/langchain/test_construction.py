@@ -147,10 +147,10 @@ def test_a_field_of_the_server_behind_is_sent_to_extra_body(name: str) -> None:
 
 def test_construction_is_quick_and_opens_nothing(wire: WireServer, make: Make) -> None:
     make()
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(100):
         make()
-    assert (time.perf_counter() - began) / 100 < 0.002
+    assert (time.process_time() - began) / 100 < 0.01  # to read the authorities of TLS each time takes twice that
     assert wire.connections == 0
 
 

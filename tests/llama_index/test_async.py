@@ -84,15 +84,19 @@ def echoing(request: Request) -> Script:
 
 
 def test_many_at_once(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
-    wire.always(echoing)
+    all_are_here = threading.Barrier(20, timeout=20)
+
+    def answer(request: Request) -> Script:
+        all_are_here.wait()
+        return echoing(request)
+
+    wire.always(answer)
 
     async def call() -> list[Any]:
         return await asyncio.gather(*[async_method.run(llm, f"[{number}]") for number in range(20)])
 
-    begin = time.perf_counter()
     answers = asyncio.run(call())
     assert [text_of(responses[-1]) for responses in answers] == [str(number) for number in range(20)]
-    assert time.perf_counter() - begin < 0.8  # one after the other they take 1 s in pauses alone
 
 
 def test_one_object_in_many_threads(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:

@@ -112,7 +112,7 @@ def test_an_event_of_many_megabytes_takes_linear_time() -> None:
         assert list(decoder.feed(part)) == []
     [event] = decoder.feed(b"\n")
     assert len(event.data) == 16 << 20
-    assert time.process_time() - begin < 2  # to copy all that came so far with each part takes many times as long
+    assert time.process_time() - begin < 8  # to copy all that came so far with each part takes many times as long
 
 
 @pytest.mark.parametrize("tail", [b"", b"\ndata: ", b"\n: "])
