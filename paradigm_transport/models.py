@@ -36,7 +36,7 @@ def read_models(body: Any, origin: Origin) -> list[Model]:
 
 
 def _read_model(entry: dict[str, Any]) -> Model | None:
-    name = entry.get("id") or entry.get("name")
+    names = [name for name in (entry.get("id"), entry.get("name")) if name and isinstance(name, str)]
     meta = entry.get("meta")
     window = entry.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None)
-    return Model(name, window if isinstance(window, int) else None, entry) if isinstance(name, str) else None
+    return Model(names[0], window if isinstance(window, int) else None, entry) if names else None

@@ -48,7 +48,7 @@ def run_page(page: Path, model: str) -> None:
 
 
 def run_example(example: str, names: dict[str, object]) -> None:
-    code = compile(example, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    code = compile(example, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     if code.co_flags & inspect.CO_COROUTINE:
         asyncio.run(eval(code, names))
     else:

@@ -321,6 +321,7 @@ def test_a_reply_without_a_length_ends_with_the_connection(api: Api, wire: WireS
     [
         (models("a", "b"), [("a", None), ("b", None)]),
         ({"data": [{"id": "a", "max_model_len": 8192}]}, [("a", 8192)]),
+        ({"data": [{"id": 7, "name": "a"}]}, [("a", None)]),
         ({"data": [{"name": "a", "meta": {"n_ctx": 2048}}]}, [("a", 2048)]),
         ({"data": [{"id": "a", "meta": {}}, {"id": "b", "meta": None}]}, [("a", None), ("b", None)]),
         ({"data": [{"id": "a", "max_model_len": "8192"}]}, [("a", None)]),
