@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -97,7 +97,7 @@ def test_a_stream_that_is_closed_while_another_thread_reads(wire: WireServer, sc
             time.sleep(0.05)
             chunks.close()
             assert reading.result(5) in ("", "a")
-    assert wire.requests[0].left.wait(5)
+        assert wire.requests[0].left.wait(5)
     assert len(wire.requests) == 1
 
 
@@ -116,10 +116,11 @@ def test_a_stream_that_is_closed_while_another_task_reads(wire: WireServer, scri
         await asyncio.to_thread(wire.wait_for, 1)
         await asyncio.sleep(0.05)
         await chunks.aclose()
-        return await asyncio.wait_for(task, 5)
+        text = await asyncio.wait_for(task, 5)
+        assert await asyncio.to_thread(wire.requests[0].left.wait, 5)
+        return text
 
     assert asyncio.run(main(), debug=True) in ("", "a")
-    assert wire.requests[0].left.wait(5)
     assert len(wire.requests) == 1
 
 
@@ -222,6 +223,15 @@ def test_a_stream_that_is_dropped_as_its_loop_ends(wire: WireServer) -> None:
     assert wire.requests[0].left.wait(5)
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A process that was started in the background ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_of_a_stream(wire: WireServer) -> None:
     wire.script(sse(chunk("a"), STALL))
     client = ParadigmClient(api_key=KEY, base_url=wire.url)

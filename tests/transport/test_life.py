@@ -372,7 +372,8 @@ def test_what_a_client_may_raise(api: Api, raised: Exception, kind: type[Excepti
     api.close_borrowed(borrowed)
 
 
-def test_a_stream_that_is_no_connection_can_be_left_too(api: Api) -> None:
+@pytest.mark.parametrize("leave", ["close", "drop"])
+def test_a_stream_that_is_no_connection_can_be_left_too(api: Api, leave: str) -> None:
     closed: list[bool] = []
 
     class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -393,7 +394,10 @@ def test_a_stream_that_is_no_connection_can_be_left_too(api: Api) -> None:
     borrowed = api.borrowed(transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Body())))
     chunks = api.client(base_url="https://host", **{api.client_field: borrowed}).stream("Hi", model=MODEL)
     assert next(chunks).text == "a"
-    chunks.close()
+    if leave == "close":
+        chunks.close()
+    del chunks
+    api.turn()
     assert closed
     api.close_borrowed(borrowed)
 

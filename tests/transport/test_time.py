@@ -91,6 +91,19 @@ def test_a_server_that_takes_no_connection(api: Api, full_backlog: str) -> None:
     assert time.perf_counter() - begin < 5
 
 
+def test_to_connect_may_not_take_as_long_as_to_answer(
+    api: Api, full_backlog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paradigm_transport import connections
+
+    assert connections.CONNECT_TIMEOUT == 5
+    monkeypatch.setattr(connections, "CONNECT_TIMEOUT", SHORT)
+    begin = time.perf_counter()
+    with pytest.raises(APITimeoutError):
+        api.client(base_url=full_backlog, timeout=60, max_retries=0).complete("Hi", model=MODEL)
+    assert time.perf_counter() - begin < 5
+
+
 def test_a_server_that_does_not_read(api: Api) -> None:
     """The write bound: a request larger than all buffers on the way."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -158,10 +171,12 @@ def test_calls_beyond_the_limit_queue(wire: WireServer, monkeypatch: pytest.Monk
         async def call() -> int:
             return len([chunk async for chunk in client.stream("Hi", model=MODEL)])
 
-        # Each of the time-outs but that for a connection is far below what the queue takes.
         return sum(await asyncio.gather(*(call() for _ in range(40))))
 
-    assert asyncio.run(main(AsyncParadigmClient(api_key=KEY, base_url=wire.url, timeout=30))) == 80
+    impatient = httpx.Timeout(30, pool=0.001)  # for a connection nobody has to be
+    assert (
+        asyncio.run(main(AsyncParadigmClient(api_key=KEY, base_url=wire.url, timeout=impatient, max_retries=0))) == 80
+    )
     assert wire.connections == 2
     with ParadigmClient(api_key=KEY, base_url=wire.url) as client, ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(lambda _: len(list(client.stream("Hi", model=MODEL))), range(40))) == 80
