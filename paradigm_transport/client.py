@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from typing_extensions import Self
@@ -163,20 +164,21 @@ class _CompletionCall(_Call[Completion]):
         self._parameters = parameters
         self._is_stream = stream
         self._handed_out = False
-        self._meter: Meter | None = None
         self._encode(asks_usage=stream and core.asks_stream_usage)
 
     def _encode(self, *, asks_usage: bool) -> None:
         self._asks_usage = asks_usage
         self.body = self._parameters.body(self.prompt, stream=self._is_stream, stream_usage=asks_usage)
 
+    @cached_property
+    def _meter(self) -> Meter:
+        return Meter(self._parameters.model)
+
     def begin(self) -> None:
-        if self._meter is None:  # a stream comes here with each request
-            self._meter = Meter(self._parameters.model)
+        _ = self._meter  # it measures from here on; a stream comes here with each request
 
     def fail(self) -> None:
-        if self._meter is not None:
-            self._meter.fail()
+        self._meter.fail()
 
     def read(self, answer: AnyAnswer, body: bytes) -> Completion:
         reply = self._accepted(answer, body)
@@ -185,8 +187,7 @@ class _CompletionCall(_Call[Completion]):
         )
         for choice in completion.choices:
             self._core.note_end(self._parameters, choice.finish_reason)
-        if self._meter is not None:
-            completion.latency = self._meter.end(completion.usage)
+        completion.latency = self._meter.end(completion.usage)
         return completion
 
     def reader(self, answer: AnyAnswer) -> StreamReader:
@@ -205,11 +206,10 @@ class _CompletionCall(_Call[Completion]):
         self._handed_out = True
         if chunk.finish_reason is not None:
             self._core.note_end(self._parameters, chunk.finish_reason)
-        if self._meter is not None:
-            if chunk.text:
-                self._meter.text()
-            if chunk.is_last:
-                chunk.latency = self._meter.end(chunk.usage)
+        if chunk.text:
+            self._meter.text()
+        if chunk.is_last:
+            chunk.latency = self._meter.end(chunk.usage)
         return chunk
 
     def wait_before_retry(self, error: ParadigmError) -> float | None:

@@ -109,7 +109,7 @@ class CompletionParameters(BaseModel):
         description="Further fields of the server behind the endpoint (`top_k`, `seed`, …), sent as they are.",
     )
 
-    if not TYPE_CHECKING:  # type checkers read the signature off the fields
+    if not TYPE_CHECKING:  # pragma: no branch  # type checkers read the signature off the fields
 
         def __init__(self, **fields: Any) -> None:
             construct_clearly(type(self), super().__init__, fields)

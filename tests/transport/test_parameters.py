@@ -114,6 +114,21 @@ def test_what_json_cannot_carry_is_named(fields: dict[str, Any], name: str) -> N
         CompletionParameters(model=MODEL, **fields).body("Hi")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("temprature", "did you mean temperature?"),
+        ("max_new_tokens", "here it is max_tokens"),
+        ("seed", 'it is a field of some servers: extra_body={"seed": ...}'),
+        ("qqqq", "fields beyond Paradigm's own go into extra_body"),
+    ],
+)
+def test_an_unknown_name_is_told_with_a_hint(name: str, hint: str) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        CompletionParameters(model=MODEL, **{name: 1})
+    assert str(caught.value) == f"unknown argument {name}; {hint}"
+
+
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(InvalidParameterError, match=r"(?s)model is required.*; temperature: .*; n: "):
         CompletionParameters(temperature=5, n=0)
