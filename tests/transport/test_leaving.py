@@ -305,12 +305,13 @@ PROGRAMS = {
         del kept
     """,
     "a task that is cancelled by the end of its loop": """
-        async def read():
+        async def read(reading):
             async for piece in aclient.stream("Hi", model="m"):
-                pass
+                reading.set()
         async def main():
-            asyncio.create_task(read()).set_name("reader")
-            await asyncio.sleep(0.05)
+            reading = asyncio.Event()
+            asyncio.create_task(read(reading)).set_name("reader")
+            await reading.wait()
         asyncio.run(main(), debug=True)
     """,
     "a stream dropped while others read": """
