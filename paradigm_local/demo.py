@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-
 from paradigm_local.errors import LocalParadigmError
 from paradigm_local.local import LocalParadigm
 from paradigm_transport import ParadigmError
@@ -28,12 +24,15 @@ try:
     from llama_index.core.query_engine import RetrieverQueryEngine
     from llama_index.core.schema import BaseNode
     from llama_index.retrievers.bm25 import BM25Retriever
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
 
     from langchain_paradigm import ParadigmLLM as LangChainLLM
     from llama_index_paradigm import ParadigmLLM as LlamaIndexLLM
 except ModuleNotFoundError as missing:
     raise LocalParadigmError(
-        f"The demo needs both frameworks, and {missing.name} is not here: pip install 'paradigm-llm[all]'"
+        f"The demo needs {missing.name}, which is not here: pip install 'paradigm-llm[all]'"
     ) from None
 
 TOPIC = "the sea salty"
