@@ -35,6 +35,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
         (b"data: a\r\n\rdata: b\n\r\n", [b"a", b"b"]),
         (b"data:a\n\ndata:  b\n\n", [b"a", b" b"]),
         (b"data: a\ndata: b\ndata\ndata:\n\n", [b"a\nb\n\n"]),
+        (b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
         (b": ping\n\ndata: a\n: ping\n\n:\n\n", [b"a"]),
         (b"event: x\nid: 7\nretry: 5\ndata: a\nunknown: b\nno colon\n\n", [b"a"]),
         (b"id: 7\n\n\n\n\ndata: a\n\n", [b"a"]),
