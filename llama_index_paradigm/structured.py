@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Generator
 from functools import cached_property
-from typing import Any, Generic, Literal
+from typing import Any, Generic
 
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.llm import (
@@ -17,7 +17,7 @@ from llama_index.core.output_parsers.pydantic import PydanticOutputParser
 from llama_index.core.program.utils import FlexibleModel, create_flexible_model
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, SelectorPromptTemplate
 from llama_index.core.types import Model
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 dispatcher = get_dispatcher(__name__)
@@ -40,11 +40,9 @@ class StructuredPrediction(LLM):
     text around the JSON.
     """
 
-    structured_outputs: Literal["vllm"] | None = Field(
-        default=None,
-        description="How the server is told the JSON schema of a structured prediction, so that it cannot miss it: "
-        "`vllm`: in vLLM's field `structured_outputs`; None: it is not told.",
-    )
+    def _told(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """The fields of `extra_body` that tell the server a JSON schema, so that it cannot miss it."""
+        raise NotImplementedError
 
     def structured_predict(
         self,
@@ -164,10 +162,8 @@ class _Task(Generic[Model]):
         return output
 
     def _constrained(self, llm_kwargs: dict[str, Any]) -> dict[str, Any]:
-        if self._llm.structured_outputs is None:
-            return llm_kwargs
-        told = {"structured_outputs": {"json": self._output_cls.model_json_schema()}}
-        return {**llm_kwargs, "extra_body": {**told, **(llm_kwargs.get("extra_body") or {})}}
+        told = self._llm._told(self._output_cls.model_json_schema())
+        return {**llm_kwargs, "extra_body": {**told, **(llm_kwargs.get("extra_body") or {})}} if told else llm_kwargs
 
     def _write(self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> str:
         if isinstance(prompt, SelectorPromptTemplate):
@@ -177,7 +173,7 @@ class _Task(Generic[Model]):
 
     def repair_prompt(self, answer: str, problem: ValueError) -> str:
         request = self._request.format(llm=self._llm, **self._prompt_args)
-        return self._write(REPAIR_PROMPT, {"request": request, "answer": answer, "problem": _told(problem)})
+        return self._write(REPAIR_PROMPT, {"request": request, "answer": answer, "problem": _explain(problem)})
 
     def read(self, text: str) -> Model:
         return self._parser.parse(text)
@@ -227,7 +223,7 @@ def first_object(text: str) -> str:
     return text[begin:]
 
 
-def _told(problem: ValueError) -> str:
+def _explain(problem: ValueError) -> str:
     if not isinstance(problem, ValidationError):
         return str(problem)
     return "; ".join(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 
-from llama_index_paradigm import ParadigmLLM, base
+from llama_index_paradigm import ParadigmLLM, model
 from paradigm_transport import InvalidParameterError
 from tests.llama_index.conftest import KEY, MODEL, Method
 from tests.wire import RESET, STALL, Script, WireServer, models, reply
@@ -78,7 +78,7 @@ def test_the_default_where_the_server_does_not_say(wire: WireServer, make_llm: M
 def test_a_server_that_does_not_answer_is_not_waited_for(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(model, "WINDOW_SECONDS", 0.1)
     wire.script([STALL, *listed(max_model_len=8192)])
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
     wire.release()  # an answer that comes late counts all the same
@@ -86,7 +86,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
 
 
 def test_an_event_loop_does_not_wait(wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "WINDOW_SECONDS", 60)
+    monkeypatch.setattr(model, "WINDOW_SECONDS", 60)
     wire.script([STALL, *listed(max_model_len=8192)])
 
     async def look() -> None:
