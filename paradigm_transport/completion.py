@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from pydantic_core import from_json
@@ -266,16 +267,15 @@ def choices_of(body: Any, origin: Origin) -> list[tuple[int, dict[str, Any]]]:
     choices = body.get("choices")
     if choices is None:
         return []
-    if not isinstance(choices, list) or not all(map(_is_choice, choices)):
+    if not isinstance(choices, list):
         raise unreadable(body, origin)
-    return [
-        (index if type(index := choice.get("index")) is int else position, choice)
-        for position, choice in enumerate(choices)
-    ]
-
-
-def _is_choice(wire: Any) -> bool:
-    return isinstance(wire, dict) and isinstance(wire.get("text"), (str, type(None)))
+    found = []
+    for position, choice in enumerate(choices):
+        if not isinstance(choice, dict) or not isinstance(choice.get("text"), (str, NoneType)):
+            raise unreadable(body, origin)
+        index = choice.get("index")
+        found.append((index if type(index) is int else position, choice))
+    return found
 
 
 def read_choice(wire: dict[str, Any], index: int, offset: int = 0) -> Choice:

@@ -60,7 +60,7 @@ class SSEDecoder:
             if event is not None:
                 yield event
         if rest:
-            self._grow(len(rest))
+            self._grow(rest)
             self._line.append(rest)
 
     def finish(self) -> Iterator[Event]:
@@ -70,13 +70,14 @@ class SSEDecoder:
             if event is not None:
                 yield event
 
-    def _grow(self, size: int) -> None:
-        self._size += size
+    def _grow(self, part: bytes) -> None:
+        self._size += len(part)
         if self._size > self._max_event_bytes:
             raise APIResponseError(f"The stream holds an event of more than {self._max_event_bytes:,} bytes.")
 
     def _end_line(self, line: bytes) -> Event | None:
-        self._grow(len(line))
+        if line:
+            self._grow(line)
         if self._line:
             line = b"".join([*self._line, line])
             self._line.clear()
@@ -97,8 +98,6 @@ class SSEDecoder:
         return Event(value, b"error") if field == b"error" else None
 
     def _end_event(self) -> Event | None:
-        event = Event(b"\n".join(self._data), self._name or b"message") if self._data else None
-        self._data.clear()
-        self._name = b""
-        self._size = 0
-        return event
+        data, name = self._data, self._name
+        self._data, self._name, self._size = [], b"", 0
+        return Event(b"\n".join(data), name or b"message") if data else None

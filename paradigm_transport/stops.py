@@ -15,8 +15,12 @@ def find_stop(text: str, stops: Sequence[str]) -> int | None:
     That is the start of the stop that is complete first, as a server that generates token by token sees it;
     of two that end together, the longer.
     """
-    found = [(start + len(stop), start) for stop in stops if (start := text.find(stop)) >= 0]
-    return min(found)[1] if found else None
+    first: tuple[int, int] | None = None
+    for stop in stops:  # no list of all: this runs for every chunk
+        start = text.find(stop)
+        if start >= 0 and (first is None or (start + len(stop), start) < first):
+            first = start + len(stop), start
+    return first[1] if first else None
 
 
 class StopScanner:
@@ -57,7 +61,10 @@ class StopScanner:
 
     def _possible_start(self, text: str) -> int:
         """How many characters at the end are the beginning of a stop."""
-        return max([_overlap(text, stop) for stop in self._stops], default=0)
+        keep = 0
+        for stop in self._stops:
+            keep = max(keep, _overlap(text, stop))
+        return keep
 
 
 def _overlap(text: str, stop: str) -> int:

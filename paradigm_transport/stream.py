@@ -55,6 +55,7 @@ class StreamReader:
         self._usage: Usage | None = None
         self._raw: dict[str, Any] = {}
         self._shown: list[str] = []  # of choice 0
+        self._was_cut = False  # a stop has ended a choice on our side
         self.ended = False
         self.done = False
         """The server said `[DONE]`: the few bytes left are worth reading, to keep the connection."""
@@ -123,30 +124,34 @@ class StreamReader:
         yield from self._read_chunk(body)
         yield from self._end()
 
-    def _read_event(self, event: Event) -> Iterator[CompletionChunk]:
+    def _read_event(self, event: Event) -> list[CompletionChunk]:
         data = event.data.strip()
         is_error = event.name == b"error"
         if data == b"[DONE]":
             self.done = True
-            yield from self._end()
-        elif data or is_error:  # without data it only keeps the connection open
-            yield from self._read_chunk(parse_reply(data, self._origin, is_error=is_error))
+            return self._end()
+        if data or is_error:  # without data it only keeps the connection open
+            return self._read_chunk(parse_reply(data, self._origin, is_error=is_error))
+        return []
 
-    def _read_chunk(self, body: Any) -> Iterator[CompletionChunk]:
+    def _read_chunk(self, body: Any) -> list[CompletionChunk]:
         choices = choices_of(body, self._origin)
         self._raw = body
         if not self._identity.get("id"):
             self._identity = identity(body)
         if body.get("usage") is not None:  # running totals, on some servers: the last one counts
             self._usage = read_usage(body["usage"]) or self._usage
+        chunks = []
         for index, wire in choices:
             streamed = self._choices.get(index) or self._begin(index)
             text, logprobs = streamed.take(read_choice(wire, index, streamed.received))
             if text or logprobs:
-                yield self._chunk(index, text, logprobs)
+                chunks.append(self._chunk(index, text, logprobs))
+            self._was_cut = self._was_cut or streamed.stopped_here
         # Where a stop ended a choice on our side, the server does not know, and would go on.
-        if self._stops and self._finished() >= self._n and any(c.stopped_here for c in self._choices.values()):
-            yield from self._end()
+        if self._was_cut and self._finished() >= self._n and any(c.stopped_here for c in self._choices.values()):
+            chunks += self._end()
+        return chunks
 
     def _begin(self, index: int) -> _StreamedChoice:
         scanner = StopScanner(self._stops, self._echoed) if self._stops else None
@@ -162,30 +167,27 @@ class StreamReader:
             self._shown.append(text)
         return CompletionChunk(text, index, logprobs, self._raw)
 
-    def _release(self) -> Iterator[CompletionChunk]:
-        """Hand out what was held back and became no stop."""
-        for index, choice in sorted(self._choices.items()):
-            text, logprobs = choice.release()
-            if text or logprobs:
-                yield self._chunk(index, text, logprobs)
+    def _release(self) -> list[CompletionChunk]:
+        """What was held back and became no stop."""
+        released = [(index, *choice.release()) for index, choice in sorted(self._choices.items())]
+        return [self._chunk(*piece) for piece in released if any(piece[1:])]
 
-    def _end(self) -> Iterator[CompletionChunk]:
+    def _end(self) -> list[CompletionChunk]:
         """The answer is whole: one last piece for each choice, and all that is known on the very last."""
         if self.ended:
-            return
+            return []
         self.ended = True
-        yield from self._release()
-        *others, last = [
+        ends = [
             CompletionChunk("", index, None, self._raw, choice.finish_reason, choice.stop_reason)
             for index, choice in sorted(self._choices.items())
         ] or [CompletionChunk("", raw=self._raw)]
-        yield from others
+        last = ends[-1]
         last.is_last = True
         last.usage = self._usage
         last.request_id = self._origin.request_id
         for name, value in self._identity.items():
             setattr(last, name, value)
-        yield last
+        return self._release() + ends
 
     def _fail(self, error: ParadigmError) -> Iterator[CompletionChunk]:
         """Hand out what was held back, then raise with all the text there was."""
