@@ -5,7 +5,7 @@ VENV_USAGE := .venv-usage
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit test-usage bench clean
+.PHONY: help demo test lint format types unit package test-all test-usage bench docs notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,14 +32,27 @@ unit: $(VENV)/.installed-dev ## pytest with coverage
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+package: $(VENV)/.installed-dev ## build sdist and wheel into dist/, check them, and try them in clean environments
+	$(BIN)/nox --session build installed typing
+
+test-all: $(VENV)/.installed-dev ## the tests of the wheel on all Pythons with the lowest and newest frameworks, an hour
+	$(BIN)/nox
+
 bench: $(VENV)/.installed-bench ## compare the cost of a call and of a chunk with the floor and a peer, some minutes
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.installed-dev ## build the site of the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open site/index.html, or with search: $(BIN)/python -m http.server --directory site 8080"
+
+notebooks: $(VENV)/.installed-dev ## run the notebooks again and keep what comes out
+	$(BIN)/python -m notebooks
 
 test-usage: $(VENV_USAGE)/.installed ## the usage matrix of docs/usage.md, with the real consumers
 	$(VENV_USAGE)/bin/python -m pytest tests/usage
 
 clean: ## remove the environment and all that was built
-	rm -rf $(VENV) $(VENV_USAGE) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VENV_USAGE) .nox build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(VENV)/.pip:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"

@@ -1,0 +1,141 @@
+"""The package: built, checked, and tried in clean environments, away from the sources.
+
+`make package` runs what is quick, `make test-all` everything.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from zipfile import ZipFile
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"  # pip alone knows the package index that this machine is set up for
+nox.options.error_on_missing_interpreters = False  # they are named, and left out
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+DIST = Path("dist").absolute()
+CONSTRAINTS = Path("constraints").absolute()
+
+SMOKE = "tests/e2e/installed.py"
+NEEDS_LOCAL = "--ignore-glob=*/test_local*"
+FITTING = {
+    "": ["tests/transport"],
+    "langchain": ["tests/langchain", NEEDS_LOCAL],
+    "llama-index": ["tests/llama_index", NEEDS_LOCAL],
+    "all": ["tests"],
+}
+NAMES = ["neither", *list(FITTING)[1:]]
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Sdist and wheel into dist/, checked."""
+    session.install(*_group("package"))
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(DIST), silent=True)  # the wheel is built from the sdist
+    direct = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(direct), silent=True)
+    _same(session, "the wheel from the sdist", _in_wheel(DIST), "the one from the sources", _in_wheel(direct))
+    _same(session, "the sdist", _in_sdist(), "what git tracks", _tracked())
+    session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
+    session.run("check-wheel-contents", str(_wheel()))
+    for file in sorted(DIST.iterdir()):
+        session.log(f"{file.relative_to(Path.cwd())}: {file.stat().st_size / 1000:.0f} kB")
+
+
+@nox.session(requires=["build"])
+@nox.parametrize("extras", ["", "langchain", "llama-index", "langchain,llama-index"], ids=[*NAMES[:3], "both"])
+def installed(session: nox.Session, extras: str) -> None:
+    """What the package does where only these extras are installed."""
+    _install(session, extras, "newest")
+    _pytest(session, extras, SMOKE)
+
+
+@nox.session(requires=["build"])
+def typing(session: nox.Session) -> None:
+    """What mypy and pyright see of the installed package."""
+    _install(session, "langchain,llama-index", "newest", *_group("typing"))
+    folder = _unpack(session)
+    session.chdir(folder)
+    session.run("mypy", "--config-file", "tests/typing/mypy.ini", "tests/typing")
+    session.run("pyright", "--project", "tests/typing/pyrightconfig.json", "--pythonpath", _python(session))
+
+
+@nox.session(python=PYTHONS, requires=["build"])
+@nox.parametrize("frameworks", ["lowest", "newest"], ids=["lowest", "newest"])
+@nox.parametrize("extras", list(FITTING), ids=NAMES)
+def matrix(session: nox.Session, extras: str, frameworks: str) -> None:
+    """The tests that fit, on every Python and on the lowest and newest frameworks."""
+    companions = _group("langchain-companions") if frameworks == "newest" and extras in ("langchain", "all") else []
+    _install(session, extras, frameworks, *companions, *_group("test"))
+    _pytest(session, extras, SMOKE, *FITTING[extras])
+
+
+def _group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def _install(session: nox.Session, extras: str, frameworks: str, *beside: str) -> None:
+    constraints = []
+    if frameworks == "lowest":
+        name = "lowest-langchain.txt" if extras in ("", "langchain") else "lowest.txt"
+        constraints = ["--constraint", str(CONSTRAINTS / name)]
+    session.install(
+        f"{_wheel()}[{extras}]" if extras else str(_wheel()), "pytest", "pytest-timeout", *beside, *constraints
+    )
+
+
+def _pytest(session: nox.Session, extras: str, *arguments: str) -> None:
+    session.chdir(_unpack(session))
+    session.run("python", "-m", "pytest", "-q", *arguments, *session.posargs, env={"PARADIGM_EXTRAS": extras})
+
+
+def _unpack(session: nox.Session) -> Path:
+    """The sdist without the packages, so that what is tested can only be what was installed."""
+    folder = Path(session.create_tmp()) / "sdist"
+    shutil.rmtree(folder, ignore_errors=True)
+    (sdist,) = DIST.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (root,) = folder.iterdir()
+    for package in PACKAGES:
+        shutil.rmtree(root / package)
+    return root
+
+
+def _wheel(folder: Path = DIST) -> Path:
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def _in_wheel(folder: Path) -> set[str]:
+    with ZipFile(_wheel(folder)) as archive:
+        return set(archive.namelist())
+
+
+def _in_sdist() -> set[str]:
+    (sdist,) = DIST.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()} - {"PKG-INFO"}
+
+
+def _tracked() -> set[str]:
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return {name for name in listed if not name.startswith(".ci/")}
+
+
+def _same(session: nox.Session, this: str, found: set[str], that: str, wanted: set[str]) -> None:
+    if found != wanted:
+        more, fewer = sorted(found - wanted), sorted(wanted - found)
+        session.error(f"Only in {this}: {more}; only in {that}: {fewer}")
+
+
+def _python(session: nox.Session) -> str:
+    return str(Path(session.bin) / "python")
