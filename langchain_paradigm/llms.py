@@ -26,7 +26,7 @@ from langchain_paradigm.fan_out import afan_out, fan_out
 from langchain_paradigm.prompts import rendered, rendered_texts
 from langchain_paradigm.results import generations, joined, to_chunk
 from langchain_paradigm.tracing import result, tell_stream_end
-from paradigm_transport import APIResponseError, ChatTemplate, CompletionParameters, InvalidParameterError, __version__
+from paradigm_transport import APIResponseError, CompletionParameters, InvalidParameterError, __version__
 from paradigm_transport.model import Gates, ParadigmModel
 
 MOST_COUNTS = 512
@@ -342,7 +342,9 @@ class ParadigmLLM(ParadigmModel, LLM):
 
     @property
     def _plain_template(self) -> Any:
-        return self.chat_template.model_dump() if isinstance(self.chat_template, ChatTemplate) else self.chat_template
+        return (
+            self.chat_template if isinstance(self.chat_template, (str, type(None))) else self.chat_template.model_dump()
+        )
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)

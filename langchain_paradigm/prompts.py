@@ -5,7 +5,8 @@ from __future__ import annotations
 from langchain_core.messages import BaseMessage
 from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
 
-from paradigm_transport import ChatTemplate, InvalidParameterError
+from paradigm_transport import InvalidParameterError
+from paradigm_transport.templates import Template
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
@@ -16,7 +17,7 @@ class RenderedPrompt(str):
     __slots__ = ()
 
 
-def rendered(value: PromptValue, template: ChatTemplate | None) -> PromptValue:
+def rendered(value: PromptValue, template: Template | None) -> PromptValue:
     """A prompt value in the model's markup: a turn for each message, or one turn for a plain text."""
     if template is None:
         return value
@@ -27,7 +28,7 @@ def rendered(value: PromptValue, template: ChatTemplate | None) -> PromptValue:
     return StringPromptValue.model_construct(text=text)  # validation would make it a plain str
 
 
-def rendered_texts(prompts: list[str], template: ChatTemplate | None) -> list[str]:
+def rendered_texts(prompts: list[str], template: Template | None) -> list[str]:
     """Plain prompts, each as the one turn of a user; those that are in the model's markup as they are."""
     if not isinstance(prompts, list):  # LangChain's async methods would take a text for its characters
         raise InvalidParameterError(f"prompts must be a list of texts, not {type(prompts).__name__}")

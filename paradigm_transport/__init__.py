@@ -19,6 +19,7 @@ from paradigm_transport.errors import (
     StreamInterruptedError,
     UnprocessableEntityError,
 )
+from paradigm_transport.jinja_templates import JinjaTemplate
 from paradigm_transport.models import Model
 from paradigm_transport.parameters import CompletionParameters
 from paradigm_transport.retry import RetryPolicy
@@ -41,6 +42,7 @@ __all__ = [
     "CompletionChunk",
     "CompletionParameters",
     "InvalidParameterError",
+    "JinjaTemplate",
     "Logprobs",
     "Model",
     "NotFoundError",

@@ -16,7 +16,7 @@ from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.parameters import CompletionParameters
 from paradigm_transport.settings import Settings
-from paradigm_transport.templates import ChatTemplate, find_template
+from paradigm_transport.templates import Template, find_template
 
 logger = logging.getLogger("paradigm_transport")
 
@@ -37,9 +37,10 @@ class ParadigmModel(CompletionParameters, Settings):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
-    chat_template: str | ChatTemplate | None = Field(
+    chat_template: str | Template | None = Field(
         default=None,
-        description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, or None.",
+        description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, a text in "
+        "Jinja or a JinjaTemplate, or None.",
     )
 
     argument_aliases: ClassVar[Mapping[str, str]] = {}
@@ -59,12 +60,12 @@ class ParadigmModel(CompletionParameters, Settings):
 
     @field_validator("chat_template")
     @classmethod
-    def _check_template(cls, template: str | ChatTemplate | None) -> str | ChatTemplate | None:
+    def _check_template(cls, template: str | Template | None) -> str | Template | None:
         find_template(template)
         return template
 
     @property
-    def template(self) -> ChatTemplate | None:
+    def template(self) -> Template | None:
         """The chat template, where one is set."""
         return find_template(self.chat_template)
 
@@ -87,7 +88,7 @@ class ParadigmModel(CompletionParameters, Settings):
         if stream and (parameters.n or 1) > 1:
             raise InvalidParameterError("n must be 1 while streaming, for a stream is one text: do not stream")
         template = self.template
-        if template is not None:  # first, for it must be among those that the server is told
+        if template is not None and template.stop:  # first, for it must be among those that the server is told
             parameters.stop = list(dict.fromkeys([template.stop, *(parameters.stop or ())]))
         return parameters
 

@@ -5,17 +5,19 @@ The endpoint applies no template of its own, so a chat model sees turns only whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from paradigm_transport.chat import Message, Tool, as_turns
 from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.jinja_templates import JinjaTemplate, compiled
 
 
 class ChatTemplate(BaseModel):
     """How a model wants its turns written.
 
-    Args:
+    Attributes:
         turn: one turn, with `{role}` and `{content}` where they go.
         opening: what makes the model answer; it follows the last turn.
         stop: what the model writes at the end of its answer; sent as a stop sequence.
@@ -41,6 +43,12 @@ class ChatTemplate(BaseModel):
         """Write a plain prompt as the one turn of a user."""
         return self.render([("user", prompt)])
 
+    def render_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+        """Write messages and tools by the Hermes convention, and open the model's answer."""
+        return self.render(as_turns(messages, tools))
+
+
+Template = ChatTemplate | JinjaTemplate
 
 CHAT_TEMPLATES = {
     # The markup alfred-40b was trained on.
@@ -56,17 +64,22 @@ CHAT_TEMPLATES = {
         stop="<|im_end|>",
     ),
 }
+"""The templates that go by a name."""
 
 
-def find_template(template: str | ChatTemplate | None) -> ChatTemplate | None:
-    """The template of a name; a template and None as they are.
+def find_template(template: str | Template | None) -> Template | None:
+    """The template of a name, or of a text in Jinja; a template and None as they are.
 
     Raises:
-        InvalidParameterError: no template has that name.
+        InvalidParameterError: no template has that name, or the template is no Jinja.
     """
-    if not isinstance(template, str):
-        return template
-    if template not in CHAT_TEMPLATES:
-        known = ", ".join(CHAT_TEMPLATES)
-        raise InvalidParameterError(f"chat_template: there is none named {template}; known are {known}")
-    return CHAT_TEMPLATES[template]
+    if isinstance(template, str):
+        if template in CHAT_TEMPLATES:
+            return CHAT_TEMPLATES[template]
+        if not any(mark in template for mark in ("{{", "{%")):
+            known = ", ".join(CHAT_TEMPLATES)
+            raise InvalidParameterError(f"chat_template: there is none named {template}; known are {known}")
+        template = JinjaTemplate(source=template)
+    if isinstance(template, JinjaTemplate):
+        compiled(template.source)
+    return template

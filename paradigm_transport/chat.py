@@ -1,0 +1,174 @@
+"""Chats as plain data, and how tools are told of in a prompt: the Hermes convention.
+
+Tools stand in the system turn as JSON schemas, a model calls one in `<tool_call>…</tool_call>`, and its result comes
+back in `<tool_response>…</tool_response>`. `tool_calls.py` reads the answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
+RESULT, END_OF_RESULT = "<tool_response>", "</tool_response>"
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that a model may call.
+
+    Attributes:
+        name: what it is called by.
+        description: what it does, for the model.
+        parameters: a JSON schema of the object that its arguments make up.
+    """
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    def as_function(self) -> dict[str, Any]:
+        """The tool as OpenAI's API writes it, which templates expect."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool.
+
+    Attributes:
+        id: what its result refers to.
+        name: the tool's name.
+        arguments: what the tool is called with.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat.
+
+    Attributes:
+        role: `system`, `user`, `assistant`, `tool`, or another that the template knows.
+        content: its text.
+        tool_calls: the calls that an assistant made in it.
+        tool_call_id: of which call a tool's message is the result.
+        name: the name of who speaks, or of the tool.
+    """
+
+    role: str
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    def as_openai(self) -> dict[str, Any]:
+        """The message as templates expect it: OpenAI's form, arguments as an object."""
+        message: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in self.tool_calls
+            ]
+        known = {"tool_call_id": self.tool_call_id, "name": self.name}
+        return {**message, **{name: value for name, value in known.items() if value is not None}}
+
+
+@dataclass(frozen=True, slots=True)
+class OneTool:
+    """The choice of one tool by its name; a type of its own, for a tool may be called `any`."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "any", "none"] | OneTool
+"""Whether tools are called: as the model likes, at least one, none, or the one named."""
+
+
+def as_turns(messages: Iterable[Message], tools: Sequence[Tool]) -> list[tuple[str, str]]:
+    """Messages as turns of a role and a text, tools and calls written by the Hermes convention."""
+    if tools:
+        messages = with_system(messages, _told(tools))
+    return [(message.role, _content(message)) for message in messages]
+
+
+def with_system(messages: Iterable[Message], text: str) -> list[Message]:
+    """Messages with a text at the end of their system message; one is made where there is none."""
+    messages = list(messages)
+    if messages and messages[0].role == "system":
+        first = messages.pop(0)
+        return [replace(first, content=f"{first.content}\n\n{text}"), *messages]
+    return [Message("system", text), *messages]
+
+
+def _content(message: Message) -> str:
+    if message.role == "tool":
+        return f"{RESULT}\n{message.content}\n{END_OF_RESULT}"
+    calls = [f"{CALL}\n{_call(call.name, call.arguments)}\n{END_OF_CALL}" for call in message.tool_calls]
+    return "\n".join([message.content] * bool(message.content) + calls)
+
+
+def _told(tools: Sequence[Tool]) -> str:
+    described = "\n".join(to_json(tool.as_function()) for tool in tools)
+    return (
+        "You can call tools. Each line here describes one, with a JSON schema of its arguments:\n"
+        f"<tools>\n{described}\n</tools>\n"
+        "To call a tool, write its name and arguments as a JSON object like this, once for each call:\n"
+        f'{CALL}\n{{"name": "the name", "arguments": {{"an argument": "its value"}}}}\n{END_OF_CALL}\n'
+        f"The results follow between {RESULT} and {END_OF_RESULT}: use them to answer."
+    )
+
+
+def opened_call(name: str | None = None) -> str:
+    """What an answer is begun with so that it is a call: of any tool, or of the one named, up to its arguments."""
+    # No space at the end: models write it as a part of the token that follows.
+    return f"{CALL}\n" if name is None else f'{CALL}\n{{"name": {to_json(name)}, "arguments":'
+
+
+def _call(name: str, arguments: dict[str, Any]) -> str:
+    return to_json({"name": name, "arguments": arguments})
+
+
+def to_json(value: Any) -> str:
+    """A value as JSON, as models see it in training: letters as they are."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
+    """The JSON schema of a call of one of some tools."""
+    definitions: dict[str, Any] = {}
+    calls = []
+    for tool in tools:
+        parameters = _renamed(tool.parameters, f"{tool.name}.")
+        for part in ("$defs", "definitions"):
+            own = parameters.pop(part, {})  # a reference leads from the root of the whole
+            definitions.update({f"{tool.name}.{name}": schema for name, schema in own.items()})
+        calls.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": tool.name}, "arguments": parameters},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
+    schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    return {**schema, "$defs": definitions} if definitions else schema
+
+
+def _renamed(schema: Any, prefix: str) -> Any:
+    """A schema whose references name their definitions with a prefix: two tools may use one name for two things."""
+    if isinstance(schema, list):
+        return [_renamed(part, prefix) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {keyword: _renamed(value, prefix) for keyword, value in schema.items()}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith(("#/$defs/", "#/definitions/")):
+        renamed["$ref"] = f"#/$defs/{prefix}{reference.split('/', 2)[2]}"
+    return renamed

@@ -1,0 +1,138 @@
+"""JSON as models write it: read character by character, and mended where that is simple.
+
+Mended are single quotes, trailing commas, Python's words, and line breaks in strings.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic_core import from_json
+
+_WORDS = {"True": "true", "False": "false", "None": "null"}
+_CLOSING = {"}": "{", "]": "["}
+SPACE = " \t\r\n"
+QUOTES = "\"'"
+NO_JSON = "it is no JSON"
+
+
+class NoJSONError(ValueError):
+    """A text is no JSON, and cannot be mended."""
+
+    def __init__(self, reason: str = NO_JSON) -> None:
+        super().__init__(reason)
+
+
+class LooseValue:
+    """Reads one value: push its characters, the first of which is no space.
+
+    Attributes:
+        text: the value so far, as JSON should be written.
+        is_whole: it has ended.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.is_whole = False
+        self._open: list[str] = []
+        self._quote = ""
+        self._is_escaped = False
+        self._word = ""
+        self._held = ""  # a comma, which may be one too many, and space
+
+    def push(self, char: str) -> bool:
+        """Take a character; False where the value ended before it.
+
+        Raises:
+            NoJSONError: it cannot stand there.
+        """
+        if self._quote:
+            self._push_in_string(char)
+            return True
+        if self._word and (char.isalnum() or char in "+-._"):
+            self._word += char
+            return True
+        self._end_word()
+        if self.is_whole:
+            return False
+        self._push_outside(char)
+        return True
+
+    def _push_in_string(self, char: str) -> None:
+        if self._is_escaped:
+            self._is_escaped = False
+            self.text += char if char == "'" else f"\\{char}"
+        elif char == "\\":
+            self._is_escaped = True
+        elif char == self._quote:
+            self._quote = ""
+            self.text += '"'
+            self.is_whole = not self._open
+        elif char == '"' or char < " ":
+            self.text += json.dumps(char)[1:-1]
+        else:
+            self.text += char
+
+    def _push_outside(self, char: str) -> None:
+        if char in SPACE:
+            self._held += char
+        elif char in _CLOSING:
+            self._close(char)
+        else:
+            self.text += self._held
+            self._held = ""
+            if char in QUOTES:
+                self._quote = char
+                self.text += '"'
+            elif char in "{[":
+                self._open.append(char)
+                self.text += char
+            elif char == "," and self._open:
+                self._held = char
+            elif char == ":" and self._open:
+                self.text += char
+            elif char.isalnum() or char == "-":
+                self._word = char
+            else:
+                raise NoJSONError
+
+    def _close(self, char: str) -> None:
+        if not self._open or self._open.pop() != _CLOSING[char]:
+            raise NoJSONError
+        self.text += self._held.removeprefix(",") + char
+        self._held = ""
+        self.is_whole = not self._open
+
+    def _end_word(self) -> None:
+        if self._word:
+            self.text += _WORDS.get(self._word, self._word)
+            self._word = ""
+            self.is_whole = not self._open
+
+
+def parse(text: str) -> Any:
+    """Parse JSON.
+
+    Raises:
+        NoJSONError: it is none.
+    """
+    try:
+        return from_json(text)
+    except ValueError:
+        raise NoJSONError from None
+
+
+def first_object(text: str) -> str:
+    """The first JSON object in a text, as JSON should be written.
+
+    Raises:
+        NoJSONError: there is none, or it does not end.
+    """
+    value = LooseValue()
+    begin = text.find("{")
+    for char in text[begin:] if begin >= 0 else "":
+        value.push(char)
+        if value.is_whole:
+            return value.text
+    raise NoJSONError("there is no JSON object in the answer")

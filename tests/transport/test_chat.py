@@ -1,0 +1,178 @@
+"""Messages and tools written as prompts: by the Hermes convention, or by a template in Jinja."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+import pytest
+
+from paradigm_transport import CHAT_TEMPLATES, ChatTemplate, InvalidParameterError, JinjaTemplate
+from paradigm_transport.chat import Message, Tool, ToolCall, call_schema
+from paradigm_transport.templates import find_template
+
+WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
+TIME = Tool("time")
+CHAT = [
+    Message("user", "Is it warm in Orléans?"),
+    Message("assistant", "I look.", (ToolCall("1", "weather", {"city": "Orléans"}), ToolCall("2", "time", {}))),
+    Message("tool", "20 °C", tool_call_id="1"),
+    Message("tool", "noon", tool_call_id="2"),
+]
+
+
+def test_tools_and_calls_by_the_hermes_convention() -> None:
+    plain = ChatTemplate(turn="[{role}] {content}\n", opening="[assistant] ", stop="[")
+    prompt = plain.render_chat([Message("system", "Be brief."), *CHAT], [WEATHER, TIME])
+    system, chat = prompt.split("[user] ")
+    assert chat == (
+        "Is it warm in Orléans?\n"
+        "[assistant] I look.\n"
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Orléans"}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>\n'
+        "[tool] <tool_response>\n20 °C\n</tool_response>\n"
+        "[tool] <tool_response>\nnoon\n</tool_response>\n"
+        "[assistant] "
+    )
+    assert system.startswith("[system] Be brief.\n\n")
+    assert (
+        "<tools>\n"
+        '{"type": "function", "function": {"name": "weather", "description": "The weather of a city.", "parameters": '
+        '{"type": "object", "properties": {"city": {"type": "string"}}}}}\n'
+        '{"type": "function", "function": {"name": "time", "description": "", "parameters": '
+        '{"type": "object", "properties": {}}}}\n'
+        "</tools>\n"
+    ) in system
+
+
+def test_a_system_message_is_made_where_there_is_none() -> None:
+    chatml = CHAT_TEMPLATES["chatml"]
+    assert chatml.render_chat(CHAT, [TIME]).startswith("<|im_start|>system\n")
+    assert chatml.render_chat(CHAT[:1]) == chatml.render([("user", "Is it warm in Orléans?")])
+    call_alone = Message("assistant", "", CHAT[1].tool_calls[1:])
+    assert "assistant\n<tool_call>\n" in chatml.render_chat([call_alone])
+
+
+def test_the_schema_of_a_call() -> None:
+    assert call_schema([TIME]) == {
+        "type": "object",
+        "properties": {"name": {"const": "time"}, "arguments": {"type": "object", "properties": {}}},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+    first, second = call_schema([TIME, WEATHER])["anyOf"]
+    assert first == call_schema([TIME])
+    assert second["properties"]["arguments"] == WEATHER.parameters
+
+
+def test_two_tools_that_use_one_name_for_two_things() -> None:
+    def of(kind: str, place: str) -> dict[str, object]:
+        list_of = {"type": "array", "items": {"$ref": f"#/{place}/Item"}}
+        return {"properties": {"all": list_of}, place: {"Item": {"type": kind, "not": {"$ref": "#"}}}}
+
+    parameters = of("string", "$defs"), of("integer", "definitions")
+    schema = call_schema([Tool("a", "", parameters[0]), Tool("b", "", parameters[1])])
+    refs = [call["properties"]["arguments"]["properties"]["all"]["items"]["$ref"] for call in schema["anyOf"]]
+    assert refs == ["#/$defs/a.Item", "#/$defs/b.Item"]
+    assert {name: kept["type"] for name, kept in schema["$defs"].items()} == {"a.Item": "string", "b.Item": "integer"}
+    assert parameters == (of("string", "$defs"), of("integer", "definitions"))  # left as they were
+
+
+# Jinja
+
+QWEN = """
+{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- for tool in tools %}
+        {{- tool | tojson }}{{- "\\n" }}
+    {%- endfor %}
+    {{- '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == "assistant" and message.tool_calls %}
+        {{- '<|im_start|>assistant\\n' + message.content }}
+        {%- for call in message.tool_calls %}
+            {%- set call = call.function %}
+            {{- '\\n<tool_call>\\n{"name": "' + call.name + '", "arguments": ' }}{{- call.arguments | tojson }}
+            {{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+
+
+def test_a_template_in_jinja() -> None:
+    prompt = JinjaTemplate(source=QWEN).render_chat([Message("user", "<é>"), *CHAT[1:]], [TIME])
+    assert prompt == (
+        '<|im_start|>system\n{"type": "function", "function": {"name": "time", "description": "", "parameters": '
+        '{"type": "object", "properties": {}}}}\n<|im_end|>\n'
+        "<|im_start|>user\n<é><|im_end|>\n"
+        '<|im_start|>assistant\nI look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Orléans"}}\n'
+        '</tool_call>\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call><|im_end|>\n'
+        "<|im_start|>tool\n20 °C<|im_end|>\n<|im_start|>tool\nnoon<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_what_a_template_in_jinja_gets() -> None:
+    source = (
+        "{{ bos_token }}{{ eos_token }}{{ strftime_now('%Y') }}{{ tools is none }}{{ thinks }}\n"
+        "    {% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}"
+        "{{ m | tojson(indent=1) }}{% endfor %}\n"
+        "{% generation %}{% set x = 1 %}!{% endgeneration %}"
+    )
+    template = JinjaTemplate(source=source, bos_token="<s>", eos_token="</s>", variables={"thinks": False})
+    assert template.stop == "</s>"
+    assert template.render([("user", "<&>"), ("user", "")]) == (
+        f'<s></s>{datetime.now().year}TrueFalse\n{{\n "role": "user",\n "content": "<&>"\n}}!'
+    )
+    assert template.render_prompt("<&>") == template.render([("user", "<&>")])
+
+
+def test_tools_of_messages_in_jinja() -> None:
+    source = (
+        "{% for m in messages %}{{ m.tool_call_id }}{{ m.name }}"
+        "{% for c in m.tool_calls or () %}{{ c.id }}{% endfor %};{% endfor %}"
+    )
+    messages = [Message("tool", "", tool_call_id="7", name="f"), CHAT[1]]
+    assert JinjaTemplate(source=source).render_chat(messages) == "7f;12;"
+
+
+def test_a_template_is_known_by_its_markup() -> None:
+    found = find_template("{{ messages[0].content }}!")
+    assert isinstance(found, JinjaTemplate)
+    assert found.stop is None
+    assert found.render_prompt("Hi") == "Hi!"
+    assert find_template(found) is found
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{% for %}", "chat_template: it is no Jinja template: line 1: "),
+        (
+            "{{ raise_exception('Only user turns.') }}",
+            "chat_template: it cannot write these messages: Only user turns.",
+        ),
+        ("{{ raise_exception('No ' + messages[0].content) }}", "cannot write these messages: ValueError"),
+        ("{{ messages[0].content + 1 }}", "cannot write these messages: can only concatenate str"),
+        ("{{ messages.append(1) }}", "cannot write these messages: "),
+        ("{{ ''.__class__.__mro__ }}", "cannot write these messages: "),
+    ],
+)
+def test_what_goes_wrong_is_one_error_without_the_messages(source: str, said: str) -> None:
+    with pytest.raises(InvalidParameterError, match=said.replace(".", r"\.")) as raised:
+        find_template(source).render_prompt("a secret")  # type: ignore[union-attr]
+    assert "secret" not in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+def test_without_jinja(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(InvalidParameterError, match="needs jinja2: pip install jinja2"):
+        find_template("{{ 'never seen before' }}")
