@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
-from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.llms.llm import default_completion_to_prompt
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import Field
 
+from llama_index_paradigm.events import chat_event
 from llama_index_paradigm.model import LlamaIndexModel, check_text
 from llama_index_paradigm.responses import ChatReader
 
@@ -63,22 +63,22 @@ class ParadigmLLM(LlamaIndexModel):
         """The name under which LlamaIndex serialises this class."""
         return "ParadigmLLM"
 
-    @llm_chat_callback()
+    @chat_event
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Answer messages, written as one prompt by `chat_template` or `messages_to_prompt`; as `complete`."""
         return self._call(ChatReader(), self._join(messages), self._parameters(kwargs))
 
-    @llm_chat_callback()
+    @chat_event
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """As `chat`."""
         return await self._acall(ChatReader(), self._join(messages), self._parameters(kwargs))
 
-    @llm_chat_callback()
+    @chat_event
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, piece by piece."""
         return self._stream(ChatReader(), self._join(messages), self._parameters(kwargs, stream=True))
 
-    @llm_chat_callback()
+    @chat_event
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """As `stream_chat`."""
         return self._astream(ChatReader(), self._join(messages), self._parameters(kwargs, stream=True))

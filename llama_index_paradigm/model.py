@@ -17,10 +17,10 @@ from llama_index.core.base.llms.types import (
     MessageRole,
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
-from llama_index.core.llms.callbacks import llm_completion_callback
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
+from llama_index_paradigm.events import completion_event
 from llama_index_paradigm.responses import CompletionReader, Reader, Response
 from llama_index_paradigm.structured import StructuredPrediction
 from paradigm_transport import CompletionParameters, InvalidParameterError
@@ -98,7 +98,7 @@ class LlamaIndexModel(ParadigmModel, StructuredPrediction):
 
     # Completions
 
-    @llm_completion_callback()
+    @completion_event
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Complete a prompt.
 
@@ -112,18 +112,18 @@ class LlamaIndexModel(ParadigmModel, StructuredPrediction):
         """
         return self._call(CompletionReader(), self._format(prompt, formatted), self._parameters(kwargs))
 
-    @llm_completion_callback()
+    @completion_event
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """As `complete`."""
         return await self._acall(CompletionReader(), self._format(prompt, formatted), self._parameters(kwargs))
 
-    @llm_completion_callback()
+    @completion_event
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """As `complete`, piece by piece; the last response carries finish reason and usage."""
         parameters = self._parameters(kwargs, stream=True)
         return self._stream(CompletionReader(), self._format(prompt, formatted), parameters)
 
-    @llm_completion_callback()
+    @completion_event
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """As `stream_complete`."""
         parameters = self._parameters(kwargs, stream=True)

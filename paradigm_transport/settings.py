@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from paradigm_transport.key import Key
 from paradigm_transport.parameters import construct_clearly
 
 KEY_VARIABLES = ("PARADIGM_API_KEY", "LIGHTON_API_KEY")
@@ -31,7 +32,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, validate_default=True, protected_namespaces=())
 
-    api_key: SecretStr = Field(
+    api_key: Key = Field(
         default=None,  # type: ignore[assignment]  # the validator puts the environment's in its place
         exclude=True,
         description="The key; PARADIGM_API_KEY, then LIGHTON_API_KEY, where it is not given.",

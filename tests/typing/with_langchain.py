@@ -1,0 +1,39 @@
+"""What type checkers tell a user of LangChain; see `with_transport.py`."""
+
+from langchain_core.language_models.llms import LLM
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import LLMResult
+from langchain_core.prompts import PromptTemplate
+from typing_extensions import assert_type
+
+from langchain_paradigm import ParadigmLLM
+
+llm: LLM = ParadigmLLM(model="m", api_key="k", max_tokens=200, temperature=0.2, chat_template="alfred", stop=["."])
+
+
+def calls(llm: ParadigmLLM) -> None:
+    assert_type(llm.invoke("Hi"), str)
+    assert_type(llm.batch(["Hi"]), list[str])
+    assert_type(llm.generate(["Hi"]), LLMResult)
+    assert_type(llm.max_tokens, int | None)
+    for text in llm.stream("Hi"):
+        assert_type(text, str)
+    chain = PromptTemplate.from_template("{a}") | llm | StrOutputParser()
+    assert_type(chain.invoke({"a": "b"}), str)
+
+
+async def asynchronous() -> None:
+    async with ParadigmLLM(model="m") as llm:
+        assert_type(llm, ParadigmLLM)
+        assert_type(await llm.ainvoke("Hi"), str)
+        assert_type(await llm.abatch(["Hi"]), list[str])
+        async for text in llm.astream("Hi"):
+            assert_type(text, str)
+
+
+def mistakes(llm: ParadigmLLM) -> None:
+    ParadigmLLM()  # type: ignore[call-arg]  # pyright: ignore
+    ParadigmLLM(model="m", max_tokens="many")  # type: ignore[arg-type]  # pyright: ignore
+    ParadigmLLM(model="m", no_such_argument=1)  # type: ignore[call-arg]  # pyright: ignore
+    number: int = llm.invoke("Hi")  # type: ignore[assignment]  # pyright: ignore
+    llm.no_such_method(number)  # type: ignore[attr-defined]  # pyright: ignore

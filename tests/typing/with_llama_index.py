@@ -1,0 +1,36 @@
+"""What type checkers tell a user of LlamaIndex; see `with_transport.py`."""
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
+from llama_index.core.llms import LLM
+from typing_extensions import assert_type
+
+from llama_index_paradigm import ParadigmLLM
+
+llm: LLM = ParadigmLLM(
+    model="m", api_key="k", max_tokens=200, temperature=0.2, chat_template="alfred", context_window=4096
+)
+
+
+def calls(llm: ParadigmLLM) -> None:
+    assert_type(llm.complete("Hi"), CompletionResponse)
+    assert_type(llm.chat([ChatMessage(content="Hi")]), ChatResponse)
+    assert_type(llm.metadata, LLMMetadata)
+    assert_type(llm.context_window, int | None)
+    for piece in llm.stream_complete("Hi"):
+        assert_type(piece.delta, str | None)
+
+
+async def asynchronous() -> None:
+    async with ParadigmLLM(model="m") as llm:
+        assert_type(llm, ParadigmLLM)
+        assert_type(await llm.acomplete("Hi"), CompletionResponse)
+        async for piece in await llm.astream_complete("Hi"):
+            assert_type(piece, CompletionResponse)
+
+
+def mistakes(llm: ParadigmLLM) -> None:
+    ParadigmLLM()  # type: ignore[call-arg]  # pyright: ignore
+    ParadigmLLM(model="m", max_tokens="many")  # type: ignore[arg-type]  # pyright: ignore
+    ParadigmLLM(model="m", no_such_argument=1)  # type: ignore[call-arg]  # pyright: ignore
+    text: str = llm.complete("Hi")  # type: ignore[assignment]  # pyright: ignore
+    llm.no_such_method(text)  # type: ignore[attr-defined]  # pyright: ignore
