@@ -74,6 +74,7 @@ class ParadigmChatModel(ParadigmModel):
         *,
         tools: Sequence[Tool] = (),
         tool_choice: ToolChoice = "auto",
+        parallel: bool = True,
         schema: Mapping[str, Any] | None = None,
         stop: list[str] | None = None,
         overrides: Mapping[str, Any] | None = None,
@@ -85,6 +86,7 @@ class ParadigmChatModel(ParadigmModel):
             messages: the chat.
             tools: what the model may call.
             tool_choice: whether it calls.
+            parallel: several calls may stand in one answer; else it ends with the first.
             schema: a JSON schema; the answer is to be a JSON object of it. Not together with tools.
             stop: the call's stop sequences; None for the constructor's.
             overrides: the call's fields of the endpoint.
@@ -104,7 +106,9 @@ class ParadigmChatModel(ParadigmModel):
         if parameters.echo:
             raise InvalidParameterError("echo gives the prompt back, which is no part of an answer in a chat")
         if self.constrain is None or schema is None:  # else the answer ends by itself
-            further = _stops(bool(offered), name is not None, tools or any(each.tool_calls for each in messages))
+            further = _stops(
+                bool(offered), name is not None or not parallel, tools or any(each.tool_calls for each in messages)
+            )
             parameters.stop = list(dict.fromkeys([*(parameters.stop or ()), *further])) or None
         prompt = self.template.render_chat(messages, offered if name is None else tools)
         return ChatRequest(prompt + (opened_call(name) if is_call else ""), parameters, bool(offered), is_call, name)

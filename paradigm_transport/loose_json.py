@@ -123,16 +123,24 @@ def parse(text: str) -> Any:
         raise NoJSONError from None
 
 
-def first_object(text: str) -> str:
+def first_object(text: str, *, partial: bool = False) -> str:
     """The first JSON object in a text, as JSON should be written.
+
+    Args:
+        text: what a model wrote.
+        partial: give what there is of it, where it does not end.
 
     Raises:
         NoJSONError: there is none, or it does not end.
     """
     value = LooseValue()
     begin = text.find("{")
-    for char in text[begin:] if begin >= 0 else "":
+    if begin < 0:
+        raise NoJSONError("there is no JSON object in the answer")
+    for char in text[begin:]:
         value.push(char)
         if value.is_whole:
             return value.text
-    raise NoJSONError("there is no JSON object in the answer")
+    if not partial:
+        raise NoJSONError("the JSON object in the answer does not end")
+    return value.text

@@ -65,6 +65,12 @@ def test_one_tool_must_be_called() -> None:
     assert (call.name, call.arguments) == ("weather", {"city": "Rome"})
 
 
+def test_one_call_at_most() -> None:
+    request = model().chat_request(HELLO, tools=[WEATHER, TIME], parallel=False)
+    assert request.parameters.stop == ["<|im_end|>", "<tool_response>", "</tool_call>"]
+    assert model().chat_request(HELLO, parallel=False).parameters.stop == ["<|im_end|>"]
+
+
 def test_a_tool_may_be_called_any() -> None:
     request = model().chat_request(HELLO, tools=[Tool("any"), TIME], tool_choice=OneTool("any"))
     assert request.prompt.endswith('{"name": "any", "arguments":')
