@@ -1,14 +1,17 @@
-"""What importing the packages does, and does not do."""
+"""What importing the packages does, and does not do; what the files beside them promise."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from paradigm_local import demo
 from paradigm_transport import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -39,5 +42,58 @@ def test_missing_framework_names_the_extra(package: str, framework: str, extra: 
     assert failed.stderr.strip().splitlines()[-1].endswith(f"pip install 'paradigm-llm[{extra}]'")
 
 
-def test_changelog_knows_the_version() -> None:
-    assert re.search(rf"^## \[{re.escape(__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+FLOOR = re.compile(r'"([a-z0-9-]+)>=([\d.]+)"')
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+
+
+def _floors(text: str) -> dict[str, str]:
+    floors: dict[str, str] = {}
+    for name, version in FLOOR.findall(text):
+        floors[name] = max(floors.get(name, "0"), version, key=_numbers)
+    return floors
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def _constraints(name: str) -> dict[str, str]:
+    lines = (ROOT / "constraints" / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_the_lowest_constraints_are_the_floors() -> None:
+    project = PYPROJECT.partition("[project.scripts]")[0].partition("[project]")[2]
+    assert _constraints("lowest.txt") == _floors(project)
+    base, langchain = (re.search(rf"^{name} = .*$", project, re.MULTILINE) for name in ("dependencies", "langchain"))
+    assert base is not None
+    assert langchain is not None
+    assert _constraints("lowest-langchain.txt") == _floors(base[0] + langchain[0])
+
+
+def test_the_wheel_carries_the_pages_of_the_demo() -> None:
+    assert set(re.findall(r'"docs/(.*)" = "paradigm_local/docs/\1"', PYPROJECT)) == set(demo.PAGES)
+
+
+HEADINGS = re.findall("^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+SECTIONS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_changelog_begins_with_what_is_unreleased_and_with_this_version() -> None:
+    assert HEADINGS[0] == "[Unreleased]"
+    assert HEADINGS[1].startswith(f"[{__version__}] - ")
+
+
+def test_the_changelogs_versions_and_dates_go_down() -> None:
+    releases = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\S+)", heading) for heading in HEADINGS[1:]]
+    found = [(_numbers(release[1]), date.fromisoformat(release[2])) for release in releases if release]
+    assert len(found) == len(HEADINGS) - 1
+    for (version, day), (older, before) in pairwise(found):
+        assert version > older
+        assert day >= before
+
+
+def test_the_changelogs_sections_are_those_of_keep_a_changelog() -> None:
+    sections = re.findall("^### (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert sections
+    assert set(sections) <= SECTIONS
