@@ -9,11 +9,13 @@ from llama_index.core.base.llms.generic_utils import messages_to_prompt as defau
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
 from llama_index.core.llms.llm import default_completion_to_prompt
 from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.types import Model
 from pydantic import Field
 
 from llama_index_paradigm.events import chat_event
 from llama_index_paradigm.model import LlamaIndexModel, check_text
 from llama_index_paradigm.responses import ChatReader
+from llama_index_paradigm.structured import CompletionTask, Task
 
 
 class ParadigmLLM(LlamaIndexModel):
@@ -83,8 +85,18 @@ class ParadigmLLM(LlamaIndexModel):
         """As `stream_chat`."""
         return self._astream(ChatReader(), self._join(messages), self._parameters(kwargs, stream=True))
 
-    def _told(self, schema: dict[str, Any]) -> dict[str, Any]:
-        return {} if self.structured_outputs is None else {"structured_outputs": {"json": schema}}
+    def _task(
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        prompt_args: dict[str, Any],
+    ) -> Task[Model]:
+        fields = dict(llm_kwargs or {})
+        if self.structured_outputs is not None:
+            told = {"structured_outputs": {"json": output_cls.model_json_schema()}}
+            fields["extra_body"] = {**told, **(fields.get("extra_body") or {})}
+        return CompletionTask(self, output_cls, prompt, prompt_args, fields)
 
     # Prompts. `system_prompt` and `query_wrapper_prompt` apply once, and inside the turns where there is a template.
 

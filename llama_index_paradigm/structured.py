@@ -1,8 +1,8 @@
-"""Structured prediction on a completion model: a schema in the prompt, an object out, and one attempt at repair."""
+"""Structured prediction: a schema is told, an object comes out, and there is one attempt at repair."""
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator
 from functools import cached_property
 from typing import Any, Generic
@@ -20,6 +20,8 @@ from llama_index.core.types import Model
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from paradigm_transport.loose_json import FirstObject, first_object
+
 dispatcher = get_dispatcher(__name__)
 
 REPAIR_PROMPT = PromptTemplate(
@@ -29,19 +31,22 @@ REPAIR_PROMPT = PromptTemplate(
     "Answer again, with nothing but the corrected JSON object."
 )
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)|[{}]', re.DOTALL)
-"""What tells where a JSON object ends: braces, and strings, also one without its end, in which they do not count."""
-
 
 class StructuredPrediction(LLM):
-    """What LlamaIndex's structured prediction is on a model that completes text.
+    """LlamaIndex's structured prediction, with an attempt at repair.
 
-    LlamaIndex's own puts the schema behind the model's markup, takes no `system_prompt`, and gives up on the first
-    text around the JSON.
+    LlamaIndex's own gives up on the first text around the JSON; and on a model that completes text it puts the schema
+    behind the markup and takes no `system_prompt`.
     """
 
-    def _told(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """The fields of `extra_body` that tell the server a JSON schema, so that it cannot miss it."""
+    def _task(
+        self,
+        output_cls: type[Model],
+        prompt: BasePromptTemplate,
+        llm_kwargs: dict[str, Any] | None,
+        prompt_args: dict[str, Any],
+    ) -> Task[Model]:
+        """What one structured prediction is."""
         raise NotImplementedError
 
     def structured_predict(
@@ -63,14 +68,14 @@ class StructuredPrediction(LLM):
             ValueError: neither the answer nor its repair is such an object.
             ParadigmError: see `ParadigmLLM.complete`.
         """
-        task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
+        task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
         task.begin()
-        answer = self.complete(task.prompt, **task.llm_kwargs)
+        answer = task.ask(task.request)
         try:
-            return task.end(answer.text)
+            return task.end(answer)
         except ValueError as problem:
-            answer = self.complete(task.repair_prompt(answer.text, problem), **task.llm_kwargs)
-        return task.end(answer.text)
+            answer = task.ask(task.repair(answer, _explain(problem)))
+        return task.end(answer)
 
     async def astructured_predict(
         self,
@@ -80,14 +85,14 @@ class StructuredPrediction(LLM):
         **prompt_args: Any,
     ) -> Model:
         """As `structured_predict`."""
-        task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
+        task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
         task.begin()
-        answer = await self.acomplete(task.prompt, **task.llm_kwargs)
+        answer = await task.aask(task.request)
         try:
-            return task.end(answer.text)
+            return task.end(answer)
         except ValueError as problem:
-            answer = await self.acomplete(task.repair_prompt(answer.text, problem), **task.llm_kwargs)
-        return task.end(answer.text)
+            answer = await task.aask(task.repair(answer, _explain(problem)))
+        return task.end(answer)
 
     # `stream_structured_predict` and its async twin are LlamaIndex's own, over these two.
 
@@ -98,10 +103,9 @@ class StructuredPrediction(LLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Model | FlexibleModel, None, None]:
-        task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
+        task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
         text = ""
-        for answer in self.stream_complete(task.prompt, **task.llm_kwargs):
-            text = answer.text
+        for text in task.stream():
             partial = task.read_partial(text)
             if partial is not None:
                 yield partial
@@ -114,13 +118,11 @@ class StructuredPrediction(LLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Model | FlexibleModel, None]:
-        task = _Task(self, output_cls, prompt, llm_kwargs, prompt_args)
-        answers = await self.astream_complete(task.prompt, **task.llm_kwargs)
+        task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
 
         async def outputs() -> AsyncGenerator[Model | FlexibleModel, None]:
             text = ""
-            async for answer in answers:
-                text = answer.text
+            async for text in task.astream():
                 partial = task.read_partial(text)
                 if partial is not None:
                     yield partial
@@ -129,59 +131,75 @@ class StructuredPrediction(LLM):
         return outputs()
 
 
-class _Task(Generic[Model]):
-    """One structured prediction: what is asked, and how the answer is read."""
+class Task(ABC, Generic[Model]):
+    """One structured prediction: what is asked, and how the answer is read.
 
-    def __init__(
-        self,
-        llm: StructuredPrediction,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, Any] | None,
-        prompt_args: dict[str, Any],
-    ) -> None:
-        self._llm = llm
+    Attributes:
+        request: what is asked.
+    """
+
+    request: Any
+
+    def __init__(self, output_cls: type[Model], template: BasePromptTemplate, template_args: dict[str, Any]) -> None:
         self._output_cls = output_cls
-        self._parser = _ObjectParser(output_cls)
-        self._request = prompt
-        self._prompt_args = prompt_args
+        self._template = template
+        self._template_args = template_args
+        self._partial = FirstObject()
+        self._fed = 0
         self._seen: Any = None
-        self.prompt = self._write(prompt, prompt_args)
-        self.llm_kwargs = {**self._constrained(llm_kwargs or {}), "formatted": True}
+
+    @abstractmethod
+    def ask(self, request: Any) -> str:
+        """Ask; return the text that holds the object."""
+
+    @abstractmethod
+    async def aask(self, request: Any) -> str:
+        """As `ask`."""
+
+    @abstractmethod
+    def stream(self) -> Generator[str, None, None]:
+        """Ask the request; each item is the text so far."""
+
+    @abstractmethod
+    def astream(self) -> AsyncGenerator[str, None]:
+        """As `stream`."""
+
+    @abstractmethod
+    def repair(self, answer: str, problem: str) -> Any:
+        """A request for a better answer."""
 
     def begin(self) -> None:
+        """Tell that the prediction begins."""
         dispatcher.event(
             LLMStructuredPredictStartEvent(
-                output_cls=self._output_cls, template=self._request, template_args=self._prompt_args
+                output_cls=self._output_cls, template=self._template, template_args=self._template_args
             )
         )
 
     def end(self, text: str) -> Model:
+        """Read the object and tell of it."""
         output = self.read(text)
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
         return output
 
-    def _constrained(self, llm_kwargs: dict[str, Any]) -> dict[str, Any]:
-        told = self._llm._told(self._output_cls.model_json_schema())
-        return {**llm_kwargs, "extra_body": {**told, **(llm_kwargs.get("extra_body") or {})}} if told else llm_kwargs
-
-    def _write(self, prompt: BasePromptTemplate, prompt_args: dict[str, Any]) -> str:
-        if isinstance(prompt, SelectorPromptTemplate):
-            prompt = prompt.select(self._llm)
-        # A copy: other calls use the same prompt, without the schema.
-        return self._llm._get_prompt(prompt.model_copy(update={"output_parser": self._parser}), **prompt_args)
-
-    def repair_prompt(self, answer: str, problem: ValueError) -> str:
-        request = self._request.format(llm=self._llm, **self._prompt_args)
-        return self._write(REPAIR_PROMPT, {"request": request, "answer": answer, "problem": _explain(problem)})
-
     def read(self, text: str) -> Model:
-        return self._parser.parse(text)
+        """Read the object.
+
+        Raises:
+            ValueError: there is none, or it does not fit.
+        """
+        return self._output_cls.model_validate_json(first_object(text))
 
     def read_partial(self, text: str) -> Model | FlexibleModel | None:
-        """As much of the object as has come; None where no more of it has."""
+        """As much of the object as has come; None where no more of it has.
+
+        Raises:
+            ValueError: it cannot become one.
+        """
+        self._partial.feed(text[self._fed :])
+        self._fed = len(text)
         try:
-            values = from_json(first_object(text), allow_partial="trailing-strings")
+            values = from_json(self._partial.text, allow_partial="trailing-strings")
         except ValueError:
             return None
         if values == self._seen:
@@ -197,30 +215,57 @@ class _Task(Generic[Model]):
         return create_flexible_model(self._output_cls)
 
 
-class _ObjectParser(PydanticOutputParser[Model]):
+class CompletionTask(Task[Model]):
+    """A structured prediction by a completion, with the schema in the prompt."""
+
+    def __init__(
+        self,
+        llm: LLM,
+        output_cls: type[Model],
+        template: BasePromptTemplate,
+        template_args: dict[str, Any],
+        llm_kwargs: dict[str, Any],
+    ) -> None:
+        super().__init__(output_cls, template, template_args)
+        self._llm = llm
+        self._llm_kwargs = {**llm_kwargs, "formatted": True}
+        self.request = self._write(template, template_args)
+
+    def ask(self, request: str) -> str:
+        """As in `Task`."""
+        return self._llm.complete(request, **self._llm_kwargs).text
+
+    async def aask(self, request: str) -> str:
+        """As in `Task`."""
+        return (await self._llm.acomplete(request, **self._llm_kwargs)).text
+
+    def stream(self) -> Generator[str, None, None]:
+        """As in `Task`."""
+        for response in self._llm.stream_complete(self.request, **self._llm_kwargs):
+            yield response.text
+
+    async def astream(self) -> AsyncGenerator[str, None]:
+        """As in `Task`."""
+        async for response in await self._llm.astream_complete(self.request, **self._llm_kwargs):
+            yield response.text
+
+    def repair(self, answer: str, problem: str) -> str:
+        """As in `Task`."""
+        request = self._template.format(llm=self._llm, **self._template_args)
+        return self._write(REPAIR_PROMPT, {"request": request, "answer": answer, "problem": problem})
+
+    def _write(self, template: BasePromptTemplate, template_args: dict[str, Any]) -> str:
+        if isinstance(template, SelectorPromptTemplate):
+            template = template.select(self._llm)
+        # A copy: other calls use the same prompt, without the schema.
+        own = template.model_copy(update={"output_parser": _SchemaPrompt(self._output_cls)})
+        return self._llm._get_prompt(own, **template_args)
+
+
+class _SchemaPrompt(PydanticOutputParser[Model]):
     def format(self, query: str) -> str:
         # LlamaIndex doubles the braces, for a formatting that does not follow.
         return f"{query}\n\n{self.get_format_string(escape_json=False)}"
-
-    def parse(self, text: str) -> Model:
-        return self.output_cls.model_validate_json(first_object(text))
-
-
-def first_object(text: str) -> str:
-    """The first JSON object in a text; what there is of it, where it does not end.
-
-    Raises:
-        ValueError: none begins.
-    """
-    begin = text.find("{")
-    if begin < 0:
-        raise ValueError("there is no JSON object in the answer")
-    depth = 0
-    for token in _TOKEN.finditer(text, begin):
-        depth += {"{": 1, "}": -1}.get(token.group(), 0)
-        if depth == 0 and token.group() == "}":
-            return text[begin : token.end()]
-    return text[begin:]
 
 
 def _explain(problem: ValueError) -> str:

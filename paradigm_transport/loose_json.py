@@ -123,24 +123,49 @@ def parse(text: str) -> Any:
         raise NoJSONError from None
 
 
-def first_object(text: str, *, partial: bool = False) -> str:
-    """The first JSON object in a text, as JSON should be written.
+class FirstObject:
+    """Reads the first JSON object in a text that comes in pieces."""
 
-    Args:
-        text: what a model wrote.
-        partial: give what there is of it, where it does not end.
+    def __init__(self) -> None:
+        self._value: LooseValue | None = None
+
+    @property
+    def text(self) -> str:
+        """What there is of it, as JSON should be written."""
+        return self._value.text if self._value else ""
+
+    @property
+    def is_whole(self) -> bool:
+        """It has ended."""
+        return self._value is not None and self._value.is_whole
+
+    def feed(self, text: str) -> None:
+        """Take more of the text.
+
+        Raises:
+            NoJSONError: the object breaks there.
+        """
+        if self._value is None:
+            begin = text.find("{")
+            if begin < 0:
+                return
+            self._value, text = LooseValue(), text[begin:]
+        for char in text:
+            if self._value.is_whole:
+                break
+            self._value.push(char)
+
+
+def first_object(text: str) -> str:
+    """The first JSON object in a text, as JSON should be written.
 
     Raises:
         NoJSONError: there is none, or it does not end.
     """
-    value = LooseValue()
-    begin = text.find("{")
-    if begin < 0:
+    found = FirstObject()
+    found.feed(text)
+    if not found.text:
         raise NoJSONError("there is no JSON object in the answer")
-    for char in text[begin:]:
-        value.push(char)
-        if value.is_whole:
-            return value.text
-    if not partial:
+    if not found.is_whole:
         raise NoJSONError("the JSON object in the answer does not end")
-    return value.text
+    return found.text
