@@ -38,6 +38,7 @@ class ChatRequest:
         reads_calls: the answer may hold calls of tools.
         is_call: the answer begins within a call.
         name: the tool of that call, where the answer begins with its arguments.
+        parallel: the answer may hold several calls.
     """
 
     prompt: str
@@ -45,10 +46,11 @@ class ChatRequest:
     reads_calls: bool = False
     is_call: bool = False
     name: str | None = None
+    parallel: bool = True
 
     def reader(self) -> AnswerReader:
         """What reads one choice of the answer."""
-        return AnswerReader(reads_calls=self.reads_calls, opened=self.is_call, name=self.name)
+        return AnswerReader(reads_calls=self.reads_calls, opened=self.is_call, name=self.name, parallel=self.parallel)
 
 
 class ParadigmChatModel(ParadigmModel):
@@ -87,7 +89,7 @@ class ParadigmChatModel(ParadigmModel):
             tools: what the model may call.
             tool_choice: whether it calls.
             parallel: several calls may stand in one answer; else it ends with the first.
-            schema: a JSON schema; the answer is to be a JSON object of it. Not together with tools.
+            schema: a JSON schema; the answer is to be a JSON object of it, unless it is a call.
             stop: the call's stop sequences; None for the constructor's.
             overrides: the call's fields of the endpoint.
             stream: the answer is streamed.
@@ -100,8 +102,10 @@ class ParadigmChatModel(ParadigmModel):
         is_call = name is not None or tool_choice == "any"
         if schema is not None:
             messages = with_system(messages, _asked_for(schema))
-        elif is_call:
+        if is_call:
             schema = offered[0].parameters if name is not None else call_schema(offered)
+        elif offered:
+            schema = None  # held to it, the model could call nothing
         parameters = self.parameters(stop, self._constrained(overrides or {}, schema), stream=stream)
         if parameters.echo:
             raise InvalidParameterError("echo gives the prompt back, which is no part of an answer in a chat")
@@ -111,7 +115,8 @@ class ParadigmChatModel(ParadigmModel):
             )
             parameters.stop = list(dict.fromkeys([*(parameters.stop or ()), *further])) or None
         prompt = self.template.render_chat(messages, offered if name is None else tools)
-        return ChatRequest(prompt + (opened_call(name) if is_call else ""), parameters, bool(offered), is_call, name)
+        prompt += opened_call(name) if is_call else ""
+        return ChatRequest(prompt, parameters, bool(offered), is_call, name, parallel)
 
     @property
     def template(self) -> Template:

@@ -136,6 +136,7 @@ class AnswerReader:
         reads_calls: False where no tool can be called: all is text.
         opened: the prompt ends within a call.
         name: the tool of that call, where the prompt ends before the call's arguments.
+        parallel: False where nothing after the first call counts.
         make_id: makes the ids of calls.
     """
 
@@ -145,9 +146,11 @@ class AnswerReader:
         reads_calls: bool = True,
         opened: bool = False,
         name: str | None = None,
+        parallel: bool = True,
         make_id: Callable[[], str] = new_call_id,
     ) -> None:
         self._reads_calls = reads_calls
+        self._parallel = parallel
         self._make_id = make_id
         self._rest = ""  # what has come and is not read yet
         self._pieces: list[Piece] = []
@@ -266,6 +269,10 @@ class AnswerReader:
             self._end_call(call)
         return bool(self._rest)
 
+    def _read_no_more(self) -> bool:
+        self._rest = ""
+        return False
+
     # What is told
 
     def _tell(self, text: str) -> None:
@@ -322,7 +329,8 @@ class AnswerReader:
         self._pieces.append(CallEnd(call.index, told))
         self._call = None
         self._is_tag_used = self._is_after_call = True
-        self._read = self._read_between
+        is_last = isinstance(told, ToolCall) and not self._parallel
+        self._read = self._read_no_more if is_last else self._read_between
 
     def _cut_off(self, call: _Call) -> str:
         """End a call at the answer's end; return what was read as a part of it and is none."""

@@ -69,6 +69,8 @@ def test_one_call_at_most() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], parallel=False)
     assert request.parameters.stop == ["<|im_end|>", "<tool_response>", "</tool_call>"]
     assert model().chat_request(HELLO, parallel=False).parameters.stop == ["<|im_end|>"]
+    answer = request.reader().read('Yes. <tool_call>{"a": 1}{"name": "time"}, {"name": "weather"}</tool_call> So.')
+    assert (answer.text, [call.name for call in answer.calls], len(answer.invalid)) == ("Yes.", ["time"], 1)
 
 
 def test_a_tool_may_be_called_any() -> None:
@@ -94,6 +96,13 @@ def test_an_answer_under_a_schema() -> None:
     assert constrained.prompt.startswith("<|im_start|>system\nBe brief.\n\n")
     assert constrained.parameters.extra_body == {"structured_outputs": {"json": CITY}}
     assert constrained.reader().read('{"city": "<tool_call>"}') == Answer('{"city": "<tool_call>"}')
+
+
+def test_an_answer_under_a_schema_or_a_call() -> None:
+    request = model(constrain="vllm").chat_request(HELLO, schema=CITY, tools=[TIME])
+    assert request.parameters.extra_body is None
+    assert '"required": ["city"]}\n\nYou can call tools.' in request.prompt
+    assert request.reader().read('<tool_call>{"name": "time"}').calls
 
 
 def test_the_callers_own_fields_win() -> None:
