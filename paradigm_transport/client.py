@@ -237,11 +237,11 @@ class ParadigmClient(_Core):
     """The endpoint, sync. Safe to share between threads; works on after a fork.
 
     Args:
-        settings: how to reach the server; or its fields, as keyword arguments (`api_key`, `base_url`, `timeout`…).
-        retry: when to send again; by default as `max_retries` says.
+        settings: how to reach the server; its fields may be given as keyword arguments instead.
         sleep: waits for so many seconds before a retry.
-        clock: gives Unix seconds, to read a Retry-After date against.
-        chance: gives random numbers from 0 to 1, for the jitter.
+        options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…), where there are no `settings`; and
+            `retry`, a `RetryPolicy` in place of what `max_retries` says; `clock`, which gives Unix seconds to read
+            a Retry-After date against; `chance`, which gives random numbers from 0 to 1 for the jitter.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -419,11 +419,11 @@ class AsyncParadigmClient(_Core):
     """The endpoint, async. Works in one event loop after another, and in several at once.
 
     Args:
-        settings: how to reach the server; or its fields, as keyword arguments (`api_key`, `base_url`, `timeout`…).
-        retry: when to send again; by default as `max_retries` says.
+        settings: how to reach the server; its fields may be given as keyword arguments instead.
         sleep: waits for so many seconds before a retry.
-        clock: gives Unix seconds, to read a Retry-After date against.
-        chance: gives random numbers from 0 to 1, for the jitter.
+        options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…), where there are no `settings`; and
+            `retry`, a `RetryPolicy` in place of what `max_retries` says; `clock`, which gives Unix seconds to read
+            a Retry-After date against; `chance`, which gives random numbers from 0 to 1 for the jitter.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.

@@ -23,7 +23,7 @@ class JinjaTemplate(BaseModel):
     It gets what Transformers gives it: `messages`, `tools`, `add_generation_prompt`, `bos_token` and `eos_token`,
     the functions `raise_exception` and `strftime_now`, and loop controls. Calls are read by the Hermes convention.
 
-    Args:
+    Attributes:
         source: the template.
         stop: what the model writes at the end of its answer; `eos_token` where it is not given.
         bos_token: what a prompt begins with. Servers put it there by themselves, so it is empty by default.

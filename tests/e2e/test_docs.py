@@ -21,7 +21,7 @@ from paradigm_local import LocalParadigm
 ROOT = Path(__file__).parents[2]
 PAGES = [
     page
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     if re.search("^```python$", page.read_text(), re.MULTILINE)
 ]
 

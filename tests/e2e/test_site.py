@@ -1,0 +1,60 @@
+"""The site: it builds without a warning, holds every public name, and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+for needed in ("griffe_pydantic", "material", "mkdocstrings_handlers", "nbformat"):
+    pytest.importorskip(needed, reason="runs where the dependency group docs is installed")
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm", "paradigm_local")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"?([^\" >]+)", page.read_text())
+        assert loaded
+        assert not [address for address in loaded if re.match(r"(?:\w+:)?//", address)], page.name
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text()), style.name
+
+
+def test_notebooks_are_pages_with_their_outputs(site: Path) -> None:
+    page = (site / "notebooks" / "4-usage.html").read_text()
+    pictures = re.findall(r'<img[^>]* src="([^"]+)"', page)
+    assert pictures
+    assert all((site / "notebooks" / picture).is_file() for picture in pictures)
+    assert 'class="output' in page
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_reference_holds_every_public_name(site: Path, package: str) -> None:
+    reference = "".join(page.read_text() for page in (site / "reference").glob("*.html"))
+    names = [name for name in importlib.import_module(package).__all__ if name != "__version__"]
+    anchors = [f"{'paradigm_transport' if name == 'get_paradigm_usage' else package}.{name}" for name in names]
+    assert not [anchor for anchor in anchors if f'id="{anchor}"' not in reference]
