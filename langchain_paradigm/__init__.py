@@ -1,4 +1,6 @@
-"""LightOn's Paradigm as an LLM for LangChain."""
+"""LightOn's Paradigm as an LLM and as a chat model for LangChain."""
+
+from typing import TYPE_CHECKING
 
 try:
     from langchain_paradigm.llms import ParadigmLLM
@@ -11,4 +13,15 @@ except ModuleNotFoundError as missing:
 
 from paradigm_transport import get_paradigm_usage
 
-__all__ = ["ParadigmLLM", "get_paradigm_usage"]
+if TYPE_CHECKING:
+    from langchain_paradigm.chat_models import ChatParadigm
+
+__all__ = ["ChatParadigm", "ParadigmLLM", "get_paradigm_usage"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "ChatParadigm":  # only then: who completes texts need not wait for it
+        from langchain_paradigm.chat_models import ChatParadigm
+
+        return ChatParadigm
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

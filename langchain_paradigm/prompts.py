@@ -10,6 +10,9 @@ from paradigm_transport.templates import Template
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
+_NOT_CONTENT = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "reasoning", "thinking")
+"""Blocks that are no part of an assistant's text: its calls, which a message holds beside it, and its thoughts."""
+
 
 class RenderedPrompt(str):
     """A prompt that already is in the model's markup."""
@@ -22,7 +25,9 @@ def rendered(value: PromptValue, template: Template | None) -> PromptValue:
     if template is None:
         return value
     if isinstance(value, ChatPromptValue):
-        text: str = RenderedPrompt(template.render([(_role(message), _content(message)) for message in value.messages]))
+        text: str = RenderedPrompt(
+            template.render([(role_of(message), content_of(message)) for message in value.messages])
+        )
     else:
         (text,) = rendered_texts([value.to_string()], template)
     return StringPromptValue.model_construct(text=text)  # validation would make it a plain str
@@ -40,15 +45,22 @@ def rendered_texts(prompts: list[str], template: Template | None) -> list[str]:
     ]
 
 
-def _role(message: BaseMessage) -> str:
+def role_of(message: BaseMessage) -> str:
+    """The role that a message's turn is written in."""
     role = getattr(message, "role", None)
     return role if isinstance(role, str) else _ROLES.get(message.type, message.type)
 
 
-def _content(message: BaseMessage) -> str:
+def content_of(message: BaseMessage) -> str:
+    """The text of a message.
+
+    Raises:
+        InvalidParameterError: it holds something else.
+    """
     if isinstance(message.content, str):
         return message.content
-    texts = [block if isinstance(block, str) else block.get("text") for block in message.content]
+    blocks = [block for block in message.content if isinstance(block, str) or block.get("type") not in _NOT_CONTENT]
+    texts = [block if isinstance(block, str) else block.get("text") for block in blocks]
     if not all(isinstance(text, str) for text in texts):
         raise InvalidParameterError(f"a {message.type} message holds something other than text")
     return "".join(map(str, texts))

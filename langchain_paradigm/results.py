@@ -17,7 +17,7 @@ _COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"
 
 def generations(completion: Completion) -> list[Generation]:
     """A prompt's generations; its usage is on the first alone, for whoever counts adds up over generations."""
-    of_all = _of_whole(completion)
+    of_all = of_whole(completion)
     made = [
         Generation(
             text=choice.text,
@@ -39,7 +39,7 @@ def to_chunk(piece: CompletionChunk) -> GenerationChunk:
     if piece.logprobs is not None:
         info["logprobs"] = piece.logprobs.as_dict()
     if piece.is_last:
-        info.update(finish_reason=piece.finish_reason, **_of_whole(piece), **_usage(piece.usage))
+        info.update(finish_reason=piece.finish_reason, **of_whole(piece), **_usage(piece.usage))
     return GenerationChunk(text=piece.text, generation_info=info or None)
 
 
@@ -67,7 +67,8 @@ def llm_output(by_prompt: Sequence[Sequence[Generation]], model: str) -> dict[st
     return output
 
 
-def _of_whole(answer: Completion | CompletionChunk) -> dict[str, Any]:
+def of_whole(answer: Completion | CompletionChunk) -> dict[str, Any]:
+    """What is known of a whole answer, under the names that LangChain's users know."""
     known = {
         "id": answer.id,
         "model_name": answer.model,

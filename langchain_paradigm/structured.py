@@ -1,0 +1,169 @@
+"""Structured output: an object of a schema, read out of an answer, and asked for once more where it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.output_parsers import BaseCumulativeTransformOutputParser
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from paradigm_transport.chat_model import repair
+from paradigm_transport.loose_json import NoJSONError, first_object, parse
+
+Output = Runnable[LanguageModelInput, Any]
+
+
+class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
+    """Reads an object out of a message.
+
+    Args:
+        output: the pydantic class of the object; anything else for a dict.
+        tool_name: the tool whose arguments are the object; None where it is the JSON in the text.
+    """
+
+    output: Any
+    tool_name: str | None = None
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """Read the object.
+
+        Args:
+            result: the message, as a generation.
+            partial: it is still on its way; None stands for what is no object yet.
+
+        Raises:
+            OutputParserException: it is no such object; it says why.
+        """
+        try:
+            values = self._values(result[0], partial)
+            return values if values is None else self._validated(values)
+        except ValueError as problem:
+            if partial:
+                return None
+            told = _told(problem)
+        raise OutputParserException(told, llm_output=result[0].text)
+
+    def parse(self, text: str) -> Any:
+        """As `parse_result`, of a text."""
+        return self.parse_result([Generation(text=text)])
+
+    def _values(self, generation: Generation, partial: bool) -> Any:
+        if self.tool_name is not None:
+            return self._arguments(generation)
+        if partial:
+            begin = generation.text.find("{")
+            return from_json(generation.text[begin:], allow_partial="trailing-strings") if begin >= 0 else None
+        return parse(first_object(generation.text))
+
+    def _arguments(self, generation: Generation) -> Any:
+        message = generation.message if isinstance(generation, ChatGeneration) else None
+        for call in getattr(message, "tool_calls", ()):
+            if call["name"] == self.tool_name:
+                return call["args"]
+        reasons = [call["error"] or "it is no JSON" for call in getattr(message, "invalid_tool_calls", ())]
+        raise NoJSONError(reasons[0] if reasons else f"it is no call of {self.tool_name}")
+
+    def _validated(self, values: Any) -> Any:
+        if not _is_pydantic(self.output):
+            return values
+        if hasattr(self.output, "model_validate"):
+            return self.output.model_validate(values)
+        return self.output.parse_obj(values)  # of pydantic 1
+
+
+def _is_pydantic(kind: Any) -> bool:
+    return isinstance(kind, type) and is_basemodel_subclass(kind)
+
+
+def _told(problem: ValueError) -> str:
+    if not isinstance(problem, ValidationError):
+        return str(problem)
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
+        for error in problem.errors(include_input=False, include_url=False)
+    )
+
+
+def certain(ask: Output, parser: ObjectParser, include_raw: bool) -> Output:
+    """What is asked and read, where the server sees to it that the answer fits."""
+    if not include_raw:
+        return ask | parser
+    read = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=ask) | read.with_fallbacks([failed], exception_key="parsing_error")
+
+
+class Repaired:
+    """What is asked and read, and asked once more where the answer does not fit.
+
+    Args:
+        ask: gives the answer, a message.
+        parser: reads it.
+        include_raw: give the message and the error too, instead of raising it.
+        messages_of: makes messages of what is asked.
+    """
+
+    def __init__(
+        self,
+        ask: Output,
+        parser: ObjectParser,
+        include_raw: bool,
+        messages_of: Callable[[LanguageModelInput], list[BaseMessage]],
+    ) -> None:
+        self._ask = ask
+        self._parser = parser
+        self._include_raw = include_raw
+        self._messages_of = messages_of
+
+    def runnable(self) -> Output:
+        """This as LangChain runs it."""
+        return RunnableLambda(self._call, self._acall, name="StructuredOutput")
+
+    def _call(self, question: LanguageModelInput, config: RunnableConfig) -> Any:
+        answer = self._read(self._ask.invoke(question, config))
+        if answer["parsing_error"] is not None:
+            answer = self._read(self._ask.invoke(self._again(question, **answer), config))
+        return self._given(**answer)
+
+    async def _acall(self, question: LanguageModelInput, config: RunnableConfig) -> Any:
+        answer = self._read(await self._ask.ainvoke(question, config))
+        if answer["parsing_error"] is not None:
+            answer = self._read(await self._ask.ainvoke(self._again(question, **answer), config))
+        return self._given(**answer)
+
+    def _read(self, raw: AIMessage) -> dict[str, Any]:
+        try:
+            return {"raw": raw, "parsed": self._parser.invoke(raw), "parsing_error": None}
+        except OutputParserException as problem:
+            return {"raw": raw, "parsed": None, "parsing_error": problem}
+
+    def _again(
+        self, question: LanguageModelInput, raw: AIMessage, parsed: None, parsing_error: OutputParserException
+    ) -> list[BaseMessage]:
+        return [*self._messages_of(question), *_repair(raw, parsing_error)]
+
+    def _given(self, raw: AIMessage, parsed: Any, parsing_error: OutputParserException | None) -> Any:
+        if self._include_raw:
+            return {"raw": raw, "parsed": parsed, "parsing_error": parsing_error}
+        if parsing_error is not None:
+            raise parsing_error
+        return parsed
+
+
+def _repair(raw: AIMessage, problem: OutputParserException) -> list[BaseMessage]:
+    written = "\n".join(filter(None, [str(raw.text), *(call["args"] for call in raw.invalid_tool_calls)]))
+    answer, request = repair(written, _reason(problem))
+    return [raw if raw.tool_calls else AIMessage(answer.content), HumanMessage(request.content)]
+
+
+def _reason(problem: OutputParserException) -> str:
+    return str(problem).split("\n", 1)[0]  # LangChain adds a link
