@@ -2,6 +2,7 @@
 
 try:
     from llama_index_paradigm.base import ParadigmLLM
+    from llama_index_paradigm.chat import ChatParadigm
 except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.split(".")[0] != "llama_index":
         raise
@@ -11,4 +12,4 @@ except ModuleNotFoundError as missing:
 
 from paradigm_transport import get_paradigm_usage
 
-__all__ = ["ParadigmLLM", "get_paradigm_usage"]
+__all__ = ["ChatParadigm", "ParadigmLLM", "get_paradigm_usage"]

@@ -27,6 +27,14 @@ class ParadigmLLM(LlamaIndexModel):
         export PARADIGM_API_KEY=…
         ```
 
+    Key arguments:
+        - `model`: the model's name, as the administrator set it up.
+        - `max_tokens`: the most tokens to generate, 256 by default.
+        - `temperature`: the sampling temperature, 0 to 2; not sent where it is not given.
+        - `chat_template`: how prompts and messages are written for a chat model, such as `alfred`.
+        - `context_window`: tokens of prompt and completion together; the server is asked where it is not given.
+        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
+
     Instantiate:
         ```python
         from llama_index_paradigm import ParadigmLLM
@@ -67,7 +75,15 @@ class ParadigmLLM(LlamaIndexModel):
 
     @chat_event
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer messages, written as one prompt by `chat_template` or `messages_to_prompt`; as `complete`."""
+        """Answer messages, written as one prompt by `chat_template` or `messages_to_prompt`.
+
+        Args:
+            messages: the chat; text alone.
+            kwargs: the endpoint's fields; they win over the constructor's.
+
+        Raises:
+            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
+        """
         return self._call(ChatReader(), self._join(messages), self._parameters(kwargs))
 
     @chat_event

@@ -18,7 +18,7 @@ from llama_index.core.instrumentation.span import SimpleSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from pydantic import Field
 
-from llama_index_paradigm import ParadigmLLM
+from llama_index_paradigm import ChatParadigm, ParadigmLLM
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
 KEY = "sk-secret-of-the-tests"
@@ -51,6 +51,27 @@ def make_llm(wire: WireServer) -> Iterator[Callable[..., ParadigmLLM]]:
 @pytest.fixture
 def llm(make_llm: Callable[..., ParadigmLLM]) -> ParadigmLLM:
     return make_llm()
+
+
+@pytest.fixture
+def make_chat(wire: WireServer) -> Iterator[Callable[..., ChatParadigm]]:
+    """As `make_llm`, of chat models."""
+    made: list[ChatParadigm] = []
+
+    def make(**arguments: Any) -> ChatParadigm:
+        access = {"api_key": KEY, "base_url": wire.url}
+        usual = {"model": MODEL, **access, "context_window": 4096, "chat_template": "chatml"}
+        made.append(ChatParadigm(**{**usual, **arguments}))
+        return made[-1]
+
+    yield make
+    for llm in made:
+        llm.close()
+
+
+@pytest.fixture
+def chat(make_chat: Callable[..., ChatParadigm]) -> ChatParadigm:
+    return make_chat()
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,16 @@ def test_events_once_and_in_order(wire: WireServer, method: Method, llm: Paradig
         assert [text_of(event.response) for event in events.seen[1:-1]] == ["Hel", "Hello", "Hello"]
 
 
+def _home(method: str) -> str:
+    """The class that defines a method, by which spans went before llama-index-core 0.13."""
+    return next(each.__name__ for each in ParadigmLLM.__mro__ if method in vars(each))
+
+
 def test_one_span(wire: WireServer, method: Method, llm: ParadigmLLM, events: Events, spans: Spans) -> None:
     wire.script(method.answer("Hello"))
     method(llm)
     (span,) = spans.entered
-    assert span.startswith(f"ParadigmLLM.{method.name}-")
+    assert span.split("-")[0] in (f"ParadigmLLM.{method.name}", f"{_home(method.name)}.{method.name}")
     assert spans.ended == [(span, "exit")]
     assert {event.span_id for event in events.seen} == {span}
 

@@ -1,0 +1,351 @@
+"""`ChatParadigm`: the eight methods, messages of every kind, events; without tools."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import importlib
+import json
+import pickle
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import ANY
+
+import pytest
+from llama_index.core import PromptTemplate
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole
+from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCountingHandler
+from pydantic import BaseModel
+
+from llama_index_paradigm import ChatParadigm, get_paradigm_usage
+from llama_index_paradigm.messages import ToolCallBlock
+from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate, RateLimitError
+from tests.llama_index.conftest import (
+    KEY,
+    MODEL,
+    Callbacks,
+    Events,
+    Limiter,
+    Method,
+    Spans,
+    needs_rate_limiter,
+    text_of,
+)
+from tests.wire import WireServer, chunk, completion, reply, sse, usage
+
+Make = Callable[..., ChatParadigm]
+
+JINJA = JinjaTemplate(
+    source="{{ bos_token }}{% for m in messages %}[{{ m.role }}|{{ m.content }}|{{ m.name }}"
+    "{% for c in m.tool_calls %}|{{ c.function.arguments | tojson }}{% endfor %}]{% endfor %}>",
+    eos_token="</s>",
+)
+
+
+def turns(*pairs: tuple[str, str]) -> str:
+    """ChatML, by hand."""
+    return "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in pairs) + "<|im_start|>assistant\n"
+
+
+def kind(method: Method) -> str:
+    return "Chat" if method.is_chat else "Completion"
+
+
+def test_prompt_and_parameters(wire: WireServer, method: Method, make_chat: Make) -> None:
+    wire.script(method.answer("Hel", "lo"))
+    llm = make_chat(temperature=0.5, max_tokens=7, extra_body={"seed": 1}, additional_kwargs={"top_p": 0.5})
+    responses = method(llm, "Hi", user="me")
+    assert text_of(responses[-1]) == "Hello"
+    streamed = {"stream": True, "stream_options": {"include_usage": True}} if method.is_stream else {}
+    sent = {"temperature": 0.5, "max_tokens": 7, "seed": 1, "top_p": 0.5, "user": "me", "stop": "<|im_end|>"}
+    assert wire.bodies == [{"model": MODEL, "prompt": turns(("user", "Hi")), **sent, **streamed}]
+
+
+def test_streams_give_deltas_and_the_text_so_far(wire: WireServer, stream_method: Method, chat: ChatParadigm) -> None:
+    wire.script(stream_method.answer("One", " two", " three"))
+    responses = stream_method(chat)
+    assert [response.delta for response in responses] == ["One", " two", " three", ""]
+    assert [text_of(response) for response in responses] == ["One", "One two", *["One two three"] * 2]
+
+
+def test_the_last_response_carries_finish_reason_and_usage(
+    wire: WireServer, method: Method, chat: ChatParadigm
+) -> None:
+    wire.script(method.answer("Hel", "lo"))
+    with get_paradigm_usage() as counted:
+        *earlier, last = method(chat)
+    assert last.additional_kwargs == {"finish_reason": "stop", "latency": ANY, **usage(3, 5)}
+    assert last.raw["usage"] == usage(3, 5)
+    assert not any("usage" in response.raw or response.additional_kwargs for response in earlier)
+    assert (counted.calls, counted.total_tokens, counted.uncounted) == (1, 8, 0)
+
+
+def test_a_formatted_prompt_goes_as_it_is(wire: WireServer, method: Method, make_chat: Make) -> None:
+    if not method.is_chat:
+        wire.script(method.answer("Hello"))
+        method(make_chat(system_prompt="Be kind."), "Hi", formatted=True)
+        assert wire.bodies[0]["prompt"] == "Hi"
+
+
+async def drained(coming: Any) -> None:
+    async for _ in await coming:
+        pass
+
+
+@pytest.mark.parametrize("how", ["predict", "apredict", "stream", "astream"])
+def test_predictions(wire: WireServer, make_chat: Make, how: str) -> None:
+    wire.script(sse(chunk("Hello", "stop")) if "stream" in how else reply(completion("Hello")))
+    llm = make_chat(system_prompt="Be kind.")
+    result = getattr(llm, how)(PromptTemplate("Say {what}."), what="hello")
+    if how == "stream":
+        assert "".join(result) == "Hello"
+    elif how == "astream":
+        asyncio.run(drained(result))
+    else:
+        assert (asyncio.run(result) if how == "apredict" else result) == "Hello"
+    assert wire.bodies[0]["prompt"] == turns(("system", "Be kind."), ("user", "Say hello."))
+
+
+def test_the_system_prompt_is_put_in_once(wire: WireServer, method: Method, make_chat: Make) -> None:
+    llm = make_chat(system_prompt="Be kind.")
+    wire.script(method.answer("Hello"), method.answer("Hello"))
+    method(llm)
+    assert wire.bodies[0]["prompt"] == turns(("system", "Be kind."), ("user", "Hi"))
+    if method.is_chat:
+        method(llm, [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), ChatMessage("Hi")])
+        assert wire.bodies[1]["prompt"] == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hi"))
+
+
+def test_query_wrapper_prompt(wire: WireServer, method: Method, make_chat: Make) -> None:
+    wire.script(method.answer("Hello"))
+    method(make_chat(query_wrapper_prompt=PromptTemplate("<{query_str}>")))
+    assert wire.bodies[0]["prompt"] == turns(("user", "<Hi>"))
+
+
+CALLS = [
+    {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}},
+    {"id": "2", "type": "function", "function": {"name": "get", "arguments": "{"}},
+]
+
+
+class Function(BaseModel):
+    name: str
+    arguments: str
+
+
+class Called(BaseModel):
+    """As OpenAI's client has it."""
+
+    id: str
+    type: str = "function"
+    function: Function
+
+
+def called_messages(calls: Any) -> list[ChatMessage]:
+    return [
+        ChatMessage("Add."),
+        ChatMessage(role=MessageRole.ASSISTANT, content="Yes.", additional_kwargs={"tool_calls": calls}),
+        ChatMessage(role=MessageRole.TOOL, content="3", additional_kwargs={"tool_call_id": "1"}),
+        ChatMessage(role=MessageRole.TOOL, content="none", additional_kwargs={"tool_call_id": "2", "name": "got"}),
+    ]
+
+
+def calls_as_blocks() -> list[ChatMessage]:
+    messages = called_messages([])
+    messages[1].blocks += [
+        ToolCallBlock(tool_call_id="1", tool_name="add", tool_kwargs={"a": 1}),
+        ToolCallBlock(tool_call_id="2", tool_name="get", tool_kwargs="{"),
+    ]
+    return messages
+
+
+needs_call_blocks = pytest.mark.skipif(ToolCallBlock is None, reason="this LlamaIndex has no blocks for calls")
+
+
+@pytest.mark.parametrize(
+    "make_messages",
+    [
+        lambda: called_messages(CALLS),
+        lambda: called_messages([Called.model_validate(call) for call in CALLS]),
+        pytest.param(calls_as_blocks, marks=needs_call_blocks),
+    ],
+    ids=["dictionaries", "objects", "blocks"],
+)
+def test_calls_and_their_results(wire: WireServer, make_chat: Make, make_messages: Callable[[], Any]) -> None:
+    wire.always(reply(completion("Hello")))
+    make_chat().chat(make_messages())
+    calls = [
+        f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
+        for name, arguments in (("add", '{"a": 1}'), ("get", "{}"))
+    ]
+    assert wire.bodies[0]["prompt"] == turns(
+        ("user", "Add."),
+        ("assistant", "\n".join(["Yes.", *calls])),
+        ("tool", "<tool_response>\n3\n</tool_response>"),
+        ("tool", "<tool_response>\nnone\n</tool_response>"),
+    )
+    make_chat(chat_template=JINJA).chat(make_messages())
+    assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||{"a": 1}|{}][tool|3|add][tool|none|got]>')
+
+
+@pytest.mark.parametrize("calls", [[{"name": "add"}], ["add"], [{"id": "1", "function": None}]])
+def test_calls_of_an_unknown_form_are_refused(wire: WireServer, method: Method, chat: ChatParadigm, calls: Any) -> None:
+    if method.is_chat:
+        with pytest.raises(InvalidParameterError, match="tool_calls of a message"):
+            method(chat, called_messages(calls))
+        assert not wire.requests
+
+
+def test_roles_of_other_models(wire: WireServer, chat: ChatParadigm) -> None:
+    wire.script(reply(completion("Hello")))
+    roles = [MessageRole.DEVELOPER, MessageRole.USER, MessageRole.CHATBOT, MessageRole.MODEL]
+    chat.chat([ChatMessage(role=role, content=role.value) for role in roles])
+    assert wire.bodies[0]["prompt"] == turns(
+        ("system", "developer"), ("user", "user"), ("assistant", "chatbot"), ("assistant", "model")
+    )
+
+
+def test_a_message_that_is_no_text_is_refused(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    if method.is_chat:
+        with pytest.raises(InvalidParameterError, match="image"):
+            method(chat, [ChatMessage(blocks=[ImageBlock(image=b"iVBORw0KGgo=")])])
+        assert not wire.requests
+
+
+def test_a_template_in_jinja(wire: WireServer, method: Method, make_chat: Make) -> None:
+    wire.script(method.answer("Hello</s> and more"))
+    responses = method(make_chat(chat_template=JINJA, system_prompt="Be kind."))
+    assert wire.bodies[0]["prompt"] == "[system|Be kind.|][user|Hi|]>"
+    assert wire.bodies[0]["stop"] == "</s>"
+    assert text_of(responses[-1]) == "Hello"
+
+
+def test_text_that_looks_like_a_call_is_text_where_nothing_can_be_called(
+    wire: WireServer, method: Method, chat: ChatParadigm
+) -> None:
+    text = 'So: <tool_call>{"name": "a"}</tool_call>'
+    wire.script(method.answer(text[:7], text[7:]))
+    assert text_of(method(chat)[-1]) == text
+
+
+# Events
+
+
+def test_events_callbacks_and_spans_once(
+    wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks, events: Events, spans: Spans
+) -> None:
+    wire.script(method.answer("Hel", "lo"))
+    responses = method(make_chat(callback_manager=callbacks.manager), temperature=0.5)
+    (start,), (end,) = callbacks.starts, callbacks.ends
+    assert start[EventPayload.ADDITIONAL_KWARGS] == {"temperature": 0.5}
+    assert start[EventPayload.SERIALIZED]["class_name"] == "ChatParadigm"
+    assert end[EventPayload.RESPONSE if method.is_chat else EventPayload.COMPLETION] is responses[-1]
+    progress = [f"LLM{kind(method)}InProgressEvent"] * len(responses) if method.is_stream else []
+    assert events.names == [f"LLM{kind(method)}StartEvent", *progress, f"LLM{kind(method)}EndEvent"]
+    (span,) = spans.entered
+    assert span.startswith(f"ChatParadigm.{method.name}-")
+    assert spans.ended == [(span, "exit")]
+
+
+def test_a_refused_call(wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks) -> None:
+    wire.script(reply({"error": {"message": "slow down"}}, 429))
+    with pytest.raises(RateLimitError):
+        method(make_chat(callback_manager=callbacks.manager, max_retries=0))
+    (end,) = callbacks.ends
+    assert isinstance(end[EventPayload.EXCEPTION], RateLimitError)
+
+
+def test_nothing_that_events_carry_holds_the_key(
+    wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks, events: Events
+) -> None:
+    wire.script(method.answer("Hello"))
+    method(make_chat(callback_manager=callbacks.manager, default_headers={"X-Tenant": "hush-hush"}))
+    told = repr([callbacks.starts, callbacks.ends, [event.model_dump() for event in events.seen]])
+    assert KEY not in told
+    assert "hush-hush" not in told
+
+
+@needs_rate_limiter
+def test_the_rate_limiter_once(wire: WireServer, method: Method, make_chat: Make) -> None:
+    wire.script(method.answer("Hello"))
+    limiter = Limiter()
+    method(make_chat(rate_limiter=limiter))
+    assert limiter.acquired == ["async" if method.is_async else "sync"]
+
+
+def test_token_counting_counts_the_servers_tokens(wire: WireServer, method: Method, make_chat: Make) -> None:
+    counter = TokenCountingHandler(tokenizer=str.split)
+    wire.script(method.answer("Hel", "lo"))
+    method(make_chat(callback_manager=CallbackManager([counter])))
+    assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == (3, 5)
+
+
+# The object
+
+
+def test_metadata(chat: ChatParadigm) -> None:
+    assert (chat.metadata.is_chat_model, chat.metadata.is_function_calling_model) == (True, True)
+    assert (chat.metadata.model_name, chat.metadata.context_window) == (MODEL, 4096)
+
+
+def test_a_template_is_required() -> None:
+    with pytest.raises(InvalidParameterError, match="chat_template is required"):
+        ChatParadigm(model=MODEL, api_key="k")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["messages_to_prompt", "completion_to_prompt"])
+def test_functions_that_write_prompts_are_refused(make_chat: Make, name: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^{name} is not for ChatParadigm"):
+        make_chat(**{name: str})
+    assert make_chat(**{name: None})
+
+
+def test_unknown_arguments_are_refused(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    with pytest.raises(InvalidParameterError, match="did you mean temperature"):
+        method(chat, temprature=1)
+    if not method.is_chat:
+        with pytest.raises(InvalidParameterError, match="unknown argument tools"):
+            method(chat, tools=[])
+    assert not wire.requests
+
+
+ARGUMENTS: dict[str, Any] = {
+    "temperature": 0.5,
+    "stop": ["END"],
+    "additional_kwargs": {"top_p": 0.5},
+    "system_prompt": "Be kind.",
+    "constrain": "vllm",
+}
+TEMPLATES = ["chatml", ChatTemplate(turn="({role}: {content})", opening="(", stop=")"), JINJA]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_dictionary_leads_back(wire: WireServer, make_chat: Make, template: Any) -> None:
+    llm = make_chat(chat_template=template, default_headers={"X-Tenant": "hush-hush"}, **ARGUMENTS)
+    told = llm.to_dict()
+    assert told["class_name"] == "ChatParadigm"
+    assert KEY not in repr([llm, told, llm.to_json(), llm.to_payload(), llm.model_dump()])
+    assert "hush-hush" not in repr([llm, told, llm.to_json(), llm.to_payload(), llm.model_dump()])
+    again = ChatParadigm.from_dict(json.loads(json.dumps(told)), api_key="another")
+    wire.script(reply(completion("Hi")), reply(completion("Hi")))
+    llm.chat([ChatMessage("Hi")])
+    again.chat([ChatMessage("Hi")])
+    assert wire.bodies[0] == wire.bodies[1]
+    assert again.constrain == "vllm"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda llm: pickle.loads(pickle.dumps(llm))])
+def test_copies_call(wire: WireServer, make_chat: Make, copied: Callable[[ChatParadigm], ChatParadigm]) -> None:
+    llm = make_chat(chat_template=JINJA, **ARGUMENTS)
+    wire.script(*[reply(completion("Hi"))] * 3)
+    llm.chat([ChatMessage("Hi")])
+    again = copied(llm)
+    assert again.chat([ChatMessage("Hi")]).message.content == "Hi"
+    assert asyncio.run(again.achat([ChatMessage("Hi")])).message.content == "Hi"
+    assert wire.bodies[0] == wire.bodies[1] == wire.bodies[2]
+    assert {request.headers["authorization"] for request in wire.requests} == {f"Bearer {KEY}"}
+    again.close()
+
+
+def test_the_hubs_import_path_leads_to_the_same_class() -> None:
+    assert importlib.import_module("llama_index.llms.paradigm").ChatParadigm is ChatParadigm
