@@ -1,0 +1,271 @@
+"""Structured prediction of a chat model: by an answer under a schema, and by the call of a tool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from llama_index.core import ChatPromptTemplate, PromptTemplate
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.program import FunctionCallingProgram
+from llama_index.core.prompts.default_prompt_selectors import DEFAULT_TEXT_QA_PROMPT_SEL
+from llama_index.core.types import PydanticProgramMode
+from pydantic import BaseModel, Field, ValidationError
+
+from llama_index_paradigm import ChatParadigm
+from paradigm_transport import BadRequestError
+from tests.llama_index.conftest import Callbacks, Events
+from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
+
+Make = Callable[..., ChatParadigm]
+
+
+class River(BaseModel):
+    """A river."""
+
+    name: str
+    length: int = Field(description="In kilometres.")
+
+
+ASK = PromptTemplate("Tell of {what}.")
+RHONE = River(name="Rhône", length=812)
+RHONE_JSON = '{"name": "Rhône", "length": 812}'
+OPENED = '<tool_call>\n{"name": "River", "arguments":'
+
+SCHEMA, TOOL = PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION
+
+
+@pytest.fixture(params=[SCHEMA, TOOL], ids=["schema", "tool"])
+def mode(request: pytest.FixtureRequest) -> PydanticProgramMode:
+    """How the object comes."""
+    chosen: PydanticProgramMode = request.param
+    return chosen
+
+
+@pytest.fixture(params=["structured_predict", "astructured_predict"])
+def predict(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Either of the two that give one object."""
+
+    def call(llm: ChatParadigm, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(llm, request.param)(*args, **kwargs)
+        return asyncio.run(result) if request.param.startswith("a") else result
+
+    return call
+
+
+@pytest.fixture(params=["stream_structured_predict", "astream_structured_predict"])
+def stream(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
+    """Either of the two that give more and more of an object."""
+
+    def call(llm: ChatParadigm, *args: Any, **kwargs: Any) -> list[Any]:
+        result = getattr(llm, request.param)(*args, **kwargs)
+        return asyncio.run(collected(result)) if request.param.startswith("a") else list(result)
+
+    return call
+
+
+async def collected(coming: Any) -> list[Any]:
+    return [each async for each in await coming]
+
+
+def answer(mode: PydanticProgramMode, json: str) -> str:
+    """What a model writes, where the prompt may end within a call."""
+    return f" {json}}}\n" if mode is TOOL else json
+
+
+def streamed(*texts: str) -> Script:
+    return sse(*map(chunk, texts), chunk("", "stop"), chunk(usage=usage(3, 5)))
+
+
+def test_by_a_schema(wire: WireServer, make_chat: Make, predict: Callable[..., Any]) -> None:
+    wire.script(reply(completion(f"Here it is:\n```json\n{RHONE_JSON}\n```\nAnything else? {{}}")))
+    assert predict(make_chat(system_prompt="Be kind."), River, ASK, what="a river") == RHONE
+    prompt = wire.bodies[0]["prompt"]
+    assert prompt.startswith(
+        "<|im_start|>system\nBe kind.\n\nAnswer with nothing but a JSON object of this JSON schema"
+    )
+    assert prompt.endswith("<|im_start|>user\nTell of a river.<|im_end|>\n<|im_start|>assistant\n")
+    assert prompt.count("In kilometres.") == 1
+    assert "structured_outputs" not in wire.bodies[0]
+
+
+def test_by_a_tool(wire: WireServer, make_chat: Make, predict: Callable[..., Any]) -> None:
+    wire.script(reply(completion(f" {RHONE_JSON}}}\n")))
+    llm = make_chat(system_prompt="Be kind.", pydantic_program_mode=TOOL)
+    assert predict(llm, River, ASK, what="a river") == RHONE
+    prompt = wire.bodies[0]["prompt"]
+    assert prompt.startswith("<|im_start|>system\nBe kind.\n\nYou can call tools.")
+    assert '"name": "River", "description": "A river."' in prompt
+    assert prompt.endswith(f"<|im_start|>user\nTell of a river.<|im_end|>\n<|im_start|>assistant\n{OPENED}")
+
+
+def test_the_server_is_told_where_it_can_hold_the_model_to_it(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
+) -> None:
+    wire.script(reply(completion(RHONE_JSON)))
+    llm = make_chat(constrain="vllm", pydantic_program_mode=mode, additional_kwargs={"extra_body": {"min_p": 0.1}})
+    assert predict(llm, River, ASK, {"extra_body": {"top_k": 5}, "max_tokens": 9}, what="a river") == RHONE
+    body = wire.bodies[0]
+    assert body["structured_outputs"] == {"json": River.model_json_schema()}
+    assert [body[name] for name in ("min_p", "top_k", "max_tokens")] == [0.1, 5, 9]
+
+
+def test_what_is_simple_is_mended(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
+) -> None:
+    wire.script(reply(completion(answer(mode, "{'name': 'Rhône', 'length': 812,}"))))
+    assert predict(make_chat(pydantic_program_mode=mode), River, ASK, what="a river") == RHONE
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ('{"name": "Rhône", "length": "long"}', "length: Input should be a valid integer"),
+        ('{"name": "Rhône", "leng', "the JSON object in the answer does not end"),
+        ("«Rhône», 812 km", "there is no JSON object in the answer"),
+    ],
+)
+def test_one_attempt_at_repair(
+    wire: WireServer,
+    make_chat: Make,
+    mode: PydanticProgramMode,
+    predict: Callable[..., Any],
+    wrong: str,
+    problem: str,
+) -> None:
+    wire.script(reply(completion(wrong)), reply(completion(answer(mode, RHONE_JSON))))
+    llm = make_chat(pydantic_program_mode=mode, constrain="vllm")
+    assert predict(llm, River, ASK, {"max_tokens": 9}, what="a river") == RHONE
+    first, second = wire.bodies
+    opened = OPENED if mode is TOOL else ""
+    before = first["prompt"].removesuffix(f"<|im_start|>assistant\n{opened}")
+    further = second["prompt"].removeprefix(before)
+    assert further.startswith(f"<|im_start|>assistant\n{wrong}<|im_end|>\n<|im_start|>user\n")
+    assert problem in further
+    assert further.endswith(f"<|im_end|>\n<|im_start|>assistant\n{opened}")
+    assert {**second, "prompt": ""} == {**first, "prompt": ""}
+
+
+def test_what_cannot_be_repaired_is_an_error(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
+) -> None:
+    wire.script(*[reply(completion(answer(mode, '{"name": "Rhône"}')))] * 2)
+    with pytest.raises(ValidationError, match="length"):
+        predict(make_chat(pydantic_program_mode=mode), River, ASK, what="a river")
+    assert len(wire.requests) == 2
+
+
+def test_a_refusal_is_not_repaired(wire: WireServer, chat: ChatParadigm, predict: Callable[..., Any]) -> None:
+    wire.script(reply({"error": {"message": "no"}}, 400))
+    with pytest.raises(BadRequestError):
+        predict(chat, River, ASK, what="a river")
+    assert len(wire.requests) == 1
+
+
+def test_events(
+    wire: WireServer,
+    make_chat: Make,
+    mode: PydanticProgramMode,
+    predict: Callable[..., Any],
+    callbacks: Callbacks,
+    events: Events,
+) -> None:
+    wire.script(reply(completion(answer(mode, RHONE_JSON))))
+    predict(make_chat(callback_manager=callbacks.manager, pydantic_program_mode=mode), River, ASK, what="a river")
+    assert events.names == [
+        "LLMStructuredPredictStartEvent",
+        "LLMChatStartEvent",
+        "LLMChatEndEvent",
+        "LLMStructuredPredictEndEvent",
+    ]
+    assert events.seen[0].template is ASK
+    assert events.seen[0].template_args == {"what": "a river"}
+    assert events.seen[-1].output == RHONE
+    assert len(callbacks.starts) == len(callbacks.ends) == 1
+
+
+def test_streams_give_more_and_more(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, stream: Callable[..., list[Any]], events: Events
+) -> None:
+    wire.script(streamed(" ", '{"name": "Rh', "ône", '",', ' "length":812', "}", "}\n" if mode is TOOL else " So."))
+    llm = make_chat(pydantic_program_mode=mode)
+    outputs = stream(llm, River, ASK, {"max_tokens": 9}, what="a river")
+    assert [output.model_dump(exclude_none=True) for output in outputs] == [
+        {"name": "Rh"},
+        {"name": "Rhône"},
+        RHONE.model_dump(),
+        RHONE.model_dump(),
+    ]
+    assert outputs[-1] == RHONE
+    assert wire.bodies[0]["max_tokens"] == 9
+    assert wire.bodies[0]["prompt"].endswith(OPENED) == (mode is TOOL)
+    assert events.names.count("LLMStructuredPredictStartEvent") == 1
+    assert events.names.count("LLMStructuredPredictInProgressEvent") == 4
+    assert events.names.count("LLMStructuredPredictEndEvent") == 1
+
+
+@pytest.mark.parametrize("text", ['{"name": "Rhône", "length": 81', "No.", "{no}"])
+def test_what_a_stream_leaves_open_is_not_made_up(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, stream: Callable[..., list[Any]], text: str
+) -> None:
+    wire.script(sse(chunk(text[:2]), chunk(text[2:]), chunk("", "length")))
+    with pytest.raises(ValueError, match=r"does not end|no JSON|Invalid JSON"):
+        stream(make_chat(pydantic_program_mode=mode, max_tokens=256), River, ASK, what="a river")
+
+
+def test_prompts_of_other_kinds(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
+) -> None:
+    wire.always(reply(completion(answer(mode, RHONE_JSON))))
+    llm = make_chat(pydantic_program_mode=mode)
+    messages = [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), ChatMessage("Tell of {what}.")]
+    assert predict(llm, River, ChatPromptTemplate(messages), what="a {river}") == RHONE
+    assert wire.bodies[-1]["prompt"].startswith("<|im_start|>system\nBe brief.\n\n")
+    assert "<|im_start|>user\nTell of a {river}.<|im_end|>" in wire.bodies[-1]["prompt"]
+    assert predict(llm, River, DEFAULT_TEXT_QA_PROMPT_SEL, context_str="none", query_str="what?") == RHONE
+
+
+MESSAGES = [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), ChatMessage("A {river}")]
+
+
+# of LlamaIndex's StructuredLLM, on its way to a message
+@pytest.mark.filterwarnings("ignore:The `json` method is deprecated")
+@pytest.mark.parametrize("name", ["complete", "acomplete", "chat", "achat", "stream_chat", "astream_chat"])
+def test_as_structured_llm(wire: WireServer, make_chat: Make, mode: PydanticProgramMode, name: str) -> None:
+    structured = make_chat(pydantic_program_mode=mode).as_structured_llm(River)
+    text = answer(mode, RHONE_JSON)
+    wire.script(streamed(text) if "stream" in name else reply(completion(text)))
+    result = getattr(structured, name)("A river" if "complete" in name else MESSAGES)
+    if name == "astream_chat":
+        result = asyncio.run(collected(result))[-1]
+    elif name.startswith("a"):
+        result = asyncio.run(result)
+    elif name == "stream_chat":
+        result = list(result)[-1]
+    assert result.raw == RHONE
+    if "chat" in name:
+        assert "<|im_start|>user\nA {river}<|im_end|>" in wire.bodies[0]["prompt"]
+
+
+def test_llama_indexs_own_program(wire: WireServer, make_chat: Make) -> None:
+    llm = make_chat(system_prompt="Be kind.")
+    program = FunctionCallingProgram.from_defaults(River, prompt=ASK, llm=llm)
+    called = f'{{"name": "River", "arguments": {RHONE_JSON}}}'
+    wire.script(*[reply(completion(called))] * 2, streamed("<tool_call>", called[:20], called[20:]))
+    assert program(what="a river") == RHONE
+    assert asyncio.run(program.acall(what="a river")) == RHONE
+    assert list(program.stream_call(what="a river"))[-1] == RHONE
+    for body, opened in zip(wire.bodies, ["<tool_call>\n", "<tool_call>\n", ""], strict=True):
+        assert body["prompt"].endswith(f"<|im_start|>assistant\n{opened}")
+        assert body["prompt"].count("Be kind.") == 1
+
+
+def test_a_schema_of_ones_own(wire: WireServer, make_chat: Make) -> None:
+    wire.script(reply(completion('["a"]')))
+    schema = {"type": "array", "items": {"type": "string"}}
+    response = make_chat(constrain="vllm").chat([ChatMessage("Hi")], schema=schema)
+    assert response.message.content == '["a"]'
+    assert wire.bodies[0]["structured_outputs"] == {"json": schema}

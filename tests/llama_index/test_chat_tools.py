@@ -1,0 +1,342 @@
+"""Tools: how they are offered, and what is made of the calls of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCountingHandler
+from llama_index.core.tools import FunctionTool
+
+from llama_index_paradigm import ChatParadigm, get_paradigm_usage
+from llama_index_paradigm.messages import ToolCallBlock
+from paradigm_transport import InvalidParameterError
+from tests.llama_index.conftest import Callbacks, Events, Limiter, Spans, needs_rate_limiter
+from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
+
+Make = Callable[..., ChatParadigm]
+
+
+def multiply(a: int, b: int) -> int:
+    """Multiply two numbers."""
+    return a * b
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+TOOLS = [FunctionTool.from_defaults(multiply), FunctionTool.from_defaults(add)]
+
+
+def written(name: str, **arguments: Any) -> str:
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+SIX_BY_SEVEN = written("multiply", a=6, b=7)
+ONE_AND_TWO = written("add", a=1, b=2)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One of the four that offer tools, called in the same way as the others."""
+
+    name: str
+
+    @property
+    def is_async(self) -> bool:
+        return self.name.startswith("a")
+
+    @property
+    def is_stream(self) -> bool:
+        return "stream" in self.name
+
+    def answer(self, text: str, size: int = 3) -> Script:
+        """An answer of this text, where it is streamed in pieces of this size; its usage is 3 and 5."""
+        if not self.is_stream:
+            return reply(completion(text))
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        return sse(*map(chunk, pieces), chunk("", "stop"), chunk(usage=usage(3, 5)))
+
+    def __call__(self, llm: ChatParadigm, tools: Any = TOOLS, **kwargs: Any) -> list[ChatResponse]:
+        kwargs = {"user_msg": "How much?", **kwargs}
+        if self.is_async:
+            return asyncio.run(self.run(llm, tools, **kwargs))
+        result = getattr(llm, self.name)(tools, **kwargs)
+        return list(result) if self.is_stream else [result]
+
+    async def run(self, llm: ChatParadigm, tools: Any = TOOLS, **kwargs: Any) -> list[ChatResponse]:
+        result = await getattr(llm, self.name)(tools, **kwargs)
+        return [response async for response in result] if self.is_stream else [result]
+
+
+NAMES = ["chat_with_tools", "achat_with_tools", "stream_chat_with_tools", "astream_chat_with_tools"]
+
+
+@pytest.fixture(params=NAMES)
+def method(request: pytest.FixtureRequest) -> Method:
+    """Each of the four."""
+    return Method(request.param)
+
+
+@pytest.fixture(params=[name for name in NAMES if "stream" in name])
+def stream_method(request: pytest.FixtureRequest) -> Method:
+    """Each of the two that stream."""
+    return Method(request.param)
+
+
+def selected(llm: ChatParadigm, response: ChatResponse) -> list[tuple[str, dict[str, Any]]]:
+    calls = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+    return [(call.tool_name, call.tool_kwargs) for call in calls]
+
+
+def test_tools_are_told_of(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer("42."))
+    method(chat)
+    prompt = wire.bodies[0]["prompt"]
+    told = [json.loads(line) for line in prompt.splitlines() if line.startswith('{"type"')]
+    assert told == [tool.metadata.to_openai_tool() for tool in TOOLS]
+    assert prompt.endswith("<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_calls(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer(f"Let us see.\n{SIX_BY_SEVEN}\n{ONE_AND_TWO}"))
+    *earlier, last = method(chat, allow_parallel_tool_calls=True)
+    first, second = chat.get_tool_calls_from_response(last)
+    assert (first.tool_name, first.tool_kwargs) == ("multiply", {"a": 6, "b": 7})
+    assert (second.tool_name, second.tool_kwargs) == ("add", {"a": 1, "b": 2})
+    assert first.tool_id.startswith("call_")
+    assert first.tool_id != second.tool_id
+    assert last.message.content == "Let us see."
+    assert "".join(response.delta or "" for response in [*earlier, last]) == ("Let us see." if method.is_stream else "")
+    told = last.message.additional_kwargs["tool_calls"]
+    assert [(call["id"], call["type"], call["function"]["name"]) for call in told] == [
+        (call.tool_id, "function", call.tool_name) for call in (first, second)
+    ]
+    assert [json.loads(call["function"]["arguments"]) for call in told] == [{"a": 6, "b": 7}, {"a": 1, "b": 2}]
+    assert json.loads(json.dumps(last.message.model_dump(mode="json")))
+    assert last.raw["usage"] == usage(3, 5)
+    assert last.additional_kwargs["finish_reason"] == "stop"
+
+
+@pytest.mark.skipif(ToolCallBlock is None, reason="this LlamaIndex has no blocks for calls")
+def test_calls_are_blocks(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer(f"Yes. {SIX_BY_SEVEN}"))
+    text, call = method(chat)[-1].message.blocks
+    assert text.text == "Yes."
+    assert (call.tool_name, call.tool_kwargs) == ("multiply", {"a": 6, "b": 7})
+
+
+def test_calls_alone(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer(SIX_BY_SEVEN))
+    last = method(chat)[-1]
+    assert not last.message.content
+    assert len(chat.get_tool_calls_from_response(last)) == 1
+
+
+def test_a_call_grows_in_a_stream(wire: WireServer, stream_method: Method, chat: ChatParadigm) -> None:
+    wire.script(stream_method.answer(f"Well. {SIX_BY_SEVEN}", size=1))
+    responses = stream_method(chat)
+    seen = [selected(chat, response) for response in responses]
+    ids = {call.tool_id for each in responses for call in chat.get_tool_calls_from_response(each, False)}
+    assert len(ids) == 1
+    grown = [each[0][1] for each in seen if each]
+    assert grown[0] == {}
+    assert {"a": 6} in grown
+    assert grown[-1] == {"a": 6, "b": 7}
+    assert seen[:6] == [[]] * 6
+    assert all("<" not in (response.message.content or "") for response in responses)
+
+
+def test_an_answer_without_a_call(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer("It is 42."))
+    last = method(chat)[-1]
+    assert last.message.content == "It is 42."
+    assert chat.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
+    with pytest.raises(ValueError, match=r"^the model called no tool$"):
+        chat.get_tool_calls_from_response(last)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ('Yes. <tool_call>\n{"name": "multiply", "arguments": {"a": 6, "b"', "the answer ends before the call does"),
+        ("Yes. <tool_call>\nmultiply(6, 7)\n</tool_call>", "it is no JSON"),
+        (
+            'Yes. <tool_call>\n{"name": "multiply", "arguments": [6, 7]}\n</tool_call>',
+            "the arguments are no JSON object",
+        ),
+    ],
+)
+def test_a_call_that_cannot_be_read(
+    wire: WireServer, method: Method, chat: ChatParadigm, answer: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.script(method.answer(answer))
+    with caplog.at_level(logging.WARNING):
+        last = method(chat)[-1]
+    assert last.message.content == "Yes."
+    assert "tool_calls" not in last.message.additional_kwargs
+    (invalid,) = last.message.additional_kwargs["invalid_tool_calls"]
+    assert invalid["reason"] == reason
+    assert invalid["text"]
+    assert chat.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
+    with pytest.raises(ValueError, match=f"^the model's call of a tool cannot be read: {reason}$"):
+        chat.get_tool_calls_from_response(last)
+    (record,) = caplog.records
+    assert record.message == f"The model's call of a tool cannot be read, and is not made: {reason}."
+
+
+def test_one_bad_call_does_not_spoil_the_others(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer(f"<tool_call>\nno\n</tool_call>\n{SIX_BY_SEVEN}"))
+    last = method(chat, allow_parallel_tool_calls=True)[-1]
+    assert selected(chat, last) == [("multiply", {"a": 6, "b": 7})]
+    assert len(last.message.additional_kwargs["invalid_tool_calls"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "opened", "answer"),
+    [
+        ({"tool_required": True}, "<tool_call>\n", '{"name": "add", "arguments": {"a": 1, "b": 2}}\n'),
+        ({"tool_choice": "required"}, "<tool_call>\n", '{"name": "add", "arguments": {"a": 1, "b": 2}}\n'),
+        ({"tool_choice": "any"}, "<tool_call>\n", '{"name": "add", "arguments": {"a": 1, "b": 2}}\n'),
+        ({"tool_choice": "add"}, '<tool_call>\n{"name": "add", "arguments":', ' {"a": 1, "b": 2}}\n'),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "add"}}, "tool_required": True},
+            '<tool_call>\n{"name": "add", "arguments":',
+            ' {"a": 1, "b": 2}}\n',
+        ),
+    ],
+)
+def test_a_call_that_must_be(
+    wire: WireServer, method: Method, make_chat: Make, kwargs: dict[str, Any], opened: str, answer: str
+) -> None:
+    llm = make_chat(constrain="vllm", extra_body={"seed": 1})
+    wire.script(method.answer(answer))
+    last = method(llm, **kwargs)[-1]
+    assert wire.bodies[0]["prompt"].endswith(f"<|im_start|>assistant\n{opened}")
+    assert selected(llm, last) == [("add", {"a": 1, "b": 2})]
+    assert not last.message.content
+    told = wire.bodies[0]["structured_outputs"]["json"]
+    assert wire.bodies[0]["seed"] == 1
+    if "name" in opened:
+        assert told == TOOLS[1].metadata.get_parameters_dict()
+    else:
+        assert [each["properties"]["name"]["const"] for each in told["anyOf"]] == ["multiply", "add"]
+
+
+def test_no_call_may_be(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer(f"It is 42. {SIX_BY_SEVEN}"))
+    last = method(chat, tool_choice="none")[-1]
+    assert "Multiply" not in wire.bodies[0]["prompt"]
+    assert "<tool_call>" in wire.bodies[0]["stop"]
+    assert (last.message.content, selected(chat, last)) == ("It is 42. ", [])
+
+
+@pytest.mark.parametrize(
+    ("tools", "kwargs", "said"),
+    [
+        (TOOLS, {"tool_choice": "divide"}, "there is no tool named divide; known are: multiply, add"),
+        ([], {"tool_required": True}, "a tool must be called, and there is none"),
+        (TOOLS, {"tool_choice": "add", "temprature": 1}, "did you mean temperature"),
+    ],
+)
+def test_what_is_refused(
+    wire: WireServer, method: Method, chat: ChatParadigm, tools: Any, kwargs: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidParameterError, match=said):
+        method(chat, tools, **kwargs)
+    assert not wire.requests
+
+
+def test_without_tools(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer("Hello"))
+    assert method(chat, [])[-1].message.content == "Hello"
+    assert wire.bodies[0]["prompt"] == "<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("text", [f"{SIX_BY_SEVEN}\n{ONE_AND_TWO} So.", f"<tool_call>[{SIX_BY_SEVEN[12:-13]},{{}}]"])
+def test_one_call_at_most(wire: WireServer, method: Method, chat: ChatParadigm, text: str) -> None:
+    wire.script(method.answer(text))
+    last = method(chat)[-1]
+    assert "</tool_call>" in wire.bodies[0]["stop"]
+    assert selected(chat, last) == [("multiply", {"a": 6, "b": 7})]
+    assert not last.message.content
+
+
+def test_history_and_question(wire: WireServer, method: Method, make_chat: Make) -> None:
+    wire.script(method.answer("42."))
+    history = [ChatMessage("Hello"), ChatMessage(role="assistant", content="Hi.")]
+    method(make_chat(system_prompt="Be kind."), chat_history=history, user_msg=ChatMessage("And?"), temperature=0)
+    prompt = wire.bodies[0]["prompt"]
+    assert prompt.startswith("<|im_start|>system\nBe kind.\n\nYou can call tools.")
+    assert prompt.count("Be kind.") == 1
+    asked = (
+        "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi.<|im_end|>\n<|im_start|>user\nAnd?<|im_end|>\n"
+    )
+    assert prompt.endswith(f"{asked}<|im_start|>assistant\n")
+    assert wire.bodies[0]["temperature"] == 0
+    assert len(history) == 2
+
+
+def test_a_round_trip(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(method.answer(f"Well. {SIX_BY_SEVEN}"), method.answer("It is 42."))
+    asked = [ChatMessage("How much?")]
+    answer = method(chat, user_msg=None, chat_history=asked)[-1].message
+    (call,) = chat.get_tool_calls_from_response(ChatResponse(message=answer))
+    result = ChatMessage(role="tool", content="42", additional_kwargs={"tool_call_id": call.tool_id})
+    assert method(chat, user_msg=None, chat_history=[*asked, answer, result])[-1].message.content == "It is 42."
+    assert wire.bodies[1]["prompt"].startswith(wire.bodies[0]["prompt"])
+    assert wire.bodies[1]["prompt"].removeprefix(wire.bodies[0]["prompt"]) == (
+        f"Well.\n{SIX_BY_SEVEN}<|im_end|>\n<|im_start|>tool\n<tool_response>\n42\n</tool_response><|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_predict_and_call(wire: WireServer, chat: ChatParadigm) -> None:
+    wire.script(reply(completion(SIX_BY_SEVEN)), reply(completion(SIX_BY_SEVEN)), reply(completion(ONE_AND_TWO * 2)))
+    assert str(chat.predict_and_call(TOOLS, "How much?")) == "42"
+    assert str(asyncio.run(chat.apredict_and_call(TOOLS, "How much?"))) == "42"
+    both = chat.predict_and_call(TOOLS, "How much?", allow_parallel_tool_calls=True)
+    assert both.response == "3\n\n3"
+
+
+# Events
+
+
+def test_one_event_one_usage_one_acquire(
+    wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks, events: Events, spans: Spans
+) -> None:
+    counter = TokenCountingHandler(tokenizer=str.split)
+    wire.script(method.answer(SIX_BY_SEVEN, size=20))
+    with get_paradigm_usage() as counted:
+        llm = make_chat(callback_manager=CallbackManager([callbacks, counter]))
+        responses = method(llm, allow_parallel_tool_calls=True)
+    (start,), (end,) = callbacks.starts, callbacks.ends
+    assert start[EventPayload.ADDITIONAL_KWARGS] == {
+        "tools": [tool.metadata.to_openai_tool() for tool in TOOLS],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+    }
+    assert end[EventPayload.RESPONSE] is responses[-1]
+    progress = ["LLMChatInProgressEvent"] * len(responses) if method.is_stream else []
+    assert events.names == ["LLMChatStartEvent", *progress, "LLMChatEndEvent"]
+    assert events.seen[-1].response.message.additional_kwargs["tool_calls"]
+    assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == (3, 5)
+    assert (counted.calls, counted.total_tokens) == (1, 8)
+    names = [span.split("-")[0].split(".")[1] for span in spans.entered]
+    assert names == ["_prepare_chat_with_tools", method.name.removesuffix("_with_tools")]
+
+
+@needs_rate_limiter
+def test_the_rate_limiter_once(wire: WireServer, method: Method, make_chat: Make) -> None:
+    wire.script(method.answer(SIX_BY_SEVEN))
+    limiter = Limiter()
+    method(make_chat(rate_limiter=limiter))
+    assert limiter.acquired == ["async" if method.is_async else "sync"]
