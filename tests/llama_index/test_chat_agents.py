@@ -1,0 +1,372 @@
+"""LlamaIndex's agents for models that call tools, on scripted answers; as in the examples of its documentation."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from llama_index.core.agent.workflow import (
+    AgentOutput,
+    AgentStream,
+    AgentWorkflow,
+    FunctionAgent,
+    ToolCall,
+    ToolCallResult,
+)
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.llms import ChatMessage
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.tools import FunctionTool, ToolSelection
+from llama_index.core.workflow import (
+    Context,
+    Event,
+    HumanResponseEvent,
+    InputRequiredEvent,
+    JsonPickleSerializer,
+    StartEvent,
+    StopEvent,
+    Workflow,
+    step,
+)
+from pydantic import BaseModel
+
+from llama_index_paradigm import ChatParadigm
+from tests.llama_index.conftest import KEY, Events, Limiter, needs_rate_limiter
+from tests.llama_index.test_chat_tools import ONE_AND_TWO, SIX_BY_SEVEN, add, multiply, written
+from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
+
+Make = Callable[..., ChatParadigm]
+
+pytestmark = [
+    # where LangChain is installed too, LlamaIndex imports that
+    pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset"),
+    # and it looks at each attribute of an agent
+    pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20"),
+    pytest.mark.filterwarnings("ignore:Accessing the .* attribute on the instance is deprecated"),
+    pytest.mark.filterwarnings("ignore:is_running called from within a step"),
+]
+
+newer = pytest.mark.skipif(
+    "initial_tool_choice" not in FunctionAgent.model_fields, reason="a newer LlamaIndex has this"
+)
+
+
+def streamed(text: str) -> Script:
+    return sse(
+        *[chunk(text[at : at + 7]) for at in range(0, len(text), 7)], chunk("", "stop"), chunk(usage=usage(3, 5))
+    )
+
+
+def agent_of(llm: ChatParadigm, **options: Any) -> FunctionAgent:
+    return FunctionAgent(**{"tools": [multiply, add], "llm": llm, "system_prompt": "You calculate.", **options})
+
+
+def memory() -> ChatMemoryBuffer:
+    return ChatMemoryBuffer.from_defaults(token_limit=2000)
+
+
+async def talk(agent: Any, question: str = "How much is 6 times 7?", **options: Any) -> tuple[list[Any], Any]:
+    run = agent.run(question, **{"memory": memory(), **options})
+    events = [event async for event in run.stream_events()]
+    return events, await run
+
+
+def of(kind: Any, events: list[Any]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def turns_of(body: dict[str, Any]) -> list[str]:
+    return [turn.removesuffix("<|im_end|>\n") for turn in body["prompt"].split("<|im_start|>")[1:]]
+
+
+def test_a_tool_is_called_and_its_result_used(wire: WireServer, make_chat: Make, events: Events) -> None:
+    counter = TokenCountingHandler(tokenizer=str.split)
+    wire.script(streamed(f"I need a tool.\n{SIX_BY_SEVEN}"), streamed("It is 42."))
+    llm = make_chat(system_prompt="Be kind.", callback_manager=CallbackManager([counter]))
+    seen, answer = asyncio.run(talk(agent_of(llm)))
+    assert str(answer) == "It is 42."
+    (called,) = of(ToolCallResult, seen)
+    assert (called.tool_name, called.tool_kwargs, called.tool_output.content) == ("multiply", {"a": 6, "b": 7}, "42")
+    pieces = of(AgentStream, seen)
+    assert "".join(piece.delta for piece in pieces) == "I need a tool.It is 42."
+    assert {len(piece.tool_calls) for piece in pieces} == {0, 1}
+    assert [piece.raw["usage"] for piece in pieces if "usage" in piece.raw] == [usage(3, 5)] * 2
+    first, second = map(turns_of, wire.bodies)
+    assert first[0].startswith("system\nBe kind.\n\nYou calculate.\n\nYou can call tools.")
+    assert first[1:] == ["user\nHow much is 6 times 7?", "assistant\n"]
+    assert second == [
+        *first[:-1],
+        f"assistant\nI need a tool.\n{SIX_BY_SEVEN}",
+        "tool\n<tool_response>\n42\n</tool_response>",
+        "assistant\n",
+    ]
+    assert events.names.count("LLMChatStartEvent") == events.names.count("LLMChatEndEvent") == 2
+    assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == (6, 10)
+
+
+def test_several_calls_at_once(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(f"{SIX_BY_SEVEN}\n{ONE_AND_TWO}"), streamed("42 and 3."))
+    seen, answer = asyncio.run(talk(agent_of(make_chat())))
+    assert str(answer) == "42 and 3."
+    assert {result.tool_output.content for result in of(ToolCallResult, seen)} == {"42", "3"}
+    assert turns_of(wire.bodies[1])[2] == f"assistant\n{SIX_BY_SEVEN}\n{ONE_AND_TWO}"
+
+
+def test_one_call_after_the_other(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(f"{SIX_BY_SEVEN}\n{ONE_AND_TWO}"), streamed("42."))
+    seen, _ = asyncio.run(talk(agent_of(make_chat(), allow_parallel_tool_calls=False)))
+    assert [result.tool_output.content for result in of(ToolCallResult, seen)] == ["42"]
+
+
+def test_a_tool_that_fails_and_one_that_is_not_there(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(f"{written('divide', a=1)}\n{written('multiply', a=6)}"), streamed("I cannot."))
+    _, answer = asyncio.run(talk(agent_of(make_chat())))
+    assert str(answer) == "I cannot."
+    results = turns_of(wire.bodies[1])[3:5]
+    assert any("divide not found" in result for result in results)
+    assert any("'b'" in result for result in results)
+
+
+def test_a_call_that_cannot_be_read_is_not_made(wire: WireServer, make_chat: Make, caplog: Any) -> None:
+    wire.script(streamed("Let me see. <tool_call>\nmultiply(6, 7)\n</tool_call>"))
+    seen, answer = asyncio.run(talk(agent_of(make_chat())))
+    assert str(answer) == "Let me see."
+    assert not of(ToolCall, seen)
+    assert "cannot be read" in caplog.text
+
+
+@needs_rate_limiter
+def test_the_rate_limiter_once_a_step(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(SIX_BY_SEVEN), streamed("42."))
+    limiter = Limiter()
+    asyncio.run(talk(agent_of(make_chat(rate_limiter=limiter))))
+    assert limiter.acquired == ["async", "async"]
+
+
+@newer
+def test_without_streaming(wire: WireServer, make_chat: Make) -> None:
+    wire.script(reply(completion(SIX_BY_SEVEN)), reply(completion("42.")))
+    _, answer = asyncio.run(talk(agent_of(make_chat(), streaming=False)))
+    assert str(answer) == "42."
+
+
+@newer
+@pytest.mark.parametrize("streaming", [True, False])
+def test_the_first_step_is_a_call(wire: WireServer, make_chat: Make, streaming: bool) -> None:
+    texts = [' {"a": 6, "b": 7}', "42."]
+    wire.script(*[streamed(text) if streaming else reply(completion(text)) for text in texts])
+    agent = agent_of(make_chat(constrain="vllm"), initial_tool_choice="multiply", streaming=streaming)
+    seen, answer = asyncio.run(talk(agent))
+    assert str(answer) == "42."
+    assert of(ToolCallResult, seen)[0].tool_kwargs == {"a": 6, "b": 7}
+    assert wire.bodies[0]["prompt"].endswith('<tool_call>\n{"name": "multiply", "arguments":')
+    assert wire.bodies[0]["structured_outputs"]["json"]["required"] == ["a", "b"]
+    assert "structured_outputs" not in wire.bodies[1]
+
+
+class Product(BaseModel):
+    """A product."""
+
+    value: int
+
+
+@newer
+def test_the_end_is_an_object(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(SIX_BY_SEVEN), streamed("It is 42."), reply(completion('{"value": 42}')))
+    _, answer = asyncio.run(talk(agent_of(make_chat(), output_cls=Product)))
+    assert answer.structured_response == {"value": 42}
+    assert "It is 42." in wire.bodies[2]["prompt"]
+
+
+def test_a_workflow_of_tools_makes_a_function_agent(wire: WireServer, make_chat: Make) -> None:
+    """The metadata say that there is function calling."""
+    wire.script(streamed(SIX_BY_SEVEN), streamed("42."))
+    workflow = AgentWorkflow.from_tools_or_functions([multiply], llm=make_chat())
+    assert [type(agent) for agent in workflow.agents.values()] == [FunctionAgent]
+    _, answer = asyncio.run(talk(workflow))
+    assert str(answer) == "42."
+
+
+def test_agents_hand_off(wire: WireServer, make_chat: Make) -> None:
+    llm = make_chat()
+    research = FunctionAgent(
+        name="Research",
+        description="Looks things up.",
+        system_prompt="You look things up.",
+        tools=[FunctionTool.from_defaults(lambda topic: f"{topic}: 812 km", name="look_up", description="Look up.")],
+        llm=llm,
+        can_handoff_to=["Writer"],
+    )
+    writer = FunctionAgent(
+        name="Writer",
+        description="Writes.",
+        system_prompt="You write.",
+        tools=[multiply],
+        llm=llm,
+        can_handoff_to=["Research"],
+    )
+    workflow = AgentWorkflow(agents=[research, writer], root_agent="Research", initial_state={"notes": {}})
+    wire.script(
+        streamed(written("look_up", topic="Rhône")),
+        streamed(f"Now the writer.\n{written('handoff', to_agent='Writer', reason='It is known.')}"),
+        streamed("The Rhône is 812 km long."),
+    )
+    seen, answer = asyncio.run(talk(workflow, "Write of the Rhône."))
+    assert str(answer) == "The Rhône is 812 km long."
+    outputs = of(AgentOutput, seen)
+    assert [output.current_agent_name for output in outputs] == ["Research", "Research", "Writer"]
+    assert [call.tool_name for output in outputs[:2] for call in output.tool_calls] == ["look_up", "handoff"]
+    last = turns_of(wire.bodies[2])
+    assert last[0].startswith("system\nYou write.\n\nYou can call tools.")
+    assert '"name": "multiply"' in last[0]
+    assert '"name": "look_up"' not in last[0]
+    assert f"assistant\n{written('look_up', topic='Rhône')}" in [json_free(turn) for turn in last]
+    assert "tool\n<tool_response>\nRhône: 812 km\n</tool_response>" in last
+
+
+def json_free(turn: str) -> str:
+    return turn.replace("ô", "\\u00f4")
+
+
+def test_a_context_is_saved_and_resumed(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(SIX_BY_SEVEN), streamed("It is 42."), streamed("I said 42."))
+
+    async def first() -> str:
+        agent = agent_of(make_chat())
+        context = Context(agent)
+        await agent.run("How much is 6 times 7?", ctx=context)
+        return json.dumps(context.to_dict(serializer=JsonPickleSerializer()))
+
+    async def second(saved: str) -> str:
+        agent = agent_of(make_chat())
+        context = Context.from_dict(agent, json.loads(saved), serializer=JsonPickleSerializer())
+        return str(await agent.run("What did you say?", ctx=context))
+
+    saved = asyncio.run(first())
+    assert KEY not in saved
+    assert KEY.encode() not in base64.b64decode(json.loads(saved)["state"]["state_data"]["_data"]["memory"])
+    assert asyncio.run(second(saved)) == "I said 42."
+    assert turns_of(wire.bodies[2])[1:] == [
+        "user\nHow much is 6 times 7?",
+        f"assistant\n{SIX_BY_SEVEN}",
+        "tool\n<tool_response>\n42\n</tool_response>",
+        "assistant\nIt is 42.",
+        "user\nWhat did you say?",
+        "assistant\n",
+    ]
+
+
+async def delete(ctx: Context, path: str) -> str:
+    """Delete a file, if a person agrees."""
+    question = f"Delete {path}?"
+    answer = await ctx.wait_for_event(
+        HumanResponseEvent,
+        waiter_id=question,
+        waiter_event=InputRequiredEvent(prefix=question, user_name="Ada"),
+        requirements={"user_name": "Ada"},
+    )
+    return "deleted" if answer.response == "yes" else "left"
+
+
+def test_a_person_is_asked(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(written("delete", path="a.txt")), streamed("It is gone."))
+
+    async def run() -> str:
+        agent = agent_of(make_chat(), tools=[delete])
+        running = agent.run("Delete a.txt.", memory=memory())
+        async for event in running.stream_events():
+            if isinstance(event, InputRequiredEvent):
+                assert event.prefix == "Delete a.txt?"
+                running.ctx.send_event(HumanResponseEvent(response="yes", user_name="Ada"))
+        return str(await running)
+
+    assert asyncio.run(run()) == "It is gone."
+    assert turns_of(wire.bodies[1])[3] == "tool\n<tool_response>\ndeleted\n</tool_response>"
+
+
+def test_a_run_is_interrupted_saved_and_resumed(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(written("delete", path="a.txt")), streamed("It is still there."))
+
+    async def first() -> str:
+        agent = agent_of(make_chat(), tools=[delete])
+        running = agent.run("Delete a.txt.")
+        async for event in running.stream_events():
+            if isinstance(event, InputRequiredEvent):
+                break
+        saved = json.dumps(running.ctx.to_dict(serializer=JsonPickleSerializer()))
+        await running.cancel_run()
+        return saved
+
+    async def second(saved: str) -> str:
+        agent = agent_of(make_chat(), tools=[delete])
+        context = Context.from_dict(agent, json.loads(saved), serializer=JsonPickleSerializer())
+        running = agent.run(ctx=context)
+        running.ctx.send_event(HumanResponseEvent(response="no", user_name="Ada"))
+        return str(await running)
+
+    assert asyncio.run(second(asyncio.run(first()))) == "It is still there."
+    assert turns_of(wire.bodies[1])[3] == "tool\n<tool_response>\nleft\n</tool_response>"
+
+
+class Asked(Event):
+    """The model is to be asked."""
+
+    messages: list[ChatMessage]
+
+
+class Chosen(Event):
+    """The model chose to call tools."""
+
+    messages: list[ChatMessage]
+    calls: list[ToolSelection]
+
+
+class Calculator(Workflow):
+    """An agent from scratch, over LlamaIndex's own methods."""
+
+    def __init__(self, llm: ChatParadigm) -> None:
+        super().__init__(timeout=30)
+        self.llm = llm
+        self.tools = {tool.metadata.get_name(): tool for tool in map(FunctionTool.from_defaults, [multiply, add])}
+
+    @step
+    async def begin(self, ev: StartEvent) -> Asked:
+        return Asked(messages=[ChatMessage(ev.question)])
+
+    @step
+    async def ask(self, ev: Asked) -> Chosen | StopEvent:
+        stream = await self.llm.astream_chat_with_tools(list(self.tools.values()), chat_history=ev.messages)
+        async for response in stream:
+            last = response
+        calls = self.llm.get_tool_calls_from_response(last, error_on_no_tool_call=False)
+        messages = [*ev.messages, last.message]
+        return Chosen(messages=messages, calls=calls) if calls else StopEvent(result=last.message.content)
+
+    @step
+    async def call(self, ev: Chosen) -> Asked:
+        results = [
+            ChatMessage(
+                role="tool",
+                content=self.tools[call.tool_name](**call.tool_kwargs).content,
+                additional_kwargs={"tool_call_id": call.tool_id, "name": call.tool_name},
+            )
+            for call in ev.calls
+        ]
+        return Asked(messages=[*ev.messages, *results])
+
+
+def test_a_workflow_from_scratch(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(ONE_AND_TWO), streamed(written("multiply", a=3, b=14)), streamed("It is 42."))
+
+    async def run() -> Any:
+        return await Calculator(make_chat()).run(question="How much is (1 + 2) * 14?")
+
+    assert asyncio.run(run()) == "It is 42."
+    assert turns_of(wire.bodies[2])[2:6] == [
+        f"assistant\n{ONE_AND_TWO}",
+        "tool\n<tool_response>\n3\n</tool_response>",
+        f"assistant\n{written('multiply', a=3, b=14)}",
+        "tool\n<tool_response>\n42\n</tool_response>",
+    ]
