@@ -7,7 +7,7 @@ back in `<tool_response>…</tool_response>`. `tool_calls.py` reads the answers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -145,7 +145,7 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     calls = []
     for tool in tools:
-        parameters = _renamed(tool.parameters, f"{tool.name}.")
+        parameters = closed(_renamed(tool.parameters, f"{tool.name}."))
         for part in ("$defs", "definitions"):
             own = parameters.pop(part, {})  # a reference leads from the root of the whole
             definitions.update({f"{tool.name}.{name}": schema for name, schema in own.items()})
@@ -159,6 +159,16 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
         )
     schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
     return {**schema, "$defs": definitions} if definitions else schema
+
+
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema of an object that has the named properties alone, unless it says otherwise.
+
+    Held to a schema that leaves it open, a small model goes on with properties of its own making.
+    """
+    says_more = any(word in schema for word in ("$ref", "allOf", "anyOf", "oneOf", "patternProperties"))
+    is_open = schema.get("type") == "object" and "properties" in schema and not says_more
+    return {"additionalProperties": False, **schema} if is_open else dict(schema)
 
 
 def _renamed(schema: Any, prefix: str) -> Any:

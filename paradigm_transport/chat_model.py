@@ -17,6 +17,7 @@ from paradigm_transport.chat import (
     Tool,
     ToolChoice,
     call_schema,
+    closed,
     opened_call,
     to_json,
     with_system,
@@ -127,7 +128,7 @@ class ParadigmChatModel(ParadigmModel):
         given = overrides.get("extra_body")
         if self.constrain is None or schema is None or not isinstance(given, Mapping | None):
             return overrides
-        told = {"structured_outputs": {"json": schema}}
+        told = {"structured_outputs": {"json": closed(schema)}}
         return {**overrides, "extra_body": {**told, **(self.extra_body or {}), **(given or {})}}
 
 

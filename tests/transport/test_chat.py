@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from paradigm_transport import CHAT_TEMPLATES, ChatTemplate, InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat import Message, Tool, ToolCall, call_schema
+from paradigm_transport.chat import Message, Tool, ToolCall, call_schema, closed
 from paradigm_transport.templates import find_template
 
 WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -56,13 +56,24 @@ def test_a_system_message_is_made_where_there_is_none() -> None:
 def test_the_schema_of_a_call() -> None:
     assert call_schema([TIME]) == {
         "type": "object",
-        "properties": {"name": {"const": "time"}, "arguments": {"type": "object", "properties": {}}},
+        "properties": {"name": {"const": "time"}, "arguments": closed(TIME.parameters)},
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
     first, second = call_schema([TIME, WEATHER])["anyOf"]
     assert first == call_schema([TIME])
-    assert second["properties"]["arguments"] == WEATHER.parameters
+    assert second["properties"]["arguments"] == closed(WEATHER.parameters)
+
+
+def test_a_schema_is_closed_unless_it_says_otherwise() -> None:
+    assert closed(TIME.parameters) == {"type": "object", "properties": {}, "additionalProperties": False}
+    for says in (
+        {"type": "object"},
+        {"type": "object", "properties": {}, "additionalProperties": True},
+        {"type": "object", "properties": {}, "allOf": []},
+        {"$ref": "#/$defs/a"},
+    ):
+        assert closed(says) == says
 
 
 def test_two_tools_that_use_one_name_for_two_things() -> None:

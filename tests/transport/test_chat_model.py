@@ -14,6 +14,7 @@ from paradigm_transport.tool_calls import Answer, TextPiece
 
 HELLO = [Message("user", "Hello")]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+CLOSED = {**CITY, "additionalProperties": False}
 WEATHER, TIME = Tool("weather", "", CITY), Tool("time")
 
 
@@ -84,7 +85,7 @@ def test_a_call_that_must_be_is_constrained() -> None:
     assert both.parameters.extra_body == {"structured_outputs": {"json": call_schema([WEATHER, TIME])}}
     assert both.parameters.stop == ["<|im_end|>"]
     one = constrained.chat_request(HELLO, tools=[WEATHER, TIME], tool_choice=OneTool("weather"))
-    assert one.parameters.extra_body == {"structured_outputs": {"json": CITY}}
+    assert one.parameters.extra_body == {"structured_outputs": {"json": CLOSED}}
     assert constrained.chat_request(HELLO, tools=[TIME]).parameters.extra_body is None
 
 
@@ -94,7 +95,7 @@ def test_an_answer_under_a_schema() -> None:
     assert request.parameters.extra_body is None
     constrained = model(constrain="vllm").chat_request([Message("system", "Be brief."), *HELLO], schema=CITY)
     assert constrained.prompt.startswith("<|im_start|>system\nBe brief.\n\n")
-    assert constrained.parameters.extra_body == {"structured_outputs": {"json": CITY}}
+    assert constrained.parameters.extra_body == {"structured_outputs": {"json": CLOSED}}
     assert constrained.reader().read('{"city": "<tool_call>"}') == Answer('{"city": "<tool_call>"}')
 
 
@@ -108,7 +109,7 @@ def test_an_answer_under_a_schema_or_a_call() -> None:
 def test_the_callers_own_fields_win() -> None:
     own = model(constrain="vllm", extra_body={"top_k": 1, "seed": 1})
     request = own.chat_request(HELLO, schema=CITY, overrides={"extra_body": {"seed": 2}})
-    assert request.parameters.extra_body == {"structured_outputs": {"json": CITY}, "top_k": 1, "seed": 2}
+    assert request.parameters.extra_body == {"structured_outputs": {"json": CLOSED}, "top_k": 1, "seed": 2}
     mine = {"structured_outputs": {"regex": "x"}}
     assert own.chat_request(HELLO, schema=CITY, overrides={"extra_body": mine}).parameters.extra_body == {
         **mine,
