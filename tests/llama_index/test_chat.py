@@ -243,7 +243,7 @@ def test_events_callbacks_and_spans_once(
     progress = [f"LLM{kind(method)}InProgressEvent"] * len(responses) if method.is_stream else []
     assert events.names == [f"LLM{kind(method)}StartEvent", *progress, f"LLM{kind(method)}EndEvent"]
     (span,) = spans.entered
-    assert span.startswith(f"ChatParadigm.{method.name}-")
+    assert f".{method.name}-" in span  # older ones go by the name of the class that the method is written in
     assert spans.ended == [(span, "exit")]
 
 

@@ -226,7 +226,7 @@ def test_a_call_that_must_be(
     told = wire.bodies[0]["structured_outputs"]["json"]
     assert wire.bodies[0]["seed"] == 1
     if "name" in opened:
-        assert told == TOOLS[1].metadata.get_parameters_dict()
+        assert told["properties"] == TOOLS[1].metadata.get_parameters_dict()["properties"]
     else:
         assert [each["properties"]["name"]["const"] for each in told["anyOf"]] == ["multiply", "add"]
 
