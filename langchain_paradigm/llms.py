@@ -43,11 +43,11 @@ class ParadigmLLM(LangChainModel, LLM):
         ```
 
     Key arguments:
-        model: the model's name, as the administrator set it up.
-        max_tokens: the most tokens to generate, 256 by default.
-        temperature: the sampling temperature; not sent where it is not given.
-        chat_template: how messages are written for a chat model, such as `alfred`.
-        api_key, base_url: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
+        - `model`: the model's name, as the administrator set it up.
+        - `max_tokens`: the most tokens to generate, 256 by default.
+        - `temperature`: the sampling temperature, 0 to 2; not sent where it is not given.
+        - `chat_template`: how prompts and messages are written for a chat model, such as `alfred`.
+        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
 
     Instantiate:
         ```python
@@ -87,7 +87,13 @@ class ParadigmLLM(LangChainModel, LLM):
         return rendered(super()._convert_input(model_input), self.template)
 
     def generate_prompt(self, prompts: list[PromptValue], *args: Any, **kwargs: Any) -> LLMResult:
-        """As in LangChain; messages are rendered by `chat_template` where one is set."""
+        """As `generate`, for prompts and messages as LangChain passes them on.
+
+        Args:
+            prompts: what to complete; messages are written by `chat_template` where one is set.
+            args: `stop` and `callbacks`.
+            kwargs: as those of `generate`.
+        """
         return super().generate_prompt([self._convert_input(prompt) for prompt in prompts], *args, **kwargs)
 
     async def agenerate_prompt(self, prompts: list[PromptValue], *args: Any, **kwargs: Any) -> LLMResult:
@@ -195,7 +201,12 @@ class ParadigmLLM(LangChainModel, LLM):
                 yield chunk
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """How many tokens messages have, written as the prompt that they are sent as. Tools are not sent."""
+        """How many tokens messages have, written as the prompt that they are sent as; as `get_num_tokens`.
+
+        Args:
+            messages: the messages.
+            tools: not counted, for they are not sent.
+        """
         return self.get_num_tokens(self._convert_input(messages).to_string())
 
 

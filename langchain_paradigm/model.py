@@ -68,7 +68,18 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
     def batch(
         self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> list[str]:
-        """As in LangChain, with `max_concurrency` requests in flight unless the config says otherwise."""
+        """Answer many inputs, each in a run of its own, concurrently and in order.
+
+        Args:
+            inputs: what `invoke` takes.
+            config: LangChain's config for all, or one for each; without `max_concurrency` in the first of them, the
+                model's own holds.
+            return_exceptions: give an error in the place of its answer; without, the first error stops the rest.
+            kwargs: the endpoint's fields; they win over the constructor's.
+
+        Raises:
+            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
+        """
         configs = self._limited(config, len(inputs))
 
         def invoke(index: int) -> Any:
@@ -100,7 +111,13 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
     def batch_as_completed(
         self, inputs: Sequence[LanguageModelInput], config: Configs = None, **kwargs: Any
     ) -> Iterator[tuple[int, Any]]:
-        """As in LangChain; as many at once as in `batch`."""
+        """As `batch`, each answer as it is there: pairs of an input's index and its answer.
+
+        Args:
+            inputs: what `invoke` takes.
+            config: as that of `batch`.
+            kwargs: as those of `batch`, and `return_exceptions`.
+        """
         return super().batch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
 
     def abatch_as_completed(
@@ -121,6 +138,9 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
     def get_token_ids(self, text: str) -> list[int]:
         """The token ids of a text, by the tokenizer that was given as `custom_get_token_ids`.
 
+        Args:
+            text: the text.
+
         Raises:
             InvalidParameterError: none was given; the endpoint tells no token ids.
         """
@@ -133,8 +153,12 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
 
         The server counts the prompt of a completion of one token; its answers are remembered.
 
+        Args:
+            text: the text.
+
         Raises:
-            ParadigmError: see `paradigm_transport.ParadigmClient.complete`; or the server gives no usage.
+            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
+            APIResponseError: the server gives no usage.
         """
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))

@@ -59,10 +59,23 @@ class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
             print(piece.delta, end="")
         ```
 
+    Async:
+        ```python
+        await llm.achat([ChatMessage("Why is the sky blue?")])
+        ```
+
     Call tools:
         ```python
-        response = llm.chat_with_tools([tool], "How much is 6 times 7?")
-        llm.get_tool_calls_from_response(response)
+        from llama_index.core.tools import FunctionTool
+
+
+        def multiply(a: float, b: float) -> float:
+            '''Multiply two numbers.'''
+            return a * b
+
+
+        response = llm.chat_with_tools([FunctionTool.from_defaults(multiply)], "How much is 6 times 7?")
+        llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
         ```
 
     Agents:

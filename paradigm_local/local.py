@@ -36,10 +36,12 @@ class LocalParadigm:
     """The completions endpoint over a real model, in this process.
 
     ```python
+    from langchain_paradigm import ParadigmLLM
+    from paradigm_local import LocalParadigm
+
     with LocalParadigm() as paradigm:
-        llm = ParadigmLLM(
-            model=paradigm.model, api_key=paradigm.api_key, base_url=paradigm.base_url
-        )
+        llm = ParadigmLLM(model=paradigm.model, api_key=paradigm.api_key, base_url=paradigm.base_url)
+        llm.invoke("The capital of France is", max_tokens=5)
     ```
 
     Args:

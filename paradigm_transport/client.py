@@ -82,7 +82,12 @@ class _Core:
         return type(self), (self.settings,), {"retry": self.retry, "asks_stream_usage": self.asks_stream_usage}
 
     def note_end(self, parameters: CompletionParameters, finish_reason: str | None) -> None:
-        """Say once that an answer was cut at a length nobody chose."""
+        """Warn once in the log where an answer was cut at a length nobody chose.
+
+        Args:
+            parameters: what was asked for.
+            finish_reason: why the answer ended.
+        """
         chosen = parameters.max_tokens is not None and "max_tokens" in parameters.model_fields_set
         if finish_reason == "length" and not chosen and not self._warned_of_length:
             self._warned_of_length = True

@@ -77,7 +77,11 @@ class Logprobs:
         )
 
     def count_within(self, characters: int) -> int:
-        """How many tokens begin within the first `characters` of the text that the tokens spell."""
+        """How many tokens begin at the start of the text that the tokens spell.
+
+        Args:
+            characters: how many characters the start of the text has.
+        """
         begin = 0
         for count, token in enumerate(self.tokens):
             if begin >= characters:

@@ -43,6 +43,9 @@ MIN_STRUCK_PROMPT = 12
 class ParadigmError(Exception):
     """The base of every error this library raises.
 
+    Args:
+        message: what went wrong, in one line for people; `str(error)` gives it.
+
     Attributes:
         partial_text: what a stream had handed out before it failed; empty where nothing had.
     """
@@ -89,7 +92,7 @@ class APIResponseError(ParadigmError):
 
     Attributes:
         body: what it answered, as far as it was read.
-        request_id: the server's id of the request, where it gave one.
+        request_id: the server's id of the request; None where it gave none.
     """
 
     def __init__(
@@ -111,8 +114,8 @@ class APIStatusError(ParadigmError):
     Attributes:
         status_code: the HTTP status, or the code an error inside a 200 answer named (500 where it named none).
         body: the error as the server sent it, JSON parsed; text where it is no JSON.
-        request_id: the server's id of the request, where it gave one.
-        retry_after: seconds the server asked to wait before trying again, where it asked.
+        request_id: the server's id of the request; None where it gave none.
+        retry_after: seconds the server asked to wait before trying again; None where it did not ask.
     """
 
     def __init__(

@@ -45,7 +45,10 @@ class JinjaTemplate(BaseModel):
         return {"stop": fields.get("eos_token"), **fields} if isinstance(fields, dict) else fields
 
     def render(self, messages: Iterable[tuple[str, str]]) -> str:
-        """Write messages, each a role and its content, and open the model's answer.
+        """Write messages, and open the model's answer.
+
+        Args:
+            messages: each a role and its content.
 
         Raises:
             InvalidParameterError: the template refuses the messages, or it is wrong.
@@ -53,11 +56,19 @@ class JinjaTemplate(BaseModel):
         return self.render_chat([Message(role, content) for role, content in messages])
 
     def render_prompt(self, prompt: str) -> str:
-        """Write a plain prompt as the one turn of a user."""
+        """Write a plain prompt as the one turn of a user; as `render`.
+
+        Args:
+            prompt: what the user says.
+        """
         return self.render([("user", prompt)])
 
     def render_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """Write messages and tools, and open the model's answer.
+
+        Args:
+            messages: the chat.
+            tools: what the model may call.
 
         Raises:
             InvalidParameterError: the template refuses the messages, or it is wrong.

@@ -128,6 +128,9 @@ class CompletionParameters(BaseModel):
 
         `extra_body` is merged field by field.
 
+        Args:
+            overrides: the call's fields.
+
         Raises:
             InvalidParameterError: as at construction.
         """

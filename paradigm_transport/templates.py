@@ -32,7 +32,11 @@ class ChatTemplate(BaseModel):
     roles: dict[str, str] = {}
 
     def render(self, messages: Iterable[tuple[str, str]]) -> str:
-        """Write messages, each a role and its content, and open the model's answer."""
+        """Write messages, and open the model's answer.
+
+        Args:
+            messages: each a role and its content.
+        """
         turns = [
             self.turn.replace("{role}", self.roles.get(role, role)).replace("{content}", content)
             for role, content in messages
@@ -40,11 +44,20 @@ class ChatTemplate(BaseModel):
         return "".join(turns) + self.opening
 
     def render_prompt(self, prompt: str) -> str:
-        """Write a plain prompt as the one turn of a user."""
+        """Write a plain prompt as the one turn of a user.
+
+        Args:
+            prompt: what the user says.
+        """
         return self.render([("user", prompt)])
 
     def render_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
-        """Write messages and tools by the Hermes convention, and open the model's answer."""
+        """Write messages and tools by the Hermes convention, and open the model's answer.
+
+        Args:
+            messages: the chat.
+            tools: what the model may call.
+        """
         return self.render(as_turns(messages, tools))
 
 

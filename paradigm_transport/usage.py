@@ -194,14 +194,19 @@ def get_paradigm_usage(price: Price | Mapping[str, Price] | None = None) -> Para
     """Count what the calls of a block come to, as the server counts.
 
     ```python
-    with get_paradigm_usage() as usage:
-        llm.invoke("The capital of France is")
+    from paradigm_transport import ParadigmClient, get_paradigm_usage
+
+    with get_paradigm_usage() as usage, ParadigmClient() as client:
+        client.complete("The capital of France is", model="alfred-4.2", max_tokens=5)
     print(usage)
     ```
 
     Args:
         price: per million tokens, in whichever currency: a number, a pair of numbers for prompt and completion, or
             either of them by model.
+
+    Returns:
+        A context manager, sync and async, that holds the counts.
     """
     return ParadigmUsage(price=price)
 

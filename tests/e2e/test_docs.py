@@ -1,4 +1,4 @@
-"""Every Python example of the README and the docs runs, top to bottom, on a real model.
+"""Every Python example of the README, the docs and the docstrings runs, top to bottom, on a real model.
 
 Each page has a process of its own, for what one sets (a cache, a default, a handler) is no matter of the others.
 """
@@ -7,30 +7,48 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import inspect
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from paradigm_local import LocalParadigm
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    page
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    if re.search("^```python$", page.read_text(), re.MULTILINE)
-]
+PAGES = [str(page.relative_to(ROOT)) for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]]
+PACKAGES = ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm", "paradigm_local")
+ENOUGH_TOKENS = 20
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_run(page: Path, local_paradigm: LocalParadigm) -> None:
+def texts_of(place: str) -> list[str]:
+    """A page, or the docstrings of a package's public names."""
+    if place.endswith(".md"):
+        return [(ROOT / place).read_text()]
+    package = importlib.import_module(place)
+    values = [getattr(package, name) for name in package.__all__]
+    ours = [value for value in values if getattr(value, "__module__", "").startswith(f"{place}.")]
+    return [inspect.cleandoc(value.__doc__ or "") for value in ours]
+
+
+def examples_in(text: str) -> Iterator[str]:
+    for fenced in re.finditer(
+        r"^(?P<margin> *)```python\n(?P<code>.*?)^(?P=margin)```", text, re.DOTALL | re.MULTILINE
+    ):
+        yield dedent(fenced["code"])
+
+
+@pytest.mark.parametrize("place", [place for place in [*PAGES, *PACKAGES] if "```python" in "".join(texts_of(place))])
+def test_examples_run(place: str, local_paradigm: LocalParadigm) -> None:
     reached = {"PARADIGM_BASE_URL": local_paradigm.base_url, "PARADIGM_API_KEY": local_paradigm.api_key}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.e2e.test_docs", page, local_paradigm.model],
+        [sys.executable, "-m", "tests.e2e.test_docs", place, local_paradigm.model],
         env={**os.environ, **reached},
         cwd=ROOT,
         capture_output=True,
@@ -40,11 +58,13 @@ def test_examples_run(page: Path, local_paradigm: LocalParadigm) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def run_page(page: Path, model: str) -> None:
-    names: dict[str, object] = {"__name__": "example"}
-    for example in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
-        # The model's name is the one thing that the local Paradigm does not share with the service.
-        run_example(example.replace("alfred-4.2", model), names)
+def run_examples(place: str, model: str) -> None:
+    for text in texts_of(place):
+        names: dict[str, object] = {"__name__": "example"}
+        for example in examples_in(text):
+            # The model's name is the one thing that the local Paradigm does not share with the service; and it is slow.
+            example = example.replace("alfred-4.2", model)
+            run_example(re.sub(r"max_tokens=\d{3,}", f"max_tokens={ENOUGH_TOKENS}", example), names)
 
 
 def run_example(example: str, names: dict[str, object]) -> None:
@@ -56,4 +76,4 @@ def run_example(example: str, names: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    run_page(Path(sys.argv[1]), sys.argv[2])
+    run_examples(sys.argv[1], sys.argv[2])
