@@ -120,31 +120,31 @@ class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
                 - `tools`: what the model may call, as `ToolMetadata.to_openai_tool` writes it.
                 - `tool_choice`: `"auto"`, `"none"`, `"required"` (or `"any"`), or a tool's name.
                 - `parallel_tool_calls`: False where the answer is to end with the first call.
-                - `schema`: a JSON schema; the answer is to be an object of it. Not together with tools.
+                - `schema`: a JSON schema; the answer is to be an object of it, unless it is a call.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
         request = self._request(messages, kwargs)
-        return self._call(AnswerReader(request), request.prompt, request.parameters)
+        return self._call(CallReader(request), request.prompt, request.parameters)
 
     @chat_event
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """As `chat`."""
         request = self._request(messages, kwargs)
-        return await self._acall(AnswerReader(request), request.prompt, request.parameters)
+        return await self._acall(CallReader(request), request.prompt, request.parameters)
 
     @chat_event
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, piece by piece; the last response carries the whole calls, finish reason and usage."""
         request = self._request(messages, kwargs, stream=True)
-        return self._stream(AnswerReader(request), request.prompt, request.parameters)
+        return self._stream(CallReader(request), request.prompt, request.parameters)
 
     @chat_event
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """As `stream_chat`."""
         request = self._request(messages, kwargs, stream=True)
-        return self._astream(AnswerReader(request), request.prompt, request.parameters)
+        return self._astream(CallReader(request), request.prompt, request.parameters)
 
     def _request(
         self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any], *, stream: bool = False
@@ -216,7 +216,7 @@ class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
             )
         return [ToolSelection(tool_id=call.id, tool_name=call.name, tool_kwargs=call.read()) for call in calls]
 
-    # Structured prediction: by the call of a tool where `pydantic_program_mode` says so, else by a schema.
+    # Structured prediction: by the call of a tool, as of other models that call tools; or by an answer under a schema.
 
     def _task(
         self,
@@ -228,7 +228,7 @@ class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
         return ChatTask(self, output_cls, prompt, prompt_args, llm_kwargs or {})
 
 
-class AnswerReader(Reader[ChatResponse]):
+class CallReader(Reader[ChatResponse]):
     """Reads the answer to a chat, and the calls in it."""
 
     def __init__(self, request: ChatRequest) -> None:
@@ -303,7 +303,7 @@ class ChatTask(Task[Model]):
 
 def _asked_for(output_cls: type[Model], mode: PydanticProgramMode) -> dict[str, Any]:
     schema = output_cls.model_json_schema()
-    if mode != PydanticProgramMode.FUNCTION:
+    if mode == PydanticProgramMode.LLM:
         return {"schema": schema}
     tool = Tool(output_cls.__name__, schema.get("description", ""), schema).as_function()
     return {"tools": [tool], "tool_choice": {"type": "function", "function": {"name": output_cls.__name__}}}
@@ -311,8 +311,8 @@ def _asked_for(output_cls: type[Model], mode: PydanticProgramMode) -> dict[str, 
 
 def _object_text(response: ChatResponse) -> str:
     told = response.message.additional_kwargs
-    for call in told.get("tool_calls") or ():
-        return str(call["function"]["arguments"])
-    for call in told.get("invalid_tool_calls") or ():
-        return str(call["text"])
+    if told.get("tool_calls"):
+        return str(told["tool_calls"][0]["function"]["arguments"])
+    if told.get("invalid_tool_calls"):
+        return str(told["invalid_tool_calls"][0]["text"])
     return response.message.content or ""

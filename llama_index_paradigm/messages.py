@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from paradigm_transport.tool_calls import InvalidToolCall
 ToolCallBlock: Any = getattr(types, "ToolCallBlock", None)  # newer than the oldest LlamaIndex that is supported
 
 _ROLES = {"developer": "system", "function": "tool", "chatbot": "assistant", "model": "assistant"}
-_WORDS: dict[Any, ToolChoice] = {None: "auto", "auto": "auto", "none": "none", "any": "any", "required": "any"}
+_WORDS: dict[str, ToolChoice] = {"auto": "auto", "none": "none", "any": "any", "required": "any"}
 
 
 @dataclass(slots=True)
@@ -128,14 +128,30 @@ def _told_invalid(call: InvalidToolCall) -> dict[str, Any]:
     return {"id": call.id, "name": call.name, "text": call.text, "reason": call.reason}
 
 
-def plain_tool(told: Mapping[str, Any]) -> Tool:
-    """A tool that is written as OpenAI writes it, as `ToolMetadata.to_openai_tool` does."""
-    function = told.get("function", told)
-    return Tool(function["name"], function.get("description") or "", function.get("parameters") or {})
+def plain_tool(told: Any) -> Tool:
+    """A tool that is written as OpenAI writes it, as `ToolMetadata.to_openai_tool` does.
+
+    Raises:
+        InvalidParameterError: it is written otherwise.
+    """
+    try:
+        function = told["function"]
+        return Tool(function["name"], function.get("description") or "", function.get("parameters") or {})
+    except (AttributeError, KeyError, TypeError):
+        raise InvalidParameterError("tools: one is not written as ToolMetadata.to_openai_tool writes it") from None
 
 
 def plain_choice(choice: Any) -> ToolChoice:
-    """`auto`, `none`, `any` or `required`, a tool's name, or OpenAI's `{"type": "function", "function": …}`."""
-    if isinstance(choice, Mapping):
+    """`auto`, `none`, `any` or `required`, a tool's name, or OpenAI's `{"type": "function", "function": …}`.
+
+    Raises:
+        InvalidParameterError: it is none of them.
+    """
+    if choice is None:
+        return "auto"
+    if isinstance(choice, str):
+        return _WORDS.get(choice) or OneTool(choice)
+    try:
         return OneTool(choice["function"]["name"])
-    return _WORDS.get(choice) or OneTool(choice)
+    except (KeyError, TypeError):
+        raise InvalidParameterError("tool_choice is neither a word nor a tool's name nor of OpenAI's form") from None

@@ -34,7 +34,7 @@ RHONE = River(name="Rhône", length=812)
 RHONE_JSON = '{"name": "Rhône", "length": 812}'
 OPENED = '<tool_call>\n{"name": "River", "arguments":'
 
-SCHEMA, TOOL = PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION
+SCHEMA, TOOL = PydanticProgramMode.LLM, PydanticProgramMode.DEFAULT
 
 
 @pytest.fixture(params=[SCHEMA, TOOL], ids=["schema", "tool"])
@@ -81,7 +81,8 @@ def streamed(*texts: str) -> Script:
 
 def test_by_a_schema(wire: WireServer, make_chat: Make, predict: Callable[..., Any]) -> None:
     wire.script(reply(completion(f"Here it is:\n```json\n{RHONE_JSON}\n```\nAnything else? {{}}")))
-    assert predict(make_chat(system_prompt="Be kind."), River, ASK, what="a river") == RHONE
+    llm = make_chat(system_prompt="Be kind.", pydantic_program_mode=SCHEMA)
+    assert predict(llm, River, ASK, what="a river") == RHONE
     prompt = wire.bodies[0]["prompt"]
     assert prompt.startswith(
         "<|im_start|>system\nBe kind.\n\nAnswer with nothing but a JSON object of this JSON schema"
@@ -91,9 +92,10 @@ def test_by_a_schema(wire: WireServer, make_chat: Make, predict: Callable[..., A
     assert "structured_outputs" not in wire.bodies[0]
 
 
-def test_by_a_tool(wire: WireServer, make_chat: Make, predict: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("named", [TOOL, PydanticProgramMode.FUNCTION])
+def test_by_a_tool(wire: WireServer, make_chat: Make, predict: Callable[..., Any], named: PydanticProgramMode) -> None:
     wire.script(reply(completion(f" {RHONE_JSON}}}\n")))
-    llm = make_chat(system_prompt="Be kind.", pydantic_program_mode=TOOL)
+    llm = make_chat(system_prompt="Be kind.", pydantic_program_mode=named)
     assert predict(llm, River, ASK, what="a river") == RHONE
     prompt = wire.bodies[0]["prompt"]
     assert prompt.startswith("<|im_start|>system\nBe kind.\n\nYou can call tools.")

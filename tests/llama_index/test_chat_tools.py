@@ -255,6 +255,21 @@ def test_what_is_refused(
     assert not wire.requests
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"tools": TOOLS}, "^tools: one is not written as"),
+        ({"tools": [{"type": "web_search"}]}, "^tools: one is not written as"),
+        ({"tool_choice": True}, "^tool_choice is neither"),
+        ({"tool_choice": {"type": "web_search"}}, "^tool_choice is neither"),
+    ],
+)
+def test_other_forms_are_refused(wire: WireServer, chat: ChatParadigm, kwargs: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidParameterError, match=said):
+        chat.chat([ChatMessage("Hi")], **kwargs)
+    assert not wire.requests
+
+
 def test_without_tools(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer("Hello"))
     assert method(chat, [])[-1].message.content == "Hello"

@@ -125,7 +125,7 @@ class Opening(BaseModel):
     hour: int = Field(ge=0, le=23)
 
 
-@pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION], ids=["schema", "tool"])
+@pytest.mark.parametrize("mode", [PydanticProgramMode.LLM, PydanticProgramMode.DEFAULT], ids=["schema", "tool"])
 def test_structured_prediction(make_chat: Make, mode: PydanticProgramMode) -> None:
     llm = make_chat(pydantic_program_mode=mode)
     ask = PromptTemplate("{text}")
