@@ -1,0 +1,135 @@
+"""LangChain's own standard tests of chat models, on a scripted model and on the real local one.
+
+Switched off is what does not apply: images, PDFs, sound and Anthropic's forms of them (the endpoint takes text alone),
+recorded cassettes (`test_stream_time`: nothing here goes over a network), and on the real model what its class names.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+
+from langchain_paradigm import ChatParadigm
+from paradigm_local import LocalParadigm
+from tests.langchain.obedient import obey
+from tests.wire import WireServer
+
+pytest.importorskip("langchain_tests")
+
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning"),
+]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class TestUnits(ChatModelUnitTests):
+    @property
+    def chat_model_class(self) -> type[ChatParadigm]:
+        return ChatParadigm
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "alfred-4.2", "chat_template": "alfred", "api_key": "test", "base_url": "http://127.0.0.1:9"}
+
+    @property
+    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+        return (
+            {"PARADIGM_API_KEY": "test", "PARADIGM_BASE_URL": "https://paradigm.example"},
+            {"model": "alfred-4.2", "chat_template": "alfred"},
+            {"api_key": "test", "base_url": "https://paradigm.example/api/v2"},
+        )
+
+    @pytest.mark.xfail(
+        raises=ValueError, reason="`allowed_objects='all'` means the classes of LangChain's own list: see test_chat.py"
+    )
+    def test_serdes(self, model: Any, snapshot: Any) -> None:
+        super().test_serdes(model, snapshot)
+
+
+class Served(ChatModelIntegrationTests):
+    """The integration tests, on a model that obeys."""
+
+    given: ClassVar[dict[str, Any]] = {}
+
+    @pytest.fixture(autouse=True)
+    def _serve(self, wire: WireServer) -> None:
+        wire.always(obey)
+        self.url = wire.url
+
+    @property
+    def chat_model_class(self) -> type[ChatParadigm]:
+        return ChatParadigm
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"model": "m", "chat_template": "chatml", "api_key": "k", "base_url": self.url, **self.given}
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
+
+    @property
+    def supports_model_override(self) -> bool:
+        return True
+
+    @property
+    def model_override_value(self) -> str:
+        return "another"
+
+
+class TestByCalls(Served):
+    pass
+
+
+class TestByAnswersUnderASchema(Served):
+    given: ClassVar[dict[str, Any]] = {"constrain": "vllm"}
+
+    @property
+    def structured_output_kwargs(self) -> dict[str, Any]:
+        return {"method": "json_schema"}
+
+
+class TestConstrainedCalls(Served):
+    given: ClassVar[dict[str, Any]] = {"constrain": "vllm", "streaming": True}
+
+
+class TestLocal(ChatModelIntegrationTests):
+    """On a real model of 135 million parameters, which is held to schemas where the tests need more than words."""
+
+    @pytest.fixture(autouse=True)
+    def _serve(self, local_paradigm: LocalParadigm) -> None:
+        self.paradigm = local_paradigm
+
+    @property
+    def chat_model_class(self) -> type[ChatParadigm]:
+        return ChatParadigm
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {
+            "model": self.paradigm.model,
+            "api_key": self.paradigm.api_key,
+            "base_url": self.paradigm.base_url,
+            "chat_template": "chatml",
+            "constrain": "vllm",
+            "temperature": 0,
+            "max_tokens": 48,
+            "extra_body": {"repetition_penalty": 1.05},
+        }
+
+    @pytest.mark.xfail(strict=False, reason="nothing forces a call here, and so small a model makes none by itself")
+    def test_agent_loop(self, model: Any) -> None:
+        super().test_agent_loop(model)
+
+    @pytest.mark.xfail(strict=False, reason="the model translates Chinese names and does not come to an end")
+    def test_unicode_tool_call_integration(self, model: Any, **options: Any) -> None:
+        super().test_unicode_tool_call_integration(model, **options)
