@@ -1,0 +1,179 @@
+# %% [markdown]
+# # Agents
+#
+# `ChatParadigm` is a chat model that calls tools: in LangChain's `create_agent`, and in LlamaIndex's `FunctionAgent`.
+#
+# With `PARADIGM_API_KEY` in the environment this runs on the service. Without it, it runs on a
+# [local Paradigm](../docs/local-paradigm.md), as it did for the outputs below. Its model of 135 million parameters is
+# too weak to decide by itself when to call a tool. So each step is told whether it calls, and `constrain="vllm"` holds
+# a call to the JSON schema of the tools. What is called with which arguments, and what is made of the result, is the
+# model's own.
+
+# %%
+import os
+
+from paradigm_local import LocalParadigm
+
+if "PARADIGM_API_KEY" in os.environ:
+    model, chat_template = "alfred-4.2", "alfred"
+else:
+    local = LocalParadigm()
+    local.start()
+    os.environ.update(PARADIGM_API_KEY=local.api_key, PARADIGM_BASE_URL=local.base_url)
+    model, chat_template = local.model, "chatml"
+
+# %% [markdown]
+# ## Tools
+#
+# Functions: their names, types and docstrings are what the model is told of them.
+
+
+# %%
+def weather(city: str) -> str:
+    """Tell the weather in a city."""
+    return f"In {city} it rains, at 7 degrees."
+
+
+def multiply(a: int, b: int) -> int:
+    """Multiply two numbers."""
+    return a * b
+
+
+# %% [markdown]
+# ## A call
+#
+# `tool_choice="any"` asks for a call, of whichever tool fits.
+
+# %%
+from langchain_paradigm import ChatParadigm
+
+chat = ChatParadigm(
+    model=model,
+    chat_template=chat_template,
+    constrain="vllm",
+    max_tokens=60,
+    temperature=0,
+)
+answer = chat.bind_tools([weather, multiply], tool_choice="any").invoke(
+    "How much is 6 times 7?"
+)
+[(call["name"], call["args"]) for call in answer.tool_calls]
+
+# %% [markdown]
+# ## An agent of LangChain
+#
+# The middleware is what makes the steps: a call after a question, an answer after a result. A larger model needs none
+# of it.
+
+# %%
+from langchain.agents import create_agent
+from langchain.agents.middleware import wrap_model_call
+
+
+@wrap_model_call
+def step_by_step(request, handler):
+    is_question = request.messages[-1].type == "human"
+    return handler(request.override(tool_choice="any" if is_question else "none"))
+
+
+agent = create_agent(chat, tools=[weather, multiply], middleware=[step_by_step])
+question = {"messages": [("human", "What is the weather in Rome?")]}
+for message in agent.invoke(question)["messages"]:
+    calls = [
+        (call["name"], call["args"]) for call in getattr(message, "tool_calls", [])
+    ]
+    print(f"{message.type}: {message.text or calls}")
+
+# %% [markdown]
+# ## As it is written
+#
+# With `stream_mode="messages"` the pieces of an answer come as the model writes them; calls are apart from the text.
+
+# %%
+for piece, _ in agent.stream(question, stream_mode="messages"):
+    if piece.type == "tool":
+        print(f"\n{piece.name}: {piece.text}")
+        continue
+    for call in piece.tool_call_chunks:
+        print(f"{call['name'] or ''}{call['args'] or ''}", end="", flush=True)
+    print(piece.text, end="", flush=True)
+
+# %% [markdown]
+# ## Ask before acting
+#
+# With a checkpointer an agent can stop before it uses a tool, and go on later from there.
+
+# %%
+from langgraph.checkpoint.memory import InMemorySaver
+
+careful = create_agent(
+    chat,
+    tools=[weather, multiply],
+    middleware=[step_by_step],
+    checkpointer=InMemorySaver(),
+    interrupt_before=["tools"],
+)
+thread = {"configurable": {"thread_id": "1"}}
+waiting = careful.invoke(question, thread)["messages"][-1]
+print("It would call", waiting.tool_calls[0]["name"], waiting.tool_calls[0]["args"])
+print(careful.invoke(None, thread)["messages"][-1].text)
+
+# %% [markdown]
+# ## An object instead of a text
+#
+# `with_structured_output` gives an object of a class. The server is told its schema, so that the form cannot be wrong.
+
+# %%
+from pydantic import BaseModel
+
+
+class Weather(BaseModel):
+    """The weather in a city."""
+
+    city: str
+    degrees: int
+
+
+chat.with_structured_output(Weather).invoke("In Rome it rains, at 7 degrees.")
+
+# %% [markdown]
+# ## An agent of LlamaIndex
+#
+# `FunctionAgent` can be told its first step by `initial_tool_choice`.
+
+# %%
+import llama_index_paradigm
+from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
+
+index_chat = llama_index_paradigm.ChatParadigm(
+    model=model,
+    chat_template=chat_template,
+    constrain="vllm",
+    max_tokens=60,
+    temperature=0,
+)
+index_agent = FunctionAgent(
+    tools=[weather],
+    llm=index_chat,
+    initial_tool_choice="weather",
+)
+run = index_agent.run("What is the weather in Rome?")
+async for event in run.stream_events():
+    if isinstance(event, ToolCallResult):
+        print(event.tool_name, event.tool_kwargs, "->", event.tool_output)
+print(await run)
+
+# %% [markdown]
+# ## What it came to
+#
+# A run of an agent is several calls, and each sees what was said before.
+
+# %%
+from langchain_paradigm import get_paradigm_usage
+
+with get_paradigm_usage() as usage:
+    agent.invoke(question)
+print(usage)
+
+# %% [markdown]
+# More: [LangChain](../docs/langchain.md) and [LlamaIndex](../docs/llama-index.md).
