@@ -38,11 +38,13 @@ class Bench:
     Args:
         url: the canned server.
         rounds: how often each contender has its turn.
+        loop: the one event loop on which all that is async runs, as in a service.
     """
 
-    def __init__(self, url: str, rounds: int) -> None:
+    def __init__(self, url: str, rounds: int, loop: asyncio.AbstractEventLoop) -> None:
         self.url = url
         self.rounds = rounds
+        self.loop = loop
         self.rows: dict[str, dict[str, float]] = {}
 
     def compare(self, name: str, turns: dict[str, Callable[[], float]]) -> None:
@@ -91,15 +93,15 @@ def canned_server() -> Iterator[str]:
         server.stdin.close()
 
 
-def run_async(llm: Any, work: Callable[[], Any]) -> None:
-    """Run on a loop of its own; the floor's and the peer's clients belong to one loop, so they are made anew."""
-
-    async def main() -> None:
-        if hasattr(llm, "_endpoint"):
-            llm._endpoint.renew()
-        await work()
-
-    asyncio.run(main())
+@contextmanager
+def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop for the whole run: connections belong to the loop on which they were opened."""
+    loop = asyncio.new_event_loop()
+    try:
+        yield loop
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
 
 
 def calls(bench: Bench) -> None:
@@ -109,25 +111,25 @@ def calls(bench: Bench) -> None:
     def repeated(call: Callable[[], Any]) -> Callable[[], float]:
         return lambda: cpu(lambda: [call() for _ in range(many)], many)
 
-    def repeated_async(llm: Any, call: Callable[[], Any]) -> Callable[[], float]:
+    def repeated_async(call: Callable[[], Any]) -> Callable[[], float]:
         async def work() -> None:
             for _ in range(many):
                 await call()
 
-        return lambda: cpu(lambda: run_async(llm, work), many)
+        return lambda: cpu(lambda: bench.loop.run_until_complete(work()), many)
 
     chains, engines = langchain(bench.url, 10), llama_index(bench.url, 10)
     bench.compare("LangChain invoke", {name: repeated(lambda llm=llm: llm.invoke("x")) for name, llm in _named(chains)})
     bench.compare(
         "LangChain ainvoke",
-        {name: repeated_async(llm, lambda llm=llm: llm.ainvoke("x")) for name, llm in _named(chains)},
+        {name: repeated_async(lambda llm=llm: llm.ainvoke("x")) for name, llm in _named(chains)},
     )
     bench.compare(
         "LlamaIndex complete", {name: repeated(lambda llm=llm: llm.complete("x")) for name, llm in _named(engines)}
     )
     bench.compare(
         "LlamaIndex acomplete",
-        {name: repeated_async(llm, lambda llm=llm: llm.acomplete("x")) for name, llm in _named(engines)},
+        {name: repeated_async(lambda llm=llm: llm.acomplete("x")) for name, llm in _named(engines)},
     )
 
 
@@ -145,7 +147,7 @@ def chunks(bench: Bench) -> None:
         )
         bench.compare(
             f"LangChain astream, {size} chunks",
-            {name: _async_turn(llm, lambda llm=llm: llm.astream("x"), size) for name, llm in _named(chains)},
+            {name: _async_turn(bench, lambda llm=llm: llm.astream("x"), size) for name, llm in _named(chains)},
         )
         bench.compare(
             f"LlamaIndex stream_complete, {size} chunks",
@@ -156,7 +158,10 @@ def chunks(bench: Bench) -> None:
         )
         bench.compare(
             f"LlamaIndex astream_complete, {size} chunks",
-            {name: _async_turn(llm, lambda llm=llm: llm.astream_complete("x"), size) for name, llm in _named(engines)},
+            {
+                name: _async_turn(bench, lambda llm=llm: llm.astream_complete("x"), size)
+                for name, llm in _named(engines)
+            },
         )
 
 
@@ -174,21 +179,21 @@ async def aexhaust(stream: Any, size: int) -> None:
     assert count >= size
 
 
-def _async_turn(llm: Any, open_stream: Callable[[], Any], size: int, streams: int = 1) -> Callable[[], float]:
+def _async_turn(bench: Bench, open_stream: Callable[[], Any], size: int, streams: int = 1) -> Callable[[], float]:
     async def work() -> None:
         await asyncio.gather(*[aexhaust(open_stream(), size) for _ in range(streams)])
 
-    return lambda: cpu(lambda: run_async(llm, work), size * streams)
+    return lambda: cpu(lambda: bench.loop.run_until_complete(work()), size * streams)
 
 
 def concurrent_streams(bench: Bench) -> None:
     """Many streams on one loop: CPU of a chunk, as the number of streams rises."""
-    size = 50
+    size = 250
     for streams in STREAMS:
         chains = langchain(bench.url, size)
         bench.compare(
             f"LangChain astream, {streams} at once",
-            {name: _async_turn(llm, lambda llm=llm: llm.astream("x"), size, streams) for name, llm in _named(chains)},
+            {name: _async_turn(bench, lambda llm=llm: llm.astream("x"), size, streams) for name, llm in _named(chains)},
         )
 
 
@@ -198,7 +203,7 @@ def fan_out(bench: Bench) -> None:
     prompts = [str(number) for number in range(PROMPTS)]
     ways: dict[str, Callable[[], Any]] = {
         "batch": lambda: llm.batch(prompts),
-        "abatch": lambda: asyncio.run(llm.abatch(prompts)),
+        "abatch": lambda: bench.loop.run_until_complete(llm.abatch(prompts)),
         "generate": lambda: llm.generate(prompts),
     }
     for way, work in ways.items():
@@ -273,8 +278,8 @@ def main() -> None:
     parser.add_argument("--only", metavar="PART", help="one part alone, such as chunks")
     options = parser.parse_args()
     parts = (calls, chunks, concurrent_streams, fan_out, imports, long_stream, leftovers)
-    with canned_server() as url:
-        bench = Bench(url, rounds=3 if options.quick else 15)
+    with canned_server() as url, event_loop() as loop:
+        bench = Bench(url, 3 if options.quick else 15, loop)
         print(f"{'ratio to the floor (the first column)':44}{'floor':>10}{'ours':>10}{'peer':>10}")
         for part in parts:
             if options.only in (None, part.__name__):

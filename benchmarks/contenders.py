@@ -35,10 +35,6 @@ class _Endpoint:
         self._fields = {"model": MODEL, "max_tokens": max_tokens, **({"user": user} if user else {})}
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._sync = httpx.Client(limits=self._limits, timeout=120)
-        self.renew()
-
-    def renew(self) -> None:
-        """A new async client, for a new event loop."""
         self._async = httpx.AsyncClient(limits=self._limits, timeout=120)
 
     def _request(self, prompt: str, **others: Any) -> dict[str, Any]:

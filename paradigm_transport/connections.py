@@ -12,9 +12,9 @@ import socket
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,12 +30,9 @@ from paradigm_transport.errors import (
     InvalidParameterError,
     ParadigmError,
 )
+from paradigm_transport.pool import KEEPALIVE_SECONDS, AsyncLease, AsyncPool, Lease, SyncPool
 from paradigm_transport.settings import CONNECT_TIMEOUT, Settings
 
-MAX_CONNECTIONS = 512
-"""The most connections of one object. Further calls wait for one, without a time-out of their own."""
-
-KEEPALIVE_SECONDS = 30.0
 DRAIN_SECONDS = 0.5
 DRAIN_BYTES = 64 * 1024
 
@@ -49,19 +46,26 @@ class _Wire:
     def __init__(self, settings: Settings, borrowed: Any) -> None:
         self._settings = settings
         self._borrowed = borrowed
+        self._heads: dict[str, httpx.Request] = {}
         self._opening = _Translated(settings.host, borrowed is not None, "could not be reached", _CONNECTION_HINT)
         self._reading = _Translated(settings.host, borrowed is not None, "broke off its answer", "")
 
     def _request(self, client: Any, method: str, path: str, body: bytes | None) -> Any:
+        if self._borrowed is not None:
+            return self._build(client, method, path, body)
+        # All but the body is the same each time, and most of the work.
+        like = self._heads.get(path)
+        if like is None:
+            like = self._heads[path] = self._build(client, method, path, None)
+            like.headers.pop("content-length", None)
+        return httpx.Request(method, like.url, headers=like.headers, content=body, extensions=like.extensions)
+
+    def _build(self, client: Any, method: str, path: str, body: bytes | None) -> Any:
         options: dict[str, Any] = {}
         if self._borrowed is None or "timeout" in self._settings.model_fields_set:
             options["timeout"] = _timeout(self._settings.timeout)
         return client.build_request(
-            method,
-            f"{self._settings.base_url}/{path}",
-            headers=self._headers(),
-            content=body,
-            **options,
+            method, f"{self._settings.base_url}/{path}", headers=self._headers(), content=body, **options
         )
 
     def _headers(self) -> dict[str, str]:
@@ -77,12 +81,7 @@ class _Wire:
         try:
             return kind(
                 verify=self._ssl_context,
-                limits=httpx.Limits(
-                    max_connections=MAX_CONNECTIONS,
-                    # No more than a fan-out needs: httpx looks through all idle ones for every request.
-                    max_keepalive_connections=self._settings.max_concurrency,
-                    keepalive_expiry=KEEPALIVE_SECONDS,
-                ),
+                limits=httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS),
                 # No cookie is kept: each request stands for itself, whoever of the object's users sent the last.
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             )
@@ -104,7 +103,7 @@ class Connections(_Wire):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings.http_client)
-        self._by_process: dict[int, httpx.Client] = {}
+        self._by_process: dict[int, SyncPool] = {}
         weakref.finalize(self, _close_own, self._by_process)
 
     def open(self, method: str, path: str, body: bytes | None = None) -> Answer:
@@ -113,32 +112,32 @@ class Connections(_Wire):
         Raises:
             APIConnectionError: there is no answer, or an APITimeoutError: not in time.
         """
-        client = self._client()
-        with self._opening:
-            response = client.send(self._request(client, method, path, body), stream=True)
-        return Answer(response, self._reading)
+        lease = self._lease()
+        try:
+            with self._opening:
+                response = lease.client.send(self._request(lease.client, method, path, body), stream=True)
+        except BaseException:
+            lease.end()
+            raise
+        return Answer(response, self._reading, lease)
 
     def close(self) -> None:
         """Close the connections. A later request opens new ones. A client that was passed in stays open."""
         _close_own(self._by_process)
 
-    def _client(self) -> Any:
+    def _lease(self) -> Lease:
         if self._borrowed is not None:
-            return self._borrowed
+            return Lease(self._borrowed)
         # Connections that were open before a fork belong to the parent: they are kept, untouched, under its id.
-        client = self._by_process.get(os.getpid())
-        if client is None:
-            made = self._make(httpx.Client)
-            client = self._by_process.setdefault(os.getpid(), made)
-            if client is not made:  # another thread was first
-                made.close()
-        return client
+        process = os.getpid()
+        pool = self._by_process.get(process) or self._by_process.setdefault(process, SyncPool())
+        return pool.lease(partial(self._make, httpx.Client))
 
 
-def _close_own(by_process: dict[int, httpx.Client]) -> None:
-    client = by_process.pop(os.getpid(), None)
-    if client is not None:
-        client.close()
+def _close_own(by_process: dict[int, SyncPool]) -> None:
+    pool = by_process.pop(os.getpid(), None)
+    if pool is not None:
+        pool.close()
 
 
 class AsyncConnections(_Wire):
@@ -150,75 +149,51 @@ class AsyncConnections(_Wire):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings.http_async_client)
-        self._by_loop: dict[asyncio.AbstractEventLoop, _LoopClient] = {}
+        self._by_loop: dict[asyncio.AbstractEventLoop, AsyncPool] = {}
         weakref.finalize(self, _close_all_soon, self._by_loop)
 
     async def open(self, method: str, path: str, body: bytes | None = None) -> AsyncAnswer:
         """As `Connections.open`."""
-        client = await self._client()
-        with self._opening:
-            response = await client.send(self._request(client, method, path, body), stream=True)
-        return AsyncAnswer(response, self._reading)
+        lease = await self._lease()
+        try:
+            with self._opening:
+                response = await lease.client.send(self._request(lease.client, method, path, body), stream=True)
+        except BaseException:
+            await lease.end()
+            raise
+        return AsyncAnswer(response, self._reading, lease)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, as `Connections.close`."""
-        kept = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if kept is not None:
-            await kept.aclose()
+        pool = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.aclose()
 
-    async def _client(self) -> Any:
+    async def _lease(self) -> AsyncLease:
         if self._borrowed is not None:
-            return self._borrowed
+            return AsyncLease(self._borrowed)
         loop = asyncio.get_running_loop()
-        kept = self._by_loop.get(loop)
-        if kept is None:
+        pool = self._by_loop.get(loop)
+        if pool is None:
             _forget_closed(self._by_loop)
             # Nothing is awaited up to the assignment, so no other task of this loop can come between.
-            kept = self._by_loop[loop] = _LoopClient(self._make(httpx.AsyncClient))
-            await kept.bind()
-        return kept.client
+            pool = self._by_loop[loop] = AsyncPool()
+            await pool.bind()
+        return await pool.lease(partial(self._make, httpx.AsyncClient))
 
 
-class _LoopClient:
-    """A client whose connections close with their event loop, or with the object that owns them.
-
-    An event loop, before it closes, sees to it that the `finally` of an asynchronous generator runs on it.
-    Nothing else runs there in time. The generator has to be kept until then: one that is collected is closed by a
-    task, and a task that is cancelled before it began, as at the end of `asyncio.run`, leaves it half closed.
-    """
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.client = client
-        self._lifetime = self._live()
-
-    async def bind(self) -> None:
-        await anext(self._lifetime)
-
-    async def aclose(self) -> None:
-        await self._lifetime.aclose()
-
-    async def _live(self) -> AsyncGenerator[None, None]:
-        _open.add(self)
-        try:
-            yield
-        finally:
-            await self.client.aclose()
-            _open.discard(self)
-
-
-_open: set[_LoopClient | None] = set()
-
-
-def _forget_closed(by_loop: dict[asyncio.AbstractEventLoop, _LoopClient]) -> None:
+def _forget_closed(by_loop: dict[asyncio.AbstractEventLoop, AsyncPool]) -> None:
     for loop in list(by_loop):
         if loop.is_closed():
-            _open.discard(by_loop.pop(loop, None))
+            pool = by_loop.pop(loop, None)
+            if pool is not None:  # another thread was first
+                pool.forget()
 
 
-def _close_all_soon(by_loop: dict[asyncio.AbstractEventLoop, _LoopClient]) -> None:
+def _close_all_soon(by_loop: dict[asyncio.AbstractEventLoop, AsyncPool]) -> None:
     _forget_closed(by_loop)
-    for loop, kept in by_loop.items():
-        loop.call_soon_threadsafe(_close_soon, kept)
+    for loop, pool in by_loop.items():
+        loop.call_soon_threadsafe(_close_soon, pool.aclose)
 
 
 class AnyAnswer:
@@ -241,8 +216,9 @@ class AnyAnswer:
 class Answer(AnyAnswer):
     """An answer whose head has come; to be closed, by `close` or `with`. One that is dropped closes itself."""
 
-    def __init__(self, response: Any, reading: _Translated) -> None:
+    def __init__(self, response: Any, reading: _Translated, lease: Lease) -> None:
         super().__init__(response, reading)
+        self._lease = lease
         self._parts = response.iter_bytes()
 
     def read(self) -> bytes:
@@ -293,7 +269,7 @@ class Answer(AnyAnswer):
             # Closing alone wakes no thread that waits on it, and tells the server nothing while a fork holds it too.
             self._shut_down()
         with self._reading:
-            self._response.close()
+            _close(self._response, self._lease)
 
     def __enter__(self) -> Self:
         return self
@@ -302,15 +278,16 @@ class Answer(AnyAnswer):
         self.close()
 
     def __del__(self) -> None:
-        if not self._response.is_closed:
+        if not self._lease.ended:
             self.close()
 
 
 class AsyncAnswer(AnyAnswer):
     """As `Answer`."""
 
-    def __init__(self, response: Any, reading: _Translated) -> None:
+    def __init__(self, response: Any, reading: _Translated, lease: AsyncLease) -> None:
         super().__init__(response, reading)
+        self._lease = lease
         self._parts = response.aiter_bytes()
         self._loop = asyncio.get_running_loop()
 
@@ -342,7 +319,7 @@ class AsyncAnswer(AnyAnswer):
     async def aclose(self) -> None:
         """As `Answer.close`."""
         with self._reading:
-            await self._response.aclose()
+            await _aclose(self._response, self._lease)
 
     async def __aenter__(self) -> Self:
         return self
@@ -351,15 +328,29 @@ class AsyncAnswer(AnyAnswer):
         await self.aclose()
 
     def __del__(self) -> None:
-        if not self._response.is_closed and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_close_soon, self._response)
+        if not self._lease.ended and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_close_soon, partial(_aclose, self._response, self._lease))
+
+
+def _close(response: Any, lease: Lease) -> None:
+    try:
+        response.close()
+    finally:
+        lease.end()
+
+
+async def _aclose(response: Any, lease: AsyncLease) -> None:
+    try:
+        await response.aclose()
+    finally:
+        await lease.end()
 
 
 _closing: set[asyncio.Task[None]] = set()
 
 
-def _close_soon(left: Any) -> None:
-    task = asyncio.ensure_future(left.aclose())
+def _close_soon(aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    task = asyncio.ensure_future(aclose())
     _closing.add(task)  # a loop holds its tasks weakly
     task.add_done_callback(_closed)
 

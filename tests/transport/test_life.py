@@ -29,6 +29,7 @@ from paradigm_transport import (
     RetryPolicy,
     Settings,
     connections,
+    pool,
 )
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, reply, sse, texts
@@ -106,7 +107,7 @@ def test_a_loop_without_a_helping_hand(echoes: WireServer) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_a_loop_that_is_closed_behind_its_back(echoes: WireServer) -> None:
     """Nobody can close connections on a loop that is closed: they go, with asyncio's warning, at the next use."""
-    before = set(connections._open)
+    before = set(pool._open)
     client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
     for i in range(3):
         loop = asyncio.new_event_loop()
@@ -119,7 +120,7 @@ def test_a_loop_that_is_closed_behind_its_back(echoes: WireServer) -> None:
     del client
     gc.collect()
     assert echoes.requests[-1].left.wait(5)
-    assert connections._open <= before
+    assert pool._open <= before
 
 
 def forked(client: ParadigmClient, aclient: AsyncParadigmClient, results: Any) -> None:
@@ -241,21 +242,63 @@ def test_a_client_that_closes_between_two_steps_is_made_anew(wire: WireServer, m
     client.close()
 
 
-def test_a_client_that_another_thread_made_first_is_used(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    wire.always(echo)
-    client = ParadigmClient(api_key=KEY, base_url=wire.url)
-    make = client._connections._make
+def at_once(client: Any, count: int) -> None:
+    """Have so many streams open at the same time, and read them to their ends."""
+    streams = [client.stream("Hi", model=MODEL) for _ in range(count)]
+    for stream in streams:
+        next(stream)
+    for stream in streams:
+        assert texts(stream) == "i"
 
-    def overtaken(kind: Any) -> Any:
-        made = make(kind)
-        monkeypatch.setattr(client._connections, "_make", make)
-        client.complete("first", model=MODEL)
-        return made
 
-    monkeypatch.setattr(client._connections, "_make", overtaken)
-    assert client.complete("second", model=MODEL).text == "second"
-    assert wire.connections == 1
-    client.close()
+def test_so_many_idle_connections_are_kept(api: Api, echoes: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_IDLE", 2)
+    client = api.client(echoes)
+    at_once(client, 5)
+    for request in echoes.requests[:3]:
+        assert request.left.wait(5)
+    at_once(client, 2)
+    assert echoes.connections == 5
+    assert not any(request.left.is_set() for request in echoes.requests[3:])
+
+
+def test_connections_that_nobody_needs_any_more_are_closed(
+    api: Api, echoes: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = api.client(echoes)
+    at_once(client, 2)
+    monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.0)
+    assert client.complete("Hi", model=MODEL).text == "Hi"
+    assert echoes.requests[0].left.wait(5)
+    assert not echoes.requests[1].left.is_set()
+
+
+def test_a_loop_ends_while_its_connections_are_being_closed(
+    echoes: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aclose = httpx.AsyncClient.aclose
+
+    async def slow_aclose(self: httpx.AsyncClient) -> None:
+        if not self.is_closed:
+            await aclose(self)
+            for _ in range(9):  # as with TLS
+                await asyncio.sleep(0)
+
+    async def main(client: AsyncParadigmClient) -> None:
+        await client.complete("Hi", model=MODEL)
+
+    monkeypatch.setattr(httpx.AsyncClient, "aclose", slow_aclose)
+
+    noise: list[Any] = []
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: noise.append(context))
+    loop.run_until_complete(main(AsyncParadigmClient(api_key=KEY, base_url=echoes.url)))
+    gc.collect()  # the client goes, and its connections are to be closed as soon as the loop runs again
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    assert noise == []
+    assert connections._closing == set()
+    assert echoes.requests[0].left.wait(5)
 
 
 # Clients of the user's.

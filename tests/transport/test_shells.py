@@ -10,13 +10,16 @@ from types import ModuleType
 import pytest
 
 import paradigm_transport
-from paradigm_transport import client, connections
+from paradigm_transport import client, connections, pool
 
 RENAMED = {
     "AsyncParadigmClient": "ParadigmClient",
     "AsyncCompletionStream": "CompletionStream",
     "AsyncConnections": "Connections",
     "AsyncAnswer": "Answer",
+    "AsyncLease": "Lease",
+    "AsyncPool": "SyncPool",
+    "_aclose": "_close",
     "StopAsyncIteration": "StopIteration",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
@@ -89,6 +92,10 @@ def test_the_answers_are_the_same_code(name: str) -> None:
 
 def test_the_connections_open_alike() -> None:
     assert sync_source(connections, "AsyncConnections.open") == sync_source(connections, "Connections.open")
+
+
+def test_the_leases_are_the_same_code() -> None:
+    assert sync_source(pool, "AsyncLease").replace("free.release()", "free.put(None)") == sync_source(pool, "Lease")
 
 
 def test_all_is_what_is_exported() -> None:

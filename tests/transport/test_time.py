@@ -164,7 +164,7 @@ def test_three_hundred_threads_at_once(wire: WireServer) -> None:
 
 
 def test_calls_beyond_the_limit_queue(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paradigm_transport.connections.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("paradigm_transport.pool.MAX_CONNECTIONS", 2)
     wire.always(sse(chunk("a"), chunk("", "stop")))
 
     async def main(client: AsyncParadigmClient) -> int:
