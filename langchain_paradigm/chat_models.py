@@ -33,7 +33,7 @@ AsyncManager = AsyncCallbackManagerForLLMRun | None
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
 
-class ChatParadigm(LangChainModel, ParadigmChatModel, BaseChatModel):
+class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
     """A chat model over completions of LightOn's Paradigm: messages, tools, structured output.
 
     The endpoint knows no messages: they are written in the model's own markup, and calls of tools are read out of
@@ -46,14 +46,14 @@ class ChatParadigm(LangChainModel, ParadigmChatModel, BaseChatModel):
         ```
 
     Key arguments:
-        model: the model's name, as the administrator set it up.
-        chat_template: how messages are written for the model: `alfred`, `chatml`, a `ChatTemplate`, or a template in
-            Jinja.
-        constrain: `vllm` where the server holds an answer to a JSON schema: calls that must be, and structured output,
-            then cannot be malformed.
-        max_tokens: the most tokens to generate, 256 by default.
-        temperature: the sampling temperature; not sent where it is not given.
-        api_key, base_url: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
+        - `model`: the model's name, as the administrator set it up.
+        - `chat_template`: how messages are written for the model: `alfred`, `chatml`, a `ChatTemplate`, or a template
+          in Jinja.
+        - `constrain`: `vllm` where the server holds an answer to a JSON schema: calls that must be, and structured
+          output, then cannot be malformed.
+        - `max_tokens`: the most tokens to generate, 256 by default.
+        - `temperature`: the sampling temperature, 0 to 2; not sent where it is not given.
+        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
 
     Instantiate:
         ```python
@@ -191,7 +191,7 @@ class ChatParadigm(LangChainModel, ParadigmChatModel, BaseChatModel):
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         request = self._request(messages, stop, kwargs, stream=True)
-        writer = ChunkWriter(request)
+        writer = self._writer(request)
         with self.client.stream(request.prompt, request.parameters) as pieces:
             yield from filter(None, map(writer.write, pieces))
 
@@ -199,15 +199,22 @@ class ChatParadigm(LangChainModel, ParadigmChatModel, BaseChatModel):
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         request = self._request(messages, stop, kwargs, stream=True)
-        writer = ChunkWriter(request)
+        writer = self._writer(request)
         async with self.async_client.stream(request.prompt, request.parameters) as pieces:
             async for piece in pieces:
                 chunk = writer.write(piece)
                 if chunk is not None:
                     yield chunk
 
+    def _writer(self, request: ChatRequest) -> ChunkWriter:
+        return ChunkWriter(request, as_blocks=getattr(self, "output_version", None) == "v1")
+
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """How many tokens messages and tools have, written as the prompt that they are sent as.
+
+        Args:
+            messages: the chat.
+            tools: what the model may call, as for `bind_tools`.
 
         Raises:
             ParadigmError: see `get_num_tokens`.

@@ -1,0 +1,489 @@
+"""`ChatParadigm`: messages out, messages back, tools, streams, usage; and that it is a LangChain model like any other."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from functools import reduce
+from operator import add
+from typing import Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.load import dumps, loads
+from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.runnables import ConfigurableField
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from langchain_paradigm import ChatParadigm
+from paradigm_transport import (
+    CHAT_TEMPLATES,
+    BadRequestError,
+    ChatTemplate,
+    InvalidParameterError,
+    JinjaTemplate,
+    ServerError,
+    StreamInterruptedError,
+)
+from paradigm_transport.chat import Tool
+from tests.langchain.conftest import KEY, Calls, Recorder
+from tests.wire import CUT, WireServer, chunk, completion, reply, sse, usage
+
+CHATML = CHAT_TEMPLATES["chatml"]
+MakeChat = Callable[..., ChatParadigm]
+
+
+@pytest.fixture
+def make_chat(wire: WireServer) -> MakeChat:
+    def build(**arguments: Any) -> ChatParadigm:
+        given = {"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, "chat_template": "chatml", **arguments}
+        return ChatParadigm(**given)
+
+    return build
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"It is sunny in {city}."
+
+
+@tool
+def time_there(city: str) -> str:
+    """The time in a city."""
+    return f"It is noon in {city}."
+
+
+def call_text(name: str, **arguments: Any) -> str:
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+def streamed(text: str, size: int = 5, finish_reason: str = "stop") -> Any:
+    pieces = [chunk(text[at : at + size]) for at in range(0, len(text), size)]
+    return sse(*pieces, chunk("", finish_reason), chunk(usage=usage(3, 5)))
+
+
+def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
+    return reduce(add, chunks)
+
+
+# Messages
+
+
+def test_messages_of_every_role(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(reply(completion("Fine.")))
+    chat = [
+        SystemMessage("Be brief."),
+        HumanMessage([{"type": "text", "text": "How is "}, "it?"], name="Ann"),
+        AIMessage(
+            [{"type": "text", "text": "I look."}, {"type": "tool_use", "id": "1", "name": "weather", "input": {}}],
+            tool_calls=[{"name": "weather", "args": {"city": "Rome"}, "id": "1"}],
+        ),
+        ToolMessage("sunny", tool_call_id="1", name="weather"),
+        ChatMessage("noted", role="observer"),
+    ]
+    answer = calls.invoke(make_chat(), chat)
+    assert answer.content == "Fine."
+    assert wire.bodies[0]["prompt"] == CHATML.render(
+        [
+            ("system", "Be brief."),
+            ("user", "How is it?"),
+            ("assistant", f"I look.\n{call_text('weather', city='Rome')}"),
+            ("tool", "<tool_response>\nsunny\n</tool_response>"),
+            ("observer", "noted"),
+        ]
+    )
+    assert wire.bodies[0]["stop"] == ["<|im_end|>", "<tool_call>"]
+
+
+def test_a_text_is_the_one_turn_of_a_user(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Hello.")))
+    calls.invoke(make_chat(), "Hi")
+    assert wire.bodies[0]["prompt"] == CHATML.render_prompt("Hi")
+    assert wire.bodies[0]["stop"] == "<|im_end|>"
+
+
+def test_what_is_no_text_is_refused(make_chat: MakeChat, calls: Calls) -> None:
+    picture = HumanMessage([{"type": "image_url", "image_url": {"url": "http://x"}}])
+    with pytest.raises(InvalidParameterError, match="a human message holds something other than text"):
+        calls.invoke(make_chat(), [picture])
+
+
+def test_a_template_in_jinja(wire: WireServer, make_chat: MakeChat) -> None:
+    source = (
+        "{% for m in messages %}[{{ m.role }}{{ m.name or '' }}{{ m.tool_call_id or '' }}] {{ m.content }}"
+        "{% for c in m.tool_calls or () %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"
+        "{{ tools[0].function.name }}"
+    )
+    wire.script(reply(completion("Hi</s>and more")))
+    chat = make_chat(chat_template=JinjaTemplate(source=source, eos_token="</s>")).bind_tools([weather])
+    call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Köln"}, "id": "1"}])
+    assert chat.invoke([call, ToolMessage("sunny", tool_call_id="1")]).content == "Hi"
+    assert wire.bodies[0]["prompt"] == '[assistant] {"city": "Köln"}[tool1] sunnyweather'
+
+
+# Tools
+
+
+def test_tools_are_called(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    text = f"I look.\n{call_text('weather', city='Rome')}\n{call_text('time_there', city='Rome')}"
+    wire.script(reply(completion(text)))
+    answer = calls.invoke(make_chat().bind_tools([weather, time_there]), "Hi")
+    assert answer.content == "I look."
+    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [
+        ("weather", {"city": "Rome"}),
+        ("time_there", {"city": "Rome"}),
+    ]
+    assert len({call["id"] for call in answer.tool_calls}) == 2
+    assert answer.response_metadata["finish_reason"] == "stop"
+    shown = Tool(
+        "weather",
+        "The weather of a city.",
+        {"properties": {"city": {"type": "string"}}, "required": ["city"], "type": "object"},
+    )
+    assert json.dumps(shown.as_function()) in wire.bodies[0]["prompt"]
+
+
+def test_tools_are_called_in_a_stream(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(streamed(f"I look.\n{call_text('weather', city='Rome')}{call_text('time_there', city='Oslo')}\n"))
+    chunks = calls.stream(make_chat().bind_tools([weather, time_there]), "Hi")
+    whole = merged(chunks)
+    assert whole.content == "I look."
+    assert [(call["name"], call["args"]) for call in whole.tool_calls] == [
+        ("weather", {"city": "Rome"}),
+        ("time_there", {"city": "Oslo"}),
+    ]
+    assert [call["index"] for call in whole.tool_call_chunks] == [0, 1]
+    arguments = [call["args"] for each in chunks for call in each.tool_call_chunks if call["index"] == 0]
+    assert len(arguments) > 2
+    assert "".join(arguments) == '{"city": "Rome"}'
+    assert not any("tool_call" in str(each.content) for each in chunks)
+
+
+class Forecast(BaseModel):
+    """A forecast."""
+
+    city: str
+
+
+@pytest.mark.parametrize(
+    ("choice", "opened"),
+    [
+        (None, ""),
+        ("auto", ""),
+        ("any", "<tool_call>\n"),
+        ("required", "<tool_call>\n"),
+        (True, "<tool_call>\n"),
+        ("weather", '<tool_call>\n{"name": "weather", "arguments":'),
+        ({"type": "function", "function": {"name": "any"}}, '<tool_call>\n{"name": "any", "arguments":'),
+        ({"type": "tool", "name": "Forecast"}, '<tool_call>\n{"name": "Forecast", "arguments":'),
+    ],
+)
+def test_the_choice_of_a_tool(wire: WireServer, make_chat: MakeChat, choice: Any, opened: str) -> None:
+    wire.script(reply(completion("")))
+    make_chat().bind_tools([weather, Forecast, {"name": "any", "description": ""}], tool_choice=choice).invoke("Hi")
+    assert wire.bodies[0]["prompt"].endswith(f"<|im_start|>assistant\n{opened}")
+
+
+@pytest.mark.parametrize("choice", ["none", False])
+def test_no_tool_is_chosen(wire: WireServer, make_chat: MakeChat, choice: Any) -> None:
+    wire.script(reply(completion(f"I look.{call_text('weather')}")))
+    answer = make_chat().bind_tools([weather], tool_choice=choice).invoke("Hi")
+    assert (answer.content, answer.tool_calls) == ("I look.", [])
+    assert wire.bodies[0]["prompt"] == CHATML.render_prompt("Hi")
+
+
+def test_one_call_at_most(wire: WireServer, make_chat: MakeChat) -> None:
+    wire.script(reply(completion(call_text("weather") + call_text("weather"))))
+    answer = make_chat().bind_tools([weather], parallel_tool_calls=False).invoke("Hi")
+    assert len(answer.tool_calls) == 1
+
+
+def test_what_cannot_be_bound(make_chat: MakeChat) -> None:
+    with pytest.raises(InvalidParameterError, match="tool_choice must be auto, any, none, or the name of a tool"):
+        make_chat().bind_tools([weather], tool_choice=3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameterError, match="tools: web_search_preview is no function"):
+        make_chat().bind_tools([{"type": "web_search_preview"}])
+    with pytest.raises(InvalidParameterError, match="there is no tool named rain; known are: weather"):
+        make_chat().bind_tools([weather], tool_choice="rain").invoke("Hi")
+    with pytest.raises(InvalidParameterError, match="response_format must be"):
+        make_chat().invoke("Hi", response_format={"type": "xml"})
+
+
+def test_a_constrained_call(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion('{"city": "Rome"}')))
+    answer = calls.invoke(make_chat(constrain="vllm").bind_tools([weather, time_there], tool_choice="weather"), "Hi")
+    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("weather", {"city": "Rome"})]
+    assert wire.bodies[0]["structured_outputs"]["json"]["required"] == ["city"]
+    assert wire.bodies[0]["stop"] == "<|im_end|>"
+
+
+# Calls that are none
+
+
+BROKEN = {
+    "cut off in a text": ('<tool_call>{"name": "weather", "arguments": {"city": "Ro', "weather"),
+    "cut off in a list": ('<tool_call>{"name": "weather", "arguments": {"city": ["Rome"', "weather"),
+    "cut off after a value": ('<tool_call>{"name": "weather", "arguments": {"city": {"a": "b"}, ', "weather"),
+    "cut off in an escape": ('<tool_call>{"name": "weather", "arguments": {"city": "a\\', "weather"),
+    "cut off before the arguments": ('<tool_call>{"name": "weather", ', "weather"),
+    "without a name": ('<tool_call>{"tool": "weather", "arguments": {}}</tool_call>', None),
+    "no JSON": ("<tool_call>weather(Rome)</tool_call>", None),
+    "no object": ('<tool_call>{"name": "weather", "arguments": ["Rome"]}</tool_call>', "weather"),
+    "words": ('<tool_call>{"name": "weather", "arguments": {"city": Rome}}</tool_call>', "weather"),
+    "empty": ("<tool_call></tool_call>", None),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_call_is_told_and_never_made(wire: WireServer, make_chat: MakeChat, calls: Calls, kind: str) -> None:
+    text, name = BROKEN[kind]
+    chat = make_chat(max_tokens=9).bind_tools([weather])
+    wire.script(reply(completion(f"Hm.{text}", finish_reason="length")))
+    answer = calls.invoke(chat, "Hi")
+    assert (answer.content, answer.tool_calls) == ("Hm.", [])
+    (call,) = answer.invalid_tool_calls
+    assert call["name"] == name
+    assert call["args"] == text.removeprefix("<tool_call>").removesuffix("</tool_call>")
+    assert call["error"]
+    for size in (1, 5, 100):  # LangChain itself would mend what is cut off, and call the tool with half an argument
+        wire.script(streamed(f"Hm.{text}", size, "length"))
+        whole = merged(calls.stream(chat, "Hi"))
+        assert (whole.content, whole.tool_calls) == ("Hm.", [])
+        assert len(whole.invalid_tool_calls) == 1
+
+
+# Answers
+
+
+def test_what_a_message_tells(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    logprobs = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": [{"Hi": -0.5}], "text_offset": [0]}
+    body = completion("Hi", usage={**usage(3, 5), "prompt_tokens_details": {"cached_tokens": 2}})
+    body["choices"][0]["logprobs"] = logprobs
+    wire.script(reply(body, headers={"X-Request-Id": "r1"}))
+    answer = calls.invoke(make_chat(logprobs=1), "Hi")
+    assert answer.response_metadata.pop("latency") > 0
+    assert answer.response_metadata == {
+        "finish_reason": "stop",
+        "id": "cmpl-1",
+        "logprobs": logprobs,
+        "model_name": "alfred-40b-1123",
+        "model_provider": "paradigm",
+        "request_id": "r1",
+    }
+    assert answer.usage_metadata == {
+        "input_tokens": 3,
+        "output_tokens": 5,
+        "total_tokens": 8,
+        "input_token_details": {"cache_read": 2},
+    }
+
+
+def test_what_a_stream_tells(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    def token(text: str) -> dict[str, Any]:
+        logprobs = {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": [{"index": -0.5}], "text_offset": [0]}
+        return {"text": text, "logprobs": logprobs}
+
+    wire.script(sse(chunk(choice=token("Hi")), chunk(choice=token("!")), chunk("", "stop"), chunk(usage=usage(3, 5))))
+    chunks = calls.stream(make_chat(logprobs=1), "Hi")
+    assert [each.content for each in chunks] == ["Hi", "!", ""]
+    assert [each.chunk_position for each in chunks] == [None, None, "last"]
+    assert [each.usage_metadata is not None for each in chunks] == [False, False, True]
+    whole = merged(chunks)
+    assert whole.usage_metadata == {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+    assert whole.response_metadata["model_name"] == "alfred-40b-1123"
+    assert whole.response_metadata["finish_reason"] == "stop"
+    assert whole.response_metadata["logprobs"]["tokens"] == ["Hi", "!"]
+
+
+def test_an_answer_without_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Hi", usage=None)), sse(chunk("Hi", "stop")))
+    assert calls.invoke(make_chat(), "Hi").usage_metadata is None
+    assert merged(calls.stream(make_chat(), "Hi")).usage_metadata is None
+
+
+def test_several_answers(wire: WireServer, make_chat: MakeChat) -> None:
+    wire.script(reply(completion("One", call_text("weather"))))
+    function = {"type": "function", "function": {"name": "weather"}}
+    ((first, second),) = make_chat(n=2).generate([[HumanMessage("Hi")]], tools=[function]).generations
+    assert (first.text, second.text) == ("One", "")
+    assert first.message.usage_metadata["total_tokens"] == 8  # type: ignore[union-attr]
+    assert second.message.usage_metadata is None  # type: ignore[union-attr]
+    assert second.message.tool_calls[0]["args"] == {}  # type: ignore[union-attr]
+    with pytest.raises(InvalidParameterError, match="n must be 1 while streaming"):
+        list(make_chat(n=2).stream("Hi"))
+
+
+def test_stops(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(reply(completion("one two three")))
+    assert calls.invoke(make_chat(stop="two"), "Hi").content == "one "
+    assert calls.invoke(make_chat(stop="two"), "Hi", stop=["three"]).content == "one two "
+    assert calls.invoke(make_chat().bind(stop=["one"]), "Hi").content == ""
+    assert [body["stop"][1] for body in wire.bodies] == ["two", "three", "one"]
+
+
+def test_fields_of_a_call_win(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(reply(completion("Hi")))
+    calls.invoke(make_chat(temperature=0.5, extra_body={"top_k": 1}), "Hi", temperature=0, extra_body={"seed": 2})
+    body = wire.bodies[0]
+    assert (body["temperature"], body["top_k"], body["seed"]) == (0, 1, 2)
+    with pytest.raises(InvalidParameterError, match="unknown argument temprature; did you mean temperature"):
+        calls.invoke(make_chat(), "Hi", temprature=0)
+
+
+# As any other model of LangChain
+
+
+def test_usage_is_seen_by_langchains_own_counter(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Hi")), streamed("Hi"), reply(completion("Hi")), reply(completion("Hi")))
+    with get_usage_metadata_callback() as counted:
+        calls.invoke(make_chat(), "Hi", {"callbacks": [counted]})
+        calls.stream(make_chat(), "Hi", {"callbacks": [counted]})
+        calls.batch(make_chat(), ["Hi", "Ho"], {"callbacks": [counted]})
+    assert counted.usage_metadata["alfred-40b-1123"]["input_tokens"] == 12
+    assert counted.usage_metadata["alfred-40b-1123"]["output_tokens"] == 20
+
+
+def test_a_handler_is_told_of_the_end(wire: WireServer, make_chat: MakeChat, calls: Calls, recorder: Recorder) -> None:
+    wire.script(streamed("Hello"))
+    calls.invoke(make_chat(streaming=True, callbacks=[recorder]), "Hi")
+    assert [token for _, token, *_ in recorder.tokens][:1] == ["Hello"]
+    (end,) = recorder.ends
+    assert end.generations[0][0].message.usage_metadata["total_tokens"] == 8  # type: ignore[union-attr]
+
+
+def test_errors_keep_their_types(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    chat = make_chat(max_retries=0)
+    wire.script(reply({"error": "no"}, status=400), reply("", status=503), sse(chunk("Hello"), CUT))
+    with pytest.raises(BadRequestError, match="no"):
+        calls.invoke(chat, "Hi")
+    with pytest.raises(ServerError):
+        calls.stream(chat, "Hi")
+    with pytest.raises(StreamInterruptedError) as raised:
+        calls.stream(chat, "Hi")
+    assert raised.value.partial_text == "Hello"
+
+
+def test_retries_and_fallbacks(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply({}, status=400), reply(completion("a")), reply({}, status=400), reply(completion("b")))
+    chat = make_chat(max_retries=0)
+    assert calls.invoke(chat.with_retry(wait_exponential_jitter=False), "Hi").content == "a"
+    assert calls.invoke(chat.with_fallbacks([make_chat(model="another")]), "Hi").content == "b"
+    assert [body["model"] for body in wire.bodies] == ["alfred-4.2"] * 3 + ["another"]
+
+
+def test_fields_can_be_configured(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("a")))
+    chat = make_chat().configurable_fields(temperature=ConfigurableField(id="heat"))
+    calls.invoke(chat, "Hi", {"configurable": {"heat": 0.7}})
+    assert wire.bodies[0]["temperature"] == 0.7
+
+
+def test_in_a_chain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Rome")))
+    chain = ChatPromptTemplate.from_messages([("system", "Be brief."), ("human", "{question}")]) | make_chat()
+    assert calls.invoke(chain, {"question": "Where?"}).content == "Rome"
+
+
+def test_a_cache_asks_about_everything(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(lambda request: reply(completion(f"{len(wire.requests)}")))
+    chat = make_chat(cache=InMemoryCache())
+
+    def ask(model: Any, **fields: Any) -> str:
+        return str(calls.invoke(model, "Hi", **fields).content)
+
+    asked = [
+        lambda: ask(chat),
+        lambda: ask(chat, temperature=0.5),
+        lambda: ask(chat, stop=["x"]),
+        lambda: ask(chat.bind_tools([weather])),
+        lambda: ask(chat.bind_tools([time_there])),
+        lambda: ask(chat.bind_tools([weather], tool_choice="any")),
+        lambda: ask(chat.model_copy(update={"constrain": "vllm"})),
+        lambda: ask(chat.model_copy(update={"chat_template": "alfred"})),
+        lambda: ask(chat.model_copy(update={"temperature": 0.9})),
+    ]
+    first = [each() for each in asked]
+    assert len(set(first)) == len(asked)
+    assert [each() for each in asked] == first
+    assert KEY not in chat._get_llm_string()
+
+
+class Limiter(InMemoryRateLimiter):
+    count = 0
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.count += 1
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire()
+
+
+def test_a_rate_limiter_is_asked_once_for_each_request(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    limiter = Limiter(requests_per_second=1)
+    wire.script(reply(completion("a")), streamed("a"))
+    chat = make_chat(rate_limiter=limiter)
+    calls.invoke(chat, "Hi")
+    calls.stream(chat, "Hi")
+    assert limiter.count == 2
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+@pytest.mark.parametrize(
+    "template",
+    ["alfred", "{{ messages[0].content }}", CHATML, JinjaTemplate(source="{{ messages[0].content }}", eos_token="x")],
+)
+def test_written_down_and_read_again(make_chat: MakeChat, template: str | ChatTemplate | JinjaTemplate) -> None:
+    chat = make_chat(chat_template=template, constrain="vllm", temperature=0.5)
+    written = dumps(chat)
+    assert KEY not in written
+    secrets = {"PARADIGM_API_KEY": KEY}
+    loaded = loads(
+        written, allowed_objects=[ChatParadigm], valid_namespaces=["langchain_paradigm"], secrets_map=secrets
+    )
+    for again in (loaded, pickle.loads(pickle.dumps(chat))):
+        assert again.asdict() == chat.asdict()
+        assert again.template == chat.template
+        assert again.api_key == chat.api_key
+    assert KEY not in repr(chat)
+
+
+def test_tokens_are_counted_by_the_server(wire: WireServer, make_chat: MakeChat) -> None:
+    wire.always(reply(completion("", usage=usage(42, 1))))
+    chat = make_chat()
+    assert chat.get_num_tokens_from_messages([HumanMessage("Hi")], [weather]) == 42
+    assert wire.bodies[0]["prompt"].startswith("<|im_start|>system\nYou can call tools.")
+    assert wire.bodies[0]["max_tokens"] == 1
+    assert make_chat(custom_get_token_ids=lambda text: [1] * len(text)).get_num_tokens_from_messages(
+        [HumanMessage("Hi")]
+    ) == len(CHATML.render_prompt("Hi"))
+
+
+def test_what_tracers_know_it_by(make_chat: MakeChat) -> None:
+    params = make_chat(temperature=0.5)._get_ls_params(stop=["x"])
+    assert params == {
+        "ls_provider": "paradigm",
+        "ls_model_name": "alfred-4.2",
+        "ls_model_type": "chat",
+        "ls_temperature": 0.5,
+        "ls_max_tokens": 256,
+        "ls_stop": ["x"],
+    }
+    assert make_chat()._get_ls_params(model="another")["ls_model_name"] == "another"
+
+
+def test_arguments(make_chat: MakeChat) -> None:
+    with pytest.raises(InvalidParameterError, match="chat_template is required"):
+        ChatParadigm(model="m", api_key="k")
+    with pytest.raises(InvalidParameterError, match="constrain: "):
+        make_chat(constrain="openai")
+    with pytest.raises(InvalidParameterError, match="echo gives the prompt back"):
+        make_chat(echo=True).invoke("Hi")
+    with pytest.raises(InvalidParameterError, match="unknown argument trace_as_chat"):
+        make_chat(trace_as_chat=True)
