@@ -59,6 +59,10 @@ class LooseValue:
         self._push_outside(char)
         return True
 
+    def finish(self) -> None:
+        """The text has ended, and so has a number or a word."""
+        self._end_word()
+
     def _push_in_string(self, char: str) -> None:
         if self._is_escaped:
             self._is_escaped = False

@@ -334,7 +334,9 @@ class AnswerReader:
 
     def _cut_off(self, call: _Call) -> str:
         """End a call at the answer's end; return what was read as a part of it and is none."""
-        if call.has_arguments:
+        call.finish()
+        if call.is_whole or call.has_arguments:
+            self._tell_arguments(call)
             self._end_call(call)
             return ""
         # A string without its end hides the end of the call.
@@ -404,6 +406,13 @@ class _Call:
                 self.text += char
             if self.is_whole:
                 break
+
+    def finish(self) -> None:
+        """The answer has ended, and so has a number or a word."""
+        if self._value is not None:
+            self._value.finish()
+            if self._value.is_whole:
+                self._end_value(self._value)
 
     def _push(self, char: str) -> bool:
         """Take a character; False where the call ended before it."""

@@ -11,12 +11,13 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
 
-from langchain_paradigm import ParadigmLLM
+from langchain_paradigm import ChatParadigm, ParadigmLLM
 from tests.wire import WireServer
 
 KEY = "sk-never-to-be-seen"
 
 Make = Callable[..., ParadigmLLM]
+MakeChat = Callable[..., ChatParadigm]
 
 
 @pytest.fixture
@@ -25,6 +26,17 @@ def make(wire: WireServer) -> Make:
 
     def build(**arguments: Any) -> ParadigmLLM:
         return ParadigmLLM(**{"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, **arguments})
+
+    return build
+
+
+@pytest.fixture
+def make_chat(wire: WireServer) -> MakeChat:
+    """As `make`, of chat models."""
+
+    def build(**arguments: Any) -> ChatParadigm:
+        given = {"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, "chat_template": "chatml", **arguments}
+        return ChatParadigm(**given)
 
     return build
 

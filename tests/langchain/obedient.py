@@ -9,6 +9,8 @@ import json
 import re
 from typing import Any
 
+from langchain_core.tools import tool
+
 from tests.wire import Request, Script, chunk, completion, reply, sse, usage
 
 OPENING = "<|im_start|>assistant\n"
@@ -83,3 +85,29 @@ def last_turn(prompt: str) -> tuple[str, str]:
     """The role and the text of the turn before the one that is opened."""
     role, _, text = prompt.split("<|im_start|>")[-2].partition("\n")
     return role, text
+
+
+# What other tests say by hand
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"It is sunny in {city}."
+
+
+@tool
+def time_there(city: str) -> str:
+    """The time in a city."""
+    return f"It is noon in {city}."
+
+
+def call_text(name: str, **arguments: Any) -> str:
+    """A call, as the model writes it."""
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+def streamed(text: str, size: int = 5, finish_reason: str = "stop") -> Script:
+    """A stream of a text, so many characters at a time."""
+    pieces = [chunk(text[at : at + size]) for at in range(0, len(text), size)]
+    return sse(*pieces, chunk("", finish_reason), chunk(usage=usage(3, 5)))

@@ -1,10 +1,9 @@
-"""`ChatParadigm`: messages out, messages back, tools, streams, usage; and that it is a LangChain model like any other."""
+"""`ChatParadigm`: messages out and back, tools, streams, usage; and that it is like any other model."""
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
 from functools import reduce
 from operator import add
 from typing import Any
@@ -17,7 +16,6 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, Huma
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
-from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm
@@ -31,41 +29,11 @@ from paradigm_transport import (
     StreamInterruptedError,
 )
 from paradigm_transport.chat import Tool
-from tests.langchain.conftest import KEY, Calls, Recorder
+from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder
+from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import CUT, WireServer, chunk, completion, reply, sse, usage
 
 CHATML = CHAT_TEMPLATES["chatml"]
-MakeChat = Callable[..., ChatParadigm]
-
-
-@pytest.fixture
-def make_chat(wire: WireServer) -> MakeChat:
-    def build(**arguments: Any) -> ChatParadigm:
-        given = {"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, "chat_template": "chatml", **arguments}
-        return ChatParadigm(**given)
-
-    return build
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather of a city."""
-    return f"It is sunny in {city}."
-
-
-@tool
-def time_there(city: str) -> str:
-    """The time in a city."""
-    return f"It is noon in {city}."
-
-
-def call_text(name: str, **arguments: Any) -> str:
-    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
-
-
-def streamed(text: str, size: int = 5, finish_reason: str = "stop") -> Any:
-    pieces = [chunk(text[at : at + size]) for at in range(0, len(text), size)]
-    return sse(*pieces, chunk("", finish_reason), chunk(usage=usage(3, 5)))
 
 
 def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:

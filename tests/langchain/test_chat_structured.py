@@ -1,0 +1,150 @@
+"""Structured output: by a call, by an answer under a schema, in JSON mode; certain, or repaired once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.prompts import ChatPromptTemplate
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from langchain_paradigm import ChatParadigm
+from tests.langchain.conftest import Calls, MakeChat
+from tests.langchain.obedient import streamed
+from tests.wire import WireServer, completion, reply
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    people: int = Field(gt=0)
+
+
+class CityDict(TypedDict):
+    """A city."""
+
+    name: str
+    people: int
+
+
+ROME = {"name": "Rome", "people": 3}
+SCHEMAS: dict[str, tuple[Any, Any]] = {
+    "pydantic": (City, City(**ROME)),
+    "TypedDict": (CityDict, ROME),
+    "JSON schema": (City.model_json_schema(), ROME),
+}
+METHODS = {
+    "function_calling": f" {json.dumps(ROME)}}}\n</tool_call>",
+    "json_schema": f"Here: ```json\n{json.dumps(ROME)}\n```",
+    "json_mode": json.dumps(ROME),
+}
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("method", METHODS)
+def test_an_object(wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: str) -> None:
+    wire.always(reply(completion(METHODS[method])))
+    given, expected = SCHEMAS[schema]
+    asks = make_chat().with_structured_output(given, method=method)
+    assert calls.invoke(asks, "Rome?") == expected
+    assert calls.stream(asks, "Rome?") == [expected]
+    prompt = wire.bodies[0]["prompt"]
+    assert ("gt" in prompt or "people" in prompt) == (method != "json_mode")
+    assert prompt.endswith('"arguments":') == (method == "function_calling")
+    assert "structured_outputs" not in wire.bodies[0]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("method", METHODS)
+def test_an_object_that_is_certain(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: str
+) -> None:
+    wire.always(lambda request: streamed(json.dumps(ROME)) if request.body.get("stream") else whole)
+    whole = reply(completion(json.dumps(ROME)))
+    given, expected = SCHEMAS[schema]
+    asks = make_chat(constrain="vllm").with_structured_output(given, method=method)
+    assert calls.invoke(asks, "Rome?") == expected
+    pieces = calls.stream(asks, "Rome?")
+    assert pieces[-1] == expected
+    if schema != "pydantic":  # which has no half of an object
+        assert pieces[0] in ({}, {"name": "R"}, {"name": "Ro"})
+        assert len(pieces) > 2
+    sent = wire.bodies[0]["structured_outputs"]["json"]
+    assert sent["type"] == "object"
+    assert ("properties" in sent) == (method != "json_mode")
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_what_does_not_fit_is_asked_for_again(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, include_raw: bool
+) -> None:
+    wire.script(reply(completion('{"name": "Rome", "people": 0}')), reply(completion(json.dumps(ROME))))
+    asks = make_chat().with_structured_output(City, method=method, include_raw=include_raw)
+    answer = calls.invoke(asks, "Rome?")
+    assert (answer["parsed"] if include_raw else answer) == City(**ROME)
+    first, second = (body["prompt"] for body in wire.bodies)
+    added = second.removeprefix(first.rsplit("<|im_start|>assistant", 1)[0])
+    assert added != second
+    assert '"people": 0}' in added
+    assert "people: Input should be greater than 0" in added
+    assert "For troubleshooting" not in added
+    if include_raw:
+        assert isinstance(answer["raw"], AIMessage)
+        assert answer["parsing_error"] is None
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("Rome", "it is no JSON"),
+        ('{"name": "Rome"', "the answer ends before the call does"),
+        ('{"people": 2}', "name: Field required"),
+    ],
+)
+def test_what_does_not_fit_twice_is_an_error(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, written: str, said: str
+) -> None:
+    wire.always(reply(completion(written)))
+    with pytest.raises(OutputParserException, match=said):
+        calls.invoke(make_chat().with_structured_output(City), [HumanMessage("Rome?")])
+    assert len(wire.bodies) == 2
+    assert f": {said}" in wire.bodies[1]["prompt"]
+    assert (
+        f"assistant\n{written}" in wire.bodies[1]["prompt"]
+        or json.dumps(json.loads(written)) in wire.bodies[1]["prompt"]
+    )
+    answer = calls.invoke(make_chat().with_structured_output(City, include_raw=True), "Rome?")
+    assert answer["parsed"] is None
+    assert said in str(answer["parsing_error"])
+
+
+def test_what_does_not_fit_though_it_is_certain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(reply(completion('{"name": "Ro', finish_reason="length")))
+    chat = make_chat(constrain="vllm", max_tokens=3)
+    for method in ("function_calling", "json_schema"):
+        with pytest.raises(OutputParserException, match="end"):
+            calls.invoke(chat.with_structured_output(City, method=method), "Rome?")
+        answer = calls.invoke(chat.with_structured_output(City, method=method, include_raw=True), "Rome?")
+        assert answer["parsed"] is None
+        assert isinstance(answer["parsing_error"], OutputParserException)
+        assert isinstance(answer["raw"], AIMessage)
+
+
+def test_in_a_chain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Rome")), reply(completion(json.dumps(ROME))))
+    prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("human", "{city}?")])
+    assert calls.invoke(prompt | make_chat().with_structured_output(City), {"city": "Rome"}) == City(**ROME)
+    assert all(body["prompt"].startswith("<|im_start|>system\nBe brief.") for body in wire.bodies)
+
+
+def test_fields_of_the_endpoint(wire: WireServer, make_chat: MakeChat) -> None:
+    wire.script(reply(completion(json.dumps(ROME))))
+    chat: ChatParadigm = make_chat()
+    chat.with_structured_output(City, temperature=0.5).invoke("Rome?")
+    assert wire.bodies[0]["temperature"] == 0.5
