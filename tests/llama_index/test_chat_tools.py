@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -10,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCountingHandler
 from llama_index.core.tools import FunctionTool
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
+from llama_index_paradigm.chat import CallReader
 from llama_index_paradigm.messages import ToolCallBlock
-from paradigm_transport import InvalidParameterError
+from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError
 from tests.llama_index.conftest import Callbacks, Events, Limiter, Spans, needs_rate_limiter
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
@@ -153,6 +157,34 @@ def test_a_call_grows_in_a_stream(wire: WireServer, stream_method: Method, chat:
     assert grown[-1] == {"a": 6, "b": 7}
     assert seen[:6] == [[]] * 6
     assert all("<" not in (response.message.content or "") for response in responses)
+
+
+@given(
+    pieces=st.lists(
+        st.sampled_from(["So. ", "a < b", "\n", SIX_BY_SEVEN, ONE_AND_TWO, "<tool_call>", "</tool_call>", "{", "é"]),
+        max_size=6,
+    ),
+    cuts=st.sets(st.integers(min_value=1, max_value=200)),
+)
+def test_a_stream_cut_anywhere_ends_as_a_whole_answer(pieces: list[str], cuts: set[int]) -> None:
+    llm = ChatParadigm(model="m", api_key="k", chat_template="chatml")
+    request = llm._request([ChatMessage("Hi")], {"tools": [tool.metadata.to_openai_tool() for tool in TOOLS]})
+    text = "".join(pieces)
+    whole = CallReader(request).read(Completion("1", "m", 1, [Choice(0, text, "stop")]))
+    ends = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
+    chunks = [CompletionChunk(text[begin:end]) for begin, end in itertools.pairwise(ends)]
+    reader = CallReader(request)
+    responses = [reader.read_chunk(chunk) for chunk in [*chunks, CompletionChunk("", is_last=True)]]
+    last = responses[-1].message
+    assert "".join(response.delta or "" for response in responses) == (whole.message.content or "")
+    assert (last.content or "") == (whole.message.content or "")
+    assert "tool_call>" not in (last.content or "")
+    assert selected(llm, responses[-1]) == selected(llm, whole)
+    told, wanted = ({**each.additional_kwargs} for each in (last, whole.message))
+    for calls in (*told.values(), *wanted.values()):
+        for call in calls:
+            call["id"] = ""
+    assert told == wanted
 
 
 def test_an_answer_without_a_call(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
