@@ -138,10 +138,16 @@ class ChunkWriter:
     """Writes the pieces of a stream as chunks of a message.
 
     Merging them glues texts and adds up numbers, so that what is known of the whole is on the last alone.
+
+    Args:
+        request: what is answered.
+        as_blocks: write content as LangChain's `output_version` v1 has it. Its own way of making blocks of chunks
+            merges the first call into a text before it.
     """
 
-    def __init__(self, request: ChatRequest) -> None:
+    def __init__(self, request: ChatRequest, as_blocks: bool = False) -> None:
         self._reader = request.reader()
+        self._as_blocks = as_blocks
         self._arguments = ""  # of the call that is being told
 
     def write(self, piece: CompletionChunk) -> ChatGenerationChunk | None:
@@ -157,7 +163,11 @@ class ChunkWriter:
         calls = self._calls(told)
         if not (text or calls or metadata):
             return None
-        message = AIMessageChunk(content=text, tool_call_chunks=calls, response_metadata=metadata, **last)
+        content: Any = text
+        if self._as_blocks:
+            content = _blocks(text, calls)
+            metadata["output_version"] = "v1"
+        message = AIMessageChunk(content=content, tool_call_chunks=calls, response_metadata=metadata, **last)
         return ChatGenerationChunk(message=message, generation_info=_info(message))
 
     def _calls(self, told: Iterable[Piece]) -> list[ToolCallChunk]:
@@ -190,6 +200,14 @@ class ChunkWriter:
             if not _is_mended(self._arguments + end):
                 self._add(chunk, end)
                 return
+
+
+def _blocks(text: str, calls: Iterable[ToolCallChunk]) -> list[dict[str, Any]]:
+    texts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
+    return texts + [
+        {"type": "tool_call_chunk", "id": c["id"], "name": c["name"], "args": c["args"], "index": f"lc_tc_{c['index']}"}
+        for c in calls
+    ]
 
 
 _MISFITS = ("", "]", "}", '"]', '"}')
