@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,8 @@ def _stream_a_chain(console: Console, paradigm: LocalParadigm) -> list[_Call]:
     llm = LangChainLLM(**_access(paradigm), chat_template="chatml", max_tokens=60, temperature=0.0)
     prompt = ChatPromptTemplate.from_messages([("human", "Why is {topic}? Answer in one sentence.")])
     chain = prompt | llm | StrOutputParser()
-    for token in chain.stream({"topic": TOPIC}, config={"callbacks": [usage]}):
-        console.print(token, end="", markup=False)
-    console.print("\n")
+    _show_stream(console, chain.stream({"topic": TOPIC}, config={"callbacks": [usage]}))
+    console.print()
     return usage.calls
 
 
@@ -103,9 +103,7 @@ def _ask_the_docs(console: Console, paradigm: LocalParadigm) -> list[_Call]:
     for question in QUESTIONS:
         console.print(f"[bold]{question}[/]")
         answer: Any = engine.query(question)
-        for token in answer.response_gen:
-            console.print(token, end="", markup=False)
-        console.print()
+        _show_stream(console, answer.response_gen)
         for node in answer.source_nodes:
             _show_passage(console, node.get_content())
     counts = counter.llm_token_counts
@@ -153,6 +151,29 @@ def docs_folder() -> Path:
     """This project's docs: inside the package where it is installed, beside it in a checkout."""
     here = Path(__file__).parent
     return here / "docs" if (here / "docs").is_dir() else here.parent / "docs"
+
+
+def _show_stream(console: Console, pieces: Iterable[str]) -> None:
+    """Print a text as it comes, a word at a time, so that its lines break between words."""
+    column = 0
+    for word in _words(pieces):
+        if "\n" in word:
+            column = 0
+        elif column + len(word) > console.width:
+            console.print()
+            column, word = 0, word.lstrip()
+        console.print(word, end="", markup=False, soft_wrap=True)
+        column += len(word.rpartition("\n")[2])
+    console.print()
+
+
+def _words(pieces: Iterable[str]) -> Iterator[str]:
+    """The words of a text, each with the space before it, whichever pieces it comes in."""
+    held = ""
+    for piece in pieces:
+        *whole, held = re.split(r"(?<=\S)(?=\s)", held + piece)
+        yield from whole
+    yield held
 
 
 def _show_passage(console: Console, text: str) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+
 from paradigm_local import LocalParadigm
+from paradigm_local.demo import _show_stream
 
 COMMAND = [sys.executable, "-m", "paradigm_local.cli", "demo"]
 
@@ -47,3 +52,14 @@ def test_damaged_model_is_one_line(tmp_path: Path) -> None:
         assert demo.stderr.count("\n") == 1
         assert model.name in demo.stderr
         assert "Traceback" not in demo.stderr
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_streams_break_between_words(size: int) -> None:
+    text = "The sea is salty because\nit contains [bold] salt, which is why it is so hard to drink."
+    console = Console(file=io.StringIO(), width=20)
+    _show_stream(console, [text[at : at + size] for at in range(0, len(text), size)])
+    shown = console.file.getvalue()
+    assert shown.split() == text.split()
+    assert shown.splitlines()[:3] == ["The sea is salty", "because", "it contains [bold]"]
+    assert max(map(len, shown.splitlines())) <= 20
