@@ -62,8 +62,8 @@ answer = chat.bind_tools([weather, multiply], tool_choice="any").invoke(
 # %% [markdown]
 # ## An agent of LangChain
 #
-# The middleware is what makes the steps: a call after a question, an answer after a result. A larger model needs none
-# of it.
+# The middleware is there because the model is small. It makes the steps: a call after a question, an answer after a
+# result.
 
 # %%
 from langchain.agents import create_agent
