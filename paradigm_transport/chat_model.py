@@ -11,7 +11,6 @@ from pydantic import Field
 from paradigm_transport.chat import (
     CALL,
     END_OF_CALL,
-    RESULT,
     Message,
     OneTool,
     Tool,
@@ -36,7 +35,7 @@ class ChatRequest:
     Attributes:
         prompt: the messages and tools in the model's markup, its answer opened.
         parameters: the endpoint's fields.
-        reads_calls: the answer may hold calls of tools.
+        reads_calls: the answer may hold calls of tools, or their markup.
         is_call: the answer begins within a call.
         name: the tool of that call, where the answer begins with its arguments.
         parallel: the answer may hold several calls.
@@ -110,14 +109,13 @@ class ParadigmChatModel(ParadigmModel):
         parameters = self.parameters(stop, self._constrained(overrides or {}, schema), stream=stream)
         if parameters.echo:
             raise InvalidParameterError("echo gives the prompt back, which is no part of an answer in a chat")
-        if self.constrain is None or schema is None:  # else the answer ends by itself
-            further = _stops(
-                bool(offered), name is not None or not parallel, tools or any(each.tool_calls for each in messages)
-            )
+        has_tools = bool(tools) or any(each.tool_calls or each.role == "tool" for each in messages)
+        if has_tools and (self.constrain is None or schema is None):  # else the answer ends by itself
+            further = _stops(bool(offered), name is not None or not parallel)
             parameters.stop = list(dict.fromkeys([*(parameters.stop or ()), *further])) or None
         prompt = self.template.render_chat(messages, offered if name is None else tools)
         prompt += opened_call(name) if is_call else ""
-        return ChatRequest(prompt, parameters, bool(offered), is_call, name, parallel)
+        return ChatRequest(prompt, parameters, has_tools, is_call, name, parallel)
 
     @property
     def template(self) -> Template:
@@ -162,11 +160,11 @@ def _offered(tools: Sequence[Tool], choice: ToolChoice) -> Sequence[Tool]:
     return () if choice == "none" else tools
 
 
-def _stops(is_offered: bool, is_one: bool, has_calls: Any) -> list[str]:
-    """Where an answer ends besides its turn: before what only others write, or what it must not hold."""
+def _stops(is_offered: bool, is_one: bool) -> list[str]:
+    """Where an answer ends besides its turn."""
     if not is_offered:
-        return [CALL] if has_calls else []
-    return [RESULT, END_OF_CALL] if is_one else [RESULT]
+        return [CALL]
+    return [END_OF_CALL] if is_one else []
 
 
 def _asked_for(schema: Mapping[str, Any]) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from paradigm_transport.chat import CALL, END_OF_CALL, ToolCall, to_json
+from paradigm_transport.chat import CALL, END_OF_CALL, END_OF_RESULT, RESULT, ToolCall, to_json
 from paradigm_transport.loose_json import NO_JSON, QUOTES, SPACE, LooseValue, NoJSONError, parse
 from paradigm_transport.stops import StopScanner, find_stop
 
-_TAGS = (CALL, END_OF_CALL)
+_TAGS = (CALL, END_OF_CALL, RESULT, END_OF_RESULT)
 _FENCE = "json"
 _FILLER = " \t\r\n`[],}"
 """What may stand around the JSON of calls: code fences, lists, a brace too many."""
@@ -157,7 +157,7 @@ class AnswerReader:
         self._count = 0  # of calls
         self._call: _Call | None = None
         self._is_tag_used = False  # a call was read after this tag
-        self._is_after_call = False
+        self._is_after_tag = False
         self._has_text = False
         self._rubbish = ""
         self._read: Callable[[], bool] = self._read_between if opened else self._read_text
@@ -215,9 +215,18 @@ class AnswerReader:
         self._rest = self._rest[at:]
         if self._rest.startswith(CALL):
             self._read = self._read_between
+        elif self._rest.startswith(RESULT) and self._count:
+            self._read = self._read_nothing
         else:
-            self._rest = self._rest[len(END_OF_CALL) :]
+            tag = next(tag for tag in _TAGS if self._rest.startswith(tag))
+            self._rest = self._rest[len(tag) :]
+            self._is_after_tag = True
         return True
+
+    def _read_nothing(self) -> bool:
+        """After a call a model that goes on makes up the tool's result, and what follows from it."""
+        self._rest = ""
+        return False
 
     def _read_between(self) -> bool:
         """Read what is within the tags and around the calls."""
@@ -276,12 +285,12 @@ class AnswerReader:
     # What is told
 
     def _tell(self, text: str) -> None:
-        if self._is_after_call:
+        if self._is_after_tag:
             text = text.lstrip()
             if text and self._has_text:
                 text = f"\n{text}"
         if text:
-            self._is_after_call = False
+            self._is_after_tag = False
             self._has_text = True
             self._pieces.append(TextPiece(text))
 
@@ -328,7 +337,7 @@ class AnswerReader:
     def _end(self, call: _Call, told: ToolCall | InvalidToolCall) -> None:
         self._pieces.append(CallEnd(call.index, told))
         self._call = None
-        self._is_tag_used = self._is_after_call = True
+        self._is_tag_used = self._is_after_tag = True
         is_last = isinstance(told, ToolCall) and not self._parallel
         self._read = self._read_no_more if is_last else self._read_between
 

@@ -35,7 +35,7 @@ def test_tools_that_may_be_called() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], stop=["x"])
     assert '"name": "weather"' in request.prompt
     assert request.prompt.endswith("Hello<|im_end|>\n<|im_start|>assistant\n")
-    assert request.parameters.stop == ["<|im_end|>", "x", "<tool_response>"]
+    assert request.parameters.stop == ["<|im_end|>", "x"]
     answer = request.reader().read('Yes.\n<tool_call>{"name": "time"}</tool_call>')
     assert (answer.text, [call.name for call in answer.calls]) == ("Yes.", ["time"])
     assert request.reader() is not request.reader()
@@ -46,13 +46,16 @@ def test_no_tool_may_be_called() -> None:
     assert request.prompt == CHAT_TEMPLATES["chatml"].render_prompt("Hello")
     assert request.parameters.stop == ["<|im_end|>", "<tool_call>"]
     after_a_call = [*HELLO, Message("assistant", "", (ToolCall("1", "time", {}),)), Message("tool", "noon")]
-    assert model().chat_request(after_a_call).parameters.stop == ["<|im_end|>", "<tool_call>"]
+    for messages in (after_a_call, after_a_call[2:]):
+        request = model().chat_request(messages)
+        assert request.parameters.stop == ["<|im_end|>", "<tool_call>"]
+        assert request.reader().read("<tool_response>\nNoon.\n").text == "Noon.\n"
 
 
 def test_a_tool_must_be_called() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], tool_choice="any")
     assert request.prompt.endswith("<|im_start|>assistant\n<tool_call>\n")
-    assert request.parameters.stop == ["<|im_end|>", "<tool_response>"]
+    assert request.parameters.stop == ["<|im_end|>"]
     assert request.parameters.extra_body is None
     assert request.reader().read('{"name": "time"}').calls[0].name == "time"
 
@@ -61,14 +64,14 @@ def test_one_tool_must_be_called() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], tool_choice=OneTool("weather"))
     assert request.prompt.endswith('<|im_start|>assistant\n<tool_call>\n{"name": "weather", "arguments":')
     assert '"name": "time"' in request.prompt
-    assert request.parameters.stop == ["<|im_end|>", "<tool_response>", "</tool_call>"]
+    assert request.parameters.stop == ["<|im_end|>", "</tool_call>"]
     (call,) = request.reader().read(' {"city": "Rome"}}\n').calls
     assert (call.name, call.arguments) == ("weather", {"city": "Rome"})
 
 
 def test_one_call_at_most() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], parallel=False)
-    assert request.parameters.stop == ["<|im_end|>", "<tool_response>", "</tool_call>"]
+    assert request.parameters.stop == ["<|im_end|>", "</tool_call>"]
     assert model().chat_request(HELLO, parallel=False).parameters.stop == ["<|im_end|>"]
     answer = request.reader().read('Yes. <tool_call>{"a": 1}{"name": "time"}, {"name": "weather"}</tool_call> So.')
     assert (answer.text, [call.name for call in answer.calls], len(answer.invalid)) == ("Yes.", ["time"], 1)
@@ -151,7 +154,7 @@ def test_a_template_in_jinja() -> None:
     source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ tools | length if tools }}"
     request = model(chat_template=source).chat_request(HELLO, tools=[TIME])
     assert request.prompt == "user: Hello\n1"
-    assert request.parameters.stop == ["<tool_response>"]
+    assert request.parameters.stop is None
     assert model(chat_template=source).chat_request(HELLO).parameters.stop is None
     with_end = pickle.loads(pickle.dumps(model(chat_template=JinjaTemplate(source=source, eos_token="</s>"))))
     assert with_end.chat_request(HELLO).parameters.stop == ["</s>"]

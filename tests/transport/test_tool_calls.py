@@ -144,6 +144,13 @@ def test_a_tag_that_is_cut_off_is_not_shown() -> None:
     assert read(f"{ADD} </tool_c") == read(ADD)
 
 
+def test_results_are_not_the_models_to_write() -> None:
+    invented = "<tool_response>\n3\n</tool_response>\nIt is 3."
+    assert read(f"I add.\n{ADD}\n{invented}") == Answer("I add.", read(ADD).calls)
+    assert read(f"<tool_call>add</tool_call>{invented}").text == ""
+    assert read("<tool_response>\nIt is 3.</tool_response> So.") == Answer("It is 3.\nSo.")
+
+
 def test_an_answer_begun_within_a_call() -> None:
     rest = ADD.removeprefix("<tool_call>\n")
     assert read(rest, opened=True) == read(ADD)
@@ -171,7 +178,19 @@ def test_a_stream_tells_what_it_knows() -> None:
 
 
 CHARACTERS = "ab<>/\"'\\{}[],: \n\té😀"
-WORDS = ["<tool_call>", "</tool_call>", "<tool", '{"name": "f", "arguments": ', '{"a": "b"}', "}", ADD, TIME, "null"]
+WORDS = [
+    "<tool_response>",
+    "</tool_response>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool",
+    '{"name": "f", "arguments": ',
+    '{"a": "b"}',
+    "}",
+    ADD,
+    TIME,
+    "null",
+]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(CHARACTERS) | st.just("</tool_call>"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(CHARACTERS), inner, max_size=3),
@@ -196,6 +215,7 @@ def test_however_a_text_is_cut_the_same_is_read(text: str, data: st.DataObject) 
     assert answer == whole
     assert "<tool_call>" not in answer.text
     assert "</tool_call>" not in answer.text
+    assert "tool_response>" not in answer.text
     check_pieces(pieces)
 
 
