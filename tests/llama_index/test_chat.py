@@ -80,6 +80,18 @@ def test_the_last_response_carries_finish_reason_and_usage(
     assert (counted.calls, counted.total_tokens, counted.uncounted) == (1, 8, 0)
 
 
+def test_several_choices_are_in_raw(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    wire.script(reply(completion("one", "two")))
+    if method.is_stream:
+        with pytest.raises(InvalidParameterError, match="n must be 1 while streaming"):
+            method(chat, n=2)
+        assert not wire.requests
+    else:
+        (response,) = method(chat, n=2)
+        assert text_of(response) == "one"
+        assert [choice["text"] for choice in response.raw["choices"]] == ["one", "two"]
+
+
 def test_a_formatted_prompt_goes_as_it_is(wire: WireServer, method: Method, make_chat: Make) -> None:
     if not method.is_chat:
         wire.script(method.answer("Hello"))
