@@ -1,0 +1,230 @@
+"""In agents of LangChain and graphs of LangGraph: tools, memory, streams, an interruption, structured answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from langchain_paradigm import ChatParadigm
+from paradigm_local import LocalParadigm
+from tests.langchain.conftest import Calls, MakeChat, collect
+from tests.langchain.obedient import call_text, streamed, time_there, weather
+from tests.wire import Request, Script, WireServer, completion, reply
+
+create_agent = pytest.importorskip("langchain.agents").create_agent
+middleware = pytest.importorskip("langchain.agents.middleware")
+structured = pytest.importorskip("langchain.agents.structured_output")
+graphs = pytest.importorskip("langgraph.graph")
+prebuilt = pytest.importorskip("langgraph.prebuilt")
+memory = pytest.importorskip("langgraph.checkpoint.memory")
+Command = pytest.importorskip("langgraph.types").Command
+
+BOTH = f"I look.\n{call_text('weather', city='Rome')}\n{call_text('time_there', city='Oslo')}"
+THREAD: dict[str, Any] = {"configurable": {"thread_id": "1"}}
+
+
+def in_turn(*texts: str) -> Any:
+    """Answers with one text after the other, streamed where a stream is asked for."""
+    left = iter(texts)
+
+    def answer(request: Request) -> Script:
+        text = next(left)
+        return streamed(text) if request.body.get("stream") else reply(completion(text))
+
+    return answer
+
+
+def question(text: str) -> dict[str, Any]:
+    return {"messages": [HumanMessage(text)]}
+
+
+def test_an_agent_calls_two_tools_at_once(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(in_turn(BOTH, "Sunny in Rome, noon in Oslo."))
+    agent = create_agent(make_chat(), [weather, time_there], system_prompt="Be brief.")
+    messages = calls.invoke(agent, question("How is it?"))["messages"]
+    assert [type(message) for message in messages] == [HumanMessage, AIMessage, ToolMessage, ToolMessage, AIMessage]
+    assert messages[1].content == "I look."
+    assert messages[-1].content == "Sunny in Rome, noon in Oslo."
+    second = wire.bodies[1]["prompt"]
+    assert second.startswith("<|im_start|>system\nBe brief.\n\nYou can call tools.")
+    assert second.endswith(
+        f"<|im_start|>assistant\n{BOTH}<|im_end|>\n"
+        "<|im_start|>tool\n<tool_response>\nIt is sunny in Rome.\n</tool_response><|im_end|>\n"
+        "<|im_start|>tool\n<tool_response>\nIt is noon in Oslo.\n</tool_response><|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def graph_of(ask: Any, tools: Any, **options: Any) -> Any:
+    """The loop by hand: the model, its tools, the model again; with a memory."""
+    graph = graphs.StateGraph(graphs.MessagesState)
+    graph.add_node("ask", ask)
+    graph.add_node("tools", prebuilt.ToolNode(tools))
+    graph.add_edge(graphs.START, "ask")
+    graph.add_conditional_edges("ask", prebuilt.tools_condition)
+    graph.add_edge("tools", "ask")
+    return graph.compile(checkpointer=memory.InMemorySaver(), **options)
+
+
+def loop(chat: ChatParadigm, **options: Any) -> Any:
+    model = chat.bind_tools([weather, time_there])
+
+    def ask(state: Any) -> Any:
+        return {"messages": [model.invoke(state["messages"])]}
+
+    async def aask(state: Any) -> Any:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    return graph_of(RunnableLambda(ask, aask), [weather, time_there], **options)
+
+
+def test_a_graph_with_tools_and_memory_streams_messages(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(in_turn(BOTH, "Sunny, and noon.", "As I said."))
+    graph = loop(make_chat())
+    told = calls.stream(graph, question("How is it?"), THREAD, stream_mode="messages")
+    chunks = [message for message, place in told if place["langgraph_node"] == "ask"]
+    assert all(isinstance(chunk, AIMessageChunk) for chunk in chunks)
+    assert all(body["stream"] for body in wire.bodies)
+    assert "".join(chunk.text for chunk in chunks) == "I look.Sunny, and noon."
+    first = [chunk for chunk in chunks if chunk.id == chunks[0].id]
+    whole = sum(first[1:], first[0])
+    assert [call["name"] for call in whole.tool_calls] == ["weather", "time_there"]
+    assert whole.usage_metadata == {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+    results = [message.content for message, place in told if place["langgraph_node"] == "tools"]
+    assert results == ["It is sunny in Rome.", "It is noon in Oslo."]
+
+    kept = calls.invoke(graph, question("Sure?"), THREAD)["messages"]
+    assert kept[-1].content == "As I said."
+    assert len(kept) == 7
+    assert "Sunny, and noon.<|im_end|>\n<|im_start|>user\nSure?" in wire.bodies[-1]["prompt"]
+    assert [message.usage_metadata["total_tokens"] for message in kept if message.type == "ai"] == [8, 8, 8]
+
+
+def test_a_graph_is_interrupted_and_resumed(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(in_turn(BOTH, "Sunny, and noon."))
+    graph = loop(make_chat(), interrupt_before=["tools"])
+    halted = calls.invoke(graph, question("How is it?"), THREAD)["messages"]
+    assert len(halted[-1].tool_calls) == 2
+    assert graph.get_state(THREAD).next == ("tools",)
+    resumed = calls.invoke(graph, None, THREAD)["messages"]
+    assert resumed[-1].content == "Sunny, and noon."
+    assert [each.tool_call_id for each in resumed[-3:-1]] == [call["id"] for call in halted[-1].tool_calls]
+
+
+def test_an_agent_asks_a_human(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(in_turn(call_text("weather", city="Rome"), "Rainy."))
+    asks = middleware.HumanInTheLoopMiddleware(interrupt_on={"weather": True})
+    agent = create_agent(make_chat(), [weather], middleware=[asks], checkpointer=memory.InMemorySaver())
+    halted = calls.invoke(agent, question("How is it?"), THREAD)
+    (request,) = halted["__interrupt__"][0].value["action_requests"]
+    assert (request["name"], request["args"]) == ("weather", {"city": "Rome"})
+    edited = {"type": "edit", "edited_action": {"name": "weather", "args": {"city": "Oslo"}}}
+    messages = calls.invoke(agent, Command(resume={"decisions": [edited]}), THREAD)["messages"]
+    assert messages[-2].content.endswith("It is sunny in Oslo.")
+    assert messages[-1].content == "Rainy."
+
+
+def test_a_broken_call_ends_no_agent(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(in_turn("<tool_call>weather(Rome)</tool_call>"))
+    messages = calls.invoke(create_agent(make_chat(), [weather]), question("How is it?"))["messages"]
+    assert messages[-1].invalid_tool_calls[0]["args"] == "weather(Rome)"
+
+
+class Answer(BaseModel):
+    """The answer."""
+
+    city: str
+
+
+@pytest.mark.parametrize("strategy", ["ToolStrategy", "ProviderStrategy"])
+def test_an_agent_gives_a_structured_answer(wire: WireServer, make_chat: MakeChat, calls: Calls, strategy: str) -> None:
+    answer = json.dumps({"city": "Rome"})
+    last = f'{{"name": "Answer", "arguments": {answer}}}' if strategy == "ToolStrategy" else answer
+    first = '{"name": "weather", "arguments": {"city": "Rome"}}'
+    opened = "" if strategy == "ToolStrategy" else "<tool_call>"
+    wire.always(in_turn(opened + first, last))
+    agent = create_agent(make_chat(), [weather], response_format=getattr(structured, strategy)(Answer))
+    state = calls.invoke(agent, question("Where is it sunny?"))
+    assert state["structured_response"] == Answer(city="Rome")
+    assert len(wire.bodies) == 2
+
+
+def test_an_agents_events(wire: WireServer, make_chat: MakeChat) -> None:
+    wire.always(in_turn(call_text("weather", city="Rome"), "Sunny."))
+    agent = create_agent(make_chat(), [weather])
+    events = asyncio.run(collect(agent.astream_events(question("How is it?"), version="v2")))
+    texts = [event["data"]["chunk"].text for event in events if event["event"] == "on_chat_model_stream"]
+    assert "".join(texts) == "Sunny."
+    assert [event["name"] for event in events if event["event"] == "on_tool_end"] == ["weather"]
+
+
+# On the real model, each step held to a schema
+
+
+@pytest.fixture
+def local_chat(local_paradigm: LocalParadigm) -> ChatParadigm:
+    address = {"api_key": local_paradigm.api_key, "base_url": local_paradigm.base_url}
+    return ChatParadigm(
+        model=local_paradigm.model,
+        chat_template="chatml",
+        constrain="vllm",
+        temperature=0,
+        max_tokens=48,
+        **address,
+    )
+
+
+@tool
+def fog_report(city: str) -> str:
+    """The weather of a city."""
+    return f"It is 17 degrees and foggy in {city}."
+
+
+@tool
+def opening_time(place: str) -> str:
+    """When a place opens."""
+    return f"The {place} opens at 9:45."
+
+
+@middleware.wrap_model_call
+def in_two_steps(request: Any, handler: Any) -> Any:
+    """A tool first, then an answer: what so small a model does not decide by itself."""
+    has_result = isinstance(request.messages[-1], ToolMessage)
+    return handler(request.override(tool_choice="none" if has_result else "any"))
+
+
+def test_a_real_model_uses_a_tools_result(local_chat: ChatParadigm) -> None:
+    agent = create_agent(local_chat, [opening_time, fog_report], middleware=[in_two_steps])
+    messages = agent.invoke(question("What is the weather in Paris?"))["messages"]
+    assert [(call["name"], call["args"]) for call in messages[1].tool_calls] == [("fog_report", {"city": "Paris"})]
+    assert messages[2].content == "It is 17 degrees and foggy in Paris."
+    assert "fog" in messages[3].text
+    assert messages[3].tool_calls == []
+    assert all(message.usage_metadata["output_tokens"] > 0 for message in (messages[1], messages[3]))
+
+
+def test_a_graph_on_a_real_model_is_resumed_and_streams(local_chat: ChatParadigm) -> None:
+    tools = [opening_time, fog_report]
+
+    async def ask(state: Any) -> Any:
+        has_result = isinstance(state["messages"][-1], ToolMessage)
+        model = local_chat.bind_tools(tools, tool_choice="none" if has_result else "fog_report")
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    async def run() -> tuple[Any, list[Any]]:
+        graph = graph_of(ask, tools, interrupt_before=["tools"])
+        halted = await graph.ainvoke(question("What is the weather in Paris?"), THREAD)
+        return halted, await collect(graph.astream(None, THREAD, stream_mode="messages"))
+
+    halted, told = asyncio.run(run())
+    assert halted["messages"][-1].tool_calls[0]["args"] == {"city": "Paris"}
+    chunks = [message for message, place in told if place["langgraph_node"] == "ask"]
+    assert len(chunks) > 3
+    assert "fog" in "".join(chunk.text for chunk in chunks)
