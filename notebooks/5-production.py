@@ -129,7 +129,7 @@ fragile(max_retries=0).with_fallbacks([reserve]).invoke("The capital of France i
 # ## Bulk: some fail, the others do not
 #
 # Every prompt is a request of its own. With `return_exceptions` an error takes the place of its answer; what failed
-# can be sent again.
+# can be sent again. [Bulk](../docs/bulk.md) goes on from here, to several machines.
 
 # %%
 rehearsal.fail_next("503", times=2)
