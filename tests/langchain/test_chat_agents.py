@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm
-from paradigm_local import LocalParadigm
 from tests.langchain.conftest import Calls, MakeChat, collect
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import Request, Script, WireServer, completion, reply
@@ -163,68 +161,3 @@ def test_an_agents_events(wire: WireServer, make_chat: MakeChat) -> None:
     texts = [event["data"]["chunk"].text for event in events if event["event"] == "on_chat_model_stream"]
     assert "".join(texts) == "Sunny."
     assert [event["name"] for event in events if event["event"] == "on_tool_end"] == ["weather"]
-
-
-# On the real model, each step held to a schema
-
-
-@pytest.fixture
-def local_chat(local_paradigm: LocalParadigm) -> ChatParadigm:
-    address = {"api_key": local_paradigm.api_key, "base_url": local_paradigm.base_url}
-    return ChatParadigm(
-        model=local_paradigm.model,
-        chat_template="chatml",
-        constrain="vllm",
-        temperature=0,
-        max_tokens=48,
-        **address,
-    )
-
-
-@tool
-def fog_report(city: str) -> str:
-    """The weather of a city."""
-    return f"It is 17 degrees and foggy in {city}."
-
-
-@tool
-def opening_time(place: str) -> str:
-    """When a place opens."""
-    return f"The {place} opens at 9:45."
-
-
-@middleware.wrap_model_call
-def in_two_steps(request: Any, handler: Any) -> Any:
-    """A tool first, then an answer: what so small a model does not decide by itself."""
-    has_result = isinstance(request.messages[-1], ToolMessage)
-    return handler(request.override(tool_choice="none" if has_result else "any"))
-
-
-def test_a_real_model_uses_a_tools_result(local_chat: ChatParadigm) -> None:
-    agent = create_agent(local_chat, [opening_time, fog_report], middleware=[in_two_steps])
-    messages = agent.invoke(question("What is the weather in Paris?"))["messages"]
-    assert [(call["name"], call["args"]) for call in messages[1].tool_calls] == [("fog_report", {"city": "Paris"})]
-    assert messages[2].content == "It is 17 degrees and foggy in Paris."
-    assert "fog" in messages[3].text
-    assert messages[3].tool_calls == []
-    assert all(message.usage_metadata["output_tokens"] > 0 for message in (messages[1], messages[3]))
-
-
-def test_a_graph_on_a_real_model_is_resumed_and_streams(local_chat: ChatParadigm) -> None:
-    tools = [opening_time, fog_report]
-
-    async def ask(state: Any) -> Any:
-        has_result = isinstance(state["messages"][-1], ToolMessage)
-        model = local_chat.bind_tools(tools, tool_choice="none" if has_result else "fog_report")
-        return {"messages": [await model.ainvoke(state["messages"])]}
-
-    async def run() -> tuple[Any, list[Any]]:
-        graph = graph_of(ask, tools, interrupt_before=["tools"])
-        halted = await graph.ainvoke(question("What is the weather in Paris?"), THREAD)
-        return halted, await collect(graph.astream(None, THREAD, stream_mode="messages"))
-
-    halted, told = asyncio.run(run())
-    assert halted["messages"][-1].tool_calls[0]["args"] == {"city": "Paris"}
-    chunks = [message for message, place in told if place["langgraph_node"] == "ask"]
-    assert len(chunks) > 3
-    assert "fog" in "".join(chunk.text for chunk in chunks)

@@ -1,7 +1,7 @@
-"""LangChain's own standard tests of chat models, on a scripted model and on the real local one.
+"""LangChain's own standard tests of chat models, on a scripted one; `test_local_chat.py` has them on a real one.
 
-Switched off is what does not apply: images, PDFs, sound and Anthropic's forms of them (the endpoint takes text alone),
-recorded cassettes (`test_stream_time`: nothing here goes over a network), and on the real model what its class names.
+Switched off is what does not apply: images, PDFs, sound and Anthropic's forms of them, for the endpoint takes text
+alone; and recorded cassettes (`test_stream_time`), for nothing here goes over a network.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import pytest
 
 from langchain_paradigm import ChatParadigm
-from paradigm_local import LocalParadigm
 from tests.langchain.obedient import obey
 from tests.wire import WireServer
 
@@ -100,36 +99,3 @@ class TestByAnswersUnderASchema(Served):
 
 class TestConstrainedCalls(Served):
     given: ClassVar[dict[str, Any]] = {"constrain": "vllm", "streaming": True}
-
-
-class TestLocal(ChatModelIntegrationTests):
-    """On a real model of 135 million parameters, which is held to schemas where the tests need more than words."""
-
-    @pytest.fixture(autouse=True)
-    def _serve(self, local_paradigm: LocalParadigm) -> None:
-        self.paradigm = local_paradigm
-
-    @property
-    def chat_model_class(self) -> type[ChatParadigm]:
-        return ChatParadigm
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {
-            "model": self.paradigm.model,
-            "api_key": self.paradigm.api_key,
-            "base_url": self.paradigm.base_url,
-            "chat_template": "chatml",
-            "constrain": "vllm",
-            "temperature": 0,
-            "max_tokens": 48,
-            "extra_body": {"repetition_penalty": 1.05},
-        }
-
-    @pytest.mark.xfail(strict=False, reason="nothing forces a call here, and so small a model makes none by itself")
-    def test_agent_loop(self, model: Any) -> None:
-        super().test_agent_loop(model)
-
-    @pytest.mark.xfail(strict=False, reason="the model translates Chinese names and does not come to an end")
-    def test_unicode_tool_call_integration(self, model: Any, **options: Any) -> None:
-        super().test_unicode_tool_call_integration(model, **options)
