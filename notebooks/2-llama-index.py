@@ -63,11 +63,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index_paradigm import ParadigmLLM
 
 llm = ParadigmLLM(
-    model=model,
-    chat_template=chat_template,
-    max_tokens=60,
-    temperature=0,
-    stop="\n\n",
+    model=model, chat_template=chat_template, max_tokens=60, temperature=0, stop="\n\n"
 )
 engine = RetrieverQueryEngine(retriever, get_response_synthesizer(llm=llm))
 answer = engine.query("How many stop sequences can I give?")

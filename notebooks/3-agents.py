@@ -153,9 +153,7 @@ index_chat = llama_index_paradigm.ChatParadigm(
     temperature=0,
 )
 index_agent = FunctionAgent(
-    tools=[weather],
-    llm=index_chat,
-    initial_tool_choice="weather",
+    tools=[weather], llm=index_chat, initial_tool_choice="weather"
 )
 run = index_agent.run("What is the weather in Rome?")
 async for event in run.stream_events():

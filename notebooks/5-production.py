@@ -29,9 +29,8 @@ import logging
 
 from langchain_paradigm import ParadigmLLM
 
-logging.getLogger("uvicorn").setLevel(
-    logging.CRITICAL
-)  # the local server would log what it is told to do wrong
+# The local server would log what it is told to do wrong.
+logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
 rehearsal = LocalParadigm()
 rehearsal.start()
 
@@ -39,11 +38,7 @@ rehearsal.start()
 def fragile(**arguments):
     address = {"api_key": rehearsal.api_key, "base_url": rehearsal.base_url}
     return ParadigmLLM(
-        model=rehearsal.model,
-        max_tokens=12,
-        temperature=0,
-        **address,
-        **arguments,
+        model=rehearsal.model, max_tokens=12, temperature=0, **address, **arguments
     )
 
 
@@ -71,10 +66,7 @@ print(f"{perf_counter() - began:.1f} s")
 from paradigm_transport import ParadigmError
 
 rehearsal.fail_next("429=90")  # it asks to wait for longer than anybody waits
-for llm in (
-    fragile(),
-    fragile().model_copy(update={"model": "alfred-unknown"}),
-):
+for llm in (fragile(), fragile().model_copy(update={"model": "alfred-unknown"})):
     try:
         llm.invoke("The capital of France is")
     except ParadigmError as error:
