@@ -84,8 +84,9 @@ def test_the_transport_completes_and_streams(wire: WireServer) -> None:
     assert asyncio.run(acomplete()) == ["Hello", "Hello"]
 
 
-async def _langchain(llm: Any) -> list[str]:
+async def _langchain(llm: Any, chat: Any) -> list[str]:
     return [
+        chat.invoke("Hi").content,
         llm.invoke("Hi"),
         "".join(llm.stream("Hi")),
         await llm.ainvoke("Hi"),
@@ -93,8 +94,11 @@ async def _langchain(llm: Any) -> list[str]:
     ]
 
 
-async def _llama_index(llm: Any) -> list[str]:
+async def _llama_index(llm: Any, chat: Any) -> list[str]:
+    from llama_index.core.llms import ChatMessage
+
     return [
+        chat.chat([ChatMessage("Hi")]).message.content,
         llm.complete("Hi").text,
         "".join(piece.delta for piece in llm.stream_complete("Hi")),
         (await llm.acomplete("Hi")).text,
@@ -102,7 +106,7 @@ async def _llama_index(llm: Any) -> list[str]:
     ]
 
 
-CALLS: dict[str, Callable[[Any], Any]] = {"langchain": _langchain, "llama-index": _llama_index}
+CALLS: dict[str, Callable[[Any, Any], Any]] = {"langchain": _langchain, "llama-index": _llama_index}
 
 
 @pytest.mark.parametrize("extra", ADAPTERS)
@@ -117,13 +121,16 @@ def test_an_adapter_works_or_names_its_extra(wire: WireServer, extra: str) -> No
 
 def _works(wire: WireServer, extra: str) -> None:
     adapter = importlib.import_module(ADAPTERS[extra])
-    wire.script(WHOLE, STREAM, WHOLE, STREAM)
+    wire.script(WHOLE, WHOLE, STREAM, WHOLE, STREAM)
 
     async def call() -> list[str]:
-        async with adapter.ParadigmLLM(**arguments(wire)) as llm:
-            return await CALLS[extra](llm)
+        async with (
+            adapter.ParadigmLLM(**arguments(wire)) as llm,
+            adapter.ChatParadigm(**arguments(wire), chat_template="{{ messages[0].content }}") as chat,
+        ):
+            return await CALLS[extra](llm, chat)
 
-    assert asyncio.run(call()) == ["Hello"] * 4
+    assert asyncio.run(call()) == ["Hello"] * 5
 
 
 @pytest.mark.parametrize("package", PACKAGES)

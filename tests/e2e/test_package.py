@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import paradigm_transport
 from paradigm_local import demo
 from paradigm_transport import __version__
 
@@ -54,6 +55,12 @@ def test_the_lowest_constraints_are_the_floors() -> None:
 
 def test_the_wheel_carries_the_pages_of_the_demo() -> None:
     assert set(re.findall(r'"docs/(.*)" = "paradigm_local/docs/\1"', PYPROJECT)) == set(demo.PAGES)
+
+
+def test_contributing_knows_every_module_of_the_transport() -> None:
+    modules = {path.name for path in Path(paradigm_transport.__file__).parent.glob("[!_]*.py")}
+    named = set(re.findall(r"\b[a-z_]+\.py\b", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert modules <= named
 
 
 HEADINGS = re.findall("^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

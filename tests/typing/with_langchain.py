@@ -1,14 +1,17 @@
 """What type checkers tell a user of LangChain; see `with_transport.py`."""
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import LLM
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import LLMResult
 from langchain_core.prompts import PromptTemplate
 from typing_extensions import assert_type
 
-from langchain_paradigm import ParadigmLLM
+from langchain_paradigm import ChatParadigm, ParadigmLLM
 
 llm: LLM = ParadigmLLM(model="m", api_key="k", max_tokens=200, temperature=0.2, chat_template="alfred", stop=["."])
+chat: BaseChatModel = ChatParadigm(model="m", api_key="k", chat_template="alfred")
 
 
 def calls(llm: ParadigmLLM) -> None:
@@ -22,6 +25,14 @@ def calls(llm: ParadigmLLM) -> None:
     assert_type(chain.invoke({"a": "b"}), str)
 
 
+def chats(chat: ChatParadigm) -> None:
+    assert_type(chat.invoke("Hi"), AIMessage)
+    for piece in chat.stream("Hi"):
+        assert_type(piece, AIMessageChunk)
+    answer = chat.bind_tools([chats]).invoke("Hi")
+    assert_type(answer, AIMessage)
+
+
 async def asynchronous() -> None:
     async with ParadigmLLM(model="m") as llm:
         assert_type(llm, ParadigmLLM)
@@ -31,7 +42,9 @@ async def asynchronous() -> None:
             assert_type(text, str)
 
 
-def mistakes(llm: ParadigmLLM) -> None:
+def mistakes(llm: ParadigmLLM, chat: ChatParadigm) -> None:
+    ChatParadigm(model=1, chat_template="alfred")  # type: ignore[arg-type]  # pyright: ignore
+    chat.invoke("Hi").upper()  # type: ignore[attr-defined]  # pyright: ignore
     ParadigmLLM()  # type: ignore[call-arg]  # pyright: ignore
     ParadigmLLM(model="m", max_tokens="many")  # type: ignore[arg-type]  # pyright: ignore
     ParadigmLLM(model="m", no_such_argument=1)  # type: ignore[call-arg]  # pyright: ignore

@@ -2,13 +2,16 @@
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
 from llama_index.core.llms import LLM
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 from typing_extensions import assert_type
 
-from llama_index_paradigm import ParadigmLLM
+from llama_index_paradigm import ChatParadigm, ParadigmLLM
 
 llm: LLM = ParadigmLLM(
     model="m", api_key="k", max_tokens=200, temperature=0.2, chat_template="alfred", context_window=4096
 )
+
+chat: FunctionCallingLLM = ChatParadigm(model="m", api_key="k", chat_template="alfred")
 
 
 def calls(llm: ParadigmLLM) -> None:
@@ -20,6 +23,13 @@ def calls(llm: ParadigmLLM) -> None:
         assert_type(piece.delta, str | None)
 
 
+def chats(chat: ChatParadigm) -> None:
+    messages = [ChatMessage(content="Hi")]
+    assert_type(chat.chat(messages), ChatResponse)
+    for piece in chat.stream_chat(messages):
+        assert_type(piece, ChatResponse)
+
+
 async def asynchronous() -> None:
     async with ParadigmLLM(model="m") as llm:
         assert_type(llm, ParadigmLLM)
@@ -28,7 +38,9 @@ async def asynchronous() -> None:
             assert_type(piece, CompletionResponse)
 
 
-def mistakes(llm: ParadigmLLM) -> None:
+def mistakes(llm: ParadigmLLM, chat: ChatParadigm) -> None:
+    ChatParadigm(model=1, chat_template="alfred")  # type: ignore[arg-type]  # pyright: ignore
+    chat.chat("Hi")  # type: ignore[arg-type]  # pyright: ignore
     ParadigmLLM()  # type: ignore[call-arg]  # pyright: ignore
     ParadigmLLM(model="m", max_tokens="many")  # type: ignore[arg-type]  # pyright: ignore
     ParadigmLLM(model="m", no_such_argument=1)  # type: ignore[call-arg]  # pyright: ignore
