@@ -174,4 +174,4 @@ with get_paradigm_usage() as usage:
 print(usage)
 
 # %% [markdown]
-# More: [LangChain](../docs/langchain.md) and [LlamaIndex](../docs/llama-index.md).
+# More: [Agents and tools](../docs/agents.md).
