@@ -22,6 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+from httpx_aiohttp import HttpxAiohttpClient
+
 from benchmarks import plot
 from benchmarks.contenders import Contenders, langchain, llama_index
 
@@ -65,7 +68,7 @@ class Bench:
             ratios = [value / base for value, base in zip(values, costs[first], strict=True)]
             row[f"{contender}/{first}"] = statistics.median(ratios)
         self.rows[name] = row
-        print(f"{name:44}" + "".join(f"{row[f'{contender}/{first}']:>10.2f}" for contender in turns), flush=True)
+        print(f"{name:52}" + "".join(f"{row[f'{contender}/{first}']:>10.2f}" for contender in turns), flush=True)
 
 
 def cpu(work: Callable[[], Any], units: int) -> float:
@@ -197,6 +200,37 @@ def concurrent_streams(bench: Bench) -> None:
         )
 
 
+def over_aiohttp(bench: Bench) -> None:
+    """The same with httpx-aiohttp beneath: what one line buys."""
+    size, many = 250, 100
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+
+    async def open_client() -> Any:
+        return HttpxAiohttpClient(timeout=120, limits=limits)
+
+    client = bench.loop.run_until_complete(open_client())
+    chains = langchain(bench.url, size)
+    chains = chains._replace(ours=chains.ours.model_copy(update={"http_async_client": client}))
+
+    async def call_often(llm: Any) -> None:
+        for _ in range(many):
+            await llm.ainvoke("x")
+
+    bench.compare(
+        "LangChain ainvoke, over httpx-aiohttp",
+        {
+            name: (lambda llm=llm: cpu(lambda: bench.loop.run_until_complete(call_often(llm)), many))
+            for name, llm in _named(chains)
+        },
+    )
+    for streams in (1, 200):
+        bench.compare(
+            f"LangChain astream, {streams} at once, over httpx-aiohttp",
+            {name: _async_turn(bench, lambda llm=llm: llm.astream("x"), size, streams) for name, llm in _named(chains)},
+        )
+    bench.loop.run_until_complete(client.aclose())
+
+
 def fan_out(bench: Bench) -> None:
     """64 prompts to a server that takes 50 ms for each: by the clock, in latencies."""
     llm = langchain(bench.url, 10, user=str(LATENCY_MS)).ours
@@ -246,7 +280,7 @@ def long_stream(bench: Bench) -> None:
         slowdown = costs[100_000] / costs[10_000]
         name = f"{framework}, 100,000 chunks"
         bench.rows[name] = {"cost of a chunk to that of 10,000": slowdown, "bytes of memory a chunk": growth}
-        print(f"{name:44}{slowdown:>10.2f} times the cost of a chunk of 10,000; {growth:.0f} bytes a chunk")
+        print(f"{name:52}{slowdown:>10.2f} times the cost of a chunk of 10,000; {growth:.0f} bytes a chunk")
 
 
 def leftovers(bench: Bench) -> None:
@@ -258,7 +292,7 @@ def leftovers(bench: Bench) -> None:
     gc.collect()
     left = {"threads": threading.active_count() - threads, "sockets": _open_sockets() - sockets}
     bench.rows["left after close"] = {name: float(count) for name, count in left.items()}
-    print(f"{'left after close':44}{left['threads']} threads, {left['sockets']} sockets")
+    print(f"{'left after close':52}{left['threads']} threads, {left['sockets']} sockets")
 
 
 def _open_sockets() -> int:
@@ -277,10 +311,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three rounds instead of fifteen")
     parser.add_argument("--only", metavar="PART", help="one part alone, such as chunks")
     options = parser.parse_args()
-    parts = (calls, chunks, concurrent_streams, fan_out, imports, long_stream, leftovers)
+    parts = (calls, chunks, concurrent_streams, over_aiohttp, fan_out, imports, long_stream, leftovers)
     with canned_server() as url, event_loop() as loop:
         bench = Bench(url, 3 if options.quick else 15, loop)
-        print(f"{'ratio to the floor (the first column)':44}{'floor':>10}{'ours':>10}{'peer':>10}")
+        print(f"{'ratio to the floor (the first column)':52}{'floor':>10}{'ours':>10}{'peer':>10}")
         for part in parts:
             if options.only in (None, part.__name__):
                 part(bench)

@@ -1,4 +1,4 @@
-"""Draws the newest results: ratios to the floor, at rising sizes and at rising numbers of streams."""
+"""Shows the newest results in docs: a picture of the ratios at rising sizes, and the table of all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "docs" / "benchmarks.svg"
+PAGE = PICTURE.with_suffix(".md")
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 SERIES = {
     "LangChain stream": "LangChain stream, {} chunks",
     "LangChain astream": "LangChain astream, {} chunks",
@@ -47,11 +49,30 @@ def draw(rows: dict[str, Any], sizes: tuple[int, ...], streams: tuple[int, ...])
     plt.close(figure)
 
 
+def table(result: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = ["| | ours | peer |", "|---|---|---|"]
+    others = []
+    for name, row in result["rows"].items():
+        ratios = {key.split("/")[0]: value for key, value in row.items() if "/" in key}
+        if "ours" in ratios:
+            peer = f"{ratios['peer']:.2f}" if "peer" in ratios else ""
+            lines.append(f"| {name} | {ratios['ours']:.2f} | {peer} |")
+        else:
+            others.append(f"- {name}: " + ", ".join(f"{key} {value:.2f}" for key, value in row.items()))
+    measured = f"Measured on {result['date']} with Python {result['python']}."
+    return "\n".join([measured, "", *lines, "", *others])
+
+
 def main() -> None:
-    """Draw what was measured last."""
+    """Show what was measured last."""
     from benchmarks.__main__ import SIZES, STREAMS
 
-    draw(json.loads((HERE / "results.json").read_text())["rows"], SIZES, STREAMS)
+    result = json.loads((HERE / "results.json").read_text())
+    draw(result["rows"], SIZES, STREAMS)
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(result)}\n{END}{after}")
 
 
 if __name__ == "__main__":

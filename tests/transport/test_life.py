@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
-import importlib
 import multiprocessing
 import pickle
 import ssl
@@ -308,15 +307,18 @@ def library(name: str) -> Any:
     return pytest.importorskip(name)
 
 
-@pytest.fixture(params=["httpx", "httpx2"])
+@pytest.fixture(params=["httpx", "httpx2", "httpx_aiohttp"])
 def borrowed(request: pytest.FixtureRequest, api: Api) -> Any:
     module = library(request.param)
-    client = (module.AsyncClient if api.is_async else module.Client)(
-        headers={"X-Mine": "1"}, params={"tenant": "a"}, timeout=5
-    )
+    if request.param != "httpx_aiohttp":
+        kind = module.AsyncClient if api.is_async else module.Client
+    elif api.is_async:
+        kind = module.HttpxAiohttpClient
+    else:
+        pytest.skip("httpx-aiohttp is async alone")
+    client = kind(headers={"X-Mine": "1"}, params={"tenant": "a"}, timeout=5)
     yield client
     api.close_borrowed(client)
-    module = importlib.import_module(request.param)
 
 
 def test_a_client_that_was_passed_in_is_used_as_it_is(api: Api, echoes: WireServer, borrowed: Any) -> None:
