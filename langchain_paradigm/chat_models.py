@@ -175,6 +175,11 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
             stream=stream,
         )
 
+    def _should_stream(self, **kwargs: Any) -> bool:
+        if self.streaming:  # of which LangChain before 1.0 does not know
+            kwargs.setdefault("stream", True)
+        return super()._should_stream(**kwargs)
+
     def _generate(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> ChatResult:

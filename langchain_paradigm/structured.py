@@ -16,6 +16,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from langchain_paradigm.prompts import content_of
 from paradigm_transport.chat_model import repair
 from paradigm_transport.loose_json import NoJSONError, first_object, parse
 
@@ -160,7 +161,7 @@ class Repaired:
 
 
 def _repair(raw: AIMessage, problem: OutputParserException) -> list[BaseMessage]:
-    written = "\n".join(filter(None, [str(raw.text), *(call["args"] for call in raw.invalid_tool_calls)]))
+    written = "\n".join(filter(None, [content_of(raw), *(call["args"] for call in raw.invalid_tool_calls)]))
     answer, request = repair(written, _reason(problem))
     return [raw if raw.tool_calls else AIMessage(answer.content), HumanMessage(request.content)]
 
