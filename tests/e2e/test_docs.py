@@ -64,6 +64,15 @@ def test_examples_run(place: str, local_paradigm: LocalParadigm) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("place", PAGES)
+def test_other_examples_are_python(place: str) -> None:
+    """Those marked `py` need what is not installed here; tests of their own run them, or something like them."""
+    text = (ROOT / place).read_text()
+    assert set(re.findall(r"^ *```(\w*)$", text, re.MULTILINE)) <= {"python", "py", "bash", "text", ""}
+    for example in re.findall(r"^```py\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        compile(example, place, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
 def run_examples(place: str, model: str) -> None:
     for text in texts_of(place):
         names: dict[str, object] = {"__name__": "example"}
