@@ -63,7 +63,7 @@ class CompletionParameters(BaseModel):
     max_tokens: int | None = Field(
         default=256,
         ge=1,
-        description="The most tokens to generate. None leaves it to the server, whose default may be 16.",
+        description="The most tokens to generate, 1 or more. None leaves it to the server, whose default may be 16.",
     )
     temperature: float | None = Field(
         default=None,
@@ -77,16 +77,16 @@ class CompletionParameters(BaseModel):
         gt=0,
         le=1,
         allow_inf_nan=False,
-        description="Nucleus sampling: only the likeliest tokens that together have this probability.",
+        description="Nucleus sampling, above 0 and up to 1: only the likeliest tokens with this probability together.",
     )
     n: int | None = Field(default=None, ge=1, description="How many completions to generate, 1 or more.")
     best_of: int | None = Field(
-        default=None, ge=1, description="Generate so many on the server and return the best `n`."
+        default=None, ge=1, description="Generate so many on the server, `n` or more, and return the best `n`."
     )
     logprobs: int | None = Field(
         default=None,
         ge=0,
-        description="Give the log-probabilities of so many of the likeliest tokens.",
+        description="Give the log-probabilities of each token and of so many of the likeliest ones, 0 or more.",
     )
     echo: bool | None = Field(default=None, description="Give the prompt back in front of the completion.")
     stop: Stops | None = Field(

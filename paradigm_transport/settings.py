@@ -49,8 +49,12 @@ class Settings(BaseModel):
             "None waits for ever."
         ),
     )
-    max_retries: int = Field(default=2, ge=0, description="How often a request that failed in passing is sent again.")
-    max_concurrency: int = Field(default=32, ge=1, description="The most requests in flight at once in a fan-out.")
+    max_retries: int = Field(
+        default=2, ge=0, description="How often a request that failed in passing is sent again, 0 or more."
+    )
+    max_concurrency: int = Field(
+        default=32, ge=1, description="The most requests in flight at once where many are sent, 1 or more."
+    )
     stream_usage: bool = Field(default=True, description="Ask for usage at the end of a stream.")
     default_headers: dict[str, str] | None = Field(
         default=None, exclude=True, repr=False, description="Further headers of every request."
