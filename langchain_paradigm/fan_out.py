@@ -36,6 +36,8 @@ async def afan_out(
     call: Callable[[Item], Awaitable[T]], items: Sequence[Item], limit: int, show_progress: bool = False
 ) -> list[T]:
     """Call for each item, in tasks. After an error all other calls are cancelled."""
+    if len(items) < 2:
+        return [await call(item) for item in items]
     gate = asyncio.Semaphore(limit)
 
     async def run(item: Item) -> T:
