@@ -53,7 +53,7 @@ class LocalParadigm:
         parallel: how many completions are generated at once.
         queue: how many requests may wait beside; more are refused with 429.
         ping_seconds: the silence after which a stream gets a comment, in seconds.
-        grace_seconds: how long answers on their way may go on when the server ends.
+        grace_seconds: how long answers on their way may go on when the server ends, in seconds.
         faults: whether clients may ask for faults with the header `X-Paradigm-Fault`.
     """
 
