@@ -28,18 +28,23 @@ class LooseValue:
     """Reads one value: push its characters, the first of which is no space.
 
     Attributes:
-        text: the value so far, as JSON should be written.
         is_whole: it has ended.
     """
 
     def __init__(self) -> None:
-        self.text = ""
         self.is_whole = False
+        self._parts: list[str] = []
         self._open: list[str] = []
         self._quote = ""
         self._is_escaped = False
         self._word = ""
         self._held = ""  # a comma, which may be one too many, and space
+
+    @property
+    def text(self) -> str:
+        """The value so far, as JSON should be written."""
+        self._parts = ["".join(self._parts)]
+        return self._parts[0]
 
     def push(self, char: str) -> bool:
         """Take a character; False where the value ended before it.
@@ -66,17 +71,17 @@ class LooseValue:
     def _push_in_string(self, char: str) -> None:
         if self._is_escaped:
             self._is_escaped = False
-            self.text += char if char == "'" else f"\\{char}"
+            self._parts.append(char if char == "'" else f"\\{char}")
         elif char == "\\":
             self._is_escaped = True
         elif char == self._quote:
             self._quote = ""
-            self.text += '"'
+            self._parts.append('"')
             self.is_whole = not self._open
         elif char == '"' or char < " ":
-            self.text += json.dumps(char)[1:-1]
+            self._parts.append(json.dumps(char)[1:-1])
         else:
-            self.text += char
+            self._parts.append(char)
 
     def _push_outside(self, char: str) -> None:
         if char in SPACE:
@@ -84,18 +89,18 @@ class LooseValue:
         elif char in _CLOSING:
             self._close(char)
         else:
-            self.text += self._held
+            self._parts.append(self._held)
             self._held = ""
             if char in QUOTES:
                 self._quote = char
-                self.text += '"'
+                self._parts.append('"')
             elif char in "{[":
                 self._open.append(char)
-                self.text += char
+                self._parts.append(char)
             elif char == "," and self._open:
                 self._held = char
             elif char == ":" and self._open:
-                self.text += char
+                self._parts.append(char)
             elif char.isalnum() or char == "-":
                 self._word = char
             else:
@@ -104,13 +109,13 @@ class LooseValue:
     def _close(self, char: str) -> None:
         if not self._open or self._open.pop() != _CLOSING[char]:
             raise NoJSONError
-        self.text += self._held.removeprefix(",") + char
+        self._parts.append(self._held.removeprefix(",") + char)
         self._held = ""
         self.is_whole = not self._open
 
     def _end_word(self) -> None:
         if self._word:
-            self.text += _WORDS.get(self._word, self._word)
+            self._parts.append(_WORDS.get(self._word, self._word))
             self._word = ""
             self.is_whole = not self._open
 

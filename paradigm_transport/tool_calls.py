@@ -410,11 +410,14 @@ class _Call:
         Raises:
             NoJSONError: there the object breaks.
         """
-        for char in text:
-            if self._push(char):
-                self.text += char
-            if self.is_whole:
-                break
+        count = 0
+        try:
+            for char in text:
+                count += self._push(char)
+                if self.is_whole:
+                    break
+        finally:
+            self.text += text[:count]
 
     def finish(self) -> None:
         """The answer has ended, and so has a number or a word."""
