@@ -27,7 +27,7 @@ class _Pool:
     """Clients of one connection each. The one that was given back last is the first to serve again.
 
     An httpx client of many connections looks through all of them, several times, for each request: beside 64 idle
-    ones a request took 11 ms (benchmarks/README.md).
+    ones a request took nearly 12 ms (benchmarks/README.md).
     """
 
     # Without a lock: clients come back from `__del__` too, which may run amid any of these methods in the same thread.
