@@ -18,7 +18,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
 
-from langchain_paradigm import ChatParadigm
+from langchain_paradigm import ChatParadigm, get_paradigm_usage
 from paradigm_transport import (
     CHAT_TEMPLATES,
     BadRequestError,
@@ -314,6 +314,14 @@ def test_usage_is_seen_by_langchains_own_counter(wire: WireServer, make_chat: Ma
         calls.batch(make_chat(), ["Hi", "Ho"], {"callbacks": [counted]})
     assert counted.usage_metadata["alfred-40b-1123"]["input_tokens"] == 12
     assert counted.usage_metadata["alfred-40b-1123"]["output_tokens"] == 20
+
+
+def test_usage_is_seen_by_our_own_counter(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Hi")), streamed("Hi"))
+    with get_paradigm_usage() as counted:
+        calls.invoke(make_chat().bind_tools([weather]), "Hi")
+        calls.stream(make_chat(), "Hi")
+    assert (counted.calls, counted.prompt_tokens, counted.completion_tokens) == (2, 6, 10)
 
 
 def test_a_handler_is_told_of_the_end(wire: WireServer, make_chat: MakeChat, calls: Calls, recorder: Recorder) -> None:

@@ -56,6 +56,15 @@ def test_prompt_values_given_to_generate_prompt(wire: WireServer, make: Make, ca
     assert wire.bodies[1]["prompt"] == "System: Be short.\nHuman: Why?"
 
 
+def test_a_template_in_jinja(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(reply(completion("So.")))
+    llm = make(chat_template="{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}[you]")
+    calls.invoke(CHAT | llm, {"question": "Why?"})
+    calls.invoke(llm, "Why?")
+    assert [body["prompt"] for body in wire.bodies] == ["[system] Be short.[user] Why?[you]", "[user] Why?[you]"]
+    assert all("stop" not in body for body in wire.bodies)
+
+
 def test_without_a_template_nothing_is_added(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("So.")))
     calls.invoke(make(), "Why?")
