@@ -133,6 +133,17 @@ def test_tools_are_called_in_a_stream(wire: WireServer, make_chat: MakeChat, cal
     assert not any("tool_call" in str(each.content) for each in chunks)
 
 
+@pytest.mark.skipif("output_version" not in ChatParadigm.model_fields, reason="LangChain before 1.0")
+def test_a_stream_of_content_blocks(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    both = f"{call_text('weather', city='Rome')}{call_text('time_there', city='Oslo')}"
+    wire.script(streamed(f"I look.\n{both}\nDone."))
+    chunks = calls.stream(make_chat(output_version="v1").bind_tools([weather, time_there]), "Hi")
+    blocks: Any = merged(chunks).content
+    assert [block["type"] for block in blocks] == ["text", "tool_call", "tool_call", "text"]
+    assert [block["text"] for block in blocks if block["type"] == "text"] == ["I look.", "\nDone."]
+    assert [block["args"] for block in blocks if block["type"] == "tool_call"] == [{"city": "Rome"}, {"city": "Oslo"}]
+
+
 class Forecast(BaseModel):
     """A forecast."""
 
