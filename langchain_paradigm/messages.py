@@ -194,7 +194,7 @@ class ChunkWriter:
     def _spoil(self, chunk: ToolCallChunk, call: InvalidToolCall) -> None:
         """End a call so that LangChain, which mends what is cut off, takes it for the invalid one that it is."""
         if not self._arguments:
-            chunk["id"] = call.id
+            chunk["id"], chunk["name"] = call.id, call.name
             self._add(chunk, call.text)
         for end in _MISFITS:
             if not _is_mended(self._arguments + end):

@@ -216,15 +216,14 @@ class AnswerReader:
         if self._rest.startswith(CALL):
             self._read = self._read_between
         elif self._rest.startswith(RESULT) and self._count:
-            self._read = self._read_nothing
+            self._read = self._read_no_more  # the model makes up the call's result, and what follows from it
         else:
             tag = next(tag for tag in _TAGS if self._rest.startswith(tag))
             self._rest = self._rest[len(tag) :]
             self._is_after_tag = True
         return True
 
-    def _read_nothing(self) -> bool:
-        """After a call a model that goes on makes up the tool's result, and what follows from it."""
+    def _read_no_more(self) -> bool:
         self._rest = ""
         return False
 
@@ -277,10 +276,6 @@ class AnswerReader:
         if call.is_whole:
             self._end_call(call)
         return bool(self._rest)
-
-    def _read_no_more(self) -> bool:
-        self._rest = ""
-        return False
 
     # What is told
 
