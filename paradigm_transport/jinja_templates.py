@@ -42,7 +42,7 @@ class JinjaTemplate(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _stop_at_the_end(cls, fields: Any) -> Any:
-        return {"stop": fields.get("eos_token"), **fields} if isinstance(fields, dict) else fields
+        return {"stop": fields.get("eos_token") or None, **fields} if isinstance(fields, dict) else fields
 
     def render(self, messages: Iterable[tuple[str, str]]) -> str:
         """Write messages, and open the model's answer.

@@ -139,6 +139,8 @@ def test_what_a_template_in_jinja_gets() -> None:
     )
     template = JinjaTemplate(source=source, bos_token="<s>", eos_token="</s>", variables={"thinks": False})
     assert template.stop == "</s>"
+    assert JinjaTemplate(source=source, eos_token="").stop is None
+    assert JinjaTemplate(source=source, eos_token="</s>", stop="!").stop == "!"
     assert template.render([("user", "<&>"), ("user", "")]) == (
         f'<s></s>{datetime.now().year}TrueFalse\n{{\n "role": "user",\n "content": "<&>"\n}}!'
     )
