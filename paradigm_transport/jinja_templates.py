@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from paradigm_transport.chat import Message, Tool
+from paradigm_transport.chat import Message, Tool, as_turns
 from paradigm_transport.errors import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ class JinjaTemplate(BaseModel):
     """A chat template in Jinja, such as `chat_template` in a model's `tokenizer_config.json`.
 
     It gets what Transformers gives it: `messages`, `tools`, `add_generation_prompt`, `bos_token` and `eos_token`,
-    the functions `raise_exception` and `strftime_now`, and loop controls. Calls are read by the Hermes convention.
+    the functions `raise_exception` and `strftime_now`, and loop controls. Calls are read by the Hermes convention;
+    where the template knows nothing of tools, they are written by it too.
 
     Attributes:
         source: the template.
@@ -73,6 +74,8 @@ class JinjaTemplate(BaseModel):
         Raises:
             InvalidParameterError: the template refuses the messages, or it is wrong.
         """
+        if not any(word in self.source for word in ("tools", "tool_calls")):
+            messages, tools = [Message(*turn) for turn in as_turns(messages, tools)], ()
         try:
             return compiled(self.source).render(
                 messages=[message.as_openai() for message in messages],

@@ -156,6 +156,12 @@ def test_tools_of_messages_in_jinja() -> None:
     assert JinjaTemplate(source=source).render_chat(messages) == "7f;12;"
 
 
+def test_tools_where_a_template_in_jinja_knows_none() -> None:
+    source = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant] "
+    plain = ChatTemplate(turn="[{role}] {content}\n", opening="[assistant] ", stop="[")
+    assert JinjaTemplate(source=source).render_chat(CHAT, [WEATHER]) == plain.render_chat(CHAT, [WEATHER])
+
+
 def test_a_template_is_known_by_its_markup() -> None:
     found = find_template("{{ messages[0].content }}!")
     assert isinstance(found, JinjaTemplate)
