@@ -34,6 +34,7 @@ def test_demo_accounts_for_every_token(local_paradigm: LocalParadigm) -> None:  
 
 
 def test_interrupt_ends_the_demo_quietly(local_paradigm: LocalParadigm) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background, by children too
     with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
