@@ -119,8 +119,8 @@ def _told(tools: Sequence[Tool]) -> str:
     return (
         "You can call tools. Each line here describes one, with a JSON schema of its arguments:\n"
         f"<tools>\n{described}\n</tools>\n"
-        "To call a tool, write its name and arguments as a JSON object like this, once for each call:\n"
-        f'{CALL}\n{{"name": "the name", "arguments": {{"an argument": "its value"}}}}\n{END_OF_CALL}\n'
+        "To call a tool, write its name and its arguments as a JSON object, once for each call:\n"
+        f'{CALL}\n{{"name": <name>, "arguments": <object>}}\n{END_OF_CALL}\n'
         f"The results follow between {RESULT} and {END_OF_RESULT}: use them to answer."
     )
 

@@ -363,6 +363,7 @@ class _Call:
         self._has_only_arguments = name is not None
         self._key = "arguments" if self._has_only_arguments else None
         self._next = "value" if self._has_only_arguments else "{"
+        self._depth = 0  # of `function`, in OpenAI's form of a call
         self._value: LooseValue | None = None
         self._arguments: LooseValue | None = None
         self._told = 0
@@ -436,10 +437,14 @@ class _Call:
             if char != self._next:
                 raise NoJSONError
             self._next = "key" if char == "{" else "value"
+        elif self._next == "value" and self._key == "function" and char == "{":
+            self._depth += 1
+            self._key, self._next = None, "key"
         elif self._next == "value" or (self._next == "key" and char in QUOTES):
             self._begin_value(char)
         elif char == "}":
-            self.is_whole = True
+            self.is_whole = self._depth == 0
+            self._depth, self._next = self._depth - 1, ","
         elif char == ",":
             self._next = "key"
         elif self._next == "," and self.has_arguments:  # a brace is missing

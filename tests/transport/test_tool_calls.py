@@ -76,6 +76,7 @@ def test_two_calls_have_two_ids() -> None:
         '<tool_call>{"arguments": {"a": 1, "b": [2]}, "name": "add"}</tool_call>',
         '<tool_call>{"id": 7, "name": "add", "parameters": {"a": 1, "b": [2]}, "more": [{}]}</tool_call>',
         '<tool_call>{"name": "add", "arguments": "{\\"a\\": 1, \\"b\\": [2]}"}</tool_call>',
+        '<tool_call>{"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": [2]}}}</tool_call>',
         '<tool_call>{"name": "add", "arguments": {"a": 1, "b": [2]}}}</tool_call>',
         '<tool_call>{"name": "add", "arguments": {"a": 1, "b": [2]}</tool_call>',
         '<tool_call>[{"name": "add", "arguments": {"a": 1, "b": [2]}}]</tool_call>',
