@@ -37,7 +37,7 @@ class TestLocal(ChatModelIntegrationTests):
     def _serve(self, local_paradigm: LocalParadigm, request: pytest.FixtureRequest) -> None:
         self.paradigm = local_paradigm
         name = request.node.name
-        self.max_tokens = 48 if re.search("tool_call|tool_choice|runnables|few_shot|structured", name) else 8
+        self.max_tokens = 96 if re.search("tool_call|tool_choice|runnables|few_shot|structured", name) else 8
         self.penalty = 1.05 if "structured" in name else 1.0  # else its jokes have no end
 
     @property
