@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paradigm_transport.chat import Message, ToolCall, as_turns
@@ -178,6 +178,8 @@ def test_a_stream_tells_what_it_knows() -> None:
     ]
 
 
+unhurried = settings(deadline=None)  # on a busy machine any example may take long
+
 CHARACTERS = "ab<>/\"'\\{}[],: \n\té😀"
 WORDS = [
     "<tool_response>",
@@ -205,6 +207,7 @@ def cut(text: str, data: st.DataObject) -> list[str]:
     return [text[begin:end] for begin, end in zip([0, *places], [*places, len(text)], strict=True)]
 
 
+@unhurried
 @given(st.lists(st.sampled_from(WORDS) | st.text(CHARACTERS, max_size=6), max_size=8).map("".join), st.data())
 def test_however_a_text_is_cut_the_same_is_read(text: str, data: st.DataObject) -> None:
     opened = data.draw(st.booleans())
@@ -245,6 +248,7 @@ def check_pieces(pieces: list[Piece]) -> None:
     assert begin is None
 
 
+@unhurried
 @given(
     st.text(st.characters(exclude_characters="<", exclude_categories=["Cs"])),
     st.lists(st.tuples(st.text(min_size=1), ARGUMENTS), min_size=1, max_size=3),
