@@ -210,14 +210,14 @@ def _blocks(text: str, calls: Iterable[ToolCallChunk]) -> list[dict[str, Any]]:
     ]
 
 
-_MISFITS = ("", "]", "}", '"]', '"}')
+_MISFITS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 """One of these closes what was not opened, whatever the text before it is."""
 
 
 def _is_mended(arguments: str) -> bool:
     try:
         return not arguments or isinstance(parse_partial_json(arguments), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -9,6 +9,8 @@ from operator import add
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.load import dumps, loads
@@ -19,16 +21,22 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm, get_paradigm_usage
+from langchain_paradigm.messages import ChunkWriter, chat_result
 from paradigm_transport import (
     CHAT_TEMPLATES,
     BadRequestError,
     ChatTemplate,
+    Choice,
+    Completion,
+    CompletionChunk,
+    CompletionParameters,
     InvalidParameterError,
     JinjaTemplate,
     ServerError,
     StreamInterruptedError,
 )
 from paradigm_transport.chat import Tool
+from paradigm_transport.chat_model import ChatRequest
 from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import CUT, WireServer, chunk, completion, reply, sse, usage
@@ -235,6 +243,40 @@ def test_a_broken_call_is_told_and_never_made(wire: WireServer, make_chat: MakeC
         whole = merged(calls.stream(chat, "Hi"))
         assert (whole.content, whole.tool_calls) == ("Hm.", [])
         assert [call["name"] for call in whole.invalid_tool_calls] == [name]
+
+
+PARTS = [
+    "<tool_call>",
+    "</tool_call>",
+    '{"name": "weather", "arguments": ',
+    '{"name": "weather", "arguments": "{\\',
+    '{"city": "Rome"}',
+    '{"city": ',
+    '["Ro\\"me", ',
+    "}}",
+    "I look.",
+]
+
+
+@settings(deadline=None)  # on a busy machine any example may take long
+@given(
+    st.lists(st.sampled_from(PARTS) | st.text("ab{}[]\\\"':, \n", max_size=4), max_size=8).map("".join), st.booleans()
+)
+@example("<tool_call>{'\\", False)
+@example(f'<tool_call>{{"name": "weather", "arguments": {"[" * 2000}', False)
+@example(f'<tool_call>{{"name": "weather", "arguments": {{"city": {"[" * 2000}', False)
+def test_a_stream_gives_the_calls_of_the_whole(text: str, is_forced: bool) -> None:
+    request = ChatRequest("", CompletionParameters(model="m"), True, is_forced, "weather" if is_forced else None)
+    (whole,) = chat_result(Completion(None, None, None, [Choice(0, text)]), request).generations
+    pieces = [CompletionChunk(text[at : at + 3]) for at in range(0, len(text), 3)]
+    written = map(ChunkWriter(request).write, [*pieces, CompletionChunk("", is_last=True)])
+    streamed = merged([chunk.message for chunk in written if chunk])  # type: ignore[misc]
+
+    def told(message: Any) -> Any:
+        calls = [(call["name"], call["args"]) for call in message.tool_calls]
+        return message.content, calls, [call["name"] for call in message.invalid_tool_calls]
+
+    assert told(streamed) == told(whole.message)
 
 
 # Answers
