@@ -48,7 +48,10 @@ def rendered_texts(prompts: list[str], template: Template | None) -> list[str]:
 def role_of(message: BaseMessage) -> str:
     """The role that a message's turn is written in."""
     role = getattr(message, "role", None)
-    return role if isinstance(role, str) else _ROLES.get(message.type, message.type)
+    if isinstance(role, str):
+        return role
+    kind = message.type.removesuffix("MessageChunk").lower()  # of a streamed message: AIMessageChunk
+    return _ROLES.get(kind, kind)
 
 
 def content_of(message: BaseMessage) -> str:

@@ -5,10 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    ChatMessageChunk,
+    FunctionMessageChunk,
+    HumanMessage,
+    HumanMessageChunk,
+    SystemMessage,
+    SystemMessageChunk,
+    ToolMessage,
+    ToolMessageChunk,
+)
 from langchain_core.prompt_values import StringPromptValue
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
+from langchain_paradigm.prompts import role_of
 from paradigm_transport import ChatTemplate, InvalidParameterError
 from tests.langchain.conftest import Calls, Make
 from tests.wire import WireServer, chunk, completion, reply, sse
@@ -54,6 +68,21 @@ def test_prompt_values_given_to_generate_prompt(wire: WireServer, make: Make, ca
     calls.generate_prompt(make(), [CHAT.invoke({"question": "Why?"})], stop=["x"])
     assert wire.bodies[0]["prompt"] == RENDERED
     assert wire.bodies[1]["prompt"] == "System: Be short.\nHuman: Why?"
+
+
+@pytest.mark.parametrize(
+    ("message", "role"),
+    [
+        (HumanMessageChunk(content="x"), "user"),
+        (AIMessageChunk(content="x"), "assistant"),
+        (SystemMessageChunk(content="x"), "system"),
+        (ToolMessageChunk(content="x", tool_call_id="1"), "tool"),
+        (FunctionMessageChunk(content="x", name="f"), "tool"),
+        (ChatMessageChunk(content="x", role="observer"), "observer"),
+    ],
+)
+def test_the_role_of_a_streamed_message(message: BaseMessage, role: str) -> None:
+    assert role_of(message) == role
 
 
 def test_a_template_in_jinja(wire: WireServer, make: Make, calls: Calls) -> None:
