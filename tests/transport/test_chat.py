@@ -147,6 +147,17 @@ def test_what_a_template_in_jinja_gets() -> None:
     assert template.render_prompt("<&>") == template.render([("user", "<&>")])
 
 
+def test_json_in_jinja() -> None:
+    source = "{{ {'b': 'é', 'a': [1]} | tojson(sort_keys=True, separators=(',', ':'), ensure_ascii=True) }}"
+    assert JinjaTemplate(source=source).render([]) == '{"a":[1],"b":"\\u00e9"}'
+
+
+def test_a_template_in_jinja_stays_in_its_sandbox() -> None:
+    for source in ("default='{0.__globals__}'.format", "cls=strftime_now"):
+        with pytest.raises(InvalidParameterError, match="cannot write these messages"):
+            JinjaTemplate(source=f"{{{{ strftime_now | tojson({source}) }}}}").render([])
+
+
 def test_tools_of_messages_in_jinja() -> None:
     source = (
         "{% for m in messages %}{{ m.tool_call_id }}{{ m.name }}"
