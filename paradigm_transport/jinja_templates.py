@@ -88,15 +88,19 @@ class JinjaTemplate(BaseModel):
         except InvalidParameterError:
             raise
         except Exception as problem:  # noqa: BLE001  # a template may call anything
-            told = _told(problem, messages)
+            told = self._told(problem)
         raise InvalidParameterError(told)  # out here: the problem holds the messages
 
+    def _told(self, problem: Exception) -> str:
+        words = str(problem)
+        is_own = isinstance(problem, RefusedError) and words.strip() and words in self.source
+        if not is_own:  # but perhaps of the messages
+            words = type(problem).__name__
+        return f"chat_template: it cannot write these messages: {' '.join(words.split())}"
 
-def _told(problem: Exception, messages: Sequence[Message]) -> str:
-    words = " ".join(str(problem).split())
-    if not words or any(message.content and message.content in str(problem) for message in messages):
-        words = type(problem).__name__
-    return f"chat_template: it cannot write these messages: {words}"
+
+class RefusedError(ValueError):
+    """What a template says by `raise_exception`."""
 
 
 @lru_cache(maxsize=16)
@@ -153,7 +157,7 @@ def _to_json(
 
 
 def _raise(message: str) -> None:
-    raise ValueError(message)
+    raise RefusedError(message)
 
 
 def _now(form: str) -> str:
