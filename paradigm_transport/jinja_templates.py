@@ -113,12 +113,12 @@ def compiled(source: str) -> Template:
     try:
         from jinja2 import TemplateSyntaxError
     except ModuleNotFoundError:
-        raise InvalidParameterError("chat_template: a template in Jinja needs jinja2: pip install jinja2") from None
+        raise InvalidParameterError("a template in Jinja needs jinja2: pip install jinja2") from None
     try:
         return _environment().from_string(source)
     except TemplateSyntaxError as problem:
         line, words = problem.lineno, problem.message
-    raise InvalidParameterError(f"chat_template: it is no Jinja template: line {line}: {words}")
+    raise InvalidParameterError(f"it is no Jinja template: line {line}: {words}")
 
 
 def _environment() -> Environment:

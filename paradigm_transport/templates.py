@@ -91,7 +91,7 @@ def find_template(template: str | Template | None) -> Template | None:
             return CHAT_TEMPLATES[template]
         if not any(mark in template for mark in ("{{", "{%")):
             known = ", ".join(CHAT_TEMPLATES)
-            raise InvalidParameterError(f"chat_template: there is none named {template}; known are {known}")
+            raise InvalidParameterError(f"there is none named {template}; known are {known}")
         template = JinjaTemplate(source=template)
     if isinstance(template, JinjaTemplate):
         compiled(template.source)

@@ -184,7 +184,7 @@ def test_a_template_is_known_by_its_markup() -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("{% for %}", "chat_template: it is no Jinja template: line 1: "),
+        ("{% for %}", "it is no Jinja template: line 1: "),
         (
             "{{ raise_exception('Only user turns.') }}",
             "chat_template: it cannot write these messages: Only user turns.",

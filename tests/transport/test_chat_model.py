@@ -148,6 +148,7 @@ def test_a_template_is_required() -> None:
         with pytest.raises(InvalidParameterError, match="chat_template: ") as raised:
             model(chat_template=none_such)
         assert "\n" not in str(raised.value)
+        assert "chat_template: chat_template" not in str(raised.value)
 
 
 def test_a_template_in_jinja() -> None:
