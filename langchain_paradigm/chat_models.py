@@ -153,9 +153,10 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
         parser = ObjectParser(output=schema, tool_name=tool_name)
         if self.constrain is not None:
             return certain(ask, parser, include_raw)
-        return Repaired(
-            ask, parser, include_raw, lambda question: self._convert_input(question).to_messages()
-        ).runnable()
+        return Repaired(ask, parser, include_raw, self._messages_of).runnable()
+
+    def _messages_of(self, question: LanguageModelInput) -> list[BaseMessage]:
+        return self._convert_input(question).to_messages()
 
     # One chat, one request
 

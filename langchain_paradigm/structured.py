@@ -129,16 +129,16 @@ class Repaired:
         """This as LangChain runs it."""
         return RunnableLambda(self._call, self._acall, name="StructuredOutput")
 
-    def _call(self, question: LanguageModelInput, config: RunnableConfig) -> Any:
-        answer = self._read(self._ask.invoke(question, config))
+    def _call(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: Any) -> Any:
+        answer = self._read(self._ask.invoke(question, config, **kwargs))
         if answer["parsing_error"] is not None:
-            answer = self._read(self._ask.invoke(self._again(question, **answer), config))
+            answer = self._read(self._ask.invoke(self._again(question, **answer), config, **kwargs))
         return self._given(**answer)
 
-    async def _acall(self, question: LanguageModelInput, config: RunnableConfig) -> Any:
-        answer = self._read(await self._ask.ainvoke(question, config))
+    async def _acall(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: Any) -> Any:
+        answer = self._read(await self._ask.ainvoke(question, config, **kwargs))
         if answer["parsing_error"] is not None:
-            answer = self._read(await self._ask.ainvoke(self._again(question, **answer), config))
+            answer = self._read(await self._ask.ainvoke(self._again(question, **answer), config, **kwargs))
         return self._given(**answer)
 
     def _read(self, raw: AIMessage) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -148,3 +149,29 @@ def test_fields_of_the_endpoint(wire: WireServer, make_chat: MakeChat) -> None:
     chat: ChatParadigm = make_chat()
     chat.with_structured_output(City, temperature=0.5).invoke("Rome?")
     assert wire.bodies[0]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize("constrain", [None, "vllm"])
+def test_fields_of_a_call(wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None) -> None:
+    wire.always(lambda request: streamed(json.dumps(ROME)) if request.body.get("stream") else whole)
+    whole = reply(completion(json.dumps(ROME)))
+    asks = make_chat(constrain=constrain).with_structured_output(City, method="json_schema")
+    assert calls.invoke(asks, "Rome?", temperature=0.5, stop=["x"]) == City(**ROME)
+    assert calls.invoke(asks.bind(temperature=0.5, stop=["x"]), "Rome?") == City(**ROME)
+    assert calls.batch(asks, ["Rome?"], temperature=0.5, stop=["x"]) == [City(**ROME)]
+    assert calls.stream(asks, "Rome?", temperature=0.5, stop=["x"])[-1] == City(**ROME)
+    assert len(wire.bodies) == 4
+    assert all((body["temperature"], body["stop"]) == (0.5, ["<|im_end|>", "x"]) for body in wire.bodies)
+
+
+def test_fields_of_a_call_are_those_of_the_repair(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Rome")), reply(completion(json.dumps(ROME))))
+    assert calls.invoke(make_chat().with_structured_output(City), "Rome?", temperature=0.5) == City(**ROME)
+    assert [body["temperature"] for body in wire.bodies] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("constrain", [None, "vllm"])
+def test_pickled(wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None) -> None:
+    wire.script(reply(completion(json.dumps(ROME))))
+    asks = pickle.loads(pickle.dumps(make_chat(constrain=constrain).with_structured_output(City)))
+    assert calls.invoke(asks, "Rome?") == City(**ROME)
