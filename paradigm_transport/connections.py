@@ -19,6 +19,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
 import httpx
 from typing_extensions import Self
 
@@ -56,8 +57,9 @@ class _Wire:
         # All but the body is the same each time, and most of the work.
         like = self._heads.get(path)
         if like is None:
-            like = self._heads[path] = self._build(client, method, path, None)
+            like = self._build(client, method, path, None)
             like.headers.pop("content-length", None)
+            self._heads[path] = like  # only now: other threads take it as it is
         return httpx.Request(method, like.url, headers=like.headers, content=body, extensions=like.extensions)
 
     def _build(self, client: Any, method: str, path: str, body: bytes | None) -> Any:
@@ -98,7 +100,7 @@ class Connections(_Wire):
     """The connections of a sync client; opened when first needed, shared by threads, made anew after a fork.
 
     Args:
-        settings: how to reach the server.
+        settings: how to reach the server, as they are at the first request.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -167,7 +169,7 @@ class AsyncConnections(_Wire):
         """Close the connections of this event loop, as `Connections.close`."""
         pool = self._by_loop.pop(asyncio.get_running_loop(), None)
         if pool is not None:
-            await pool.aclose()
+            await asyncio.shield(_close_soon(pool.aclose))  # a caller that is cancelled leaves nothing half closed
 
     async def _lease(self) -> AsyncLease:
         if self._borrowed is not None:
@@ -193,7 +195,7 @@ def _forget_closed(by_loop: dict[asyncio.AbstractEventLoop, AsyncPool]) -> None:
 def _close_all_soon(by_loop: dict[asyncio.AbstractEventLoop, AsyncPool]) -> None:
     _forget_closed(by_loop)
     for loop, pool in by_loop.items():
-        loop.call_soon_threadsafe(_close_soon, pool.aclose)
+        _call_soon(loop, pool.aclose)
 
 
 class AnyAnswer:
@@ -217,8 +219,10 @@ class Answer(AnyAnswer):
     """An answer whose head has come; to be closed, by `close` or `with`. One that is dropped closes itself."""
 
     def __init__(self, response: Any, reading: _Translated, lease: Lease) -> None:
-        super().__init__(response, reading)
         self._lease = lease
+        self._process = os.getpid()
+        lease.shut_down = partial(_shut_down, response)  # not a method: what is held by the pool could not be dropped
+        super().__init__(response, reading)
         self._parts = response.iter_bytes()
 
     def read(self) -> bytes:
@@ -240,13 +244,21 @@ class Answer(AnyAnswer):
         """
         # The read time-out, which httpx has taken in at the start, is too long, and only another thread can
         # end a read under way.
-        watch = threading.Timer(DRAIN_SECONDS, self._shut_down)
+        end = threading.Lock()  # taken by whoever is first: the time or the end
+
+        def give_up() -> None:
+            if end.acquire(blocking=False):
+                _shut_down(self._response)
+
+        watch = threading.Timer(DRAIN_SECONDS, give_up)
         watch.daemon = True
         watch.start()
         try:
             self._read_rest()
         finally:
             watch.cancel()
+            if not end.acquire(blocking=False):
+                watch.join()  # or it would shut down the connection under the next request
 
     def _read_rest(self) -> None:
         left = DRAIN_BYTES
@@ -256,18 +268,11 @@ class Answer(AnyAnswer):
         except ParadigmError:
             pass  # the text is whole; only the connection is lost
 
-    def _shut_down(self) -> None:
-        stream = self._response.extensions.get("network_stream")
-        connection = stream.get_extra_info("socket") if stream is not None else None
-        with suppress(OSError):  # it is closed already
-            if connection is not None:
-                connection.shutdown(socket.SHUT_RDWR)
-
     def close(self) -> None:
         """Give the connection back, or close it where the body is not at its end."""
-        if not self._response.is_closed:
+        if not self._response.is_closed and self._process == os.getpid():  # not the parent's, in a fork
             # Closing alone wakes no thread that waits on it, and tells the server nothing while a fork holds it too.
-            self._shut_down()
+            _shut_down(self._response)
         with self._reading:
             _close(self._response, self._lease)
 
@@ -286,10 +291,10 @@ class AsyncAnswer(AnyAnswer):
     """As `Answer`."""
 
     def __init__(self, response: Any, reading: _Translated, lease: AsyncLease) -> None:
-        super().__init__(response, reading)
         self._lease = lease
-        self._parts = response.aiter_bytes()
         self._loop = asyncio.get_running_loop()
+        super().__init__(response, reading)
+        self._parts = response.aiter_bytes()
 
     async def read(self) -> bytes:
         """The whole body."""
@@ -305,8 +310,8 @@ class AsyncAnswer(AnyAnswer):
 
     async def drain(self) -> None:
         """As `Answer.drain`."""
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._read_rest(), DRAIN_SECONDS)
+        with anyio.move_on_after(DRAIN_SECONDS):  # asyncio.wait_for of Python 3.10 and 3.11 loses cancellations
+            await self._read_rest()
 
     async def _read_rest(self) -> None:
         left = DRAIN_BYTES
@@ -328,8 +333,16 @@ class AsyncAnswer(AnyAnswer):
         await self.aclose()
 
     def __del__(self) -> None:
-        if not self._lease.ended and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_close_soon, partial(_aclose, self._response, self._lease))
+        if not self._lease.ended:
+            _call_soon(self._loop, partial(_aclose, self._response, self._lease))
+
+
+def _shut_down(response: Any) -> None:
+    stream = response.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    with suppress(OSError):  # it is closed already
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _close(response: Any, lease: Lease) -> None:
@@ -349,10 +362,16 @@ async def _aclose(response: Any, lease: AsyncLease) -> None:
 _closing: set[asyncio.Task[None]] = set()
 
 
-def _close_soon(aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def _call_soon(loop: asyncio.AbstractEventLoop, aclose: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with suppress(RuntimeError):  # the loop is closed, perhaps by another thread just now
+        loop.call_soon_threadsafe(_close_soon, aclose)
+
+
+def _close_soon(aclose: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
     task = asyncio.ensure_future(aclose())
     _closing.add(task)  # a loop holds its tasks weakly
     task.add_done_callback(_closed)
+    return task
 
 
 def _closed(task: asyncio.Task[None]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
@@ -34,33 +34,36 @@ class _Pool:
 
     def __init__(self) -> None:
         self._idle: deque[tuple[float, Any]] = deque()
-        self._clients: set[Any] = set()
         self._is_closed = False
+        self.at_work: set[Any] = set()
+        """The leases that have not ended."""
 
     def take(self, make: Callable[[], Any]) -> Any:
         """A client for one request; a new one where none is idle."""
         with suppress(IndexError):
             return self._idle.pop()[1]
-        client = make()
-        self._clients.add(client)
-        return client
+        return make()
 
-    def give(self, client: Any) -> list[Any]:
-        """Take a client back; return those that are to be closed: too many, idle for too long, or too late."""
+    def give(self, lease: Lease | AsyncLease) -> Iterator[Any]:
+        """Take a client back; give those that are to be closed: too many, idle for too long, or too late."""
         now = time.monotonic()
-        self._idle.append((now, client))
-        surplus = []
-        with suppress(IndexError):
-            while self._is_closed or len(self._idle) > MAX_IDLE or self._idle[0][0] < now - KEEPALIVE_SECONDS:
-                surplus.append(self._idle.popleft()[1])
-        self._clients.difference_update(surplus)
-        return surplus
+        self._idle.append((now, lease.client))
+        self.at_work.discard(lease)
+        return self._surplus(now - KEEPALIVE_SECONDS)
 
-    def take_all(self) -> list[Any]:
+    def _surplus(self, latest: float) -> Iterator[Any]:
+        # One at a time: whoever is cancelled, or fails, between two leaves the others where they were.
+        with suppress(IndexError):
+            while self._is_closed or len(self._idle) > MAX_IDLE or self._idle[0][0] < latest:
+                yield self._idle.popleft()[1]
+
+    def take_all(self) -> Iterator[Any]:
         """All clients, also those at work, to be closed. The pool keeps none from now on."""
         self._is_closed = True
-        self._idle.clear()
-        return list(self._clients)
+        yield from [lease.client for lease in list(self.at_work)]
+        with suppress(IndexError):
+            while True:
+                yield self._idle.popleft()[1]
 
 
 class SyncPool(_Pool):
@@ -76,13 +79,17 @@ class SyncPool(_Pool):
         """Wait for leave to connect; then take a client."""
         self.free.get()
         try:
-            return Lease(self.take(make), self)
+            lease = Lease(self.take(make), self)
         except BaseException:
             self.free.put(None)
             raise
+        self.at_work.add(lease)
+        return lease
 
     def close(self) -> None:
-        """Close the clients, also those at work."""
+        """Close the clients, also those at work; whoever reads an answer is woken."""
+        for lease in list(self.at_work):
+            lease.shut_down()
         for client in self.take_all():
             client.close()
 
@@ -105,10 +112,12 @@ class AsyncPool(_Pool):
         """As `SyncPool.lease`."""
         await self.free.acquire()
         try:
-            return AsyncLease(self.take(make), self)
+            lease = AsyncLease(self.take(make), self)
         except BaseException:
             self.free.release()
             raise
+        self.at_work.add(lease)
+        return lease
 
     async def bind(self) -> None:
         """Have the running event loop close this pool at its end."""
@@ -141,7 +150,7 @@ class AsyncPool(_Pool):
 _open: set[AsyncPool] = set()
 
 
-class Lease:
+class _AnyLease:
     """The use of a client for one request; one that was passed in has no pool.
 
     Args:
@@ -149,36 +158,41 @@ class Lease:
         pool: where it came from.
     """
 
-    def __init__(self, client: Any, pool: SyncPool | None = None) -> None:
+    def __init__(self, client: Any, pool: Any = None) -> None:
         self.client = client
         self.ended = False
+        self.shut_down: Callable[[], None] = _nothing
+        """Ends a read under way, which closing alone does not do in threads."""
         self._pool = pool
+
+
+class Lease(_AnyLease):
+    """The use of a client in a thread."""
 
     def end(self) -> None:
         """Give the client back, once."""
         pool = None if self.ended else self._pool
         self.ended = True
         if pool is not None:
-            surplus = pool.give(self.client)
+            surplus = pool.give(self)
             pool.free.put(None)
             for client in surplus:
                 client.close()
 
 
-class AsyncLease:
-    """As `Lease`."""
-
-    def __init__(self, client: Any, pool: AsyncPool | None = None) -> None:
-        self.client = client
-        self.ended = False
-        self._pool = pool
+class AsyncLease(_AnyLease):
+    """The use of a client on an event loop."""
 
     async def end(self) -> None:
         """Give the client back, once."""
         pool = None if self.ended else self._pool
         self.ended = True
         if pool is not None:
-            surplus = pool.give(self.client)
+            surplus = pool.give(self)
             pool.free.release()
             for client in surplus:
                 await client.aclose()
+
+
+def _nothing() -> None:
+    pass

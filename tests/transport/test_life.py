@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -31,7 +32,7 @@ from paradigm_transport import (
     pool,
 )
 from tests.transport.conftest import KEY, MODEL, Api
-from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, reply, sse, texts
+from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, pause, reply, sse, texts
 
 pytestmark = pytest.mark.usefixtures("collected")
 
@@ -298,6 +299,148 @@ def test_a_loop_ends_while_its_connections_are_being_closed(
     assert noise == []
     assert connections._closing == set()
     assert echoes.requests[0].left.wait(5)
+
+
+def test_threads_that_make_the_first_request_together(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all requests share is finished before another thread sees it."""
+    wire.always(echo)
+    client = ParadigmClient(api_key=KEY, base_url=wire.url)
+    build = client._connections._build
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.setattr(client._connections, "_build", build)
+        built = build(*args)
+        pop = type(built.headers).pop
+
+        def slow_pop(self: Any, *names: Any) -> Any:
+            monkeypatch.setattr(type(built.headers), "pop", pop)
+            with ThreadPoolExecutor(1) as other:
+                assert other.submit(client.complete, "second", model=MODEL).result(10).text == "second"
+            return pop(self, *names)
+
+        monkeypatch.setattr(type(built.headers), "pop", slow_pop)
+        return built
+
+    monkeypatch.setattr(client._connections, "_build", interrupted)
+    assert client.complete("first", model=MODEL).text == "first"
+    client.close()
+
+
+def test_closing_wakes_a_thread_that_waits(wire: WireServer) -> None:
+    wire.script(sse(chunk("a"), STALL))
+    client = ParadigmClient(api_key=KEY, base_url=wire.url, max_retries=0)
+    stream = client.stream("Hi", model=MODEL)
+    next(stream)
+    with ThreadPoolExecutor(1) as other:
+        reading = other.submit(next, stream)
+        time.sleep(0.2)  # it waits for the server by now
+        client.close()
+        assert wire.requests[0].left.wait(5)
+        with pytest.raises(APIConnectionError):
+            reading.result(10)
+
+
+def test_closing_goes_on_where_it_is_cancelled(echoes: WireServer) -> None:
+    async def main() -> None:
+        client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
+        await asyncio.gather(*(client.complete("Hi", model=MODEL) for _ in range(4)))
+        closing = asyncio.create_task(client.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await asyncio.gather(*connections._closing)
+        for request in echoes.requests:
+            assert await asyncio.to_thread(request.left.wait, 5)
+
+    asyncio.run(main())
+    assert not pool._open
+
+
+def test_a_cancelled_call_leaves_the_connections_of_others_to_the_next(
+    echoes: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aclose = httpx.AsyncClient.aclose
+
+    async def main() -> None:
+        client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
+        await asyncio.gather(*(client.complete("Hi", model=MODEL) for _ in range(4)))
+        monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.0)
+        task = asyncio.create_task(client.complete("Hi", model=MODEL))
+
+        async def cancelling_aclose(self: httpx.AsyncClient) -> None:
+            monkeypatch.setattr(httpx.AsyncClient, "aclose", aclose)
+            task.cancel()
+            await aclose(self)
+
+        monkeypatch.setattr(httpx.AsyncClient, "aclose", cancelling_aclose)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.aclose()
+        for request in echoes.requests:
+            assert await asyncio.to_thread(request.left.wait, 5)
+
+    asyncio.run(main())
+
+
+def close_in_a_fork(stream: Any) -> None:
+    stream.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+def test_a_fork_that_leaves_a_stream_takes_nothing_from_its_parent(wire: WireServer) -> None:
+    wire.script(sse(chunk("a"), pause(0.5), chunk("b", "stop")))
+    with ParadigmClient(api_key=KEY, base_url=wire.url, max_retries=0) as client:
+        stream = client.stream("Hi", model=MODEL)
+        assert next(stream).text == "a"
+        child = multiprocessing.get_context("fork").Process(target=close_in_a_fork, args=(stream,))
+        child.start()
+        child.join(10)
+        assert texts(stream) == "b"
+
+
+def test_a_drain_that_takes_too_long_at_its_very_end_spares_the_next_request(
+    wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time and the end come together: one of them has the connection."""
+    monkeypatch.setattr("paradigm_transport.connections.DRAIN_SECONDS", 0.01)
+    shut_down = connections._shut_down
+
+    def late(response: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.2)  # by then the next request is at the server, were it sent
+        shut_down(response)
+
+    monkeypatch.setattr(connections, "_shut_down", late)
+    wire.script([*sse(chunk("a", "stop"))[:-1], pause(0.05), sse()[-1]], [pause(0.4), *reply(completion("b"))])
+    with ParadigmClient(api_key=KEY, base_url=wire.url, max_retries=0) as client:
+        assert texts(client.stream("Hi", model=MODEL)) == "a"
+        assert client.complete("Hi", model=MODEL).text == "b"
+
+
+def test_a_cancellation_at_the_end_of_a_drain_is_not_lost(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire.script(sse(chunk("a", "stop")))
+    read_rest = connections.AsyncAnswer._read_rest
+
+    async def main() -> None:
+        async def read() -> None:
+            async with AsyncParadigmClient(api_key=KEY, base_url=wire.url) as client:
+                async for _ in client.stream("Hi", model=MODEL):
+                    pass
+                await asyncio.sleep(0)
+                pytest.fail("it went on")
+
+        async def cancelled(self: connections.AsyncAnswer) -> None:
+            await read_rest(self)
+            task.cancel()
+
+        monkeypatch.setattr(connections.AsyncAnswer, "_read_rest", cancelled)
+        task = asyncio.create_task(read())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
 
 
 # Clients of the user's.
