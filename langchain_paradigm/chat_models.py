@@ -12,10 +12,11 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_json_schema
 
 from langchain_paradigm.messages import (
     ChunkWriter,
+    as_function,
     chat_result,
     openai_tools,
     to_choice,
@@ -145,9 +146,10 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
         tool_name = None
         told = {"ls_structured_output_format": {"kwargs": {"method": method}, "schema": schema}}
         if method == "function_calling":
-            tool_name = convert_to_openai_tool(schema)["function"]["name"]
+            (tool,) = openai_tools([schema], strict)
+            tool_name = tool["function"]["name"]
             choice = {"type": "function", "function": {"name": tool_name}}
-            ask = self.bind_tools([schema], tool_choice=choice, strict=strict, **told, **kwargs)
+            ask = self.bind(tools=[tool], tool_choice=choice, **told, **kwargs)
         else:
             ask = self.bind(response_format=_response_format(schema, method, strict), **told, **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name)
@@ -247,5 +249,5 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
 def _response_format(schema: dict[str, Any] | type, method: Method, strict: bool | None) -> dict[str, Any]:
     if method == "json_mode":
         return {"type": "json_object"}
-    json_schema = convert_to_json_schema(schema, strict=strict)
+    json_schema = convert_to_json_schema(as_function(schema), strict=strict)
     return {"type": "json_schema", "json_schema": {"name": json_schema.get("title", "answer"), "schema": json_schema}}

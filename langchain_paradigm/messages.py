@@ -12,12 +12,13 @@ from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.json import parse_partial_json
+from pydantic import BaseModel
 
 from langchain_paradigm.prompts import content_of, role_of
 from langchain_paradigm.results import of_whole
 from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError, Usage
 from paradigm_transport.chat import Message, OneTool, Tool, ToolCall, ToolChoice
-from paradigm_transport.chat_model import ChatRequest
+from paradigm_transport.chat_model import ChatRequest, tool_of
 from paradigm_transport.tool_calls import CallArguments, CallBegin, CallEnd, InvalidToolCall, Piece, TextPiece
 
 # What goes out
@@ -62,11 +63,17 @@ def openai_tools(tools: Iterable[Any], strict: bool | None) -> list[dict[str, An
     Raises:
         InvalidParameterError: one is a tool that some other provider runs.
     """
-    converted = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+    converted = [convert_to_openai_tool(as_function(tool), strict=strict) for tool in tools]
     for tool in converted:
         if "function" not in tool:
             raise InvalidParameterError(f"tools: {tool.get('type')} is no function: Paradigm runs no tools of its own")
     return converted
+
+
+def as_function(tool: Any) -> Any:
+    """A pydantic class in OpenAI's form, which LangChain leaves as it is: it forgets what refers to itself."""
+    is_pydantic = isinstance(tool, type) and issubclass(tool, BaseModel)
+    return tool_of(tool).as_function()["function"] if is_pydantic else tool
 
 
 _CHOICES: dict[Any, ToolChoice] = {

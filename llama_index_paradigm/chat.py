@@ -20,8 +20,8 @@ from llama_index_paradigm.messages import Call, answer_message, calls_of, plain_
 from llama_index_paradigm.model import LlamaIndexModel
 from llama_index_paradigm.responses import Reader
 from llama_index_paradigm.structured import Task
-from paradigm_transport.chat import Message, Tool
-from paradigm_transport.chat_model import ChatRequest, ParadigmChatModel, repair
+from paradigm_transport.chat import Message
+from paradigm_transport.chat_model import ChatRequest, ParadigmChatModel, repair, schema_of, tool_of
 from paradigm_transport.tool_calls import CallArguments, CallBegin, InvalidToolCall, Piece, TextPiece
 
 if TYPE_CHECKING:
@@ -302,11 +302,10 @@ class ChatTask(Task[Model]):
 
 
 def _asked_for(output_cls: type[Model], mode: PydanticProgramMode) -> dict[str, Any]:
-    schema = output_cls.model_json_schema()
     if mode == PydanticProgramMode.LLM:
-        return {"schema": schema}
-    tool = Tool(output_cls.__name__, schema.get("description", ""), schema).as_function()
-    return {"tools": [tool], "tool_choice": {"type": "function", "function": {"name": output_cls.__name__}}}
+        return {"schema": schema_of(output_cls)}
+    tool = tool_of(output_cls)
+    return {"tools": [tool.as_function()], "tool_choice": {"type": "function", "function": {"name": tool.name}}}
 
 
 def _object_text(response: ChatResponse) -> str:

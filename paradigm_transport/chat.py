@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
 RESULT, END_OF_RESULT = "<tool_response>", "</tool_response>"
@@ -162,10 +162,37 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema of an object that has the named properties alone, unless it says otherwise.
+    """A schema whose objects have the named properties alone, unless it says otherwise.
 
     Held to a schema that leaves it open, a small model goes on with properties of its own making.
     """
+    # Of an object that several schemas make up, each leaves out what another names.
+    return _closed(schema) if _makes_up(schema) else cast("dict[str, Any]", _all_closed(schema))
+
+
+def _all_closed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_all_closed(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return _closed({keyword: _all_closed(value) for keyword, value in schema.items()})
+
+
+def _makes_up(schema: Any) -> bool:
+    """Some object is made up by several schemas."""
+    if isinstance(schema, list):
+        return any(map(_makes_up, schema))
+    if not isinstance(schema, Mapping):
+        return False
+    parts = schema.get("allOf")
+    count = sum(word in schema for word in _WORDS_OF_PARTS) + (len(parts) if isinstance(parts, list) else 0)
+    return count > 1 or "not" in schema or "if" in schema or any(map(_makes_up, schema.values()))
+
+
+_WORDS_OF_PARTS = ("properties", "anyOf", "oneOf", "$ref")
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     says_more = any(word in schema for word in ("$ref", "allOf", "anyOf", "oneOf", "patternProperties"))
     is_open = schema.get("type") == "object" and "properties" in schema and not says_more
     return {"additionalProperties": False, **schema} if is_open else dict(schema)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+from pydantic.json_schema import GenerateJsonSchema
 
 from paradigm_transport.chat import (
     CALL,
@@ -128,6 +129,26 @@ class ParadigmChatModel(ParadigmModel):
             return overrides
         told = {"structured_outputs": {"json": closed(schema)}}
         return {**overrides, "extra_body": {**told, **(self.extra_body or {}), **(given or {})}}
+
+
+def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a pydantic class, which stands at its root also where the class refers to itself."""
+    schema = kind.model_json_schema(schema_generator=_Untitled)
+    reference = schema.pop("$ref", None)
+    return schema if reference is None else {**schema["$defs"][reference.split("/")[-1]], **schema}
+
+
+def tool_of(kind: type[BaseModel]) -> Tool:
+    """A tool whose arguments make up an object of a pydantic class."""
+    schema = schema_of(kind)
+    return Tool(schema.pop("title"), schema.pop("description", ""), schema)
+
+
+class _Untitled(GenerateJsonSchema):
+    """Writes no titles of fields: they say what the names say."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
 
 
 def repair(answer: str, problem: str) -> list[Message]:

@@ -175,3 +175,24 @@ def test_pickled(wire: WireServer, make_chat: MakeChat, calls: Calls, constrain:
     wire.script(reply(completion(json.dumps(ROME))))
     asks = pickle.loads(pickle.dumps(make_chat(constrain=constrain).with_structured_output(City)))
     assert calls.invoke(asks, "Rome?") == City(**ROME)
+
+
+class Part(BaseModel):
+    """A part."""
+
+    name: str
+    parts: list[Part] = []
+
+
+@pytest.mark.parametrize("strict", [None, True])
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_a_class_that_refers_to_itself_is_told_as_a_whole(
+    wire: WireServer, make_chat: MakeChat, method: Any, strict: bool | None
+) -> None:
+    wire.script(reply(completion('{"name": "car", "parts": []}')))
+    asks = make_chat(constrain="vllm").with_structured_output(Part, method=method, strict=strict)
+    assert asks.invoke("A car.") == Part(name="car")
+    sent = wire.bodies[0]["structured_outputs"]["json"]
+    for schema in (sent, sent["$defs"]["Part"]):
+        assert schema["properties"]["parts"]["items"] == {"$ref": "#/$defs/Part"}
+        assert schema["additionalProperties"] is False

@@ -110,7 +110,10 @@ def test_the_server_is_told_where_it_can_hold_the_model_to_it(
     llm = make_chat(constrain="vllm", pydantic_program_mode=mode, additional_kwargs={"extra_body": {"min_p": 0.1}})
     assert predict(llm, River, ASK, {"extra_body": {"top_k": 5}, "max_tokens": 9}, what="a river") == RHONE
     body = wire.bodies[0]
-    assert body["structured_outputs"]["json"]["properties"] == River.model_json_schema()["properties"]
+    assert body["structured_outputs"]["json"]["properties"] == {
+        "name": {"type": "string"},
+        "length": {"type": "integer", "description": "In kilometres."},
+    }
     assert [body[name] for name in ("min_p", "top_k", "max_tokens")] == [0.1, 5, 9]
 
 
@@ -270,3 +273,22 @@ def test_a_schema_of_ones_own(wire: WireServer, make_chat: Make) -> None:
     response = make_chat(constrain="vllm").chat([ChatMessage("Hi")], schema=schema)
     assert response.message.content == '["a"]'
     assert wire.bodies[0]["structured_outputs"] == {"json": schema}
+
+
+class Part(BaseModel):
+    """A part."""
+
+    name: str
+    parts: list[Part] = []
+
+
+def test_a_class_that_refers_to_itself_is_told_as_a_whole(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
+) -> None:
+    wire.script(reply(completion('{"name": "car", "parts": []}')))
+    assert predict(make_chat(constrain="vllm", pydantic_program_mode=mode), Part, ASK, what="a car") == Part(name="car")
+    sent = wire.bodies[0]["structured_outputs"]["json"]
+    for schema in (sent, sent["$defs"]["Part"]):
+        assert schema["properties"]["parts"]["items"] == {"$ref": "#/$defs/Part"}
+        assert schema["additionalProperties"] is False
+    assert '"Part", "description": "A part."' in wire.bodies[0]["prompt"] or mode is SCHEMA

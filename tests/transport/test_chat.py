@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,31 @@ def test_a_schema_is_closed_unless_it_says_otherwise() -> None:
         {"$ref": "#/$defs/a"},
     ):
         assert closed(says) == says
+
+
+def test_a_schema_is_closed_as_a_whole() -> None:
+    def thing(**more: Any) -> dict[str, Any]:
+        return {"type": "object", "properties": {"a": {"type": "integer"}}, **more}
+
+    def around(inner: dict[str, Any], **more: Any) -> dict[str, Any]:
+        properties = {"all": {"type": "array", "items": inner}, "one": {"anyOf": [inner, {"type": "null"}]}}
+        return {"$defs": {"A": inner}, "type": "object", "properties": properties, **more}
+
+    shut = thing(additionalProperties=False)
+    assert closed(around(thing())) == around(shut, additionalProperties=False)
+    assert closed(around(thing(additionalProperties=True))) == around(
+        thing(additionalProperties=True), additionalProperties=False
+    )
+    for made_up in (
+        {"allOf": [thing(), {"$ref": "#/$defs/A"}]},
+        thing(anyOf=[thing(), thing()]),
+        thing(**{"$ref": "#/$defs/A"}),
+        {"not": thing()},
+        {"if": thing(), "then": thing()},
+    ):
+        assert closed(around(made_up)) == around(made_up, additionalProperties=False)
+    described = {"allOf": [thing()], "description": "As an older pydantic writes it."}
+    assert closed(around(described)) == around({**described, "allOf": [shut]}, additionalProperties=False)
 
 
 def test_two_tools_that_use_one_name_for_two_things() -> None:
