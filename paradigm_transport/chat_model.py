@@ -116,7 +116,7 @@ class ParadigmChatModel(ParadigmModel):
             parameters.stop = list(dict.fromkeys([*(parameters.stop or ()), *further])) or None
         prompt = self.template.render_chat(messages, offered if name is None else tools)
         prompt += opened_call(name) if is_call else ""
-        return ChatRequest(prompt, parameters, has_tools, is_call, name, parallel)
+        return ChatRequest(prompt, parameters, has_tools, is_call, name, parallel and name is None)
 
     @property
     def template(self) -> Template:

@@ -65,8 +65,9 @@ def test_one_tool_must_be_called() -> None:
     assert request.prompt.endswith('<|im_start|>assistant\n<tool_call>\n{"name": "weather", "arguments":')
     assert '"name": "time"' in request.prompt
     assert request.parameters.stop == ["<|im_end|>", "</tool_call>"]
-    (call,) = request.reader().read(' {"city": "Rome"}}\n').calls
-    assert (call.name, call.arguments) == ("weather", {"city": "Rome"})
+    answer = request.reader().read(' {"city": "Rome"}}\n```\nIt is sunny. <tool_call>{"name": "time"}</tool_call>')
+    assert [(call.name, call.arguments) for call in answer.calls] == [("weather", {"city": "Rome"})]
+    assert answer.text == ""
 
 
 def test_one_call_at_most() -> None:
