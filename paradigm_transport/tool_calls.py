@@ -260,6 +260,7 @@ class AnswerReader:
         self._rest = self._rest[len(skipped) :]
         if at is not None:
             self._refuse(self._rubbish, NO_JSON)
+            self._rubbish = ""
             self._read = self._read_between
         return at is not None
 

@@ -145,6 +145,12 @@ def test_a_tag_that_is_cut_off_is_not_shown() -> None:
     assert read(f"{ADD} </tool_c") == read(ADD)
 
 
+def test_two_that_cannot_be_read() -> None:
+    answer = read('<tool_call>foo</tool_call>A<tool_call>bar</tool_call>B<tool_call>{"a": 1, b')
+    assert [invalid.text for invalid in answer.invalid] == ["foo", "bar", '{"a": 1, b']
+    assert answer.text == "A\nB"
+
+
 def test_results_are_not_the_models_to_write() -> None:
     invented = "<tool_response>\n3\n</tool_response>\nIt is 3."
     assert read(f"I add.\n{ADD}\n{invented}") == Answer("I add.", read(ADD).calls)
