@@ -163,6 +163,7 @@ class AnswerReader:
         self._read: Callable[[], bool] = self._read_between if opened else self._read_text
         if name is not None:
             self._begin_call(name)
+            self._read = self._read_opening
 
     def feed(self, text: str) -> list[Piece]:
         """Take more of the answer; return what can be told of it."""
@@ -250,6 +251,15 @@ class AnswerReader:
             self._rest = self._rest[len(_FENCE) :]
         else:
             self._read = self._read_rubbish
+        return True
+
+    def _read_opening(self) -> bool:
+        """Read what may stand before the arguments that the prompt ends with."""
+        self._rest = self._rest.lstrip(f"{SPACE}`")
+        if _FENCE.startswith(self._rest):
+            return False
+        self._rest = self._rest.removeprefix(_FENCE)
+        self._read = self._read_call
         return True
 
     def _read_rubbish(self) -> bool:

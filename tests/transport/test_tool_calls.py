@@ -165,8 +165,14 @@ def test_an_answer_begun_within_a_call() -> None:
 
 
 def test_an_answer_begun_with_a_calls_arguments() -> None:
-    for written in (' {"a": 1, "b": [2]}', '{"a": 1, "b": [2]}}\n</tool_call>'):
+    for written in (
+        ' {"a": 1, "b": [2]}',
+        '{"a": 1, "b": [2]}}\n</tool_call>',
+        '\n```json\n{"a": 1, "b": [2]}\n```\n}',
+        '```{"a": 1, "b": [2]}```',
+    ):
         assert read(written, opened=True, name="add") == read(ADD)
+    assert read("```js", opened=True, name="add").invalid[0].reason == "the answer ends before the call does"
     assert read("null", opened=True, name="add").calls == calls(("add", {}))
     (invalid,) = read("Paris", opened=True, name="add").invalid
     assert (invalid.name, invalid.text, invalid.reason) == ("add", "Paris", "it is no JSON")
