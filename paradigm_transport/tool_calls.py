@@ -6,10 +6,11 @@ the text.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from string import ascii_letters, digits
 from typing import Any
-from uuid import uuid4
 
 from paradigm_transport.chat import CALL, END_OF_CALL, END_OF_RESULT, RESULT, ToolCall, to_json
 from paradigm_transport.loose_json import NO_JSON, QUOTES, SPACE, LooseValue, NoJSONError, parse
@@ -124,7 +125,9 @@ class Answer:
 
 def new_call_id() -> str:
     """An id that no other call has."""
-    return f"call_{uuid4().hex}"
+    return "".join(
+        secrets.choice(ascii_letters + digits) for _ in range(9)
+    )  # the one form that Mistral's templates take
 
 
 class AnswerReader:
