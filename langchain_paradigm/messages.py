@@ -94,9 +94,9 @@ def to_choice(choice: Any) -> ToolChoice:
         InvalidParameterError: it is none of them.
     """
     if isinstance(choice, dict):
-        name = choice.get("function", choice).get("name")
-        if isinstance(name, str):
-            return OneTool(name)
+        told = choice.get("function", choice)
+        if isinstance(told, dict) and isinstance(told.get("name"), str):
+            return OneTool(told["name"])
     elif choice is None or isinstance(choice, (str, bool)):
         return _CHOICES.get(choice) or OneTool(str(choice))
     raise InvalidParameterError("tool_choice must be auto, any, none, or the name of a tool")

@@ -194,6 +194,8 @@ def test_one_call_at_most(wire: WireServer, make_chat: MakeChat) -> None:
 def test_what_cannot_be_bound(make_chat: MakeChat) -> None:
     with pytest.raises(InvalidParameterError, match="tool_choice must be auto, any, none, or the name of a tool"):
         make_chat().bind_tools([weather], tool_choice=3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameterError, match="tool_choice must be auto, any, none, or the name of a tool"):
+        make_chat().bind_tools([weather], tool_choice={"function": "weather"})
     with pytest.raises(InvalidParameterError, match="tools: web_search_preview is no function"):
         make_chat().bind_tools([{"type": "web_search_preview"}])
     with pytest.raises(InvalidParameterError, match="there is no tool named rain; known are: weather"):
