@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 from llama_index_paradigm import ChatParadigm
 from paradigm_local import LocalParadigm
 from paradigm_transport import JinjaTemplate
+from tests.llama_index.test_chat_agents import newer
 from tests.llama_index.test_chat_tools import NAMES, Method
 
 Make = Callable[..., ChatParadigm]
@@ -86,6 +87,7 @@ def test_a_call_and_its_result(local_paradigm: LocalParadigm, make_chat: Make, m
     assert [event.total_token_count for event in counter.llm_token_counts] == [each.total_tokens for each in told]
 
 
+@newer
 def test_an_agent(make_chat: Make) -> None:
     agent = FunctionAgent(tools=[weather], llm=make_chat(), initial_tool_choice="weather")
 
@@ -101,6 +103,7 @@ def test_an_agent(make_chat: Make) -> None:
     assert "".join(event.delta for event in events if isinstance(event, AgentStream)) == answer
 
 
+@newer
 def test_a_workflow_of_agents(make_chat: Make) -> None:
     agent = FunctionAgent(
         name="Weather",
