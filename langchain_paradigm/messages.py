@@ -48,13 +48,7 @@ def _call(call: LangChainToolCall) -> ToolCall:
 
 def to_tools(tools: Iterable[Mapping[str, Any]]) -> list[Tool]:
     """Tools in OpenAI's form as the transport's."""
-    return [_tool(tool["function"]) for tool in tools]
-
-
-def _tool(function: Mapping[str, Any]) -> Tool:
-    parameters = function.get("parameters")
-    described = function["name"], function.get("description") or ""
-    return Tool(*described, dict(parameters)) if parameters else Tool(*described)
+    return [Tool.of_function(tool["function"]) for tool in tools]
 
 
 def openai_tools(tools: Iterable[Any], strict: bool | None) -> list[dict[str, Any]]:

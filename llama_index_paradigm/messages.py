@@ -135,8 +135,7 @@ def plain_tool(told: Any) -> Tool:
         InvalidParameterError: it is written otherwise.
     """
     try:
-        function = told["function"]
-        return Tool(function["name"], function.get("description") or "", function.get("parameters") or {})
+        return Tool.of_function(told["function"])
     except (AttributeError, KeyError, TypeError):
         raise InvalidParameterError("tools: one is not written as ToolMetadata.to_openai_tool writes it") from None
 

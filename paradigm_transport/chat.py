@@ -14,6 +14,8 @@ from typing import Any, Literal, cast
 CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
 RESULT, END_OF_RESULT = "<tool_response>", "</tool_response>"
 
+_MAY_LACK = ("description", "parameters")
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
@@ -28,6 +30,11 @@ class Tool:
     name: str
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    @classmethod
+    def of_function(cls, function: Mapping[str, Any]) -> Tool:
+        """The tool that OpenAI's API writes as `function`; its description and parameters may be left out."""
+        return cls(function["name"], **{name: function[name] for name in _MAY_LACK if function.get(name)})
 
     def as_function(self) -> dict[str, Any]:
         """The tool as OpenAI's API writes it, which templates expect."""

@@ -387,3 +387,13 @@ def test_the_rate_limiter_once(wire: WireServer, method: Method, make_chat: Make
     limiter = Limiter()
     method(make_chat(rate_limiter=limiter))
     assert limiter.acquired == ["async" if method.is_async else "sync"]
+
+
+def test_a_tool_without_parameters(wire: WireServer, make_chat: Make) -> None:
+    wire.script(reply(completion("{}")))
+    bare = {"type": "function", "function": {"name": "now", "description": None}}
+    chat = make_chat(constrain="vllm")
+    response = chat.chat([ChatMessage("How late is it?")], tools=[bare], tool_choice="now")
+    assert [call.tool_kwargs for call in chat.get_tool_calls_from_response(response)] == [{}]
+    nothing = {"type": "object", "properties": {}, "additionalProperties": False}
+    assert wire.bodies[0]["structured_outputs"]["json"] == nothing
