@@ -273,6 +273,7 @@ class ChatTask(Task[Model]):
         llm_kwargs: dict[str, Any],
     ) -> None:
         super().__init__(output_cls, template, template_args)
+        self.is_certain = llm.constrain is not None
         self._llm = llm
         self._kwargs = {**llm_kwargs, **_asked_for(output_cls, llm.pydantic_program_mode)}
         self.request = llm._get_messages(template, **template_args)

@@ -74,6 +74,8 @@ class StructuredPrediction(LLM):
         try:
             return task.end(answer)
         except ValueError as problem:
+            if task.is_certain:
+                raise
             answer = task.ask(task.repair(answer, _explain(problem)))
         return task.end(answer)
 
@@ -91,6 +93,8 @@ class StructuredPrediction(LLM):
         try:
             return task.end(answer)
         except ValueError as problem:
+            if task.is_certain:
+                raise
             answer = await task.aask(task.repair(answer, _explain(problem)))
         return task.end(answer)
 
@@ -136,9 +140,11 @@ class Task(ABC, Generic[Model]):
 
     Attributes:
         request: what is asked.
+        is_certain: the server sees to it that the answer fits, as far as it can; another would be no better.
     """
 
     request: Any
+    is_certain = False
 
     def __init__(self, output_cls: type[Model], template: BasePromptTemplate, template_args: dict[str, Any]) -> None:
         self._output_cls = output_cls

@@ -142,7 +142,7 @@ def test_one_attempt_at_repair(
     problem: str,
 ) -> None:
     wire.script(reply(completion(wrong)), reply(completion(answer(mode, RHONE_JSON))))
-    llm = make_chat(pydantic_program_mode=mode, constrain="vllm")
+    llm = make_chat(pydantic_program_mode=mode)
     assert predict(llm, River, ASK, {"max_tokens": 9}, what="a river") == RHONE
     first, second = wire.bodies
     opened = OPENED if mode is TOOL else ""
@@ -292,3 +292,12 @@ def test_a_class_that_refers_to_itself_is_told_as_a_whole(
         assert schema["properties"]["parts"]["items"] == {"$ref": "#/$defs/Part"}
         assert schema["additionalProperties"] is False
     assert '"Part", "description": "A part."' in wire.bodies[0]["prompt"] or mode is SCHEMA
+
+
+def test_what_does_not_fit_though_it_is_certain(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
+) -> None:
+    wire.always(reply(completion('{"name": "Rh', finish_reason="length")))
+    with pytest.raises(ValueError, match="does not end"):
+        predict(make_chat(constrain="vllm", pydantic_program_mode=mode), River, ASK, what="a river")
+    assert len(wire.bodies) == 1
