@@ -19,6 +19,9 @@ _HEADER = "%llguidance {}\n"  # by this llama.cpp knows the notation
 _BYTES = LLTokenizer("byte")
 _LARGEST_NUMBER = 1000
 _LONGEST_GRAMMAR = 100_000
+_TIGHT = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
+"""White space as `json.dumps` has it: where any is allowed, a small model may write nothing else to the end."""
+
 _COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
 
 
@@ -104,7 +107,7 @@ def _json(schema: dict[str, Any]) -> str:
     # Together, too: a number that is a multiple of several is one of their product.
     if math.prod(_scaled(number) for keyword, number in numbers if keyword == "multipleOf") > _LARGEST_NUMBER:
         raise ValueError(f"multipleOf may have a product of at most {_LARGEST_NUMBER} here, decimal points left out.")
-    return f"{_HEADER}start: %json {json.dumps(schema)}"
+    return f"{_HEADER}start: %json {json.dumps({**_TIGHT, **schema})}"
 
 
 def _numbers(schema: Any) -> Iterator[tuple[str, float]]:

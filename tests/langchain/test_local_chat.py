@@ -61,10 +61,6 @@ class TestLocal(ChatModelIntegrationTests):
     def test_agent_loop(self, model: Any) -> None:
         super().test_agent_loop(model)
 
-    @pytest.mark.xfail(strict=False, reason="JSON allows white space without an end, and now and then it comes")
-    def test_tool_calling_with_no_arguments(self, model: Any) -> None:
-        super().test_tool_calling_with_no_arguments(model)
-
     @pytest.mark.xfail(strict=False, reason="the model may translate Chinese names, or not come to an end")
     def test_unicode_tool_call_integration(self, model: Any, **options: Any) -> None:
         super().test_unicode_tool_call_integration(model, **options)

@@ -87,6 +87,14 @@ def test_numbers_of_a_reasonable_size_are_taken(number: float) -> None:
     assert read(structured_outputs={"json": {"type": "number", "multipleOf": number}})
 
 
+def test_json_has_no_white_space_to_get_lost_in() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "boolean"}}}
+    for text, is_allowed in {'{"a": 1, "b": true}': True, '{\n"a": 1}': False, '{"a":  1}': False}.items():
+        constraint = read(structured_outputs={"json": schema})
+        assert constraint is not None
+        assert constraint.follow()(text) is is_allowed
+
+
 def test_nothing_is_followed_where_anything_goes() -> None:
     assert read() is None
     assert read(response_format={"type": "text"}) is None
