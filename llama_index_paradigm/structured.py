@@ -20,7 +20,7 @@ from llama_index.core.types import Model
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from paradigm_transport.loose_json import FirstObject, first_object
+from paradigm_transport.loose_json import first_object
 
 dispatcher = get_dispatcher(__name__)
 
@@ -150,8 +150,6 @@ class Task(ABC, Generic[Model]):
         self._output_cls = output_cls
         self._template = template
         self._template_args = template_args
-        self._partial = FirstObject()
-        self._fed = 0
         self._seen: Any = None
 
     @abstractmethod
@@ -197,15 +195,10 @@ class Task(ABC, Generic[Model]):
         return self._output_cls.model_validate_json(first_object(text))
 
     def read_partial(self, text: str) -> Model | FlexibleModel | None:
-        """As much of the object as has come; None where no more of it has.
-
-        Raises:
-            ValueError: it cannot become one.
-        """
-        self._partial.feed(text[self._fed :])
-        self._fed = len(text)
+        """As much of the object as has come; None where no more of it has, or where it is not to be read yet."""
+        begin = text.find("{")
         try:
-            values = from_json(self._partial.text, allow_partial="trailing-strings")
+            values = from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else self._seen
         except ValueError:
             return None
         if values == self._seen:

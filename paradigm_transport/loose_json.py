@@ -132,49 +132,18 @@ def parse(text: str) -> Any:
         raise NoJSONError from None
 
 
-class FirstObject:
-    """Reads the first JSON object in a text that comes in pieces."""
-
-    def __init__(self) -> None:
-        self._value: LooseValue | None = None
-
-    @property
-    def text(self) -> str:
-        """What there is of it, as JSON should be written."""
-        return self._value.text if self._value else ""
-
-    @property
-    def is_whole(self) -> bool:
-        """It has ended."""
-        return self._value is not None and self._value.is_whole
-
-    def feed(self, text: str) -> None:
-        """Take more of the text.
-
-        Raises:
-            NoJSONError: the object breaks there.
-        """
-        if self._value is None:
-            begin = text.find("{")
-            if begin < 0:
-                return
-            self._value, text = LooseValue(), text[begin:]
-        for char in text:
-            if self._value.is_whole:
-                break
-            self._value.push(char)
-
-
 def first_object(text: str) -> str:
     """The first JSON object in a text, as JSON should be written.
 
     Raises:
         NoJSONError: there is none, or it does not end.
     """
-    found = FirstObject()
-    found.feed(text)
-    if not found.text:
+    begin = text.find("{")
+    if begin < 0:
         raise NoJSONError("there is no JSON object in the answer")
-    if not found.is_whole:
-        raise NoJSONError("the JSON object in the answer does not end")
-    return found.text
+    value = LooseValue()
+    for char in text[begin:]:
+        value.push(char)
+        if value.is_whole:
+            return value.text
+    raise NoJSONError("the JSON object in the answer does not end")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paradigm_transport.chat import Message, ToolCall, as_turns
-from paradigm_transport.loose_json import FirstObject, NoJSONError, first_object
+from paradigm_transport.loose_json import NoJSONError, first_object
 from paradigm_transport.tool_calls import (
     Answer,
     AnswerReader,
@@ -282,17 +282,3 @@ def test_the_first_object_in_a_text() -> None:
     for text, reason in (("none", "there is no"), ('{"a": 1', "does not end"), ("{a]", "it is no JSON")):
         with pytest.raises(NoJSONError, match=reason):
             first_object(text)
-
-
-def test_the_first_object_as_it_comes() -> None:
-    found, seen = FirstObject(), []
-    for piece in ("Well: ", "{'a': ", "'b }", "', }", " {}"):
-        found.feed(piece)
-        seen.append((found.text, found.is_whole))
-    assert seen == [
-        ("", False),
-        ('{"a":', False),
-        ('{"a": "b }', False),
-        ('{"a": "b }" }', True),
-        ('{"a": "b }" }', True),
-    ]
