@@ -24,7 +24,7 @@ from paradigm_local import LocalParadigm
 ROOT = Path(__file__).parents[2]
 PAGES = [str(page.relative_to(ROOT)) for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]]
 PACKAGES = ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm", "paradigm_local")
-COMPANIONS = ("langchain_classic", "langchain_community", "langgraph")
+COMPANIONS = ("langchain", "langchain_classic", "langchain_community", "langgraph")
 """What examples import beside the package; there is none for the oldest LangChain that is supported."""
 ENOUGH_TOKENS = 20
 
@@ -50,7 +50,7 @@ def examples_in(text: str) -> Iterator[str]:
 def test_examples_run(place: str, local_paradigm: LocalParadigm) -> None:
     text = "".join(texts_of(place))
     for companion in COMPANIONS:
-        if f"from {companion}" in text:
+        if re.search(rf"\bfrom {companion}\b", text):
             pytest.importorskip(companion)
     reached = {"PARADIGM_BASE_URL": local_paradigm.base_url, "PARADIGM_API_KEY": local_paradigm.api_key}
     done = subprocess.run(
