@@ -13,9 +13,8 @@ from langchain_core.output_parsers import BaseCumulativeTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap, RunnablePassthrough
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
-from typing_extensions import is_typeddict
 
 from langchain_paradigm.prompts import content_of
 from paradigm_transport.chat_model import repair
@@ -47,7 +46,7 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         """
         try:
             values = self._values(result[0], partial)
-            return values if values is None else self._validated(values, partial)
+            return values if values is None else self._validated(values)
         except ValueError as problem:
             if partial:
                 return None
@@ -74,21 +73,12 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         reasons = [call["error"] or "it is no JSON" for call in getattr(message, "invalid_tool_calls", ())]
         raise NoJSONError(reasons[0] if reasons else f"it is no call of {self.tool_name}")
 
-    def _validated(self, values: Any, partial: bool) -> Any:
-        if is_typeddict(self.output) and not partial:
-            return _of_typed_dict(self.output, values)
+    def _validated(self, values: Any) -> Any:
         if not _is_pydantic(self.output):
             return values
         if hasattr(self.output, "model_validate"):
             return self.output.model_validate(values)
         return self.output.parse_obj(values)  # of pydantic 1
-
-
-def _of_typed_dict(kind: Any, values: Any) -> Any:
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except PydanticUserError:  # for one, Python's own TypedDict before 3.12
-        return values
 
 
 def _is_pydantic(kind: Any) -> bool:
