@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,10 @@ KEY = "sk-never-to-be-seen"
 
 Make = Callable[..., ParadigmLLM]
 MakeChat = Callable[..., ChatParadigm]
+
+needs_contexts = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="LangGraph's async nodes keep no context on Python 3.10"
+)
 
 
 @pytest.fixture

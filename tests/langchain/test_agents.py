@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from langchain_paradigm import ParadigmLLM
-from tests.langchain.conftest import Calls, Make, collect
+from tests.langchain.conftest import Calls, Make, collect, needs_contexts
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 agents = pytest.importorskip("langchain_classic.agents")
@@ -99,6 +99,7 @@ def test_a_graphs_node_streams(wire: WireServer, make: Make) -> None:
     assert updates[-1] == ("values", {"question": "Capital?", "answer": "Paris"})
 
 
+@needs_contexts
 def test_a_graphs_async_node_streams(wire: WireServer, make: Make) -> None:
     wire.script(says("Paris"))
     llm = make()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm
-from tests.langchain.conftest import Calls, MakeChat, collect
+from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import Request, Script, WireServer, completion, reply
 
@@ -26,9 +25,6 @@ memory = pytest.importorskip("langgraph.checkpoint.memory")
 Command = pytest.importorskip("langgraph.types").Command
 
 BOTH = f"I look.\n{call_text('weather', city='Rome')}\n{call_text('time_there', city='Oslo')}"
-needs_contexts = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="LangGraph's async nodes keep no context on Python 3.10"
-)
 
 THREAD: dict[str, Any] = {"configurable": {"thread_id": "1"}}
 
