@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import compileall
 import gc
 import json
 import platform
@@ -254,6 +255,8 @@ def fan_out(bench: Bench) -> None:
 
 def imports(bench: Bench) -> None:
     """Importing an adapter beside what it cannot do without: its framework's LLM, httpx and pydantic."""
+    for package in ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm"):
+        compileall.compile_dir(HERE.parent / package, quiet=1)  # as pip does with what it installs
     ours_and_theirs = {
         "LangChain": ("langchain_paradigm", "langchain_core.language_models.llms, langchain_openai"),
         "LlamaIndex": ("llama_index_paradigm", "llama_index.core.llms.llm, llama_index.llms.openai_like"),
