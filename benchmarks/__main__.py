@@ -289,18 +289,18 @@ def long_stream(bench: Bench) -> None:
         growth = (peaks[100_000] - peaks[10_000]) / 90_000
         slowdown = costs[100_000] / costs[10_000]
         name = f"{framework}, 100,000 chunks"
-        bench.rows[name] = {"cost of a chunk to that of 10,000": slowdown, "bytes of memory a chunk": growth}
+        bench.rows[name] = {"times the cost of a chunk of 10,000": slowdown, "bytes of memory a chunk": growth}
         print(f"{name:52}{slowdown:>10.2f} times the cost of a chunk of 10,000; {growth:.0f} bytes a chunk")
 
 
 def leftovers(bench: Bench) -> None:
     """What is open after `close`."""
-    threads, sockets = threading.active_count(), _open_sockets()
+    threads, sockets = set(threading.enumerate()), _open_sockets()
     with langchain(bench.url, 10).ours as llm:
         llm.batch(["a", "b", "c"])
         exhaust(llm.stream("x"), 10)
     gc.collect()
-    left = {"threads": threading.active_count() - threads, "sockets": _open_sockets() - sockets}
+    left = {"threads": len(set(threading.enumerate()) - threads), "sockets": _open_sockets() - sockets}
     bench.rows["left after close"] = {name: float(count) for name, count in left.items()}
     print(f"{'left after close':52}{left['threads']} threads, {left['sockets']} sockets")
 

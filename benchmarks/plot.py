@@ -59,7 +59,7 @@ def table(result: dict[str, Any]) -> str:
             peer = f"{ratios['peer']:.2f}" if "peer" in ratios else ""
             lines.append(f"| {name} | {ratios['ours']:.2f} | {peer} |")
         else:
-            others.append(f"- {name}: " + ", ".join(f"{key} {value:.2f}" for key, value in row.items()))
+            others.append(f"- {name}: " + ", ".join(f"{value:.4g} {key}" for key, value in row.items()))
     measured = f"Measured on {result['date']} with Python {result['python']}."
     return "\n".join([measured, "", *lines, "", *others])
 
