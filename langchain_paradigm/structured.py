@@ -13,12 +13,10 @@ from langchain_core.output_parsers import BaseCumulativeTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap, RunnablePassthrough
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import ValidationError
-from pydantic_core import from_json
 
 from langchain_paradigm.prompts import content_of
 from paradigm_transport.chat_model import repair
-from paradigm_transport.loose_json import NoJSONError, first_object, parse
+from paradigm_transport.loose_json import NoJSONError, explain, first_object, parse, partial_object
 
 Output = Runnable[LanguageModelInput, Any]
 
@@ -50,7 +48,7 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         except ValueError as problem:
             if partial:
                 return None
-            told = _told(problem)
+            told = explain(problem)
         raise OutputParserException(told, llm_output=result[0].text)
 
     def parse(self, text: str) -> Any:
@@ -61,8 +59,7 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         if self.tool_name is not None:
             return self._arguments(generation)
         if partial:
-            begin = generation.text.find("{")
-            return from_json(generation.text[begin:], allow_partial="trailing-strings") if begin >= 0 else None
+            return partial_object(generation.text)
         return parse(first_object(generation.text))
 
     def _arguments(self, generation: Generation) -> Any:
@@ -83,15 +80,6 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
 
 def _is_pydantic(kind: Any) -> bool:
     return isinstance(kind, type) and is_basemodel_subclass(kind)
-
-
-def _told(problem: ValueError) -> str:
-    if not isinstance(problem, ValidationError):
-        return str(problem)
-    return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
-        for error in problem.errors(include_input=False, include_url=False)
-    )
 
 
 def certain(ask: Output, parser: ObjectParser, include_raw: bool) -> Output:

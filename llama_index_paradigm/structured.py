@@ -18,9 +18,8 @@ from llama_index.core.program.utils import FlexibleModel, create_flexible_model
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, SelectorPromptTemplate
 from llama_index.core.types import Model
 from pydantic import ValidationError
-from pydantic_core import from_json
 
-from paradigm_transport.loose_json import first_object
+from paradigm_transport.loose_json import explain, first_object, partial_object
 
 dispatcher = get_dispatcher(__name__)
 
@@ -76,7 +75,7 @@ class StructuredPrediction(LLM):
         except ValueError as problem:
             if task.is_certain:
                 raise
-            answer = task.ask(task.repair(answer, _explain(problem)))
+            answer = task.ask(task.repair(answer, explain(problem)))
         return task.end(answer)
 
     async def astructured_predict(
@@ -95,7 +94,7 @@ class StructuredPrediction(LLM):
         except ValueError as problem:
             if task.is_certain:
                 raise
-            answer = await task.aask(task.repair(answer, _explain(problem)))
+            answer = await task.aask(task.repair(answer, explain(problem)))
         return task.end(answer)
 
     # `stream_structured_predict` and its async twin are LlamaIndex's own, over these two.
@@ -196,12 +195,11 @@ class Task(ABC, Generic[Model]):
 
     def read_partial(self, text: str) -> Model | FlexibleModel | None:
         """As much of the object as has come; None where no more of it has, or where it is not to be read yet."""
-        begin = text.find("{")
         try:
-            values = from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else self._seen
+            values = partial_object(text)
         except ValueError:
             return None
-        if values == self._seen:
+        if values is None or values == self._seen:
             return None
         self._seen = values
         try:
@@ -265,12 +263,3 @@ class _SchemaPrompt(PydanticOutputParser[Model]):
     def format(self, query: str) -> str:
         # LlamaIndex doubles the braces, for a formatting that does not follow.
         return f"{query}\n\n{self.get_format_string(escape_json=False)}"
-
-
-def _explain(problem: ValueError) -> str:
-    if not isinstance(problem, ValidationError):
-        return str(problem)
-    return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
-        for error in problem.errors(include_input=False, include_url=False)
-    )

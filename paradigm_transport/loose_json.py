@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 _WORDS = {"True": "true", "False": "false", "None": "null"}
@@ -147,3 +148,23 @@ def first_object(text: str) -> str:
         if value.is_whole:
             return value.text
     raise NoJSONError("the JSON object in the answer does not end")
+
+
+def partial_object(text: str) -> Any:
+    """As much as has come of the first JSON object in a text; None where none has begun.
+
+    Raises:
+        ValueError: what has come is no JSON.
+    """
+    begin = text.find("{")
+    return from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else None
+
+
+def explain(problem: ValueError) -> str:
+    """What is wrong with an object, in words for the model that wrote it; without its values."""
+    if not isinstance(problem, ValidationError):
+        return str(problem)
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
+        for error in problem.errors(include_input=False, include_url=False)
+    )
