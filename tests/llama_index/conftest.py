@@ -256,3 +256,29 @@ def spans() -> Iterator[Spans]:
     root.add_span_handler(handler)
     yield handler
     root.span_handlers.remove(handler)
+
+
+@pytest.fixture(params=["structured_predict", "astructured_predict"])
+def predict(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Either of the two that give one object."""
+
+    def call(llm: Any, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(llm, request.param)(*args, **kwargs)
+        return asyncio.run(result) if request.param.startswith("a") else result
+
+    return call
+
+
+@pytest.fixture(params=["stream_structured_predict", "astream_structured_predict"])
+def stream(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
+    """Either of the two that give more and more of an object."""
+
+    def call(llm: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        result = getattr(llm, request.param)(*args, **kwargs)
+        return asyncio.run(collected(result)) if request.param.startswith("a") else list(result)
+
+    return call
+
+
+async def collected(coming: Any) -> list[Any]:
+    return [each async for each in await coming]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from llama_index_paradigm import ChatParadigm
 from paradigm_transport import BadRequestError
-from tests.llama_index.conftest import Callbacks, Events
+from tests.llama_index.conftest import Callbacks, Events, collected
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
 Make = Callable[..., ChatParadigm]
@@ -42,32 +42,6 @@ def mode(request: pytest.FixtureRequest) -> PydanticProgramMode:
     """How the object comes."""
     chosen: PydanticProgramMode = request.param
     return chosen
-
-
-@pytest.fixture(params=["structured_predict", "astructured_predict"])
-def predict(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Either of the two that give one object."""
-
-    def call(llm: ChatParadigm, *args: Any, **kwargs: Any) -> Any:
-        result = getattr(llm, request.param)(*args, **kwargs)
-        return asyncio.run(result) if request.param.startswith("a") else result
-
-    return call
-
-
-@pytest.fixture(params=["stream_structured_predict", "astream_structured_predict"])
-def stream(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
-    """Either of the two that give more and more of an object."""
-
-    def call(llm: ChatParadigm, *args: Any, **kwargs: Any) -> list[Any]:
-        result = getattr(llm, request.param)(*args, **kwargs)
-        return asyncio.run(collected(result)) if request.param.startswith("a") else list(result)
-
-    return call
-
-
-async def collected(coming: Any) -> list[Any]:
-    return [each async for each in await coming]
 
 
 def answer(mode: PydanticProgramMode, json: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from llama_index_paradigm import ParadigmLLM
 from paradigm_transport import BadRequestError, InvalidParameterError
-from tests.llama_index.conftest import Callbacks, Events, Spans
+from tests.llama_index.conftest import Callbacks, Events, Spans, collected
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 Make = Callable[..., ParadigmLLM]
@@ -38,32 +38,6 @@ class Country(BaseModel):
 ASK = PromptTemplate("Tell of {what}.")
 RHONE = River(name="Rhône", length=812)
 RHONE_JSON = '{"name": "Rhône", "length": 812}'
-
-
-@pytest.fixture(params=["structured_predict", "astructured_predict"])
-def predict(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Either of the two that give one object."""
-
-    def call(llm: ParadigmLLM, *args: Any, **kwargs: Any) -> Any:
-        result = getattr(llm, request.param)(*args, **kwargs)
-        return asyncio.run(result) if request.param.startswith("a") else result
-
-    return call
-
-
-@pytest.fixture(params=["stream_structured_predict", "astream_structured_predict"])
-def stream(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
-    """Either of the two that give more and more of an object."""
-
-    def call(llm: ParadigmLLM, *args: Any, **kwargs: Any) -> list[Any]:
-        result = getattr(llm, request.param)(*args, **kwargs)
-        return asyncio.run(_collected(result)) if request.param.startswith("a") else list(result)
-
-    return call
-
-
-async def _collected(coming: Any) -> list[Any]:
-    return [each async for each in await coming]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +220,7 @@ def test_as_structured_llm(wire: WireServer, make_llm: Make, name: str) -> None:
     wire.script(sse(chunk(RHONE_JSON, "stop")) if "stream" in name else reply(completion(RHONE_JSON)))
     result = getattr(structured, name)("A river" if "complete" in name else MESSAGES)
     if name == "astream_chat":
-        result = asyncio.run(_collected(result))[-1]
+        result = asyncio.run(collected(result))[-1]
     elif name.startswith("a"):
         result = asyncio.run(result)
     elif name == "stream_chat":
