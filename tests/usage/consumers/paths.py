@@ -64,29 +64,34 @@ def _chunks(style: str, marker: str, counted: dict[str, int] | None) -> list[dic
     return [*texts, chunk("", "stop", **fields[1]), chunk(usage=counted, model=MODEL)]
 
 
-def run_langchain(path: str, url: str, callbacks: list[Any] | None = None, **arguments: Any) -> None:
+def run_langchain(
+    path: str, url: str, callbacks: list[Any] | None = None, of: str = "ParadigmLLM", **arguments: Any
+) -> None:
+    from langchain_core.messages import HumanMessage
     from langchain_core.prompts import PromptTemplate
 
-    from langchain_paradigm import ParadigmLLM
+    import langchain_paradigm
 
-    llm = ParadigmLLM(**{"model": MODEL, "api_key": "sk-of-the-tests", "base_url": url, **arguments})
-    prompts = prompts_of(path)
+    model = getattr(langchain_paradigm, of)
+    llm = model(**{"model": MODEL, "api_key": "sk-of-the-tests", "base_url": url, **arguments})
+    prompts: list[Any] = prompts_of(path)
     options: Any = {"config": {"callbacks": callbacks}}
     if "generate" in path:
         options = {"callbacks": callbacks}
+        prompts = prompts if of == "ParadigmLLM" else [[HumanMessage(prompt)] for prompt in prompts]
     elif path == "chain.stream":
         _finish((PromptTemplate.from_template("{text}") | llm).stream({"text": prompts[0]}, **options))
         return
     _finish(getattr(llm, path)(prompts if len(prompts) > 1 else prompts[0], **options))
 
 
-def run_llama_index(path: str, url: str, **arguments: Any) -> None:
+def run_llama_index(path: str, url: str, of: str = "ParadigmLLM", **arguments: Any) -> None:
     from llama_index.core.base.llms.types import ChatMessage
 
-    from llama_index_paradigm import ParadigmLLM
+    import llama_index_paradigm
 
     usual = {"model": MODEL, "api_key": "sk-of-the-tests", "base_url": url, "context_window": 4096}
-    llm = ParadigmLLM(**{**usual, **arguments})
+    llm = getattr(llama_index_paradigm, of)(**{**usual, **arguments})
     (prompt,) = prompts_of(path)
     method = getattr(llm, path)
     given = [ChatMessage(prompt)] if path.endswith("chat") else prompt

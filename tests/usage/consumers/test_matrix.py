@@ -20,6 +20,9 @@ pytestmark = [
 ]
 
 
+EACH = [(framework, consumer) for framework, known in matrix.CONSUMERS.items() for consumer in known]
+
+
 @pytest.fixture(scope="module")
 def measured() -> list[dict[str, Any]]:
     return matrix.measure()
@@ -57,9 +60,14 @@ def test_the_line_that_prevents_it_still_stands(consumer: tuple[str, str]) -> No
     assert reason.line in inspect.getsource(importlib.import_module(reason.module))
 
 
-@pytest.mark.parametrize(
-    ("framework", "consumer"), [(framework, each) for framework, known in matrix.CONSUMERS.items() for each in known]
-)
+@pytest.mark.parametrize(("framework", "consumer"), EACH)
+def test_chat_paradigm_is_seen_alike(framework: str, consumer: str) -> None:
+    found = matrix.run(framework, consumer, of="ChatParadigm", chat_template="chatml")
+    cells = matrix.summed([{"framework": framework, "consumer": consumer, **cell} for cell in found])
+    assert cells == {cell: verdict for cell, verdict in matrix.expected().items() if cell[:2] == (framework, consumer)}
+
+
+@pytest.mark.parametrize(("framework", "consumer"), EACH)
 def test_the_same_on_a_real_model(local_paradigm: LocalParadigm, framework: str, consumer: str) -> None:
     before = len(local_paradigm.usage)
     arguments: dict[str, Any] = {"model": local_paradigm.model, "api_key": local_paradigm.api_key, "max_tokens": 4}
