@@ -444,6 +444,16 @@ def test_a_cache_asks_about_everything(wire: WireServer, make_chat: MakeChat, ca
     assert KEY not in chat._get_llm_string()
 
 
+def test_an_answer_out_of_a_cache_used_nothing(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Hello", usage=usage(3, 5))))
+    chat = make_chat(cache=InMemoryCache())
+    with get_paradigm_usage() as counted:
+        asked, cached = calls.invoke(chat, "Hi"), calls.invoke(chat, "Hi")
+    assert cached.content == asked.content == "Hello"
+    assert (counted.calls, counted.total_tokens) == (1, 8)
+    assert cached.usage_metadata == {**asked.usage_metadata, "total_cost": 0}
+
+
 class Limiter(InMemoryRateLimiter):
     count = 0
 
