@@ -155,18 +155,18 @@ def test_batches_in_a_chain(wire: WireServer, make: Make, calls: Calls) -> None:
 @pytest.mark.parametrize("way", ["generate", "batch"])
 def test_the_first_error_keeps_the_rest_from_starting(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
     wire.always(fails_on("b"))
-    prompts = ["b"] + ["a"] * 50
+    prompts = ["b"] + ["a"] * 500
     with pytest.raises(BadRequestError, match="no b"):
         getattr(calls, way)(make(max_concurrency=2), prompts)
-    assert len(wire.requests) < 10
+    assert len(wire.requests) < 100  # some threads may be slow to notice
 
 
 def test_an_error_does_not_wait_for_its_turn(wire: WireServer, make: Make) -> None:
     answer = fails_on("b")
     wire.always(lambda request: [pause(0.3), *answer(request)] if request.body["prompt"] == "a" else answer(request))
     with pytest.raises(BadRequestError):
-        make(max_concurrency=2).batch(["a", "b"] + ["c"] * 200)
-    assert len(wire.requests) < 20  # while the first was on its way, most of the others would have begun
+        make(max_concurrency=2).batch(["a", "b"] + ["c"] * 500)
+    assert len(wire.requests) < 50  # while the first was on its way, most others would have begun
 
 
 @pytest.mark.parametrize("way", ["agenerate", "abatch"])
