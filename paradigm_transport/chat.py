@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any, Literal, cast
 
 CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
@@ -100,9 +101,26 @@ ToolChoice = Literal["auto", "any", "none"] | OneTool
 
 def as_turns(messages: Iterable[Message], tools: Sequence[Tool]) -> list[tuple[str, str]]:
     """Messages as turns of a role and a text, tools and calls written by the Hermes convention."""
+    messages = in_order_of_calls(messages)
     if tools:
         messages = with_system(messages, _told(tools))
     return [(message.role, _content(message)) for message in messages]
+
+
+def in_order_of_calls(messages: Iterable[Message]) -> list[Message]:
+    """Messages with the results of tools in the order of the calls.
+
+    Agents add a result when it is there; markup without ids tells by its place which call it belongs to.
+    """
+    ordered: list[Message] = []
+    places: dict[str | None, int] = {}
+    for is_result, group in groupby(messages, lambda message: message.role == "tool"):
+        if is_result:
+            ordered += sorted(group, key=lambda message: places.get(message.tool_call_id, len(places)))
+        else:
+            ordered += group
+            places = {call.id: place for place, call in enumerate(ordered[-1].tool_calls)}
+    return ordered
 
 
 def with_system(messages: Iterable[Message], text: str) -> list[Message]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from paradigm_transport.chat import Message, Tool, as_turns
+from paradigm_transport.chat import Message, Tool, as_turns, in_order_of_calls
 from paradigm_transport.errors import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class JinjaTemplate(BaseModel):
             messages, tools = [Message(*turn) for turn in as_turns(messages, tools)], ()
         try:
             return compiled(self.source).render(
-                messages=[message.as_openai() for message in messages],
+                messages=[message.as_openai() for message in in_order_of_calls(messages)],
                 tools=[tool.as_function() for tool in tools] or None,
                 add_generation_prompt=True,
                 bos_token=self.bos_token,

@@ -6,6 +6,7 @@ Mended are single quotes, trailing commas, Python's words, and line breaks in st
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -139,13 +140,25 @@ def first_object(text: str) -> str:
     Raises:
         NoJSONError: there is none, or it does not end.
     """
-    begin = text.find("{")
-    if begin < 0:
-        raise NoJSONError("there is no JSON object in the answer")
+    problem = NoJSONError("there is no JSON object in the answer")
+    chars = iter(text)
+    for char in chars:
+        if char == "{":
+            try:
+                return _object(chars)
+            except NoJSONError as error:  # perhaps a brace in the text before it
+                problem = error
+    raise problem
+
+
+def _object(chars: Iterator[str]) -> str:
+    """The object whose brace was just taken; what belongs to it, or breaks it, is taken too."""
     value = LooseValue()
-    for char in text[begin:]:
+    value.push("{")
+    for char in chars:
         value.push(char)
         if value.is_whole:
+            parse(value.text)
             return value.text
     raise NoJSONError("the JSON object in the answer does not end")
 

@@ -134,17 +134,25 @@ class AsyncPool(_Pool):
         _open.discard(self)
 
     async def _live(self) -> AsyncGenerator[None, None]:
+        loop = asyncio.get_running_loop()
         _open.add(self)
         try:
             yield
         finally:
-            await self._close_clients()
+            if _is_running(loop):  # or the garbage collector is here, for nobody saw to it: nest_asyncio's loops
+                await self._close_clients()
             _open.discard(self)
 
     async def _close_clients(self) -> None:
         async with self._closing:
             for client in self.take_all():
                 await client.aclose()
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    with suppress(RuntimeError):  # none runs
+        return asyncio.get_running_loop() is loop
+    return False
 
 
 _open: set[AsyncPool] = set()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from paradigm_transport import CHAT_TEMPLATES, ChatTemplate, InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat import Message, Tool, ToolCall, call_schema, closed
-from paradigm_transport.templates import find_template
+from paradigm_transport.chat import Message, Tool, ToolCall, call_schema, closed, in_order_of_calls
+from paradigm_transport.templates import Template, find_template
 
 WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
 TIME = Tool("time")
@@ -44,6 +44,28 @@ def test_tools_and_calls_by_the_hermes_convention() -> None:
         '{"type": "object", "properties": {}}}}\n'
         "</tools>\n"
     ) in system
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        CHAT_TEMPLATES["chatml"],
+        JinjaTemplate(source="{% for m in messages %}{{ m.content }}{% endfor %}"),
+        JinjaTemplate(source="{% for m in messages %}{{ m.content }}{{ m.tool_calls }}{% endfor %}"),
+    ],
+)
+def test_results_stand_in_the_order_of_the_calls(template: Template) -> None:
+    question, asked, warm, noon = CHAT
+    unknown = Message("tool", "what else", tool_call_id="9")
+    prompt = template.render_chat([question, asked, unknown, noon, warm, Message("user", "And?"), noon])
+    places = [prompt.index(text) for text in ("20 °C", "noon", "what else", "And?")]
+    assert places == sorted(places)
+    assert prompt.count("noon") == 2
+
+
+def test_results_without_ids_stay_as_they_are() -> None:
+    results = [Message("tool", "first"), Message("tool", "second")]
+    assert in_order_of_calls([*CHAT[:2], *results]) == [*CHAT[:2], *results]
 
 
 def test_a_system_message_is_made_where_there_is_none() -> None:

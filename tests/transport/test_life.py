@@ -301,6 +301,23 @@ def test_a_loop_ends_while_its_connections_are_being_closed(
     assert echoes.requests[0].left.wait(5)
 
 
+def test_a_loop_that_ends_no_generators_is_closed_in_silence(wire: WireServer) -> None:
+    """As where nest_asyncio runs it."""
+    wire.script(reply(completion("Hello"), headers={"Connection": "close"}))
+    client = AsyncParadigmClient(api_key=KEY, base_url=wire.url)
+
+    async def main(client: AsyncParadigmClient) -> str:
+        sys.set_asyncgen_hooks(None, None)
+        return (await client.complete("Hi", model=MODEL)).text
+
+    loop = asyncio.new_event_loop()
+    assert loop.run_until_complete(main(client)) == "Hello"
+    loop.close()
+    asyncio.run(client.aclose())
+    del client
+    gc.collect()  # pytest fails on what a generator says here
+
+
 def test_threads_that_make_the_first_request_together(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What all requests share is finished before another thread sees it."""
     wire.always(echo)

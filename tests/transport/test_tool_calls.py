@@ -279,6 +279,7 @@ def test_calls_as_they_are_written_are_read_back(
 
 def test_the_first_object_in_a_text() -> None:
     assert json.loads(first_object("Here: ```json\n{'a': {'b': [1,]}}\n``` and {}")) == {"a": {"b": [1]}}
+    assert first_object('Of {x} and {y]: {"name": "P"}') == '{"name": "P"}'
     for text, reason in (("none", "there is no"), ('{"a": 1', "does not end"), ("{a]", "it is no JSON")):
         with pytest.raises(NoJSONError, match=reason):
             first_object(text)
