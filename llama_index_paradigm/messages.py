@@ -63,15 +63,10 @@ def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
         names.update({call.id: call.name for call in calls})
         told = message.additional_kwargs
         call_id = told.get("tool_call_id")
-        plain.append(
-            Message(
-                role=_ROLES.get(message.role.value, message.role.value),
-                content=message.content or "",
-                tool_calls=tuple(calls),
-                tool_call_id=call_id,
-                name=told.get("name") or names.get(call_id or ""),  # agents leave it out, some templates want it
-            )
-        )
+        role = _ROLES.get(message.role.value, message.role.value)
+        called = names.get(call_id or "") if role == "tool" else None  # agents leave it out, some templates want it
+        name = told.get("name") or called
+        plain.append(Message(role, message.content or "", tuple(calls), call_id, name))
     return plain
 
 

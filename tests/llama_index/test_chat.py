@@ -200,6 +200,17 @@ def test_calls_and_their_results(wire: WireServer, make_chat: Make, make_message
     assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||{"a": 1}|{}][tool|3|add][tool|none|got]>')
 
 
+def test_a_tools_name_is_of_its_results_alone(wire: WireServer, make_chat: Make) -> None:
+    wire.script(reply(completion("Hello")))
+    call = {**CALLS[0], "id": None}
+    further = [ChatMessage(role=MessageRole.ASSISTANT, content="It is 3."), ChatMessage("Thanks")]
+    result = ChatMessage(role=MessageRole.TOOL, content="3")
+    make_chat(chat_template=JINJA).chat([*called_messages([call])[:2], result, *further])
+    assert wire.bodies[0]["prompt"] == (
+        '[user|Add.|][assistant|Yes.||{"a": 1}][tool|3|add][assistant|It is 3.|][user|Thanks|]>'
+    )
+
+
 @pytest.mark.parametrize("calls", [[{"name": "add"}], ["add"], [{"id": "1", "function": None}]])
 def test_calls_of_an_unknown_form_are_refused(wire: WireServer, method: Method, chat: ChatParadigm, calls: Any) -> None:
     if method.is_chat:
