@@ -66,8 +66,13 @@ def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
         role = _ROLES.get(message.role.value, message.role.value)
         called = names.get(call_id or "") if role == "tool" else None  # agents leave it out, some templates want it
         name = told.get("name") or called
-        plain.append(Message(role, message.content or "", tuple(calls), call_id, name))
+        plain.append(Message(role, _content(message), tuple(calls), call_id, name))
     return plain
+
+
+def _content(message: ChatMessage) -> str:
+    invalid = message.additional_kwargs.get("invalid_tool_calls") or ()  # as `answer_message` writes them
+    return "\n".join(filter(None, [message.content, *(call["text"] for call in invalid)]))
 
 
 def calls_of(message: ChatMessage) -> list[Call]:

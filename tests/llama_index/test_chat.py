@@ -211,6 +211,18 @@ def test_a_tools_name_is_of_its_results_alone(wire: WireServer, make_chat: Make)
     )
 
 
+def test_what_was_no_call_stays_in_the_history(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    if method.is_chat:
+        wire.script(reply(completion('Let me see. <tool_call>\n{"name": "add"')), method.answer("Hello"))
+        tools = [{"type": "function", "function": {"name": "add"}}]
+        answer = chat.chat([ChatMessage("Add.")], tools=tools).message
+        (invalid,) = answer.additional_kwargs["invalid_tool_calls"]
+        method(chat, [ChatMessage("Add."), answer, ChatMessage("Well?")])
+        assert wire.bodies[1]["prompt"] == turns(
+            ("user", "Add."), ("assistant", f"Let me see.\n{invalid['text']}"), ("user", "Well?")
+        )
+
+
 @pytest.mark.parametrize("calls", [[{"name": "add"}], ["add"], [{"id": "1", "function": None}]])
 def test_calls_of_an_unknown_form_are_refused(wire: WireServer, method: Method, chat: ChatParadigm, calls: Any) -> None:
     if method.is_chat:
