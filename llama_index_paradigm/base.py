@@ -13,7 +13,8 @@ from llama_index.core.types import Model
 from pydantic import Field
 
 from llama_index_paradigm.events import chat_event
-from llama_index_paradigm.model import LlamaIndexModel, check_text
+from llama_index_paradigm.messages import text_alone
+from llama_index_paradigm.model import LlamaIndexModel
 from llama_index_paradigm.responses import ChatReader
 from llama_index_paradigm.structured import CompletionTask, Task
 
@@ -129,10 +130,16 @@ class ParadigmLLM(LlamaIndexModel):
         return self._extend_prompt(written)
 
     def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
-        # LlamaIndex would put all that it adds before and behind the markup.
         if self._writes_turns:
             return self._write(self._get_messages(prompt, **prompt_args))
-        return super()._get_prompt(prompt, **prompt_args)
+        # As LlamaIndex's own, which puts all that it adds before and behind, but with `_write_lines`.
+        written = prompt.format(
+            llm=self,
+            messages_to_prompt=self._write_lines,
+            completion_to_prompt=self.completion_to_prompt,
+            **prompt_args,
+        )
+        return self._extend_prompt(written if self.output_parser is None else self.output_parser.format(written))
 
     def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
         return self._with_system_prompt(messages)
@@ -141,8 +148,9 @@ class ParadigmLLM(LlamaIndexModel):
         return self._write(self._with_system_prompt(messages))
 
     def _write(self, messages: Sequence[ChatMessage]) -> str:
-        for message in messages:
-            check_text(message)
         if self.template is not None and self.messages_to_prompt is default_messages_to_prompt:
             return self.template.render([(message.role.value, message.content or "") for message in messages])
-        return self.messages_to_prompt(messages)  # type: ignore[misc]  # likewise
+        return self._write_lines(messages)
+
+    def _write_lines(self, messages: Sequence[ChatMessage]) -> str:
+        return self.messages_to_prompt(list(map(text_alone, messages)))  # type: ignore[misc]  # likewise

@@ -11,7 +11,6 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from llama_index_paradigm.model import check_text
 from paradigm_transport import InvalidParameterError
 from paradigm_transport.chat import Message, OneTool, Tool, ToolCall, ToolChoice, to_json
 from paradigm_transport.tool_calls import InvalidToolCall
@@ -49,16 +48,34 @@ class Call:
         return arguments if isinstance(arguments, dict) else {}
 
 
-def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
-    """Messages as plain data.
+def text_alone(message: ChatMessage) -> ChatMessage:
+    """The message with all its text where `content` finds it, that of citable blocks and citations too.
 
     Raises:
-        InvalidParameterError: one is more than text, or its calls are of a form that nobody knows.
+        InvalidParameterError: it holds more than text; names the kind of it.
+    """
+    return message.model_copy(update={"blocks": [each for block in message.blocks for each in _unfolded(block)]})
+
+
+def _unfolded(block: Any) -> list[Any]:
+    kind = block.block_type
+    if kind in ("citable", "citation"):
+        inner = block.content if kind == "citable" else [block.cited_content]
+        return [each for part in inner for each in _unfolded(part)]
+    if kind not in ("text", "tool_call", "thinking", "cache"):
+        raise InvalidParameterError(f"a message holds {kind}: the endpoint takes text alone")
+    return [block]
+
+
+def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
+    """Messages as plain data; what they hold besides text and calls is left out.
+
+    Raises:
+        InvalidParameterError: the calls of one are of a form that nobody knows.
     """
     plain = []
     names: dict[str, str] = {}
     for message in messages:
-        check_text(message)
         calls = [ToolCall(call.id, call.name, call.read()) for call in calls_of(message)]
         names.update({call.id: call.name for call in calls})
         told = message.additional_kwargs

@@ -21,9 +21,10 @@ from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from llama_index_paradigm.events import completion_event
+from llama_index_paradigm.messages import text_alone
 from llama_index_paradigm.responses import CompletionReader, Reader, Response
 from llama_index_paradigm.structured import StructuredPrediction
-from paradigm_transport import CompletionParameters, InvalidParameterError
+from paradigm_transport import CompletionParameters
 from paradigm_transport.model import ParadigmModel
 
 WINDOW_SECONDS = 5.0
@@ -168,10 +169,14 @@ class LlamaIndexModel(ParadigmModel, StructuredPrediction):
         raise NotImplementedError
 
     def _with_system_prompt(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-        """The messages with `query_wrapper_prompt` and `system_prompt`, which are part of every call."""
+        """The messages with `query_wrapper_prompt` and `system_prompt`, which are part of every call.
+
+        Raises:
+            InvalidParameterError: one is more than text.
+        """
         if not messages:
             return []
-        *others, last = messages
+        *others, last = map(text_alone, messages)
         if self.query_wrapper_prompt is not None and last.role == MessageRole.USER:
             last = ChatMessage(self.query_wrapper_prompt.format(query_str=last.content or ""))
         messages = [*others, last]
@@ -181,17 +186,6 @@ class LlamaIndexModel(ParadigmModel, StructuredPrediction):
         if messages[0].role == MessageRole.SYSTEM:  # templates know one system turn
             system = f"{system}\n\n{messages.pop(0).content or ''}"
         return [ChatMessage(role=MessageRole.SYSTEM, content=system), *messages]
-
-
-def check_text(message: ChatMessage) -> None:
-    """Refuse a message that is more than text.
-
-    Raises:
-        InvalidParameterError: names the kind of it.
-    """
-    for block in message.blocks:
-        if block.block_type in ("image", "audio", "video", "document"):
-            raise InvalidParameterError(f"a message holds {block.block_type}: the endpoint takes text alone")
 
 
 def _in_event_loop() -> bool:

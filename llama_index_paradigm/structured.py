@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from functools import cached_property
 from typing import Any, Generic
 
+from llama_index.core.base.llms.generic_utils import messages_to_prompt
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictEndEvent,
@@ -19,6 +21,7 @@ from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, Selecto
 from llama_index.core.types import Model
 from pydantic import ValidationError
 
+from llama_index_paradigm.messages import text_alone
 from paradigm_transport.loose_json import explain, first_object, partial_object
 
 dispatcher = get_dispatcher(__name__)
@@ -248,7 +251,7 @@ class CompletionTask(Task[Model]):
 
     def repair(self, answer: str, problem: str) -> str:
         """As in `Task`."""
-        request = self._template.format(llm=self._llm, **self._template_args)
+        request = self._template.format(llm=self._llm, messages_to_prompt=_lines, **self._template_args)
         return self._write(REPAIR_PROMPT, {"request": request, "answer": answer, "problem": problem})
 
     def _write(self, template: BasePromptTemplate, template_args: dict[str, Any]) -> str:
@@ -257,6 +260,10 @@ class CompletionTask(Task[Model]):
         # A copy: other calls use the same prompt, without the schema.
         own = template.model_copy(update={"output_parser": _SchemaPrompt(self._output_cls)})
         return self._llm._get_prompt(own, **template_args)
+
+
+def _lines(messages: Sequence[ChatMessage]) -> str:
+    return messages_to_prompt([text_alone(message) for message in messages])
 
 
 class _SchemaPrompt(PydanticOutputParser[Model]):

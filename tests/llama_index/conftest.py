@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+from llama_index.core.base.llms import types
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock
 from llama_index.core.callbacks import CallbackManager, CBEventType
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.instrumentation import get_dispatcher
@@ -160,6 +161,21 @@ class Limiter:
 needs_rate_limiter = pytest.mark.skipif(
     "rate_limiter" not in ParadigmLLM.model_fields, reason="this LlamaIndex has no rate limiters"
 )
+
+
+CitableBlock: Any = getattr(types, "CitableBlock", None)
+CitationBlock: Any = getattr(types, "CitationBlock", None)
+
+needs_citable_blocks = pytest.mark.skipif(CitableBlock is None, reason="this LlamaIndex has no blocks for citations")
+
+
+def blocks_of_text(text: str, citable: Any, citation: Any) -> list[Any]:
+    """A block of each kind that holds text for the prompt."""
+    return [
+        TextBlock(text=text),
+        CitableBlock(title="T", source="S", content=citable),
+        CitationBlock(title="T", source="S", cited_content=citation, additional_location_info={}),
+    ]
 
 
 class Callbacks(BaseCallbackHandler):

@@ -13,7 +13,8 @@ from unittest.mock import ANY
 
 import pytest
 from llama_index.core import PromptTemplate
-from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole
+from llama_index.core.base.llms import types
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCountingHandler
 from pydantic import BaseModel
 
@@ -28,6 +29,8 @@ from tests.llama_index.conftest import (
     Limiter,
     Method,
     Spans,
+    blocks_of_text,
+    needs_citable_blocks,
     needs_rate_limiter,
     text_of,
 )
@@ -240,11 +243,57 @@ def test_roles_of_other_models(wire: WireServer, chat: ChatParadigm) -> None:
     )
 
 
-def test_a_message_that_is_no_text_is_refused(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+IMAGE = ImageBlock(image=b"iVBORw0KGgo=")
+
+
+@pytest.mark.parametrize("role", [MessageRole.SYSTEM, MessageRole.USER, MessageRole.TOOL])
+def test_a_message_that_is_no_text_is_refused(
+    wire: WireServer, method: Method, make_chat: Make, role: MessageRole
+) -> None:
     if method.is_chat:
+        llm = make_chat(system_prompt="Be kind.", query_wrapper_prompt=PromptTemplate("<{query_str}>"))
         with pytest.raises(InvalidParameterError, match="image"):
-            method(chat, [ChatMessage(blocks=[ImageBlock(image=b"iVBORw0KGgo=")])])
+            method(llm, [ChatMessage(role=role, blocks=[TextBlock(text="This?"), IMAGE])])
         assert not wire.requests
+
+
+@needs_citable_blocks
+def test_text_that_can_be_cited_is_text(wire: WireServer, method: Method, make_chat: Make) -> None:
+    if method.is_chat:
+        wire.script(method.answer("Hello"))
+        blocks = blocks_of_text("One", "Two", "Three")
+        messages = [ChatMessage(role=role, blocks=blocks) for role in (MessageRole.SYSTEM, MessageRole.TOOL)]
+        method(make_chat(system_prompt="Be kind."), messages)
+        assert wire.bodies[0]["prompt"] == turns(
+            ("system", "Be kind.\n\nOne\nTwo\nThree"), ("tool", "<tool_response>\nOne\nTwo\nThree\n</tool_response>")
+        )
+
+
+@needs_citable_blocks
+@pytest.mark.parametrize("block", [1, 2])
+def test_an_image_that_can_be_cited_is_refused(wire: WireServer, chat: ChatParadigm, block: int) -> None:
+    with pytest.raises(InvalidParameterError, match="image"):
+        chat.chat([ChatMessage(blocks=[blocks_of_text("One", [IMAGE], IMAGE)[block]])])
+    assert not wire.requests
+
+
+def test_a_block_that_nobody_knows_is_refused(wire: WireServer, chat: ChatParadigm) -> None:
+    class NewBlock(TextBlock):
+        block_type: str = "new"  # type: ignore[assignment]
+
+    message = ChatMessage("Hi")
+    message.blocks.append(NewBlock(text="Hello"))
+    with pytest.raises(InvalidParameterError, match="a message holds new"):
+        chat.chat([message])
+    assert not wire.requests
+
+
+@pytest.mark.skipif(not hasattr(types, "ThinkingBlock"), reason="this LlamaIndex has no blocks of thoughts")
+def test_thoughts_and_cache_points_are_left_out(wire: WireServer, chat: ChatParadigm) -> None:
+    wire.script(reply(completion("Hello")))
+    point = types.CachePoint(cache_control=types.CacheControl(type="ephemeral"))
+    chat.chat([ChatMessage(blocks=[types.ThinkingBlock(content="Hm."), TextBlock(text="Hi"), point])])
+    assert wire.bodies[0]["prompt"] == turns(("user", "Hi"))
 
 
 def test_a_template_in_jinja(wire: WireServer, method: Method, make_chat: Make) -> None:

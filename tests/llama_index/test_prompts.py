@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from llama_index.core import ChatPromptTemplate, PromptTemplate
-from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.output_parsers import PydanticOutputParser
 from pydantic import BaseModel
 
 from llama_index_paradigm import ParadigmLLM
-from paradigm_transport import ChatTemplate
-from tests.llama_index.conftest import Method
+from paradigm_transport import ChatTemplate, InvalidParameterError
+from tests.llama_index.conftest import Method, blocks_of_text, needs_citable_blocks
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 Make = Callable[..., ParadigmLLM]
@@ -171,6 +171,54 @@ def test_chat_prompts_are_turns(wire: WireServer, how: str, make_llm: Make) -> N
     llm = make_llm(chat_template="chatml")
     expected = turns(("system", "Be brief."), ("user", "Say Hi"))
     assert predicted(wire, how, llm, prompt, word="Hi") == expected
+
+
+WRAPPER = PromptTemplate("Q: {query_str}")
+IMAGE = ImageBlock(image=b"iVBORw0KGgo=")
+PICTURE = ChatMessage(blocks=[TextBlock(text="What is this?"), IMAGE])
+PICTURES = [ChatMessage(role=MessageRole.SYSTEM, blocks=[TextBlock(text="Be brief."), IMAGE]), HELLO]
+
+
+@pytest.mark.parametrize("messages", [[PICTURE], [PICTURE, HELLO], PICTURES])
+@pytest.mark.parametrize("chat_template", [None, "chatml"])
+@pytest.mark.parametrize("arguments", [{}, {"system_prompt": "S"}, {"messages_to_prompt": shout}])
+def test_images_are_refused(
+    wire: WireServer, method: Method, make_llm: Make, messages: Any, chat_template: Any, arguments: Any
+) -> None:
+    if method.is_chat:
+        llm = make_llm(query_wrapper_prompt=WRAPPER, chat_template=chat_template, **arguments)
+        with pytest.raises(InvalidParameterError, match="a message holds image: the endpoint takes text alone"):
+            method(llm, messages)
+        assert not wire.requests
+
+
+@pytest.mark.parametrize("chat_template", [None, "chatml"])
+@pytest.mark.parametrize("arguments", [{}, {"completion_to_prompt": bracket}, {"messages_to_prompt": shout}])
+def test_images_in_chat_prompts_are_refused(
+    wire: WireServer, how: str, make_llm: Make, chat_template: Any, arguments: Any
+) -> None:
+    llm = make_llm(chat_template=chat_template, **arguments)
+    with pytest.raises(InvalidParameterError, match="image"):
+        predicted(wire, how, llm, ChatPromptTemplate([PICTURE]))
+    assert not wire.requests
+
+
+@needs_citable_blocks
+def test_text_that_can_be_cited_is_text(wire: WireServer, method: Method, make_llm: Make) -> None:
+    if method.is_chat:
+        message = ChatMessage(blocks=blocks_of_text("One", "Two", "Three"))
+        assert sent(wire, method, make_llm(), [message]) == "user: One\nTwo\nThree\nassistant: "
+        wrapped = make_llm(chat_template="chatml", query_wrapper_prompt=WRAPPER)
+        assert sent(wire, method, wrapped, [message]) == turns(("user", "Q: One\nTwo\nThree"))
+        assert message.blocks == blocks_of_text("One", "Two", "Three")
+
+
+@needs_citable_blocks
+def test_text_that_can_be_cited_in_chat_prompts(wire: WireServer, how: str, make_llm: Make) -> None:
+    prompt = ChatPromptTemplate([ChatMessage(blocks=blocks_of_text("One", "Two", "Three"))])
+    assert predicted(wire, how, make_llm(), prompt) == "user: One\nTwo\nThree\nassistant: "
+    assert predicted(wire, how, make_llm(messages_to_prompt=shout), prompt) == "user!One\nTwo\nThree!"
+    assert predicted(wire, how, make_llm(chat_template="chatml"), prompt) == turns(("user", "One\nTwo\nThree"))
 
 
 class City(BaseModel):

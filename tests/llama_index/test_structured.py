@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from llama_index.core import ChatPromptTemplate, PromptTemplate
-from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.prompts.default_prompt_selectors import DEFAULT_TEXT_QA_PROMPT_SEL
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, Field, ValidationError
 
 from llama_index_paradigm import ParadigmLLM
 from paradigm_transport import BadRequestError, InvalidParameterError
-from tests.llama_index.conftest import Callbacks, Events, Spans, collected
+from tests.llama_index.conftest import Callbacks, Events, Spans, blocks_of_text, collected, needs_citable_blocks
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 Make = Callable[..., ParadigmLLM]
@@ -81,6 +81,24 @@ def test_all_of_it_is_one_turn(wire: WireServer, make_llm: Make, predict: Callab
     assert prompt.count("<|im_start|>") == 3
     predict(llm, River, ChatPromptTemplate([ChatMessage("Tell of {what}.")]), what="a river")
     assert wire.bodies[1]["prompt"] == prompt
+
+
+@pytest.mark.parametrize("chat_template", [None, "chatml"])
+def test_images_are_refused(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any], stream: Callable[..., Any], chat_template: Any
+) -> None:
+    prompt = ChatPromptTemplate([ChatMessage(blocks=[TextBlock(text="Which?"), ImageBlock(image=b"iVBORw0KGgo=")])])
+    for call in (predict, stream):
+        with pytest.raises(InvalidParameterError, match="image"):
+            call(make_llm(chat_template=chat_template), River, prompt)
+    assert not wire.requests
+
+
+@needs_citable_blocks
+def test_text_that_can_be_cited_is_text(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+    wire.script(reply(completion("No.")), reply(completion(RHONE_JSON)))
+    assert predict(llm, River, ChatPromptTemplate([ChatMessage(blocks=blocks_of_text("A", "river", "!"))])) == RHONE
+    assert ["\nriver\n!" in body["prompt"] for body in wire.bodies] == [True, True]  # the schema stands before it
 
 
 def test_other_calls_do_not_see_the_schema(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
