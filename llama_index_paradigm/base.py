@@ -13,7 +13,7 @@ from llama_index.core.types import Model
 from pydantic import Field
 
 from llama_index_paradigm.events import chat_event
-from llama_index_paradigm.messages import text_alone
+from llama_index_paradigm.messages import plain_messages, text_alone
 from llama_index_paradigm.model import LlamaIndexModel
 from llama_index_paradigm.responses import ChatReader
 from llama_index_paradigm.structured import CompletionTask, Task
@@ -149,7 +149,7 @@ class ParadigmLLM(LlamaIndexModel):
 
     def _write(self, messages: Sequence[ChatMessage]) -> str:
         if self.template is not None and self.messages_to_prompt is default_messages_to_prompt:
-            return self.template.render([(message.role.value, message.content or "") for message in messages])
+            return self.template.render_chat(plain_messages(messages))
         return self._write_lines(messages)
 
     def _write_lines(self, messages: Sequence[ChatMessage]) -> str:

@@ -183,7 +183,7 @@ class LlamaIndexModel(ParadigmModel, StructuredPrediction):
         if not self.system_prompt:
             return messages
         system = self.system_prompt
-        if messages[0].role == MessageRole.SYSTEM:  # templates know one system turn
+        if messages[0].role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):  # templates know one system turn
             system = f"{system}\n\n{messages.pop(0).content or ''}"
         return [ChatMessage(role=MessageRole.SYSTEM, content=system), *messages]
 

@@ -123,12 +123,13 @@ def test_predictions(wire: WireServer, make_chat: Make, how: str) -> None:
 
 def test_the_system_prompt_is_put_in_once(wire: WireServer, method: Method, make_chat: Make) -> None:
     llm = make_chat(system_prompt="Be kind.")
-    wire.script(method.answer("Hello"), method.answer("Hello"))
+    wire.script(*[method.answer("Hello")] * 3)
     method(llm)
     assert wire.bodies[0]["prompt"] == turns(("system", "Be kind."), ("user", "Hi"))
     if method.is_chat:
-        method(llm, [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), ChatMessage("Hi")])
-        assert wire.bodies[1]["prompt"] == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hi"))
+        for role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):
+            method(llm, [ChatMessage(role=role, content="Be brief."), ChatMessage("Hi")])
+            assert wire.bodies[-1]["prompt"] == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hi"))
 
 
 def test_query_wrapper_prompt(wire: WireServer, method: Method, make_chat: Make) -> None:

@@ -130,6 +130,53 @@ def test_two_system_prompts_make_one_turn(wire: WireServer, method: Method, make
         assert messages == [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), HELLO]
 
 
+@pytest.mark.parametrize("chat_template", [None, "chatml"])
+def test_a_developer_is_the_system(wire: WireServer, method: Method, make_llm: Make, chat_template: Any) -> None:
+    if method.is_chat:
+        llm = make_llm(chat_template=chat_template, system_prompt="Be kind.")
+        written = sent(wire, method, llm, [ChatMessage(role=MessageRole.DEVELOPER, content="Be brief."), HELLO])
+        lines = "system: Be kind.\n\nBe brief.\nuser: Hello\nassistant: "
+        assert written == (turns(("system", "Be kind.\n\nBe brief."), ("user", "Hello")) if chat_template else lines)
+
+
+def test_roles_of_other_models(wire: WireServer, method: Method, make_llm: Make) -> None:
+    if method.is_chat:
+        roles = [MessageRole.DEVELOPER, MessageRole.USER, MessageRole.CHATBOT, MessageRole.MODEL, MessageRole.FUNCTION]
+        messages = [ChatMessage(role=role, content=role.value) for role in roles]
+        assert sent(wire, method, make_llm(chat_template="chatml"), messages) == turns(
+            ("system", "developer"),
+            ("user", "user"),
+            ("assistant", "chatbot"),
+            ("assistant", "model"),
+            ("tool", "<tool_response>\nfunction\n</tool_response>"),
+        )
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+CALLED = [
+    HELLO,
+    ChatMessage(role=MessageRole.ASSISTANT, content="Yes.", additional_kwargs={"tool_calls": [CALL]}),
+    ChatMessage(role=MessageRole.TOOL, content="3", additional_kwargs={"tool_call_id": "1"}),
+]
+WRITTEN_CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+CALLED_TURNS = turns(
+    ("user", "Hello"), ("assistant", f"Yes.\n{WRITTEN_CALL}"), ("tool", "<tool_response>\n3\n</tool_response>")
+)
+
+
+def test_calls_and_their_results_are_written(wire: WireServer, method: Method, make_llm: Make) -> None:
+    if method.is_chat:
+        assert sent(wire, method, make_llm(chat_template="chatml"), CALLED) == CALLED_TURNS
+        jinja = "{% for m in messages %}[{{ m.role }}|{{ m.content }}|{{ m.name }}|{{ m.tool_calls }}]{% endfor %}>"
+        written = sent(wire, method, make_llm(chat_template=jinja), CALLED[1:])
+        assert written.startswith("[assistant|Yes.||[{'id': '1'")
+        assert written.endswith("][tool|3|add|]>")
+
+
+def test_calls_in_chat_prompts_are_written(wire: WireServer, how: str, make_llm: Make) -> None:
+    assert predicted(wire, how, make_llm(chat_template="chatml"), ChatPromptTemplate(CALLED)) == CALLED_TURNS
+
+
 def test_the_query_wrapper_wraps_the_query(wire: WireServer, method: Method, make_llm: Make) -> None:
     wrapper = PromptTemplate("Q: {query_str}")
     llm = make_llm(chat_template="chatml", query_wrapper_prompt=wrapper)
