@@ -14,19 +14,22 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema
 
+from langchain_paradigm.errors import as_langchain
 from langchain_paradigm.messages import (
     ChunkWriter,
     as_function,
     chat_result,
     openai_tools,
     to_choice,
-    to_messages,
     to_schema,
     to_tools,
 )
 from langchain_paradigm.model import LangChainModel
+from langchain_paradigm.prompts import to_messages
 from langchain_paradigm.structured import ObjectParser, Repaired, certain
+from paradigm_transport import CompletionParameters
 from paradigm_transport.chat_model import ChatRequest, ParadigmChatModel
+from paradigm_transport.jinja_templates import UnwritableError
 
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
@@ -179,46 +182,61 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
         )
 
     def _should_stream(self, **kwargs: Any) -> bool:
+        return super()._should_stream(**self._with_wish(kwargs))
+
+    def _should_use_protocol_streaming(self, **kwargs: Any) -> bool:
+        return super()._should_use_protocol_streaming(**self._with_wish(kwargs))
+
+    def _with_wish(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """A call's arguments with the wish to stream or not, where they tell none."""
         if self.streaming:  # of which LangChain before 1.0 does not know
-            kwargs.setdefault("stream", True)
-        return super()._should_stream(**kwargs)
+            return {"stream": True, **kwargs}
+        # LangChain streams for whoever watches; a stream is one text.
+        return dict(kwargs) if kwargs.get("n", self.n) in (None, 1) else {"stream": False, **kwargs}
 
     def _generate(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> ChatResult:
-        request = self._request(messages, stop, kwargs)
-        return chat_result(self.client.complete(request.prompt, request.parameters), request)
+        with as_langchain:
+            request = self._request(messages, stop, kwargs)
+            return chat_result(self.client.complete(request.prompt, request.parameters), request)
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> ChatResult:
-        request = self._request(messages, stop, kwargs)
-        return chat_result(await self.async_client.complete(request.prompt, request.parameters), request)
+        with as_langchain:
+            request = self._request(messages, stop, kwargs)
+            return chat_result(await self.async_client.complete(request.prompt, request.parameters), request)
 
     def _stream(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
-        request = self._request(messages, stop, kwargs, stream=True)
-        writer = self._writer(request)
-        with self.client.stream(request.prompt, request.parameters) as pieces:
-            yield from filter(None, map(writer.write, pieces))
+        with as_langchain:
+            request = self._request(messages, stop, kwargs, stream=True)
+            writer = self._writer(request)
+            with self.client.stream(request.prompt, request.parameters) as pieces:
+                yield from filter(None, map(writer.write, pieces))
 
     async def _astream(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
-        request = self._request(messages, stop, kwargs, stream=True)
-        writer = self._writer(request)
-        async with self.async_client.stream(request.prompt, request.parameters) as pieces:
-            async for piece in pieces:
-                chunk = writer.write(piece)
-                if chunk is not None:
-                    yield chunk
+        with as_langchain:
+            request = self._request(messages, stop, kwargs, stream=True)
+            writer = self._writer(request)
+            async with self.async_client.stream(request.prompt, request.parameters) as pieces:
+                async for piece in pieces:
+                    chunk = writer.write(piece)
+                    if chunk is not None:
+                        yield chunk
 
     def _writer(self, request: ChatRequest) -> ChunkWriter:
         return ChunkWriter(request, as_blocks=getattr(self, "output_version", None) == "v1")
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """How many tokens messages and tools have, written as the prompt that they are sent as.
+
+        Where the template refuses them, as some in Jinja refuse a part of a chat, each message is counted alone, as
+        LangChain writes it.
 
         Args:
             messages: the chat.
@@ -227,7 +245,10 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
         Raises:
             ParadigmError: see `get_num_tokens`.
         """
-        request = self._request(messages, None, {"tools": openai_tools(tools or (), None)})
+        try:
+            request = self._request(messages, None, {"tools": openai_tools(tools or (), None)})
+        except UnwritableError:
+            return super().get_num_tokens_from_messages(messages)
         return self.get_num_tokens(request.prompt)
 
     # What the model says of itself
@@ -243,7 +264,9 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
 
     def _get_llm_string(self, stop: Stop = None, **kwargs: Any) -> str:
         # LangChain's own is remembered, also by a copy of this model with other fields.
-        return str(sorted({**self._identifying_params, "stop": stop or self.stop, **kwargs}.items()))
+        fields = {name: value for name, value in kwargs.items() if name in CompletionParameters.model_fields}
+        sent = self.parameters(stop, fields).model_dump()
+        return str(sorted({**self._identifying_params, **kwargs, **sent}.items()))
 
 
 def _response_format(schema: dict[str, Any] | type, method: Method, strict: bool | None) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from langchain_core.prompt_values import PromptValue
 from pydantic import Field
 from typing_extensions import Self
 
+from langchain_paradigm.errors import as_langchain
 from langchain_paradigm.fan_out import afan_out, fan_out
 from langchain_paradigm.model import LangChainModel
 from langchain_paradigm.prompts import rendered, rendered_texts
 from langchain_paradigm.results import generations, joined, to_chunk
 from langchain_paradigm.tracing import result, tell_stream_end
+from paradigm_transport.jinja_templates import UnwritableError
 
 _RUN_OPTIONS = ("tags", "metadata", "run_name", "run_id")
 
@@ -156,7 +158,8 @@ class ParadigmLLM(LangChainModel, LLM):
             self._acquire()
             return generations(self.client.complete(prompts[index], parameters))
 
-        by_prompt = fan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+        with as_langchain:
+            by_prompt = fan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
         return result(by_prompt, parameters.model, self.trace_as_chat)
 
     async def _agenerate(
@@ -171,7 +174,8 @@ class ParadigmLLM(LangChainModel, LLM):
             await self._aacquire()
             return generations(await self.async_client.complete(prompts[index], parameters))
 
-        by_prompt = await afan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+        with as_langchain:
+            by_prompt = await afan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
         return result(by_prompt, parameters.model, self.trace_as_chat)
 
     def _stream(
@@ -180,7 +184,7 @@ class ParadigmLLM(LangChainModel, LLM):
         parameters = self.parameters(stop, kwargs, stream=True)
         tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
         self._acquire()
-        with self.client.stream(prompt, parameters) as pieces:
+        with as_langchain, self.client.stream(prompt, parameters) as pieces:
             for piece in pieces:
                 chunk = to_chunk(piece)
                 if run_manager is not None:
@@ -193,21 +197,29 @@ class ParadigmLLM(LangChainModel, LLM):
         parameters = self.parameters(stop, kwargs, stream=True)
         tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
         await self._aacquire()
-        async with self.async_client.stream(prompt, parameters) as pieces:
-            async for piece in pieces:
-                chunk = to_chunk(piece)
-                if run_manager is not None:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
-                yield chunk
+        with as_langchain:
+            async with self.async_client.stream(prompt, parameters) as pieces:
+                async for piece in pieces:
+                    chunk = to_chunk(piece)
+                    if run_manager is not None:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
+                    yield chunk
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """How many tokens messages have, written as the prompt that they are sent as; as `get_num_tokens`.
+
+        Where the template refuses them, as some in Jinja refuse a part of a chat, each message is counted alone, as
+        LangChain writes it.
 
         Args:
             messages: the messages.
             tools: not counted, for they are not sent.
         """
-        return self.get_num_tokens(self._convert_input(messages).to_string())
+        try:
+            prompt = self._convert_input(messages).to_string()
+        except UnwritableError:
+            return super().get_num_tokens_from_messages(messages)
+        return self.get_num_tokens(prompt)
 
 
 def _run_options(kwargs: dict[str, Any], callbacks: AnyCallbacks, count: int) -> dict[str, Any]:

@@ -1,49 +1,25 @@
-"""LangChain's messages and tools, and the transport's: each as the other."""
+"""LangChain's tools as the transport's, and its answers as LangChain's messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.json import parse_partial_json
 from pydantic import BaseModel
 
-from langchain_paradigm.prompts import content_of, role_of
 from langchain_paradigm.results import of_whole
 from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError, Usage
-from paradigm_transport.chat import Message, OneTool, Tool, ToolCall, ToolChoice
+from paradigm_transport.chat import OneTool, Tool, ToolChoice
 from paradigm_transport.chat_model import ChatRequest, tool_of
 from paradigm_transport.tool_calls import CallArguments, CallBegin, CallEnd, InvalidToolCall, Piece, TextPiece
 
 # What goes out
-
-
-def to_messages(messages: Iterable[BaseMessage]) -> list[Message]:
-    """LangChain's messages as the transport's.
-
-    Raises:
-        InvalidParameterError: a message holds something other than text.
-    """
-    return [
-        Message(
-            role_of(message),
-            content_of(message),
-            tuple(map(_call, message.tool_calls)) if isinstance(message, AIMessage) else (),
-            getattr(message, "tool_call_id", None),
-            message.name,
-        )
-        for message in messages
-    ]
-
-
-def _call(call: LangChainToolCall) -> ToolCall:
-    return ToolCall(call["id"] or "", call["name"], call["args"])
 
 
 def to_tools(tools: Iterable[Mapping[str, Any]]) -> list[Tool]:

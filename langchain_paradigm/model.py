@@ -163,15 +163,16 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
         key = (self.base_url, self.model, text)
-        if text and key not in self._counts:
+        count = self._counts.get(key) if text else 0
+        if count is None:
             self._acquire()
             usage = self.client.complete(text, model=self.model, max_tokens=1).usage
             if usage is None:
                 raise APIResponseError(f"{self.host} counts no tokens: pass custom_get_token_ids to count them here")
             if len(self._counts) >= MOST_COUNTS:
                 self._counts.clear()
-            self._counts[key] = usage.prompt_tokens
-        return self._counts[key] if text else 0
+            count = self._counts[key] = usage.prompt_tokens
+        return count
 
     # What the model says of itself: never the key, nor a header
 

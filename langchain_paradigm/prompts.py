@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from langchain_core.messages import BaseMessage
+from collections.abc import Iterable
+
+from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
 
-from paradigm_transport import InvalidParameterError
+from paradigm_transport import InvalidParameterError, chat
 from paradigm_transport.templates import Template
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
@@ -25,9 +27,7 @@ def rendered(value: PromptValue, template: Template | None) -> PromptValue:
     if template is None:
         return value
     if isinstance(value, ChatPromptValue):
-        text: str = RenderedPrompt(
-            template.render([(role_of(message), content_of(message)) for message in value.messages])
-        )
+        text: str = RenderedPrompt(template.render_chat(to_messages(value.messages)))
     else:
         (text,) = rendered_texts([value.to_string()], template)
     return StringPromptValue.model_construct(text=text)  # validation would make it a plain str
@@ -43,6 +43,34 @@ def rendered_texts(prompts: list[str], template: Template | None) -> list[str]:
         prompt if isinstance(prompt, RenderedPrompt) else RenderedPrompt(template.render_prompt(prompt))
         for prompt in prompts
     ]
+
+
+def to_messages(messages: Iterable[BaseMessage]) -> list[chat.Message]:
+    """LangChain's messages as the transport's.
+
+    Raises:
+        InvalidParameterError: a message holds something other than text.
+    """
+    return [
+        chat.Message(
+            role_of(message),
+            _content_with_failed_calls(message),
+            tuple(map(_to_call, message.tool_calls)) if isinstance(message, AIMessage) else (),
+            getattr(message, "tool_call_id", None),
+            message.name,
+        )
+        for message in messages
+    ]
+
+
+def _to_call(call: ToolCall) -> chat.ToolCall:
+    return chat.ToolCall(call["id"] or "", call["name"], call["args"])
+
+
+def _content_with_failed_calls(message: BaseMessage) -> str:
+    """The text of a message, and what was meant to be calls in it, for the model to see what it wrote."""
+    failed = message.invalid_tool_calls if isinstance(message, AIMessage) else []
+    return "\n".join(filter(None, [content_of(message), *(call["args"] for call in failed)]))
 
 
 def role_of(message: BaseMessage) -> str:
@@ -65,5 +93,5 @@ def content_of(message: BaseMessage) -> str:
     blocks = [block for block in message.content if isinstance(block, str) or block.get("type") not in _NOT_CONTENT]
     texts = [block if isinstance(block, str) else block.get("text") for block in blocks]
     if not all(isinstance(text, str) for text in texts):
-        raise InvalidParameterError(f"a {message.type} message holds something other than text")
+        raise InvalidParameterError(f"a message of type {message.type} holds something other than text")
     return "".join(map(str, texts))

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from operator import itemgetter
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.output_parsers import BaseCumulativeTransformOutputParser
+from langchain_core.output_parsers import BaseTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
-from langchain_paradigm.prompts import content_of
+from langchain_paradigm.prompts import to_messages
+from paradigm_transport.chat import to_json
 from paradigm_transport.chat_model import repair
 from paradigm_transport.loose_json import NoJSONError, explain, first_object, parse, partial_object
 
 Output = Runnable[LanguageModelInput, Any]
 
 
-class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
-    """Reads an object out of a message.
+class ObjectParser(BaseTransformOutputParser[Any]):
+    """Reads an object out of a message; out of a stream, as it grows, and at its end as a whole.
 
     Args:
         output: the pydantic class of the object; anything else for a dict.
@@ -55,6 +56,20 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         """As `parse_result`, of a text."""
         return self.parse_result([Generation(text=text)])
 
+    def _transform(self, pieces: Iterator[str | BaseMessage]) -> Iterator[Any]:
+        growing = _Growing(self)
+        for piece in pieces:
+            yield from growing.add(piece)
+        yield from growing.end()
+
+    async def _atransform(self, pieces: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
+        growing = _Growing(self)
+        async for piece in pieces:
+            for grown in growing.add(piece):
+                yield grown
+        for grown in growing.end():
+            yield grown
+
     def _values(self, generation: Generation, partial: bool) -> Any:
         if self.tool_name is not None:
             return self._arguments(generation)
@@ -78,6 +93,30 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         return self.output.parse_obj(values)  # of pydantic 1
 
 
+class _Growing:
+    """An object that is read while its message is on the way; each method gives it where it is another than before."""
+
+    def __init__(self, parser: ObjectParser) -> None:
+        self._parser = parser
+        self._message: Any = None
+        self._object: Any = None
+
+    def add(self, piece: str | BaseMessage) -> Iterator[Any]:
+        self._message = piece if self._message is None else self._message + piece
+        return self._read(partial=True)
+
+    def end(self) -> Iterator[Any]:
+        return iter(()) if self._message is None else self._read(partial=False)
+
+    def _read(self, *, partial: bool) -> Iterator[Any]:
+        is_text = isinstance(self._message, str)
+        generation = Generation(text=self._message) if is_text else ChatGeneration(message=self._message)
+        read = self._parser.parse_result([generation], partial=partial)
+        if read is not None and read != self._object:
+            self._object = read
+            yield read
+
+
 def _is_pydantic(kind: Any) -> bool:
     return isinstance(kind, type) and is_basemodel_subclass(kind)
 
@@ -86,9 +125,15 @@ def certain(ask: Output, parser: ObjectParser, include_raw: bool) -> Output:
     """What is asked and read, where the server sees to it that the answer fits."""
     if not include_raw:
         return ask | parser
-    read = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-    failed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=ask) | read.with_fallbacks([failed], exception_key="parsing_error")
+    return ask | RunnableLambda(partial(_read, parser), name="StructuredOutput")
+
+
+def _read(parser: ObjectParser, raw: AIMessage) -> dict[str, Any]:
+    """What LangChain gives for `include_raw`."""
+    try:
+        return {"raw": raw, "parsed": parser.invoke(raw), "parsing_error": None}
+    except OutputParserException as problem:
+        return {"raw": raw, "parsed": None, "parsing_error": problem}
 
 
 class Repaired:
@@ -118,22 +163,16 @@ class Repaired:
         return RunnableLambda(self._call, self._acall, name="StructuredOutput")
 
     def _call(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: Any) -> Any:
-        answer = self._read(self._ask.invoke(question, config, **kwargs))
+        answer = _read(self._parser, self._ask.invoke(question, config, **kwargs))
         if answer["parsing_error"] is not None:
-            answer = self._read(self._ask.invoke(self._again(question, **answer), config, **kwargs))
+            answer = _read(self._parser, self._ask.invoke(self._again(question, **answer), config, **kwargs))
         return self._given(**answer)
 
     async def _acall(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: Any) -> Any:
-        answer = self._read(await self._ask.ainvoke(question, config, **kwargs))
+        answer = _read(self._parser, await self._ask.ainvoke(question, config, **kwargs))
         if answer["parsing_error"] is not None:
-            answer = self._read(await self._ask.ainvoke(self._again(question, **answer), config, **kwargs))
+            answer = _read(self._parser, await self._ask.ainvoke(self._again(question, **answer), config, **kwargs))
         return self._given(**answer)
-
-    def _read(self, raw: AIMessage) -> dict[str, Any]:
-        try:
-            return {"raw": raw, "parsed": self._parser.invoke(raw), "parsing_error": None}
-        except OutputParserException as problem:
-            return {"raw": raw, "parsed": None, "parsing_error": problem}
 
     def _again(
         self, question: LanguageModelInput, raw: AIMessage, parsed: None, parsing_error: OutputParserException
@@ -149,9 +188,11 @@ class Repaired:
 
 
 def _repair(raw: AIMessage, problem: OutputParserException) -> list[BaseMessage]:
-    written = "\n".join(filter(None, [content_of(raw), *(call["args"] for call in raw.invalid_tool_calls)]))
-    answer, request = repair(written, _reason(problem))
-    return [raw if raw.tool_calls else AIMessage(answer.content), HumanMessage(request.content)]
+    # Calls as text: one without a result is no part of a chat, and some templates refuse it.
+    (written,) = to_messages([raw])
+    text = "\n".join(filter(None, [written.content, *(to_json(call.arguments) for call in written.tool_calls)]))
+    answer, request = repair(text, _reason(problem))
+    return [AIMessage(answer.content), HumanMessage(request.content)]
 
 
 def _reason(problem: OutputParserException) -> str:

@@ -61,10 +61,11 @@ class ParadigmError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process borders (worker pools); the default would call __init__ without its keywords.
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(kind: type[ParadigmError], args: tuple[Any, ...], state: dict[str, Any]) -> ParadigmError:
+def rebuild(kind: type[ParadigmError], args: tuple[Any, ...], state: dict[str, Any]) -> ParadigmError:
+    """An error of a kind, as it was pickled."""
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)

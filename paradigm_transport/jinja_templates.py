@@ -52,7 +52,7 @@ class JinjaTemplate(BaseModel):
             messages: each a role and its content.
 
         Raises:
-            InvalidParameterError: the template refuses the messages, or it is wrong.
+            UnwritableError: the template refuses the messages, or it is wrong.
         """
         return self.render_chat([Message(role, content) for role, content in messages])
 
@@ -72,7 +72,7 @@ class JinjaTemplate(BaseModel):
             tools: what the model may call.
 
         Raises:
-            InvalidParameterError: the template refuses the messages, or it is wrong.
+            UnwritableError: the template refuses the messages, or it is wrong.
         """
         if not any(word in self.source for word in ("tools", "tool_calls")):
             messages, tools = [Message(*turn) for turn in as_turns(messages, tools)], ()
@@ -89,7 +89,7 @@ class JinjaTemplate(BaseModel):
             raise
         except Exception as problem:  # noqa: BLE001  # a template may call anything
             told = self._told(problem)
-        raise InvalidParameterError(told)  # out here: the problem holds the messages
+        raise UnwritableError(told)  # out here: the problem holds the messages
 
     def _told(self, problem: Exception) -> str:
         words = str(problem)
@@ -97,6 +97,10 @@ class JinjaTemplate(BaseModel):
         if not is_own:  # but perhaps of the messages
             words = type(problem).__name__
         return f"chat_template: it cannot write these messages: {' '.join(words.split())}"
+
+
+class UnwritableError(InvalidParameterError):
+    """The template cannot write these messages, perhaps because they are a part of a chat."""
 
 
 class RefusedError(ValueError):

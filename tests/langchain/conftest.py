@@ -17,6 +17,14 @@ from tests.wire import WireServer
 
 KEY = "sk-never-to-be-seen"
 
+# As Mistral's: the turns of the user and of the assistant alternate, and those with calls do not count.
+STRICT = (
+    "{% set ns = namespace(users=0) %}{% for m in messages %}"
+    "{% if m.role == 'user' or (m.role == 'assistant' and m.tool_calls is undefined) %}"
+    "{% if (m.role == 'user') != (ns.users % 2 == 0) %}{{ raise_exception('Roles must alternate') }}{% endif %}"
+    "{% set ns.users = ns.users + 1 %}{% endif %}[{{ m.role }}] {{ m.content }}{% endfor %}[assistant]"
+)
+
 Make = Callable[..., ParadigmLLM]
 MakeChat = Callable[..., ChatParadigm]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 from functools import reduce
@@ -15,9 +16,10 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from langchain_core.runnables import ConfigurableField
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm, get_paradigm_usage
@@ -86,7 +88,7 @@ def test_a_text_is_the_one_turn_of_a_user(wire: WireServer, make_chat: MakeChat,
 
 def test_what_is_no_text_is_refused(make_chat: MakeChat, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "http://x"}}])
-    with pytest.raises(InvalidParameterError, match="a human message holds something other than text"):
+    with pytest.raises(InvalidParameterError, match="a message of type human holds something other than text"):
         calls.invoke(make_chat(), [picture])
 
 
@@ -431,6 +433,9 @@ def test_a_cache_asks_about_everything(wire: WireServer, make_chat: MakeChat, ca
         lambda: ask(chat),
         lambda: ask(chat, temperature=0.5),
         lambda: ask(chat, stop=["x"]),
+        lambda: ask(chat, extra_body={"top_k": 5}),
+        lambda: ask(chat.model_copy(update={"extra_body": {"seed": 1}}), extra_body={"top_k": 5}),
+        lambda: ask(chat.model_copy(update={"stop": ["x", "y"]})),
         lambda: ask(chat.bind_tools([weather])),
         lambda: ask(chat.bind_tools([time_there])),
         lambda: ask(chat.bind_tools([weather], tool_choice="any")),
@@ -439,9 +444,32 @@ def test_a_cache_asks_about_everything(wire: WireServer, make_chat: MakeChat, ca
         lambda: ask(chat.model_copy(update={"temperature": 0.9})),
     ]
     first = [each() for each in asked]
+    stops = chat.model_copy(update={"stop": ["x", "y"]})
+    assert ask(stops, stop=[]) == first[0]
     assert len(set(first)) == len(asked)
     assert [each() for each in asked] == first
     assert KEY not in chat._get_llm_string()
+
+
+def test_what_was_no_call_is_told_again(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(reply(completion("So.")))
+    failed = invalid_tool_call(name="weather", args='{"city": ', id="1", error="cut")
+    chat = [HumanMessage("Hi"), AIMessage("I look.", invalid_tool_calls=[failed]), HumanMessage("Again.")]
+    calls.invoke(make_chat(), chat)
+    assert 'assistant\nI look.\n{"city": <|im_end|>' in wire.bodies[0]["prompt"]
+
+
+def test_several_choices_while_others_watch(wire: WireServer, make_chat: MakeChat) -> None:
+    wire.always(reply(completion("One.", "Two.")))
+
+    async def watched(chat: Any) -> list[str]:
+        chain = RunnableLambda(chat.ainvoke)
+        return [event["event"] async for event in chain.astream_events("Hi", version="v2")]
+
+    assert "on_chat_model_end" in asyncio.run(watched(make_chat(n=2)))
+    assert "on_chat_model_end" in asyncio.run(watched(make_chat().bind(n=2)))
+    assert [body["n"] for body in wire.bodies] == [2, 2]
+    assert not any(body.get("stream") for body in wire.bodies)
 
 
 def test_an_answer_out_of_a_cache_used_nothing(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import pytest
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableGenerator
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from langchain_paradigm import ChatParadigm
-from tests.langchain.conftest import Calls, MakeChat
+from tests.langchain.conftest import STRICT, Calls, MakeChat
 from tests.langchain.obedient import streamed
 from tests.wire import WireServer, completion, reply
 
@@ -135,6 +137,58 @@ def test_what_does_not_fit_though_it_is_certain(wire: WireServer, make_chat: Mak
         assert answer["parsed"] is None
         assert isinstance(answer["parsing_error"], OutputParserException)
         assert isinstance(answer["raw"], AIMessage)
+
+
+@pytest.mark.parametrize("schema", [City, CityDict])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("cut", ['{"name": "Rome", "peop', '{"name": "Rome", "people": 3', "Rome"])
+def test_a_stream_that_is_cut_is_no_object(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: Any, cut: str
+) -> None:
+    wire.always(lambda request: streamed(cut) if request.body.get("stream") else reply(completion(cut)))
+    given = {"schema": schema, "method": method}
+    asks = make_chat(constrain="vllm").with_structured_output(**given)
+    for ask in (calls.invoke, calls.stream):
+        with pytest.raises(OutputParserException):
+            ask(asks, "Rome?")
+    asks = make_chat(constrain="vllm").with_structured_output(**given, include_raw=True)
+    (answer,) = calls.stream(asks, "Rome?")
+    assert answer["parsed"] is None
+    assert isinstance(answer["parsing_error"], OutputParserException)
+    assert "Rome" in str(answer["raw"])
+
+
+def test_a_stream_gives_halves_of_an_object_before_it_is_cut(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    wire.always(streamed('{"name": "Rome", "peop'))
+    asks = make_chat(constrain="vllm").with_structured_output(CityDict, method="json_schema")
+    chain = asks | RunnableGenerator(noted, anoted)
+    with pytest.raises(OutputParserException):
+        calls.stream(chain, "Rome?")
+    assert NOTED.pop() == {"name": "Rome"}
+
+
+NOTED: list[Any] = []
+
+
+def noted(pieces: Iterator[Any]) -> Iterator[Any]:
+    for piece in pieces:
+        NOTED.append(piece)
+        yield piece
+
+
+async def anoted(pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for piece in pieces:
+        NOTED.append(piece)
+        yield piece
+
+
+def test_the_repair_is_a_chat_that_strict_templates_take(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion(' {"name": "Rome"}}')), reply(completion(f" {json.dumps(ROME)}}}")))
+    asks = make_chat(chat_template=STRICT).with_structured_output(City)
+    assert calls.invoke(asks, "Rome?") == City(**ROME)
+    assert '[assistant] {"name": "Rome"}[user] That cannot be used: people: Field required.' in wire.bodies[1]["prompt"]
 
 
 def test_in_a_chain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:

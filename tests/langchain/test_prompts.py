@@ -19,6 +19,7 @@ from langchain_core.messages import (
     ToolMessage,
     ToolMessageChunk,
 )
+from langchain_core.messages.tool import tool_call
 from langchain_core.prompt_values import StringPromptValue
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
@@ -85,6 +86,18 @@ def test_the_role_of_a_streamed_message(message: BaseMessage, role: str) -> None
     assert role_of(message) == role
 
 
+def test_calls_of_an_agent_are_told(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(reply(completion("So.")))
+    call = tool_call(name="weather", args={"city": "Rome"}, id="1")
+    chat = [HumanMessage("How is it?"), AIMessage("", tool_calls=[call]), ToolMessage("Sunny.", tool_call_id="1")]
+    calls.invoke(make(chat_template="alfred"), chat)
+    assert wire.bodies[0]["prompt"] == (
+        "<start_user>How is it?<end_message>"
+        '<start_assistant><tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call><end_message>'
+        "<start_tool><tool_response>\nSunny.\n</tool_response><end_message><start_assistant>"
+    )
+
+
 def test_a_template_in_jinja(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("So.")))
     llm = make(chat_template="{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}[you]")
@@ -119,11 +132,14 @@ def test_every_kind_of_message_has_a_turn(wire: WireServer, make: Make, calls: C
     ]
     template = ChatTemplate(turn="[{role}:{content}]", opening="[assistant:", stop="]")
     calls.invoke(make(chat_template=template), messages)
-    assert wire.bodies[0]["prompt"] == "[system:s][user:hi][assistant:a][tool:t][critic:c][assistant:"
+    assert (
+        wire.bodies[0]["prompt"]
+        == "[system:s][user:hi][assistant:a][tool:<tool_response>\nt\n</tool_response>][critic:c][assistant:"
+    )
 
 
 def test_what_is_no_text_is_refused(wire: WireServer, make: Make, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "data:,"}}])
-    with pytest.raises(InvalidParameterError, match="a human message holds something other than text"):
+    with pytest.raises(InvalidParameterError, match="a message of type human holds something other than text"):
         calls.invoke(make(chat_template="alfred"), [picture])
     assert wire.requests == []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage, SystemMessage, trim_messages
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 
 from paradigm_transport import APIResponseError, InvalidParameterError
-from tests.langchain.conftest import Make
+from tests.langchain.conftest import STRICT, Make, MakeChat
 from tests.wire import Request, Script, WireServer, completion, reply, usage
 
 
@@ -51,6 +51,31 @@ def test_the_memory_of_counts_is_bounded(wire: WireServer, make: Make, monkeypat
         llm.get_num_tokens(text)
         assert len(llm._counts) <= 2
     assert len(wire.requests) == 4
+
+
+def test_a_count_is_there_though_another_thread_forgets_it(
+    wire: WireServer, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forgetful(dict[Any, int]):
+        def __setitem__(self, key: Any, count: int) -> None:
+            pass
+
+    wire.always(count_words)
+    llm = make()
+    monkeypatch.setattr(llm, "_counts", Forgetful())
+    assert llm.get_num_tokens("one two") == 2
+
+
+def test_a_part_of_a_chat_that_the_template_refuses(wire: WireServer, make: Make, make_chat: MakeChat) -> None:
+    wire.always(count_words)
+    answer = [AIMessage("three four")]
+    for llm in (make(chat_template=STRICT), make_chat(chat_template=STRICT)):
+        assert llm.get_num_tokens_from_messages(answer) == 3  # AI: three four
+        history = [HumanMessage("one"), AIMessage("two"), HumanMessage("three"), AIMessage("four")]
+        trimmed = trim_messages(history, max_tokens=5, token_counter=llm, strategy="last", start_on="human")
+        assert [message.content for message in trimmed] == ["three", "four"]
+        with pytest.raises(InvalidParameterError, match="something other than text"):
+            llm.get_num_tokens_from_messages([HumanMessage([{"type": "image", "url": "x"}])])
 
 
 def test_token_ids_without_a_tokenizer_are_refused(wire: WireServer, make: Make) -> None:

@@ -1,0 +1,127 @@
+"""Errors: ours and LangChain's at once, which agents ask whether to try again or to shorten the prompt."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+from langchain_core import exceptions
+from langchain_core.messages import HumanMessage
+
+import paradigm_transport
+from paradigm_transport import BadRequestError, InvalidParameterError, ParadigmError
+from tests.langchain.conftest import Calls, Make, MakeChat
+from tests.wire import CUT, Script, WireServer, chunk, completion, reply, sse
+
+WAYS = ["invoke", "stream"]
+TOO_LONG = [
+    "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens",
+    "the request exceeds the available context size, try increasing it",
+    "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+    "The prompt has 99 tokens; with at least one more it must fit into the context of 64.",
+]
+
+
+def langchains(name: str) -> Any:
+    """LangChain's class, where it is new enough to have it."""
+    return getattr(exceptions, name, exceptions.LangChainException)
+
+
+def error_of(calls: Calls, way: str, llm: Any) -> ParadigmError:
+    with pytest.raises(ParadigmError) as raised:
+        getattr(calls, way)(llm, "Hi there, all of you")
+    return raised.value
+
+
+@pytest.fixture(params=["ParadigmLLM", "ChatParadigm"])
+def make_any(request: pytest.FixtureRequest, make: Make, make_chat: MakeChat) -> Any:
+    """Builds either model, which tries nothing again."""
+    build = make if request.param == "ParadigmLLM" else make_chat
+    return lambda **arguments: build(max_retries=0, **arguments)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("script", "ours", "theirs", "is_retryable"),
+    [
+        (reply({}, 400), "BadRequestError", "ModelInvalidRequestError", False),
+        (reply({}, 401), "AuthenticationError", "ModelAuthenticationError", False),
+        (reply({}, 403), "PermissionDeniedError", "ModelPermissionDeniedError", False),
+        (reply({}, 404), "NotFoundError", "ModelNotFoundError", False),
+        (reply({}, 418), "APIStatusError", "ModelError", False),
+        (reply({}, 422), "UnprocessableEntityError", "ModelInvalidRequestError", False),
+        (reply({}, 429), "RateLimitError", "ModelRateLimitError", True),
+        (reply({}, 503), "ServerError", "ModelAPIError", True),
+        (reply("<html>", 200), "APIResponseError", "ModelError", False),
+        ([CUT], "APIConnectionError", "ModelConnectionError", True),
+    ],
+)
+def test_an_error_is_both_ours_and_langchains(
+    wire: WireServer, make_any: Any, calls: Calls, way: str, script: Script, ours: str, theirs: str, is_retryable: bool
+) -> None:
+    wire.script(script)
+    error = error_of(calls, way, make_any())
+    assert isinstance(error, getattr(paradigm_transport, ours))
+    assert isinstance(error, langchains(theirs))
+    assert type(error).__name__ == ours
+    assert type(error).__module__ == "paradigm_transport.errors"
+    assert getattr(error, "is_retryable", is_retryable) == is_retryable
+
+
+def test_a_stream_that_breaks(wire: WireServer, make_any: Any, calls: Calls) -> None:
+    wire.script(sse(chunk("Hel"), CUT))
+    error = error_of(calls, "stream", make_any())
+    assert isinstance(error, paradigm_transport.StreamInterruptedError)
+    assert isinstance(error, langchains("ModelConnectionError"))
+    assert error.partial_text == "Hel"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("words", TOO_LONG)
+def test_a_prompt_that_is_too_long(wire: WireServer, make_any: Any, calls: Calls, way: str, words: str) -> None:
+    wire.script(reply({"error": {"message": words}}, 400))
+    error = error_of(calls, way, make_any())
+    assert isinstance(error, BadRequestError)
+    assert isinstance(error, langchains("ContextOverflowError"))
+    assert error.body == {"error": {"message": words}}
+
+
+def test_an_argument_that_is_refused(make_chat: MakeChat, calls: Calls) -> None:
+    with pytest.raises(InvalidParameterError) as raised:
+        calls.invoke(make_chat(), "Hi", temperature=9)
+    assert isinstance(raised.value, langchains("ModelInvalidRequestError"))
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
+def test_an_error_that_travels(wire: WireServer, make_any: Any, calls: Calls, again: Any) -> None:
+    wire.script(reply({"error": "no"}, 429, {"retry-after": "7", "x-request-id": "r-1"}))
+    error = error_of(calls, "invoke", make_any())
+    other = again(error)
+    assert type(other) is type(error)
+    assert (str(other), vars(other)) == (str(error), vars(error))
+
+
+def test_an_agent_cuts_a_history_that_is_too_long(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    agents = pytest.importorskip("langchain.agents")
+    middleware = pytest.importorskip("langchain.agents.middleware")
+    wire.script(reply({"error": TOO_LONG[0]}, 400), reply(completion("All of it.")), reply(completion("So.")))
+    chat = make_chat(max_retries=0)
+    summarises = middleware.SummarizationMiddleware(model=chat, trigger=("messages", 3), keep=("messages", 1))
+    agent = agents.create_agent(chat, [], middleware=[summarises])
+    history = [HumanMessage(f"{word} " * 9) for word in ("one", "two", "three", "four")]
+    assert calls.invoke(agent, {"messages": history})["messages"][-1].content == "So."
+    first, second, _ = (body["prompt"] for body in wire.bodies)
+    assert len(second) < len(first)
+
+
+def test_an_agent_does_not_try_again_what_is_refused(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    agents = pytest.importorskip("langchain.agents")
+    middleware = pytest.importorskip("langchain.agents.middleware")
+    wire.script(reply({"error": "bad key"}, 401))
+    retries = middleware.ModelRetryMiddleware(on_failure="error", initial_delay=0.0, jitter=False)
+    agent = agents.create_agent(make_chat(), [], middleware=[retries])
+    with pytest.raises(paradigm_transport.AuthenticationError):
+        calls.invoke(agent, {"messages": [HumanMessage("Hi")]})
+    assert len(wire.requests) == 1
