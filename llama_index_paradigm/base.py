@@ -8,7 +8,7 @@ from typing import Any, Literal
 from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
 from llama_index.core.llms.llm import default_completion_to_prompt
-from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, RichPromptTemplate, SelectorPromptTemplate
 from llama_index.core.types import Model
 from pydantic import Field
 
@@ -132,6 +132,12 @@ class ParadigmLLM(LlamaIndexModel):
     def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
         if self._writes_turns:
             return self._write(self._get_messages(prompt, **prompt_args))
+        if isinstance(prompt, SelectorPromptTemplate):
+            prompt = prompt.select(self)
+        if isinstance(prompt, RichPromptTemplate) and not prompt.is_chat_template:
+            # Its `format` knows neither output parser nor `completion_to_prompt`.
+            prompt_args = {"text": prompt.format(**prompt_args)}
+            prompt = PromptTemplate("{text}", output_parser=prompt.output_parser)
         # As LlamaIndex's own, which puts all that it adds before and behind, but with `_write_lines`.
         written = prompt.format(
             llm=self,

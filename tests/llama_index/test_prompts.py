@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from llama_index.core import ChatPromptTemplate, PromptTemplate
+from llama_index.core import ChatPromptTemplate, PromptTemplate, SelectorPromptTemplate
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.output_parsers import PydanticOutputParser
+from llama_index.core.prompts import RichPromptTemplate
 from pydantic import BaseModel
 
 from llama_index_paradigm import ParadigmLLM
@@ -211,6 +212,15 @@ def test_predictions_are_written_like_calls(wire: WireServer, how: str, make_llm
 def test_predictions_without_a_template_are_llamaindexs_own(wire: WireServer, how: str, make_llm: Make) -> None:
     llm = make_llm(completion_to_prompt=bracket, system_prompt="Be kind.")
     assert predicted(wire, how, llm, PromptTemplate("Say {word}"), word="Hi") == "Be kind.\n\n[Say Hi]"
+
+
+def test_rich_prompts_are_written_like_others(wire: WireServer, how: str, make_llm: Make) -> None:
+    prompt = RichPromptTemplate("Say {{ word }}")
+    llm = make_llm(completion_to_prompt=bracket, system_prompt="Be kind.")
+    assert predicted(wire, how, llm, prompt, word="{Hi}") == "Be kind.\n\n[Say {Hi}]"
+    assert predicted(wire, how, llm, SelectorPromptTemplate(prompt), word="Hi") == "Be kind.\n\n[Say Hi]"
+    chat = RichPromptTemplate("{% chat role='user' %}Say {{ word }}{% endchat %}")
+    assert predicted(wire, how, llm, chat, word="Hi") == "Be kind.\n\nuser: Say Hi\nassistant: "
 
 
 def test_chat_prompts_are_turns(wire: WireServer, how: str, make_llm: Make) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from llama_index.core import ChatPromptTemplate, PromptTemplate
+from llama_index.core import ChatPromptTemplate, PromptTemplate, SelectorPromptTemplate
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
+from llama_index.core.prompts import RichPromptTemplate
 from llama_index.core.prompts.default_prompt_selectors import DEFAULT_TEXT_QA_PROMPT_SEL
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, Field, ValidationError
@@ -99,6 +100,26 @@ def test_text_that_can_be_cited_is_text(wire: WireServer, llm: ParadigmLLM, pred
     wire.script(reply(completion("No.")), reply(completion(RHONE_JSON)))
     assert predict(llm, River, ChatPromptTemplate([ChatMessage(blocks=blocks_of_text("A", "river", "!"))])) == RHONE
     assert ["\nriver\n!" in body["prompt"] for body in wire.bodies] == [True, True]  # the schema stands before it
+
+
+RICH = RichPromptTemplate("Tell of {{ what }}.")
+IN_A_SELECTOR = SelectorPromptTemplate(RICH)
+
+
+@pytest.mark.parametrize("rich", [RICH, IN_A_SELECTOR], ids=["alone", "selected"])
+@pytest.mark.parametrize("arguments", [{}, {"chat_template": "chatml"}, {"completion_to_prompt": "[{}]".format}])
+def test_rich_prompts_are_as_others(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any], stream: Callable[..., Any], rich: Any, arguments: Any
+) -> None:
+    llm = make_llm(system_prompt="Be kind.", **arguments)
+    for call in (predict, stream):
+        for prompt in (ASK, rich):
+            wire.script(reply(completion(RHONE_JSON)) if call is predict else sse(chunk(RHONE_JSON, "stop")))
+            call(llm, River, prompt, what="a {river}")
+    first, *others = [body["prompt"] for body in wire.bodies]
+    assert "Tell of a {river}.\n\n" in first
+    assert "JSON schema" in first
+    assert others == [first] * 3
 
 
 def test_other_calls_do_not_see_the_schema(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
