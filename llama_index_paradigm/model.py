@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, ClassVar
 
 from llama_index.core.base.llms.types import (
@@ -31,6 +31,13 @@ WINDOW_SECONDS = 5.0
 """How long to wait, once, for the server to tell its context window."""
 
 
+class _Questions(dict[tuple[str, str], Event]):
+    """What servers are being asked; an event is set once nobody need wait for the answer."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Questions, ()  # events cannot be copied: a deep copy of the object asks for itself
+
+
 class LlamaIndexModel(ParadigmModel, StructuredPrediction):
     """The fields, the metadata and the completions.
 
@@ -52,7 +59,8 @@ class LlamaIndexModel(ParadigmModel, StructuredPrediction):
     """Whether messages are turns of a chat model that calls tools."""
 
     _windows: dict[tuple[str, str], int | None] = PrivateAttr(default_factory=dict)
-    """What was asked of each server about each model; copies of this object share it."""
+    """What each server said of each model, None where it said nothing; copies of this object share it."""
+    _questions: _Questions = PrivateAttr(default_factory=_Questions)
 
     @model_validator(mode="after")
     def _check_additional(self) -> Self:
@@ -85,17 +93,21 @@ class LlamaIndexModel(ParadigmModel, StructuredPrediction):
     def _find_window(self) -> int | None:
         asked = (self.base_url, self.model)
         if asked not in self._windows:
-            self._windows[asked] = None  # once, also where there is no answer
-            asking = Thread(target=self._ask_window, args=asked, daemon=True)
-            asking.start()
+            own = Event()
+            answered = self._questions.setdefault(asked, own)
+            if answered is own:  # once, whichever thread is the first
+                Thread(target=self._ask_window, args=(asked, own), daemon=True).start()
             if not _in_event_loop():
-                asking.join(WINDOW_SECONDS)
-        return self._windows[asked]
+                answered.wait(WINDOW_SECONDS)
+                answered.set()  # nobody waits again for what does not come
+        return self._windows.get(asked)
 
-    def _ask_window(self, base_url: str, model: str) -> None:
+    def _ask_window(self, asked: tuple[str, str], answered: Event) -> None:
+        windows: dict[str, int | None] = {}
         with suppress(Exception):  # whatever goes wrong: calls can do without
             windows = {entry.id: entry.context_window for entry in self.client.models()}
-            self._windows[base_url, model] = windows.get(model)
+        self._windows[asked] = windows.get(asked[1])
+        answered.set()
 
     # Completions
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -83,6 +87,63 @@ def test_a_server_that_does_not_answer_is_not_waited_for(
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
     wire.release()  # an answer that comes late counts all the same
     assert _comes_true(lambda: unset.metadata.context_window == 8192)
+
+
+def test_all_threads_wait_for_the_one_answer(
+    wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "WINDOW_SECONDS", 10)
+    wire.script([STALL, *listed(max_model_len=8192)])
+
+    def look(_: int) -> int:
+        return unset.metadata.context_window
+
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(look, 0)
+        assert wire.wait_for(1)
+        others = [threads.submit(look, number) for number in (1, 2, 3)]
+        assert not wait([first, *others], 0.1, FIRST_COMPLETED).done
+        wire.release()
+        assert [each.result() for each in (first, *others)] == [8192] * 4
+    assert len(wire.requests) == 1
+
+
+def test_threads_that_begin_together_ask_once(wire: WireServer, unset: ParadigmLLM) -> None:
+    wire.script(listed(max_model_len=8192))
+    together = Barrier(8)
+
+    def look(_: int) -> int:
+        together.wait()
+        return unset.metadata.context_window
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(look, range(8))) == [8192] * 8
+    assert len(wire.requests) == 1
+
+
+def test_nobody_waits_twice(wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire.script([STALL])
+    monkeypatch.setattr(model, "WINDOW_SECONDS", 0.1)
+    assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
+    monkeypatch.setattr(model, "WINDOW_SECONDS", 60)
+    begin = time.perf_counter()
+    assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
+    assert time.perf_counter() - begin < 30
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda llm: pickle.loads(pickle.dumps(llm))])
+def test_copies_that_are_made_meanwhile_ask_for_themselves(
+    wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch, copied: Callable[[ParadigmLLM], ParadigmLLM]
+) -> None:
+    monkeypatch.setattr(model, "WINDOW_SECONDS", 0.1)
+    wire.script([STALL], listed(max_model_len=8192))
+    assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
+    monkeypatch.setattr(model, "WINDOW_SECONDS", 60)
+    with copied(unset) as again:
+        assert again.metadata.context_window == 8192
+    with copied(again) as third:  # and take along what is known
+        assert third.metadata.context_window == 8192
+    assert len(wire.requests) == 2
 
 
 def test_an_event_loop_does_not_wait(wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch) -> None:
