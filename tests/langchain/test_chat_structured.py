@@ -169,6 +169,12 @@ def test_a_stream_gives_halves_of_an_object_before_it_is_cut(
     assert NOTED.pop() == {"name": "Rome"}
 
 
+def test_a_brace_in_the_text_before_the_object(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(streamed(f"Of {{cities}}: {json.dumps(ROME)}"))
+    asks = make_chat(constrain="vllm").with_structured_output(CityDict, method="json_mode")
+    assert calls.stream(asks, "Rome?") == [ROME]
+
+
 NOTED: list[Any] = []
 
 
