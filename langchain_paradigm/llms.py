@@ -139,7 +139,8 @@ class ParadigmLLM(LangChainModel, LLM):
         """
         if stop is None and not overrides:
             return self
-        parameters = self.parameters(stop, overrides)
+        with as_langchain:
+            parameters = self.parameters(stop, overrides)
         self._current_clients()  # made before the copy is, which then shares their connections
         return self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
 
@@ -181,23 +182,24 @@ class ParadigmLLM(LangChainModel, LLM):
     def _stream(
         self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
-        parameters = self.parameters(stop, kwargs, stream=True)
-        tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
-        self._acquire()
-        with as_langchain, self.client.stream(prompt, parameters) as pieces:
-            for piece in pieces:
-                chunk = to_chunk(piece)
-                if run_manager is not None:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
-                yield chunk
+        with as_langchain:
+            parameters = self.parameters(stop, kwargs, stream=True)
+            tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
+            self._acquire()
+            with self.client.stream(prompt, parameters) as pieces:
+                for piece in pieces:
+                    chunk = to_chunk(piece)
+                    if run_manager is not None:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
+                    yield chunk
 
     async def _astream(
         self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> AsyncIterator[GenerationChunk]:
-        parameters = self.parameters(stop, kwargs, stream=True)
-        tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
-        await self._aacquire()
         with as_langchain:
+            parameters = self.parameters(stop, kwargs, stream=True)
+            tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
+            await self._aacquire()
             async with self.async_client.stream(prompt, parameters) as pieces:
                 async for piece in pieces:
                     chunk = to_chunk(piece)

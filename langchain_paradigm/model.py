@@ -12,6 +12,7 @@ from langchain_core.runnables.config import get_config_list
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
+from langchain_paradigm.errors import as_langchain
 from langchain_paradigm.fan_out import afan_out, fan_out
 from paradigm_transport import APIResponseError, CompletionParameters, InvalidParameterError, __version__
 from paradigm_transport.model import Gates, ParadigmModel
@@ -166,7 +167,8 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
         count = self._counts.get(key) if text else 0
         if count is None:
             self._acquire()
-            usage = self.client.complete(text, model=self.model, max_tokens=1).usage
+            with as_langchain:
+                usage = self.client.complete(text, model=self.model, max_tokens=1).usage
             if usage is None:
                 raise APIResponseError(f"{self.host} counts no tokens: pass custom_get_token_ids to count them here")
             if len(self._counts) >= MOST_COUNTS:

@@ -78,7 +78,7 @@ class StructuredPrediction(LLM):
         except ValueError as problem:
             if task.is_certain:
                 raise
-            answer = task.ask(task.repair(answer, explain(problem)))
+            answer = task.ask(task.repair(answer, str(problem)))
         return task.end(answer)
 
     async def astructured_predict(
@@ -97,7 +97,7 @@ class StructuredPrediction(LLM):
         except ValueError as problem:
             if task.is_certain:
                 raise
-            answer = await task.aask(task.repair(answer, explain(problem)))
+            answer = await task.aask(task.repair(answer, str(problem)))
         return task.end(answer)
 
     # `stream_structured_predict` and its async twin are LlamaIndex's own, over these two.
@@ -194,7 +194,11 @@ class Task(ABC, Generic[Model]):
         Raises:
             ValueError: there is none, or it does not fit.
         """
-        return self._output_cls.model_validate_json(first_object(text))
+        try:
+            return self._output_cls.model_validate_json(first_object(text))
+        except ValueError as problem:
+            told = explain(problem)
+        raise ValueError(told)  # out here: pydantic's own words quote the answer
 
     def read_partial(self, text: str) -> Model | FlexibleModel | None:
         """As much of the object as has come; None where no more of it has, or where it is not to be read yet."""

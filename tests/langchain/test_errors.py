@@ -88,10 +88,18 @@ def test_a_prompt_that_is_too_long(wire: WireServer, make_any: Any, calls: Calls
     assert error.body == {"error": {"message": words}}
 
 
-def test_an_argument_that_is_refused(make_chat: MakeChat, calls: Calls) -> None:
+@pytest.mark.parametrize("way", [*WAYS, "batch"])
+def test_an_argument_that_is_refused(make_any: Any, calls: Calls, way: str) -> None:
     with pytest.raises(InvalidParameterError) as raised:
-        calls.invoke(make_chat(), "Hi", temperature=9)
+        getattr(calls, way)(make_any(), ["Hi"] if way == "batch" else "Hi", temperature=9)
     assert isinstance(raised.value, langchains("ModelInvalidRequestError"))
+
+
+def test_a_text_that_is_too_long_to_be_counted(wire: WireServer, make_any: Any) -> None:
+    wire.script(reply({"error": TOO_LONG[0]}, 400))
+    with pytest.raises(BadRequestError) as raised:
+        make_any().get_num_tokens("Hi")
+    assert isinstance(raised.value, langchains("ContextOverflowError"))
 
 
 @pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
