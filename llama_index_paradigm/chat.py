@@ -39,6 +39,17 @@ class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
         export PARADIGM_API_KEY=…
         ```
 
+    Key arguments:
+        - `model`: the model's name, as the administrator set it up.
+        - `chat_template`: how messages are written for the model: `alfred`, `chatml`, a `ChatTemplate`, or a template
+          in Jinja.
+        - `constrain`: `vllm` where the server holds an answer to a JSON schema: calls that must be, and structured
+          output, then cannot be malformed.
+        - `max_tokens`: the most tokens to generate, 256 by default.
+        - `temperature`: the sampling temperature, 0 to 2; not sent where it is not given.
+        - `context_window`: tokens of prompt and completion together; the server is asked where it is not given.
+        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
+
     Instantiate:
         ```python
         from llama_index_paradigm import ChatParadigm

@@ -52,7 +52,7 @@ class JinjaTemplate(BaseModel):
             messages: each a role and its content.
 
         Raises:
-            InvalidParameterError: the template refuses the messages, or it is wrong.
+            UnwritableError: an InvalidParameterError; the template refuses the messages, or it is wrong.
         """
         return self.render_chat([Message(role, content) for role, content in messages])
 
@@ -72,7 +72,7 @@ class JinjaTemplate(BaseModel):
             tools: what the model may call.
 
         Raises:
-            InvalidParameterError: the template refuses the messages, or it is wrong.
+            UnwritableError: an InvalidParameterError; the template refuses the messages, or it is wrong.
         """
         if not any(word in self.source for word in ("tools", "tool_calls")):
             messages, tools = [Message(*turn) for turn in as_turns(messages, tools)], ()
