@@ -165,7 +165,7 @@ class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
             self._plain(messages),
             tools=[plain_tool(told) for told in fields.pop("tools", None) or ()],
             tool_choice=plain_choice(fields.pop("tool_choice", None)),
-            parallel=fields.pop("parallel_tool_calls", True),
+            parallel=fields.pop("parallel_tool_calls", True) is not False,
             schema=fields.pop("schema", None),
             overrides=self._overrides(fields),
             stream=stream,

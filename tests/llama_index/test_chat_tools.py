@@ -110,6 +110,14 @@ def test_tools_are_told_of(wire: WireServer, method: Method, chat: ChatParadigm)
     assert prompt.endswith("<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\n")
 
 
+@pytest.mark.parametrize(("parallel", "count"), [({}, 2), (True, 2), (None, 2), (False, 1)])
+def test_calls_of_a_plain_chat(wire: WireServer, chat: ChatParadigm, parallel: Any, count: int) -> None:
+    wire.script(reply(completion(f"{SIX_BY_SEVEN}\n{ONE_AND_TWO}")))
+    asked = {} if parallel == {} else {"parallel_tool_calls": parallel}
+    told = [tool.metadata.to_openai_tool() for tool in TOOLS]
+    assert len(selected(chat, chat.chat([ChatMessage("How much?")], tools=told, **asked))) == count
+
+
 def test_calls(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(f"Let us see.\n{SIX_BY_SEVEN}\n{ONE_AND_TWO}"))
     *earlier, last = method(chat, allow_parallel_tool_calls=True)
