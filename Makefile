@@ -35,7 +35,7 @@ unit: $(VENV)/.installed-dev ## pytest with coverage
 package: $(VENV)/.installed-dev ## build sdist and wheel into dist/, check them, and try them in clean environments
 	$(BIN)/nox --session build installed typing
 
-test-all: $(VENV)/.installed-dev ## the tests of the wheel on all Pythons with the lowest and newest frameworks, an hour
+test-all: $(VENV)/.installed-dev ## the tests of the wheel on all Pythons with the lowest and newest frameworks, an hour or more
 	$(BIN)/nox
 
 bench: $(VENV)/.installed-bench ## compare the cost of a call and of a chunk with the floor and a peer, some minutes
