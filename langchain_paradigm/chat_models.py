@@ -29,7 +29,6 @@ from langchain_paradigm.prompts import to_messages
 from langchain_paradigm.structured import ObjectParser, Repaired, certain
 from paradigm_transport import CompletionParameters
 from paradigm_transport.chat_model import ChatRequest, ParadigmChatModel
-from paradigm_transport.jinja_templates import UnwritableError
 
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
@@ -232,24 +231,8 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
     def _writer(self, request: ChatRequest) -> ChunkWriter:
         return ChunkWriter(request, as_blocks=getattr(self, "output_version", None) == "v1")
 
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """How many tokens messages and tools have, written as the prompt that they are sent as.
-
-        Where the template refuses them, as some in Jinja refuse a part of a chat, each message is counted alone, as
-        LangChain writes it.
-
-        Args:
-            messages: the chat.
-            tools: what the model may call, as for `bind_tools`.
-
-        Raises:
-            ParadigmError: see `get_num_tokens`.
-        """
-        try:
-            request = self._request(messages, None, {"tools": openai_tools(tools or (), None)})
-        except UnwritableError:
-            return super().get_num_tokens_from_messages(messages)
-        return self.get_num_tokens(request.prompt)
+    def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[Any]) -> str:
+        return self._request(messages, None, {"tools": openai_tools(tools, None)}).prompt
 
     # What the model says of itself
 

@@ -77,8 +77,4 @@ def _both(kind: Any, counterpart: str) -> Any:
 
 
 def _reduce(error: ParadigmError) -> tuple[Any, ...]:
-    return _rebuild, (type(error).__bases__[0], error.args, error.__dict__)
-
-
-def _rebuild(kind: type[ParadigmError], args: tuple[Any, ...], state: dict[str, Any]) -> ParadigmError:
-    return _make_langchains(rebuild(kind, args, state))
+    return _make_langchains, (rebuild(type(error).__bases__[0], error.args, error.__dict__),)

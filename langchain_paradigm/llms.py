@@ -25,7 +25,6 @@ from langchain_paradigm.model import LangChainModel
 from langchain_paradigm.prompts import rendered, rendered_texts
 from langchain_paradigm.results import generations, joined, to_chunk
 from langchain_paradigm.tracing import result, tell_stream_end
-from paradigm_transport.jinja_templates import UnwritableError
 
 _RUN_OPTIONS = ("tags", "metadata", "run_name", "run_id")
 
@@ -207,21 +206,8 @@ class ParadigmLLM(LangChainModel, LLM):
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk
 
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """How many tokens messages have, written as the prompt that they are sent as; as `get_num_tokens`.
-
-        Where the template refuses them, as some in Jinja refuse a part of a chat, each message is counted alone, as
-        LangChain writes it.
-
-        Args:
-            messages: the messages.
-            tools: not counted, for they are not sent.
-        """
-        try:
-            prompt = self._convert_input(messages).to_string()
-        except UnwritableError:
-            return super().get_num_tokens_from_messages(messages)
-        return self.get_num_tokens(prompt)
+    def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[Any]) -> str:
+        return self._convert_input(messages).to_string()
 
 
 def _run_options(kwargs: dict[str, Any], callbacks: AnyCallbacks, count: int) -> dict[str, Any]:

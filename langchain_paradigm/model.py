@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from langchain_core.language_models.base import BaseLanguageModel, LangSmithParams, LanguageModelInput
+from langchain_core.messages import BaseMessage
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
@@ -15,6 +16,7 @@ from typing_extensions import Self
 from langchain_paradigm.errors import as_langchain
 from langchain_paradigm.fan_out import afan_out, fan_out
 from paradigm_transport import APIResponseError, CompletionParameters, InvalidParameterError, __version__
+from paradigm_transport.jinja_templates import UnwritableError
 from paradigm_transport.model import Gates, ParadigmModel
 
 MOST_COUNTS = 512
@@ -175,6 +177,29 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
                 self._counts.clear()
             count = self._counts[key] = usage.prompt_tokens
         return count
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """How many tokens messages and tools have, written as the prompt that they are sent as.
+
+        Where the template refuses them, as some in Jinja refuse a part of a chat, each message is counted alone, as
+        LangChain writes it.
+
+        Args:
+            messages: the messages.
+            tools: what the model may call, as for `bind_tools`; `ParadigmLLM` sends none, and counts none.
+
+        Raises:
+            ParadigmError: see `get_num_tokens`.
+        """
+        try:
+            prompt = self._prompt_of(messages, tools or ())
+        except UnwritableError:
+            return super().get_num_tokens_from_messages(messages)
+        return self.get_num_tokens(prompt)
+
+    def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[Any]) -> str:
+        """Messages and tools as they are sent."""
+        raise NotImplementedError
 
     # What the model says of itself: never the key, nor a header
 

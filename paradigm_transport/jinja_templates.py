@@ -76,9 +76,11 @@ class JinjaTemplate(BaseModel):
         """
         if not any(word in self.source for word in ("tools", "tool_calls")):
             messages, tools = [Message(*turn) for turn in as_turns(messages, tools)], ()
+        else:
+            messages = in_order_of_calls(messages)
         try:
             return compiled(self.source).render(
-                messages=[message.as_openai() for message in in_order_of_calls(messages)],
+                messages=[message.as_openai() for message in messages],
                 tools=[tool.as_function() for tool in tools] or None,
                 add_generation_prompt=True,
                 bos_token=self.bos_token,

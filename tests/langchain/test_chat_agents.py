@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm
+from paradigm_transport import AuthenticationError
 from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import Request, Script, WireServer, completion, reply
@@ -164,3 +165,27 @@ def test_an_agents_events(wire: WireServer, make_chat: MakeChat) -> None:
     texts = [event["data"]["chunk"].text for event in events if event["event"] == "on_chat_model_stream"]
     assert "".join(texts) == "Sunny."
     assert [event["name"] for event in events if event["event"] == "on_tool_end"] == ["weather"]
+
+
+def test_an_agent_cuts_a_history_that_is_too_long(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(
+        reply({"error": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens"}, 400),
+        reply(completion("All of it.")),
+        reply(completion("So.")),
+    )
+    chat = make_chat(max_retries=0)
+    summarises = middleware.SummarizationMiddleware(model=chat, trigger=("messages", 3), keep=("messages", 1))
+    agent = create_agent(chat, [], middleware=[summarises])
+    history = [HumanMessage(f"{word} " * 9) for word in ("one", "two", "three", "four")]
+    assert calls.invoke(agent, {"messages": history})["messages"][-1].content == "So."
+    first, second, _ = (body["prompt"] for body in wire.bodies)
+    assert len(second) < len(first)
+
+
+def test_an_agent_does_not_try_again_what_is_refused(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply({"error": "bad key"}, 401))
+    retries = middleware.ModelRetryMiddleware(on_failure="error", initial_delay=0.0, jitter=False)
+    agent = create_agent(make_chat(), [], middleware=[retries])
+    with pytest.raises(AuthenticationError):
+        calls.invoke(agent, {"messages": [HumanMessage("Hi")]})
+    assert len(wire.requests) == 1

@@ -163,31 +163,27 @@ def test_a_stream_gives_halves_of_an_object_before_it_is_cut(
 ) -> None:
     wire.always(streamed('{"name": "Rome", "peop'))
     asks = make_chat(constrain="vllm").with_structured_output(CityDict, method="json_schema")
-    chain = asks | RunnableGenerator(noted, anoted)
+    seen: list[Any] = []
+
+    def note(pieces: Iterator[Any]) -> Iterator[Any]:
+        for piece in pieces:
+            seen.append(piece)
+            yield piece
+
+    async def anote(pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for piece in pieces:
+            seen.append(piece)
+            yield piece
+
     with pytest.raises(OutputParserException):
-        calls.stream(chain, "Rome?")
-    assert NOTED.pop() == {"name": "Rome"}
+        calls.stream(asks | RunnableGenerator(note, anote), "Rome?")
+    assert seen.pop() == {"name": "Rome"}
 
 
 def test_a_brace_in_the_text_before_the_object(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(streamed(f"Of {{cities}}: {json.dumps(ROME)}"))
     asks = make_chat(constrain="vllm").with_structured_output(CityDict, method="json_mode")
     assert calls.stream(asks, "Rome?") == [ROME]
-
-
-NOTED: list[Any] = []
-
-
-def noted(pieces: Iterator[Any]) -> Iterator[Any]:
-    for piece in pieces:
-        NOTED.append(piece)
-        yield piece
-
-
-async def anoted(pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for piece in pieces:
-        NOTED.append(piece)
-        yield piece
 
 
 def test_the_repair_is_a_chat_that_strict_templates_take(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from langchain_core import exceptions
-from langchain_core.messages import HumanMessage
 
 import paradigm_transport
 from paradigm_transport import BadRequestError, InvalidParameterError, ParadigmError
 from tests.langchain.conftest import Calls, Make, MakeChat
-from tests.wire import CUT, Script, WireServer, chunk, completion, reply, sse
+from tests.wire import CUT, Script, WireServer, chunk, reply, sse
 
 WAYS = ["invoke", "stream"]
 TOO_LONG = [
@@ -109,27 +108,3 @@ def test_an_error_that_travels(wire: WireServer, make_any: Any, calls: Calls, ag
     other = again(error)
     assert type(other) is type(error)
     assert (str(other), vars(other)) == (str(error), vars(error))
-
-
-def test_an_agent_cuts_a_history_that_is_too_long(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
-    agents = pytest.importorskip("langchain.agents")
-    middleware = pytest.importorskip("langchain.agents.middleware")
-    wire.script(reply({"error": TOO_LONG[0]}, 400), reply(completion("All of it.")), reply(completion("So.")))
-    chat = make_chat(max_retries=0)
-    summarises = middleware.SummarizationMiddleware(model=chat, trigger=("messages", 3), keep=("messages", 1))
-    agent = agents.create_agent(chat, [], middleware=[summarises])
-    history = [HumanMessage(f"{word} " * 9) for word in ("one", "two", "three", "four")]
-    assert calls.invoke(agent, {"messages": history})["messages"][-1].content == "So."
-    first, second, _ = (body["prompt"] for body in wire.bodies)
-    assert len(second) < len(first)
-
-
-def test_an_agent_does_not_try_again_what_is_refused(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
-    agents = pytest.importorskip("langchain.agents")
-    middleware = pytest.importorskip("langchain.agents.middleware")
-    wire.script(reply({"error": "bad key"}, 401))
-    retries = middleware.ModelRetryMiddleware(on_failure="error", initial_delay=0.0, jitter=False)
-    agent = agents.create_agent(make_chat(), [], middleware=[retries])
-    with pytest.raises(paradigm_transport.AuthenticationError):
-        calls.invoke(agent, {"messages": [HumanMessage("Hi")]})
-    assert len(wire.requests) == 1
