@@ -14,8 +14,10 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema
 
-from langchain_paradigm.errors import as_langchain
-from langchain_paradigm.messages import (
+from langchain_paradigm._base import LangChainModel
+from langchain_paradigm._errors import as_langchain
+from langchain_paradigm._in import to_messages
+from langchain_paradigm._out import (
     ChunkWriter,
     as_function,
     chat_result,
@@ -24,11 +26,9 @@ from langchain_paradigm.messages import (
     to_schema,
     to_tools,
 )
-from langchain_paradigm.model import LangChainModel
-from langchain_paradigm.prompts import to_messages
-from langchain_paradigm.structured import ObjectParser, Repaired, certain
+from langchain_paradigm._structured import ObjectParser, Repaired, certain
 from paradigm_transport import CompletionParameters
-from paradigm_transport.chat_model import ChatRequest, ParadigmChatModel
+from paradigm_transport.chat.routes import ChatRequest, ParadigmChatModel
 
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None

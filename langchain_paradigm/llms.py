@@ -19,12 +19,12 @@ from langchain_core.prompt_values import PromptValue
 from pydantic import Field
 from typing_extensions import Self
 
-from langchain_paradigm.errors import as_langchain
-from langchain_paradigm.fan_out import afan_out, fan_out
-from langchain_paradigm.model import LangChainModel
-from langchain_paradigm.prompts import rendered, rendered_texts
-from langchain_paradigm.results import generations, joined, to_chunk
-from langchain_paradigm.tracing import result, tell_stream_end
+from langchain_paradigm._base import LangChainModel
+from langchain_paradigm._errors import as_langchain
+from langchain_paradigm._in import rendered, rendered_texts
+from langchain_paradigm._results import generations, joined, to_chunk
+from langchain_paradigm._tracing import result, tell_stream_end
+from paradigm_transport.fan_out import afan_out, fan_out
 
 _RUN_OPTIONS = ("tags", "metadata", "run_name", "run_id")
 

@@ -1,8 +1,8 @@
 """LightOn's Paradigm as an LLM for LlamaIndex."""
 
 try:
-    from llama_index_paradigm.base import ParadigmLLM
     from llama_index_paradigm.chat import ChatParadigm
+    from llama_index_paradigm.llms import ParadigmLLM
 except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.split(".")[0] != "llama_index":
         raise

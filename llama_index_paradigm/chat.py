@@ -15,14 +15,14 @@ from llama_index.core.types import Model, PydanticProgramMode
 from pydantic import model_validator
 from typing_extensions import Self
 
-from llama_index_paradigm.events import chat_event
-from llama_index_paradigm.messages import Call, answer_message, calls_of, plain_choice, plain_messages, plain_tool
-from llama_index_paradigm.model import LlamaIndexModel
-from llama_index_paradigm.responses import Reader
-from llama_index_paradigm.structured import Task
-from paradigm_transport.chat import Message
-from paradigm_transport.chat_model import ChatRequest, ParadigmChatModel, repair, schema_of, tool_of
-from paradigm_transport.tool_calls import CallArguments, CallBegin, InvalidToolCall, Piece, TextPiece
+from llama_index_paradigm._base import LlamaIndexModel
+from llama_index_paradigm._events import chat_event
+from llama_index_paradigm._in import Call, answer_message, calls_of, plain_choice, plain_messages, plain_tool
+from llama_index_paradigm._out import Reader
+from llama_index_paradigm._structured import Task
+from paradigm_transport.chat.dialects.hermes import CallArguments, CallBegin, InvalidToolCall, Piece, TextPiece
+from paradigm_transport.chat.routes import ChatRequest, ParadigmChatModel, repair, schema_of, tool_of
+from paradigm_transport.messages import Message
 
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool

@@ -1,8 +1,12 @@
 """Completions of LightOn's Paradigm over HTTP; the transport under `langchain_paradigm` and `llama_index_paradigm`."""
 
 from paradigm_transport._version import __version__
+from paradigm_transport.chat.templates.jinja import JinjaTemplate
+from paradigm_transport.chat.templates.named import CHAT_TEMPLATES, ChatTemplate
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
-from paradigm_transport.completion import Choice, Completion, CompletionChunk, Logprobs, Usage
+from paradigm_transport.endpoints.completions.fields import CompletionParameters
+from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk, Logprobs, Usage
+from paradigm_transport.endpoints.models import Model
 from paradigm_transport.errors import (
     APIConnectionError,
     APIResponseError,
@@ -19,12 +23,8 @@ from paradigm_transport.errors import (
     StreamInterruptedError,
     UnprocessableEntityError,
 )
-from paradigm_transport.jinja_templates import JinjaTemplate
-from paradigm_transport.models import Model
-from paradigm_transport.parameters import CompletionParameters
-from paradigm_transport.retry import RetryPolicy
-from paradigm_transport.settings import Settings
-from paradigm_transport.templates import CHAT_TEMPLATES, ChatTemplate
+from paradigm_transport.http.retry import RetryPolicy
+from paradigm_transport.http.settings import Settings
 from paradigm_transport.usage import ParadigmUsage, get_paradigm_usage
 
 __all__ = [

@@ -15,8 +15,10 @@ from typing import Any, Generic, TypeVar
 
 from typing_extensions import Self
 
-from paradigm_transport.completion import Completion, CompletionChunk, parse_reply, read_completion
-from paradigm_transport.connections import Answer, AnyAnswer, AsyncAnswer, AsyncConnections, Connections
+from paradigm_transport.endpoints.completions.fields import CompletionParameters
+from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk, parse_reply, read_completion
+from paradigm_transport.endpoints.completions.stream import StreamReader
+from paradigm_transport.endpoints.models import Model, read_models
 from paradigm_transport.errors import (
     APIStatusError,
     InvalidParameterError,
@@ -24,11 +26,9 @@ from paradigm_transport.errors import (
     ParadigmError,
     status_error,
 )
-from paradigm_transport.models import Model, read_models
-from paradigm_transport.parameters import CompletionParameters
-from paradigm_transport.retry import RetryPolicy
-from paradigm_transport.settings import Settings
-from paradigm_transport.stream import StreamReader
+from paradigm_transport.http.connections import Answer, AnyAnswer, AsyncAnswer, AsyncConnections, Connections
+from paradigm_transport.http.retry import RetryPolicy
+from paradigm_transport.http.settings import Settings
 from paradigm_transport.usage import Meter
 
 Reply = TypeVar("Reply")

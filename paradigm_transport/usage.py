@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from paradigm_transport.completion import Usage
+from paradigm_transport.endpoints.completions.reply import Usage
 
 Price = float | tuple[float, float]
 """A price per million tokens: one for all, or one for the prompt's and one for the completion's."""

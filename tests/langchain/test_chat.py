@@ -23,7 +23,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm, get_paradigm_usage
-from langchain_paradigm.messages import ChunkWriter, chat_result
+from langchain_paradigm._out import ChunkWriter, chat_result
 from paradigm_transport import (
     CHAT_TEMPLATES,
     BadRequestError,
@@ -37,8 +37,8 @@ from paradigm_transport import (
     ServerError,
     StreamInterruptedError,
 )
-from paradigm_transport.chat import Tool
-from paradigm_transport.chat_model import ChatRequest
+from paradigm_transport.chat.routes import ChatRequest
+from paradigm_transport.messages import Tool
 from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import CUT, WireServer, chunk, completion, reply, sse, usage

@@ -23,7 +23,7 @@ from langchain_core.messages.tool import tool_call
 from langchain_core.prompt_values import StringPromptValue
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
-from langchain_paradigm.prompts import role_of
+from langchain_paradigm._in import role_of
 from paradigm_transport import ChatTemplate, InvalidParameterError
 from tests.langchain.conftest import Calls, Make
 from tests.wire import WireServer, chunk, completion, reply, sse

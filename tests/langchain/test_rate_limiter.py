@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.rate_limiters import BaseRateLimiter, InMemoryRateLimiter
 
-import paradigm_transport.retry
+import paradigm_transport.http.retry
 from tests.langchain.conftest import Calls, Make
 from tests.langchain.test_results import by_prompt
 from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse
@@ -61,7 +61,7 @@ def test_it_is_asked_once_for_each_request(wire: WireServer, make: Make, calls: 
 def test_it_is_asked_before_each_retry(
     wire: WireServer, make: Make, calls: Calls, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paradigm_transport.retry.RetryPolicy, "delay", lambda *_: 0.0)
+    monkeypatch.setattr(paradigm_transport.http.retry.RetryPolicy, "delay", lambda *_: 0.0)
     wire.script(
         reply("", 503), reply("", 429), sse(chunk("Hi", "stop")) if way == "stream" else reply(completion("Hi"))
     )

@@ -44,7 +44,7 @@ def test_no_text_has_no_tokens(wire: WireServer, make: Make) -> None:
 
 
 def test_the_memory_of_counts_is_bounded(wire: WireServer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langchain_paradigm.model.MOST_COUNTS", 2)
+    monkeypatch.setattr("langchain_paradigm._base.MOST_COUNTS", 2)
     wire.always(count_words)
     llm = make()
     for text in ("a", "b", "c", "c", "d e"):

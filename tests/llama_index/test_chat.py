@@ -19,7 +19,7 @@ from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCount
 from pydantic import BaseModel
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
-from llama_index_paradigm.messages import ToolCallBlock
+from llama_index_paradigm._in import ToolCallBlock
 from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate, RateLimitError
 from tests.llama_index.conftest import (
     KEY,

@@ -18,8 +18,8 @@ from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCount
 from llama_index.core.tools import FunctionTool
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
+from llama_index_paradigm._in import ToolCallBlock
 from llama_index_paradigm.chat import CallReader
-from llama_index_paradigm.messages import ToolCallBlock
 from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError
 from tests.llama_index.conftest import Callbacks, Events, Limiter, Spans, needs_rate_limiter
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage

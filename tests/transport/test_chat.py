@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from paradigm_transport import CHAT_TEMPLATES, ChatTemplate, InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat import Message, Tool, ToolCall, call_schema, closed, in_order_of_calls
-from paradigm_transport.templates import Template, find_template
+from paradigm_transport.chat.templates.named import Template, find_template
+from paradigm_transport.messages import Message, Tool, ToolCall, call_schema, closed, in_order_of_calls
 
 WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
 TIME = Tool("time")

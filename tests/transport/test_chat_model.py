@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from paradigm_transport import CHAT_TEMPLATES, InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat import Message, OneTool, Tool, ToolCall, call_schema
-from paradigm_transport.chat_model import ParadigmChatModel, repair
-from paradigm_transport.tool_calls import Answer, TextPiece
+from paradigm_transport.chat.dialects.hermes import Answer, TextPiece
+from paradigm_transport.chat.routes import ParadigmChatModel, repair
+from paradigm_transport.messages import Message, OneTool, Tool, ToolCall, call_schema
 
 HELLO = [Message("user", "Hello")]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -387,7 +387,7 @@ client_url = "{wire.url}"
 
 def test_a_stop_on_our_side_waits_for_nothing(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """No drain: the server would go on."""
-    monkeypatch.setattr("paradigm_transport.connections.DRAIN_SECONDS", 30)
+    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 30)
     wire.script(sse(event(to_json(chunk("a END"))), STALL))
     begin = time.perf_counter()
     assert texts(api.client(wire).stream("Hi", model=MODEL, stop="END")) == "a "

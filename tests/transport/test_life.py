@@ -28,9 +28,8 @@ from paradigm_transport import (
     ParadigmClient,
     RetryPolicy,
     Settings,
-    connections,
-    pool,
 )
+from paradigm_transport.http import connections, pool
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, pause, reply, sse, texts
 
@@ -421,7 +420,7 @@ def test_a_drain_that_takes_too_long_at_its_very_end_spares_the_next_request(
     wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time and the end come together: one of them has the connection."""
-    monkeypatch.setattr("paradigm_transport.connections.DRAIN_SECONDS", 0.01)
+    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 0.01)
     shut_down = connections._shut_down
 
     def late(response: Any) -> None:

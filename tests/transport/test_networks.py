@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from paradigm_transport import APIConnectionError, InvalidParameterError, Settings
-from paradigm_transport.connections import Connections
+from paradigm_transport.http.connections import Connections
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import STALL, WireServer, chunk, completion, event, reply, sse, texts
 
@@ -170,7 +170,7 @@ def test_streams_over_tls_share_a_connection(api: Api, tls: WireServer, ca_file:
 def test_leaving_a_stream_over_tls(
     api: Api, tls: WireServer, ca_file: Path, leave: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paradigm_transport.connections.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 0.05)
     end = [event("[DONE]")] if leave == "drain" else []
     tls.script(sse(chunk("a"), *end, STALL, done=False))
     chunks = api.client(tls, verify=ca_file).stream("Hi", model=MODEL)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paradigm_transport import CompletionParameters, InvalidParameterError
-from paradigm_transport.parameters import MAX_STOPS
+from paradigm_transport.endpoints.completions.fields import MAX_STOPS
 from tests.transport.conftest import MODEL
 
 OPTIONAL: dict[str, st.SearchStrategy[Any]] = {

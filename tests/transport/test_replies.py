@@ -23,9 +23,9 @@ from paradigm_transport import (
     StreamInterruptedError,
     Usage,
 )
-from paradigm_transport.completion import parse_reply, read_completion, read_logprobs, read_usage
+from paradigm_transport.endpoints.completions.reply import parse_reply, read_completion, read_logprobs, read_usage
+from paradigm_transport.endpoints.models import read_models
 from paradigm_transport.errors import Origin
-from paradigm_transport.models import read_models
 from tests.transport.conftest import MODEL, Api
 from tests.wire import CUT, WireServer, completion, head, models, reply, trickle
 

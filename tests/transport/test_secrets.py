@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from paradigm_transport import InvalidParameterError, ParadigmError, Settings
-from paradigm_transport.parameters import CompletionParameters
+from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, STALL, WireServer, chunk, completion, reply, sse
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from paradigm_transport import InvalidParameterError, Settings
-from paradigm_transport.settings import normalize_base_url
+from paradigm_transport.http.settings import normalize_base_url
 from tests.transport.conftest import KEY
 
 

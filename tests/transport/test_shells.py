@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 
 import paradigm_transport
-from paradigm_transport import client, connections, pool
+from paradigm_transport import client
+from paradigm_transport.http import connections, pool
 
 RENAMED = {
     "AsyncParadigmClient": "ParadigmClient",
@@ -118,6 +119,6 @@ def imports(path: Path) -> set[str]:
 
 
 def test_httpx_is_touched_in_one_module_and_the_environment_read_in_few() -> None:
-    files = list(Path(inspect.getfile(paradigm_transport)).parent.glob("*.py"))
+    files = list(Path(inspect.getfile(paradigm_transport)).parent.rglob("*.py"))
     assert [file.name for file in files if "httpx" in imports(file)] == ["connections.py"]
     assert {file.name for file in files if "os.environ" in file.read_text()} == {"settings.py", "connections.py"}

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from paradigm_transport import APIResponseError
-from paradigm_transport.sse import Event, SSEDecoder
+from paradigm_transport.http.sse import Event, SSEDecoder
 
 
 def decode(*parts: bytes) -> list[Event]:

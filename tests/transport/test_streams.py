@@ -24,9 +24,9 @@ from paradigm_transport import (
     StreamInterruptedError,
     Usage,
 )
-from paradigm_transport import sse as sse_module
+from paradigm_transport.endpoints.completions.stream import StreamReader
 from paradigm_transport.errors import Origin
-from paradigm_transport.stream import StreamReader
+from paradigm_transport.http import sse as sse_module
 from tests.transport.conftest import MODEL, Api
 from tests.wire import (
     CUT,
@@ -367,7 +367,7 @@ def test_chunks_come_as_they_are_sent(api: Api, wire: WireServer) -> None:
 def test_the_last_chunk_does_not_wait_for_the_end_of_the_connection(
     api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paradigm_transport.connections.DRAIN_SECONDS", 30)
+    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 30)
     wire.script(sse(chunk("a", "stop"), event("[DONE]"), STALL, done=False))
     chunks = api.client(wire).stream("Hi", model=MODEL)
     begin = time.perf_counter()
@@ -408,7 +408,7 @@ def test_what_follows_done_is_read_so_that_the_connection_serves_again(api: Api,
 def test_a_server_that_does_not_end_after_done_loses_the_connection(
     api: Api, wire: WireServer, tail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paradigm_transport.connections.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 0.05)
     after = {"silence": [STALL], "flood": [b": x" * 10_000] * 100 + [STALL], "break": [RESET]}[tail]
     wire.script(sse(chunk("a", "stop"), event("[DONE]"), *after, done=False), sse(chunk("b", "stop")))
     client = api.client(wire)
@@ -422,7 +422,7 @@ def test_a_server_that_does_not_end_after_done_loses_the_connection(
 
 
 def test_the_bounds_of_the_drain_are_small() -> None:
-    from paradigm_transport import connections
+    from paradigm_transport.http import connections
 
     assert connections.DRAIN_SECONDS <= 0.5
     assert connections.DRAIN_BYTES <= 1 << 16

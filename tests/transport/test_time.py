@@ -94,7 +94,7 @@ def test_a_server_that_takes_no_connection(api: Api, full_backlog: str) -> None:
 def test_to_connect_may_not_take_as_long_as_to_answer(
     api: Api, full_backlog: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paradigm_transport import connections
+    from paradigm_transport.http import connections
 
     assert connections.CONNECT_TIMEOUT == 5
     monkeypatch.setattr(connections, "CONNECT_TIMEOUT", SHORT)
@@ -164,7 +164,7 @@ def test_three_hundred_threads_at_once(wire: WireServer) -> None:
 
 
 def test_calls_beyond_the_limit_queue(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paradigm_transport.pool.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("paradigm_transport.http.pool.MAX_CONNECTIONS", 2)
     wire.always(sse(chunk("a"), chunk("", "stop")))
 
     async def main(client: AsyncParadigmClient) -> int:

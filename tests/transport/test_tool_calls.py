@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paradigm_transport.chat import Message, ToolCall, as_turns
-from paradigm_transport.loose_json import NoJSONError, first_object
-from paradigm_transport.tool_calls import (
+from paradigm_transport.chat.dialects.hermes import (
     Answer,
     AnswerReader,
     CallArguments,
@@ -23,6 +21,8 @@ from paradigm_transport.tool_calls import (
     Piece,
     TextPiece,
 )
+from paradigm_transport.chat.json_repair import NoJSONError, first_object
+from paradigm_transport.messages import Message, ToolCall, as_turns
 
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": [2]}}\n</tool_call>'
 TIME = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'

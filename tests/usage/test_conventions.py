@@ -1,4 +1,4 @@
-"""What `langchain_paradigm.tracing` takes for granted of `langchain_core`: a test for each convention.
+"""What `langchain_paradigm._tracing` takes for granted of `langchain_core`: a test for each convention.
 
 A model of the frameworks' own kind is used throughout, without a server: these tests fail on the day on which the
 framework changes, and for no other reason.

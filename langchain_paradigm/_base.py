@@ -13,11 +13,11 @@ from langchain_core.runnables.config import get_config_list
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from langchain_paradigm.errors import as_langchain
-from langchain_paradigm.fan_out import afan_out, fan_out
+from langchain_paradigm._errors import as_langchain
 from paradigm_transport import APIResponseError, CompletionParameters, InvalidParameterError, __version__
-from paradigm_transport.jinja_templates import UnwritableError
-from paradigm_transport.model import Gates, ParadigmModel
+from paradigm_transport.access import Gates, ParadigmModel
+from paradigm_transport.chat.templates.jinja import UnwritableError
+from paradigm_transport.fan_out import afan_out, fan_out
 
 MOST_COUNTS = 512
 """How many texts' token counts are remembered."""

@@ -12,11 +12,11 @@ from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, RichPro
 from llama_index.core.types import Model
 from pydantic import Field
 
-from llama_index_paradigm.events import chat_event
-from llama_index_paradigm.messages import plain_messages, text_alone
-from llama_index_paradigm.model import LlamaIndexModel
-from llama_index_paradigm.responses import ChatReader
-from llama_index_paradigm.structured import CompletionTask, Task
+from llama_index_paradigm._base import LlamaIndexModel
+from llama_index_paradigm._events import chat_event
+from llama_index_paradigm._in import plain_messages, text_alone
+from llama_index_paradigm._out import ChatReader
+from llama_index_paradigm._structured import CompletionTask, Task
 
 
 class ParadigmLLM(LlamaIndexModel):

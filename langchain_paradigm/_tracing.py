@@ -21,7 +21,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from pydantic import PrivateAttr
 
-from langchain_paradigm.results import llm_output
+from langchain_paradigm._results import llm_output
 
 
 class RunResult(LLMResult):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from string import ascii_letters, digits
 from typing import Any
 
-from paradigm_transport.chat import CALL, END_OF_CALL, END_OF_RESULT, RESULT, ToolCall, to_json
-from paradigm_transport.loose_json import NO_JSON, QUOTES, SPACE, LooseValue, NoJSONError, parse
+from paradigm_transport.chat.json_repair import NO_JSON, QUOTES, SPACE, LooseValue, NoJSONError, parse
+from paradigm_transport.messages import CALL, END_OF_CALL, END_OF_RESULT, RESULT, ToolCall, to_json
 from paradigm_transport.stops import StopScanner, find_stop
 
 _TAGS = (CALL, END_OF_CALL, RESULT, END_OF_RESULT)

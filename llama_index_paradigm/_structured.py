@@ -21,8 +21,8 @@ from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, Selecto
 from llama_index.core.types import Model
 from pydantic import ValidationError
 
-from llama_index_paradigm.messages import text_alone
-from paradigm_transport.loose_json import explain, first_object, partial_object
+from llama_index_paradigm._in import text_alone
+from paradigm_transport.chat.json_repair import explain, first_object, partial_object
 
 dispatcher = get_dispatcher(__name__)
 

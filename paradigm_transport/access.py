@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import Self
 
+from paradigm_transport.chat.templates.named import Template, find_template
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
+from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.parameters import CompletionParameters
-from paradigm_transport.settings import Settings
-from paradigm_transport.templates import Template, find_template
+from paradigm_transport.http.settings import Settings
 
 logger = logging.getLogger("paradigm_transport")
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from paradigm_transport import InvalidParameterError
-from paradigm_transport.chat import Message, OneTool, Tool, ToolCall, ToolChoice, to_json
-from paradigm_transport.tool_calls import InvalidToolCall
+from paradigm_transport.chat.dialects.hermes import InvalidToolCall
+from paradigm_transport.messages import Message, OneTool, Tool, ToolCall, ToolChoice, to_json
 
 ToolCallBlock: Any = getattr(types, "ToolCallBlock", None)  # newer than the oldest LlamaIndex that is supported
 

@@ -13,11 +13,11 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.json import parse_partial_json
 from pydantic import BaseModel
 
-from langchain_paradigm.results import of_whole
+from langchain_paradigm._results import of_whole
 from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError, Usage
-from paradigm_transport.chat import OneTool, Tool, ToolChoice
-from paradigm_transport.chat_model import ChatRequest, tool_of
-from paradigm_transport.tool_calls import CallArguments, CallBegin, CallEnd, InvalidToolCall, Piece, TextPiece
+from paradigm_transport.chat.dialects.hermes import CallArguments, CallBegin, CallEnd, InvalidToolCall, Piece, TextPiece
+from paradigm_transport.chat.routes import ChatRequest, tool_of
+from paradigm_transport.messages import OneTool, Tool, ToolChoice
 
 # What goes out
 

@@ -31,8 +31,8 @@ from paradigm_transport.errors import (
     InvalidParameterError,
     ParadigmError,
 )
-from paradigm_transport.pool import KEEPALIVE_SECONDS, AsyncLease, AsyncPool, Lease, SyncPool
-from paradigm_transport.settings import CONNECT_TIMEOUT, Settings
+from paradigm_transport.http.pool import KEEPALIVE_SECONDS, AsyncLease, AsyncPool, Lease, SyncPool
+from paradigm_transport.http.settings import CONNECT_TIMEOUT, Settings
 
 DRAIN_SECONDS = 0.5
 DRAIN_BYTES = 64 * 1024

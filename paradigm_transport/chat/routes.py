@@ -9,7 +9,12 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, Field
 from pydantic.json_schema import GenerateJsonSchema
 
-from paradigm_transport.chat import (
+from paradigm_transport.access import ParadigmModel
+from paradigm_transport.chat.dialects.hermes import AnswerReader
+from paradigm_transport.chat.templates.named import Template
+from paradigm_transport.endpoints.completions.fields import CompletionParameters
+from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.messages import (
     CALL,
     END_OF_CALL,
     Message,
@@ -22,11 +27,6 @@ from paradigm_transport.chat import (
     to_json,
     with_system,
 )
-from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.model import ParadigmModel
-from paradigm_transport.parameters import CompletionParameters
-from paradigm_transport.templates import Template
-from paradigm_transport.tool_calls import AnswerReader
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from paradigm_transport.key import Key
-from paradigm_transport.parameters import construct_clearly
+from paradigm_transport.endpoints.completions.fields import construct_clearly
+from paradigm_transport.http.key import Key
 
 KEY_VARIABLES = ("PARADIGM_API_KEY", "LIGHTON_API_KEY")
 BASE_URL_VARIABLE = "PARADIGM_BASE_URL"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from paradigm_transport.completion import (
+from paradigm_transport.endpoints.completions.reply import (
     Choice,
     CompletionChunk,
     Logprobs,
@@ -25,7 +25,7 @@ from paradigm_transport.errors import (
     StreamInterruptedError,
     unreadable,
 )
-from paradigm_transport.sse import Event, SSEDecoder
+from paradigm_transport.http.sse import Event, SSEDecoder
 from paradigm_transport.stops import StopScanner
 
 

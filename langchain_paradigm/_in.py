@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
 
-from paradigm_transport import InvalidParameterError, chat
-from paradigm_transport.templates import Template
+from paradigm_transport import InvalidParameterError
+from paradigm_transport import messages as chat
+from paradigm_transport.chat.templates.named import Template
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 

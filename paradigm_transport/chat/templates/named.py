@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from paradigm_transport.chat import Message, Tool, as_turns
+from paradigm_transport.chat.templates.jinja import JinjaTemplate, compiled
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.jinja_templates import JinjaTemplate, compiled
+from paradigm_transport.messages import Message, Tool, as_turns
 
 
 class ChatTemplate(BaseModel):

@@ -14,10 +14,10 @@ from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
-from langchain_paradigm.prompts import to_messages
-from paradigm_transport.chat import to_json
-from paradigm_transport.chat_model import repair
-from paradigm_transport.loose_json import NoJSONError, explain, first_object, parse, partial_object
+from langchain_paradigm._in import to_messages
+from paradigm_transport.chat.json_repair import NoJSONError, explain, first_object, parse, partial_object
+from paradigm_transport.chat.routes import repair
+from paradigm_transport.messages import to_json
 
 Output = Runnable[LanguageModelInput, Any]
 

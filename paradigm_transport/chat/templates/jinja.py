@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from paradigm_transport.chat import Message, Tool, as_turns, in_order_of_calls
 from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.messages import Message, Tool, as_turns, in_order_of_calls
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

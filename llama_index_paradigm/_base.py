@@ -20,12 +20,12 @@ from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPU
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from llama_index_paradigm.events import completion_event
-from llama_index_paradigm.messages import text_alone
-from llama_index_paradigm.responses import CompletionReader, Reader, Response
-from llama_index_paradigm.structured import StructuredPrediction
+from llama_index_paradigm._events import completion_event
+from llama_index_paradigm._in import text_alone
+from llama_index_paradigm._out import CompletionReader, Reader, Response
+from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
-from paradigm_transport.model import ParadigmModel
+from paradigm_transport.access import ParadigmModel
 
 WINDOW_SECONDS = 5.0
 """How long to wait, once, for the server to tell its context window."""

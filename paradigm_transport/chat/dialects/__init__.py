@@ -1,0 +1,1 @@
+"""Dialects: how a model family writes tool calls, and how they are read back."""

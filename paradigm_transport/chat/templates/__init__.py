@@ -1,0 +1,1 @@
+"""Chat templates: messages in, the model's own markup out."""

@@ -1,0 +1,1 @@
+"""The endpoints, one place each: fields, replies, calls. Internal; import from `paradigm_transport`."""

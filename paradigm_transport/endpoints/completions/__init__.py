@@ -1,0 +1,1 @@
+"""`POST /completions`: fields, replies, streams, calls. Internal; import from `paradigm_transport`."""
