@@ -20,7 +20,7 @@ __all__ = ["ChatParadigm", "ParadigmLLM", "get_paradigm_usage"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "ChatParadigm":  # only then: who completes texts need not wait for it
+    if name == "ChatParadigm":  # on first use: ParadigmLLM alone imports faster
         from langchain_paradigm.chat_models import ChatParadigm
 
         return ChatParadigm

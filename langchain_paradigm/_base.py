@@ -1,33 +1,42 @@
-"""What `ParadigmLLM` and `ChatParadigm` share: many calls at once, tokens, and what a model says of itself."""
+"""Shared base of `ParadigmLLM` (returns text) and `ChatParadigm` (returns messages)."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, cast
 
-from langchain_core.language_models.base import BaseLanguageModel, LangSmithParams, LanguageModelInput
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models.base import LanguageModelInput, LanguageModelOutputVar
 from langchain_core.messages import BaseMessage
 from langchain_core.rate_limiters import BaseRateLimiter
-from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import get_config_list
+from langchain_core.runnables import RunnableConfig, get_config_list
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
+from langchain_paradigm._compat import LangSmithHook, with_version
 from langchain_paradigm._errors import as_langchain
-from paradigm_transport import APIResponseError, CompletionParameters, InvalidParameterError, __version__
-from paradigm_transport.access import Gates, ParadigmModel
+from langchain_paradigm._in import AnyTool
+from paradigm_transport import APIResponseError, InvalidParameterError, __version__
+from paradigm_transport.access import Connected, RateLimitHooks
+from paradigm_transport.chat.fields import TemplateFields
 from paradigm_transport.chat.templates.jinja import UnwritableError
+from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out
 
 MOST_COUNTS = 512
 """How many texts' token counts are remembered."""
 
+Stop = list[str] | None
+Manager = CallbackManagerForLLMRun | None
+AsyncManager = AsyncCallbackManagerForLLMRun | None
 Inputs = list[LanguageModelInput]
 Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
-class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
-    """A model of LightOn's Paradigm in LangChain, whatever it answers with.
+class LangChainModel(
+    CompletionFields, TemplateFields, Connected, LangSmithHook[LanguageModelOutputVar], Generic[LanguageModelOutputVar]
+):
+    """Fields, batches, token counts and serialisation of both classes.
 
     Raises:
         InvalidParameterError: an argument is unknown, missing, of a wrong type or out of its range.
@@ -39,14 +48,14 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
     )
     show_progress: bool = Field(default=False, description="Show a progress bar while many prompts are completed.")
 
-    argument_aliases: ClassVar[Mapping[str, str]] = {"model_name": "model"}
+    _argument_aliases: ClassVar[Mapping[str, str]] = {"model_name": "model"}
+    _process_bound: ClassVar[tuple[str, ...]] = ("rate_limiter",)
 
     _counts: dict[tuple[str, str, str], int] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _set_paradigm_version(self) -> Self:
-        metadata = self.metadata or {}
-        self.metadata = {**metadata, "lc_versions": {**metadata.get("lc_versions", {}), "paradigm-llm": __version__}}
+        self.metadata = with_version(self.metadata, __version__)
         return self
 
     @property
@@ -55,8 +64,9 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
         return self.model
 
     @property
-    def _gates(self) -> Gates | None:
-        return (self.rate_limiter.acquire, self.rate_limiter.aacquire) if self.rate_limiter else None
+    def _rate_limit_hooks(self) -> RateLimitHooks | None:
+        limiter = self.rate_limiter
+        return RateLimitHooks(limiter.acquire, limiter.aacquire) if limiter else None
 
     def _acquire(self) -> None:
         if self.rate_limiter is not None:
@@ -66,18 +76,18 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
         if self.rate_limiter is not None:
             await self.rate_limiter.aacquire()
 
-    # Many prompts: each is a run of its own, with its own usage, callbacks and error
+    # Batches: each input has its own run, with its own usage, callbacks and error
 
     def batch(
-        self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
-    ) -> list[str]:
-        """Answer many inputs, each in a run of its own, concurrently and in order.
+        self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
+    ) -> list[LanguageModelOutputVar]:
+        """Answer many inputs, each in its own run, concurrently and in order.
 
         Args:
             inputs: what `invoke` takes.
             config: LangChain's config for all, or one for each; without `max_concurrency` in the first of them, the
-                model's own holds.
-            return_exceptions: give an error in the place of its answer; without, the first error stops the rest.
+                model's own applies.
+            return_exceptions: return an error in the place of its answer; without, the first error stops the rest.
             kwargs: the endpoint's fields; they win over the constructor's.
 
         Raises:
@@ -85,36 +95,40 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
         """
         configs = self._limited(config, len(inputs))
 
-        def invoke(index: int) -> Any:
+        def invoke(index: int) -> LanguageModelOutputVar:
             try:
                 return self.invoke(inputs[index], configs[index], **kwargs)
             except Exception as error:
                 if not return_exceptions:
                     raise
-                return error
+                return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
 
+        if len(inputs) == 1:
+            return [invoke(0)]
         return fan_out(invoke, range(len(inputs)), _limit(configs), self.show_progress)
 
     async def abatch(
-        self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
-    ) -> list[str]:
+        self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
+    ) -> list[LanguageModelOutputVar]:
         """As `batch`."""
         configs = self._limited(config, len(inputs))
 
-        async def invoke(index: int) -> Any:
+        async def invoke(index: int) -> LanguageModelOutputVar:
             try:
                 return await self.ainvoke(inputs[index], configs[index], **kwargs)
             except Exception as error:
                 if not return_exceptions:
                     raise
-                return error
+                return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
 
+        if len(inputs) == 1:
+            return [await invoke(0)]
         return await afan_out(invoke, range(len(inputs)), _limit(configs), self.show_progress)
 
     def batch_as_completed(
         self, inputs: Sequence[LanguageModelInput], config: Configs = None, **kwargs: Any
     ) -> Iterator[tuple[int, Any]]:
-        """As `batch`, each answer as it is there: pairs of an input's index and its answer.
+        """As `batch`, each answer as soon as it is there: pairs of an input's index and its answer.
 
         Args:
             inputs: what `invoke` takes.
@@ -139,29 +153,29 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
     # Tokens
 
     def get_token_ids(self, text: str) -> list[int]:
-        """The token ids of a text, by the tokenizer that was given as `custom_get_token_ids`.
+        """The token ids of a text, by the tokenizer given as `custom_get_token_ids`.
 
         Args:
             text: the text.
 
         Raises:
-            InvalidParameterError: none was given; the endpoint tells no token ids.
+            InvalidParameterError: none was given, and the endpoint sends no token ids.
         """
         if self.custom_get_token_ids is None:
             raise InvalidParameterError("token ids need a tokenizer: pass custom_get_token_ids, a function of a text")
         return self.custom_get_token_ids(text)
 
     def get_num_tokens(self, text: str) -> int:
-        """How many tokens a text has: by `custom_get_token_ids` where it was given, else by the server.
+        """The number of tokens of a text: by `custom_get_token_ids` if it was given, else by the server.
 
-        The server counts the prompt of a completion of one token; its answers are remembered.
+        The server counts the prompt of a completion of one token; its counts are remembered.
 
         Args:
             text: the text.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
-            APIResponseError: the server gives no usage.
+            APIResponseError: the server reports no usage.
         """
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
@@ -172,16 +186,18 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
             with as_langchain:
                 usage = self.client.complete(text, model=self.model, max_tokens=1).usage
             if usage is None:
-                raise APIResponseError(f"{self.host} counts no tokens: pass custom_get_token_ids to count them here")
+                raise APIResponseError(
+                    f"{self.client.settings.host} counts no tokens: pass custom_get_token_ids to count them here"
+                )
             if len(self._counts) >= MOST_COUNTS:
                 self._counts.clear()
             count = self._counts[key] = usage.prompt_tokens
         return count
 
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """How many tokens messages and tools have, written as the prompt that they are sent as.
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[AnyTool] | None = None) -> int:
+        """The number of tokens of messages and tools, written as the prompt they are sent as.
 
-        Where the template refuses them, as some in Jinja refuse a part of a chat, each message is counted alone, as
+        If the template refuses them, as some in Jinja refuse a part of a chat, each message is counted alone, as
         LangChain writes it.
 
         Args:
@@ -197,33 +213,27 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
             return super().get_num_tokens_from_messages(messages)
         return self.get_num_tokens(prompt)
 
-    def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[Any]) -> str:
+    def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[AnyTool]) -> str:
         """Messages and tools as they are sent."""
         raise NotImplementedError
 
-    # What the model says of itself: never the key, nor a header
+    # Traces, cache keys and serialisation: never the key, nor a header
 
     @property
     def _llm_type(self) -> str:
         return "paradigm"
 
     @property
-    def _identifying_params(self) -> Mapping[str, Any]:
+    def _identifying_params(self) -> Mapping[str, object]:
         """What an answer depends on, for cache keys and traces."""
-        fields = {name: getattr(self, name) for name in CompletionParameters.model_fields}
+        fields = {name: getattr(self, name) for name in CompletionFields.model_fields}
         fields.update(base_url=self.base_url, chat_template=self._plain_template)
         return {name: value for name, value in fields.items() if value is not None}
 
     @property
-    def _plain_template(self) -> Any:
-        return (
-            self.chat_template if isinstance(self.chat_template, (str, type(None))) else self.chat_template.model_dump()
-        )
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = "paradigm"  # in subclasses too; LangChain's default goes by the name of the class
-        return params
+    def _plain_template(self) -> str | dict[str, object] | None:
+        template = self.chat_template
+        return template if isinstance(template, (str, type(None))) else template.model_dump()
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -236,8 +246,8 @@ class LangChainModel(ParadigmModel, BaseLanguageModel[Any]):
         return {"api_key": "PARADIGM_API_KEY"}
 
     @property
-    def lc_attributes(self) -> dict[str, Any]:
-        """What `dumps` writes in another form than it stands here."""
+    def lc_attributes(self) -> dict[str, object]:
+        """The arguments that `dumps` writes in another form than they have here."""
         is_plain = isinstance(self.timeout, (int, float))
         plain = {"chat_template": self._plain_template, "timeout": self.timeout if is_plain else None}
         return {name: value for name, value in plain.items() if value is not None}

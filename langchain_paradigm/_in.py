@@ -1,53 +1,85 @@
-"""LangChain's messages, written as a prompt."""
+"""What comes in: LangChain's prompts, messages and tools as the transport's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolCall
+from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, ToolCall, convert_to_messages
 from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel
 
 from paradigm_transport import InvalidParameterError
 from paradigm_transport import messages as chat
+from paradigm_transport.chat.json_schema import tool_of
 from paradigm_transport.chat.templates.named import Template
+
+AnyTool = dict[str, Any] | type | Callable[..., Any] | BaseTool
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
 _NOT_CONTENT = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "reasoning", "thinking")
-"""Blocks that are no part of an assistant's text: its calls, which a message holds beside it, and its thoughts."""
+"""Blocks that are not part of an assistant's text: its calls, which a message holds beside it, and its reasoning."""
+
+# Prompts
 
 
-class RenderedPrompt(str):
-    """A prompt that already is in the model's markup."""
-
-    __slots__ = ()
+class RenderedPrompt(StringPromptValue):
+    """A prompt in the model's markup; no template is applied to it again."""
 
 
-def rendered(value: PromptValue, template: Template | None) -> PromptValue:
-    """A prompt value in the model's markup: a turn for each message, or one turn for a plain text."""
-    if template is None:
+def rendered(prompt: LanguageModelInput, template: Template | None) -> PromptValue:
+    """A prompt in the model's markup: a turn for each message, or a user's turn for a text.
+
+    Args:
+        prompt: a text, messages, or a prompt value.
+        template: the model's chat template; without one, the prompt stays as it is.
+
+    Raises:
+        InvalidParameterError: it is something else, or a message holds something other than text.
+    """
+    value = prompt_value(prompt)
+    if template is None or isinstance(value, RenderedPrompt):
         return value
     if isinstance(value, ChatPromptValue):
-        text: str = RenderedPrompt(template.render_chat(to_messages(value.messages)))
-    else:
-        (text,) = rendered_texts([value.to_string()], template)
-    return StringPromptValue.model_construct(text=text)  # validation would make it a plain str
+        return RenderedPrompt(text=template.render_chat(to_messages(value.messages)))
+    return RenderedPrompt(text=template.render_prompt(value.to_string()))
 
 
 def rendered_texts(prompts: list[str], template: Template | None) -> list[str]:
-    """Plain prompts, each as the one turn of a user; those that are in the model's markup as they are."""
+    """Texts in the model's markup, each as a user's turn.
+
+    Raises:
+        InvalidParameterError: `prompts` is not a list.
+    """
     if not isinstance(prompts, list):  # LangChain's async methods would take a text for its characters
         raise InvalidParameterError(f"prompts must be a list of texts, not {type(prompts).__name__}")
-    if template is None:
-        return prompts
-    return [
-        prompt if isinstance(prompt, RenderedPrompt) else RenderedPrompt(template.render_prompt(prompt))
-        for prompt in prompts
-    ]
+    return prompts if template is None else [template.render_prompt(prompt) for prompt in prompts]
+
+
+def prompt_value(prompt: LanguageModelInput) -> PromptValue:
+    """What LangChain's models take, as a prompt value.
+
+    Raises:
+        InvalidParameterError: it is something else.
+    """
+    if isinstance(prompt, PromptValue):
+        return prompt
+    if isinstance(prompt, str):
+        return StringPromptValue(text=prompt)
+    if isinstance(prompt, Sequence):
+        return ChatPromptValue(messages=convert_to_messages(prompt))
+    raise InvalidParameterError(f"a prompt is a text, messages or a prompt value, not {type(prompt).__name__}")
+
+
+# Messages
 
 
 def to_messages(messages: Iterable[BaseMessage]) -> list[chat.Message]:
-    """LangChain's messages as the transport's.
+    """Messages as the transport's.
 
     Raises:
         InvalidParameterError: a message holds something other than text.
@@ -69,7 +101,7 @@ def _to_call(call: ToolCall) -> chat.ToolCall:
 
 
 def _content_with_failed_calls(message: BaseMessage) -> str:
-    """The text of a message, and what was meant to be calls in it, for the model to see what it wrote."""
+    """The text of a message and the calls in it that could not be read, so that the model sees what it wrote."""
     failed = message.invalid_tool_calls if isinstance(message, AIMessage) else []
     return "\n".join(filter(None, [content_of(message), *(call["args"] for call in failed)]))
 
@@ -96,3 +128,31 @@ def content_of(message: BaseMessage) -> str:
     if not all(isinstance(text, str) for text in texts):
         raise InvalidParameterError(f"a message of type {message.type} holds something other than text")
     return "".join(map(str, texts))
+
+
+# Tools
+
+
+def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[dict[str, Any]]:
+    """Anything that LangChain takes for a tool, in OpenAI's form.
+
+    Raises:
+        InvalidParameterError: it is a tool that another provider runs itself.
+    """
+    converted = [convert_to_openai_tool(as_function(tool), strict=strict) for tool in tools]
+    for tool in converted:
+        if "function" not in tool:
+            raise InvalidParameterError(
+                f"tools: {tool.get('type')} is not a function; Paradigm runs no tools on the server"
+            )
+    return converted
+
+
+def as_function(tool: AnyTool) -> Any:
+    """A pydantic class in OpenAI's form; anything else as it is.
+
+    LangChain leaves OpenAI's form as it is, but drops the parts of a class that refer to the class itself.
+    """
+    if isinstance(tool, type) and issubclass(tool, BaseModel):
+        return tool_of(tool).to_openai()["function"]
+    return tool

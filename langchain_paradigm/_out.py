@@ -1,212 +1,221 @@
-"""LangChain's tools as the transport's, and its answers as LangChain's messages."""
+"""What goes out: the transport's completions as LangChain's generations and messages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.utils.function_calling import convert_to_openai_tool
-from langchain_core.utils.json import parse_partial_json
-from pydantic import BaseModel
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk
+from typing_extensions import Required, TypedDict
 
-from langchain_paradigm._results import of_whole
-from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError, Usage
-from paradigm_transport.chat.dialects.hermes import CallArguments, CallBegin, CallEnd, InvalidToolCall, Piece, TextPiece
-from paradigm_transport.chat.routes import ChatRequest, tool_of
-from paradigm_transport.messages import OneTool, Tool, ToolChoice
+from langchain_paradigm._compat import content_blocks, unrepairable_end
+from paradigm_transport import Choice, Completion, CompletionChunk, Usage
+from paradigm_transport.chat.events import CallArguments, CallBegin, Event, ParsedMessage, Text, Thought
+from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
+from paradigm_transport.messages import InvalidToolCall
 
-# What goes out
-
-
-def to_tools(tools: Iterable[Mapping[str, Any]]) -> list[Tool]:
-    """Tools in OpenAI's form as the transport's."""
-    return [Tool.of_function(tool["function"]) for tool in tools]
+Info = dict[str, object]
+"""What LangChain keeps beside a text or a message, under the names its users know."""
 
 
-def openai_tools(tools: Iterable[Any], strict: bool | None) -> list[dict[str, Any]]:
-    """Whatever LangChain takes for tools, in OpenAI's form.
+class LLMOutput(TypedDict, total=False):
+    """`LLMResult.llm_output`, by the names that LangChain's counters and tracers read."""
 
-    Raises:
-        InvalidParameterError: one is a tool that some other provider runs.
+    model_name: str
+    ids: Required[list[str | None]]
+    token_usage: dict[str, int]
+
+
+# Texts
+
+_COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens", "total_tokens": "total_tokens"}
+"""The endpoint's names of token counts, and those of LangChain's `usage_metadata`."""
+
+
+def generations(completion: Completion) -> list[Generation]:
+    """The generations of a prompt; the usage is on the first alone, because readers sum it over generations."""
+    shared = _details(completion)
+    made = [Generation(text=choice.text, generation_info=_text_info(choice, shared)) for choice in completion.choices]
+    made[0].generation_info = {**(made[0].generation_info or {}), **_text_usage(completion.usage)}
+    return made
+
+
+def to_chunk(piece: CompletionChunk) -> GenerationChunk:
+    """A piece of a stream. Details of the whole are on the last alone, because merging concatenates and sums them."""
+    info: Info = {}
+    if piece.logprobs is not None:
+        info["logprobs"] = piece.logprobs.as_dict()
+    if piece.is_last:
+        info.update(finish_reason=piece.finish_reason, **_details(piece), **_text_usage(piece.usage))
+    return GenerationChunk(text=piece.text, generation_info=info or None)
+
+
+def joined(chunks: Iterable[GenerationChunk]) -> Generation:
+    """The chunks of a stream as one generation."""
+    whole = reduce(add, chunks)
+    return Generation(text=whole.text, generation_info={"logprobs": None, **(whole.generation_info or {})})
+
+
+def llm_output(candidates: Sequence[Generation]) -> LLMOutput:
+    """`LLMResult.llm_output` of one prompt; without `model_name` if the server does not say which model answered."""
+    info = candidates[0].generation_info or {}
+    output: LLMOutput = {"ids": [info.get("id")]}
+    if "model_name" in info:
+        output["model_name"] = info["model_name"]
+    if "usage_metadata" in info:
+        output["token_usage"] = {name: info["usage_metadata"][key] for name, key in _COUNTS.items()}
+    return output
+
+
+def summed(outputs: Sequence[LLMOutput], model: str) -> LLMOutput:
+    """`LLMResult.llm_output` of several prompts, with the sum of the usage that the server reported.
+
+    Args:
+        outputs: that of each prompt.
+        model: the model asked, which stands in for one that the server does not name.
     """
-    converted = [convert_to_openai_tool(as_function(tool), strict=strict) for tool in tools]
-    for tool in converted:
-        if "function" not in tool:
-            raise InvalidParameterError(f"tools: {tool.get('type')} is no function: Paradigm runs no tools of its own")
-    return converted
+    total: LLMOutput = {
+        "model_name": next((each["model_name"] for each in outputs if "model_name" in each), model),
+        "ids": [id_ for each in outputs for id_ in each["ids"]],
+    }
+    usages = [each["token_usage"] for each in outputs if "token_usage" in each]
+    if usages:
+        total["token_usage"] = {name: sum(usage[name] for usage in usages) for name in _COUNTS}
+    return total
 
 
-def as_function(tool: Any) -> Any:
-    """A pydantic class in OpenAI's form, which LangChain leaves as it is: it forgets what refers to itself."""
-    is_pydantic = isinstance(tool, type) and issubclass(tool, BaseModel)
-    return tool_of(tool).as_function()["function"] if is_pydantic else tool
+def _text_info(choice: Choice, shared: Info) -> Info:
+    logprobs = choice.logprobs.as_dict() if choice.logprobs else None
+    return {"finish_reason": choice.finish_reason, "logprobs": logprobs, **shared}
 
 
-_CHOICES: dict[Any, ToolChoice] = {
-    None: "auto",
-    "auto": "auto",
-    "any": "any",
-    "required": "any",
-    True: "any",
-    "none": "none",
-    False: "none",
-}
+def _text_usage(usage: Usage | None) -> Info:
+    if usage is None:
+        return {}
+    counts = usage.as_dict()
+    return {"usage_metadata": {key: counts[name] for name, key in _COUNTS.items()}}
 
 
-def to_choice(choice: Any) -> ToolChoice:
-    """Any form of LangChain's and OpenAI's `tool_choice`.
-
-    Raises:
-        InvalidParameterError: it is none of them.
-    """
-    if isinstance(choice, dict):
-        told = choice.get("function", choice)
-        if isinstance(told, dict) and isinstance(told.get("name"), str):
-            return OneTool(told["name"])
-    elif choice is None or isinstance(choice, (str, bool)):
-        return _CHOICES.get(choice) or OneTool(str(choice))
-    raise InvalidParameterError("tool_choice must be auto, any, none, or the name of a tool")
+def _details(answer: Completion | CompletionChunk) -> Info:
+    known = {"id": answer.id, "model_name": answer.model, "request_id": answer.request_id, "latency": answer.latency}
+    retries = {"retries": answer.retries} if answer.retries else {}
+    return {**{name: value for name, value in known.items() if value is not None}, **retries}
 
 
-def to_schema(response_format: Any) -> dict[str, Any] | None:
-    """The JSON schema in OpenAI's `response_format`; None where any text will do.
-
-    Raises:
-        InvalidParameterError: it is of another form.
-    """
-    kind = response_format.get("type") if isinstance(response_format, dict) else response_format
-    if kind is None or kind == "text":
-        return None
-    if kind == "json_object":
-        return {"type": "object"}
-    schema = response_format.get("json_schema") if kind == "json_schema" else None
-    if isinstance(schema, dict) and isinstance(schema.get("schema"), dict):
-        return dict(schema["schema"])
-    raise InvalidParameterError('response_format must be {"type": "json_schema", "json_schema": {"schema": ...}}')
+# Messages
 
 
-# What comes back
-
-
-def chat_result(completion: Completion, request: ChatRequest) -> ChatResult:
-    """A whole reply; its usage is on the first message alone, for whoever counts adds up over messages."""
-    made = [_message(choice, request, completion) for choice in completion.choices]
+def chat_result(reply: ChatCompletion) -> ChatResult:
+    """The messages of a chat; the usage is on the first alone, because readers sum it over messages."""
+    completion = reply.completion
+    made = [_message(*each, completion) for each in zip(reply.messages, completion.choices, strict=True)]
     made[0].usage_metadata = _usage(completion.usage)
     return ChatResult(generations=[ChatGeneration(message=each, generation_info=_info(each)) for each in made])
 
 
-def _message(choice: Choice, request: ChatRequest, completion: Completion) -> AIMessage:
-    answer = request.reader().read(choice.text)
+def _message(parsed: ParsedMessage, choice: Choice, completion: Completion) -> AIMessage:
     return AIMessage(
-        content=answer.text,
-        tool_calls=[tool_call(name=call.name, args=call.arguments, id=call.id) for call in answer.calls],
+        content=parsed.text,
+        additional_kwargs=_thoughts(parsed.thoughts),
+        tool_calls=[tool_call(name=call.name, args=call.arguments, id=call.id) for call in parsed.calls],
         invalid_tool_calls=[
-            invalid_tool_call(name=call.name, args=call.text, id=call.id, error=call.reason) for call in answer.invalid
+            invalid_tool_call(name=call.name, args=call.text, id=call.id, error=call.reason)
+            for call in parsed.invalid_calls
         ],
-        response_metadata={**_logprobs(choice), **_details(choice, completion)},
+        response_metadata={**_logprobs(choice), **_end(choice, completion)},
     )
 
 
 class ChunkWriter:
-    """Writes the pieces of a stream as chunks of a message.
+    """Writes the chunks of a streamed message as LangChain's.
 
-    Merging them glues texts and adds up numbers, so that what is known of the whole is on the last alone.
+    Merging chunks concatenates texts and sums numbers, so details of the whole are on the last chunk alone.
 
     Args:
-        request: what is answered.
-        as_blocks: write content as LangChain's `output_version` v1 has it. Its own way of making blocks of chunks
-            merges the first call into a text before it.
+        as_blocks: write content as LangChain's `output_version` v1 has it.
     """
 
-    def __init__(self, request: ChatRequest, as_blocks: bool = False) -> None:
-        self._reader = request.reader()
+    def __init__(self, as_blocks: bool = False) -> None:
         self._as_blocks = as_blocks
-        self._arguments = ""  # of the call that is being told
+        self._arguments: list[str] = []  # of the call that is being written
 
-    def write(self, piece: CompletionChunk) -> ChatGenerationChunk | None:
-        """A piece as a chunk; None where nothing can be told yet."""
-        told = self._reader.feed(piece.text)
-        last: dict[str, Any] = {}
-        metadata = _logprobs(piece)
-        if piece.is_last:
-            told += self._reader.finish()
-            metadata.update(_details(piece, piece))
-            last = {"chunk_position": "last", "usage_metadata": _usage(piece.usage)}
-        text = "".join(each.text for each in told if isinstance(each, TextPiece))
-        calls = self._calls(told)
-        if not (text or calls or metadata):
+    def write(self, streamed: ChatChunk) -> ChatGenerationChunk | None:
+        """A chunk as LangChain's; None if there is nothing to write yet."""
+        piece = streamed.chunk
+        metadata = {**_logprobs(piece), **(_end(piece, piece) if piece.is_last else {})}
+        text = thoughts = ""
+        for event in streamed.events:
+            if isinstance(event, Text):
+                text += event.text
+            elif isinstance(event, Thought):
+                thoughts += event.text
+        calls = self._calls(streamed.events)
+        if not (text or thoughts or calls or metadata):
             return None
-        content: Any = text
         if self._as_blocks:
-            content = _blocks(text, calls)
             metadata["output_version"] = "v1"
-        message = AIMessageChunk(content=content, tool_call_chunks=calls, response_metadata=metadata, **last)
+        message = AIMessageChunk(
+            content=content_blocks(text, calls) if self._as_blocks else text,
+            additional_kwargs=_thoughts(thoughts),
+            tool_call_chunks=calls,
+            response_metadata=metadata,
+            usage_metadata=_usage(piece.usage) if piece.is_last else None,
+            chunk_position="last" if piece.is_last else None,
+        )
         return ChatGenerationChunk(message=message, generation_info=_info(message))
 
-    def _calls(self, told: Iterable[Piece]) -> list[ToolCallChunk]:
-        """One chunk a call: LangChain merges them by index, but not within a message."""
+    def _calls(self, events: Iterable[Event]) -> list[ToolCallChunk]:
+        """One chunk a call: LangChain merges chunks by index, but not those within a message."""
         chunks: dict[int, ToolCallChunk] = {}
-        for piece in told:
-            if isinstance(piece, TextPiece):
+        for event in events:
+            if isinstance(event, (Text, Thought)):
                 continue
-            chunk = chunks.setdefault(piece.index, tool_call_chunk(index=piece.index))
-            if isinstance(piece, CallBegin):
-                chunk["id"], chunk["name"] = piece.id, piece.name
-            elif isinstance(piece, CallArguments):
-                self._add(chunk, piece.text)
-            elif isinstance(piece.call, InvalidToolCall):
-                self._spoil(chunk, piece.call)
-            if isinstance(piece, CallEnd):
-                self._arguments = ""
+            chunk = chunks.setdefault(event.index, tool_call_chunk(index=event.index))
+            if isinstance(event, CallBegin):
+                chunk["id"], chunk["name"] = event.id, event.name
+            elif isinstance(event, CallArguments):
+                self._add(chunk, event.text)
+            else:
+                if isinstance(event.call, InvalidToolCall):
+                    self._spoil(chunk, event.call)
+                self._arguments.clear()
         return [chunk for chunk in chunks.values() if chunk["name"] or chunk["args"] is not None]
 
     def _add(self, chunk: ToolCallChunk, text: str) -> None:
-        self._arguments += text
+        self._arguments.append(text)
         chunk["args"] = (chunk["args"] or "") + text
 
     def _spoil(self, chunk: ToolCallChunk, call: InvalidToolCall) -> None:
-        """End a call so that LangChain, which mends what is cut off, takes it for the invalid one that it is."""
+        """End an invalid call so that LangChain, which repairs arguments that are cut off, takes it for invalid too."""
         if not self._arguments:
             chunk["id"], chunk["name"] = call.id, call.name
             self._add(chunk, call.text)
-        for end in _MISFITS:
-            if not _is_mended(self._arguments + end):
-                self._add(chunk, end)
-                return
+        self._add(chunk, unrepairable_end("".join(self._arguments)))
 
 
-def _blocks(text: str, calls: Iterable[ToolCallChunk]) -> list[dict[str, Any]]:
-    texts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
-    return texts + [
-        {"type": "tool_call_chunk", "id": c["id"], "name": c["name"], "args": c["args"], "index": f"lc_tc_{c['index']}"}
-        for c in calls
-    ]
+def is_whole(message: BaseMessage) -> bool:
+    """Whether all of a message is there; while one of ours is streamed, what has arrived of it is not."""
+    return "finish_reason" in message.response_metadata
 
 
-_MISFITS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
-"""One of these closes what was not opened, whatever the text before it is."""
+def _thoughts(text: str) -> Info:
+    return {"reasoning_content": text} if text else {}
 
 
-def _is_mended(arguments: str) -> bool:
-    try:
-        return not arguments or isinstance(parse_partial_json(arguments), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _logprobs(answer: Choice | CompletionChunk) -> dict[str, Any]:
+def _logprobs(answer: Choice | CompletionChunk) -> Info:
     return {} if answer.logprobs is None else {"logprobs": answer.logprobs.as_dict()}
 
 
-def _details(choice: Choice | CompletionChunk, answer: Completion | CompletionChunk) -> dict[str, Any]:
-    return {"finish_reason": choice.finish_reason, "model_provider": "paradigm", **of_whole(answer)}
+def _end(choice: Choice | CompletionChunk, answer: Completion | CompletionChunk) -> Info:
+    """What a message holds that is whole."""
+    return {"finish_reason": choice.finish_reason, "model_provider": "paradigm", **_details(answer)}
 
 
-def _info(message: AIMessage) -> dict[str, Any] | None:
+def _info(message: AIMessage) -> Info | None:
     return dict(message.response_metadata) or None
 
 

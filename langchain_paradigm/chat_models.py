@@ -1,46 +1,42 @@
-"""`ChatParadigm` for LangChain: fields and mapping."""
+"""`ChatParadigm` for LangChain."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema
 
-from langchain_paradigm._base import LangChainModel
-from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import to_messages
-from langchain_paradigm._out import (
-    ChunkWriter,
-    as_function,
-    chat_result,
-    openai_tools,
-    to_choice,
-    to_schema,
-    to_tools,
+from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
+from langchain_paradigm._compat import (
+    CacheKeyHook,
+    StreamingHooks,
+    structured_output_mark,
+    without_own_arguments,
+    writes_content_blocks,
 )
-from langchain_paradigm._structured import ObjectParser, Repaired, certain
+from langchain_paradigm._errors import as_langchain
+from langchain_paradigm._in import AnyTool, as_function, openai_tools, prompt_value, to_messages
+from langchain_paradigm._out import ChunkWriter, chat_result
+from langchain_paradigm._structured import ObjectParser, Output, RetryOnce, schema_enforced
 from paradigm_transport import CompletionParameters
-from paradigm_transport.chat.routes import ChatRequest, ParadigmChatModel
+from paradigm_transport.chat.fields import ChatFields
+from paradigm_transport.chat.routes import ChatRequest, PromptRoute
+from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
+from paradigm_transport.messages import read_response_format, read_tool_choice, read_tools
 
-Stop = list[str] | None
-Manager = CallbackManagerForLLMRun | None
-AsyncManager = AsyncCallbackManagerForLLMRun | None
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
 
-class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
+class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheKeyHook):
     """A chat model over completions of LightOn's Paradigm: messages, tools, structured output.
 
-    The endpoint knows no messages: they are written in the model's own markup, and calls of tools are read out of
-    what it answers.
+    The endpoint takes texts: messages are written in the model's own markup, and calls of tools are read from the
+    completion.
 
     Setup:
         ```bash
@@ -52,11 +48,11 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
         - `model`: the model's name, as the administrator set it up.
         - `chat_template`: how messages are written for the model: `alfred`, `chatml`, a `ChatTemplate`, or a template
           in Jinja.
-        - `constrain`: `vllm` where the server holds an answer to a JSON schema: calls that must be, and structured
-          output, then cannot be malformed.
+        - `constrain`: `vllm` if the server can enforce a JSON schema: required calls and structured output then
+          cannot be malformed.
         - `max_tokens`: the most tokens to generate, 256 by default.
-        - `temperature`: the sampling temperature, 0 to 2; not sent where it is not given.
-        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
+        - `temperature`: the sampling temperature, 0 to 2; not sent if it is not given.
+        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL if they are not given.
 
     Instantiate:
         ```python
@@ -101,7 +97,7 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
 
     def bind_tools(
         self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[AnyTool],
         *,
         tool_choice: str | bool | dict[str, Any] | None = None,
         strict: bool | None = None,
@@ -111,15 +107,16 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
 
         Args:
             tools: functions, LangChain's tools, pydantic or TypedDict classes, or tools in OpenAI's form.
-            tool_choice: `auto` (the default): as the model likes; `any`, `required` or True: at least one; `none` or
-                False: none; a tool's name, or OpenAI's form of it: that one.
+            tool_choice: `auto` (the default): the model decides; `any`, `required` or True: at least one call; `none`
+                or False: no call; a tool's name, or OpenAI's form of it: a call of that tool.
             strict: make the tools' schemas strict, as OpenAI's API wants them.
-            kwargs: of each call: `parallel_tool_calls=False` for one call at most, and the endpoint's fields.
+            kwargs: arguments of each call: `parallel_tool_calls=False` for at most one call of a tool, and the
+                endpoint's fields.
 
         Raises:
-            InvalidParameterError: a tool is one that some other provider runs; or `tool_choice` is of no known form.
+            InvalidParameterError: a tool is one that another provider runs, or `tool_choice` has an unknown form.
         """
-        to_choice(tool_choice)
+        read_tool_choice(tool_choice)
         return self.bind(tools=openai_tools(tools, strict), tool_choice=tool_choice, **kwargs)
 
     def with_structured_output(
@@ -130,126 +127,117 @@ class ChatParadigm(ParadigmChatModel, LangChainModel, BaseChatModel):
         include_raw: bool = False,
         strict: bool | None = None,
         **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, Any]:
+    ) -> Output:
         """This model with an object as its answer: of a pydantic class, or a dict.
 
-        With `constrain` the server sees to it that the answer fits, and the object streams as it grows. Without, an
-        answer that does not fit is asked for once more, and the object comes whole.
+        With `constrain` the server enforces the schema, and the object streams as it grows. Without, the model is asked
+        once more if its answer does not fit, and the object arrives in one piece.
 
         Args:
             schema: a pydantic class, a TypedDict class, a JSON schema with a title, or a tool in OpenAI's form.
             method: `function_calling`: the object is the arguments of a call; `json_schema`: it is the answer itself;
-                `json_mode`: the same, and the prompt says which JSON is wanted.
-            include_raw: give a dict with the message (`raw`), the object (`parsed`) and the error (`parsing_error`),
-                instead of raising one.
+                `json_mode`: the same, and your prompt describes the JSON.
+            include_raw: return a dict with the message (`raw`), the object (`parsed`) and the error
+                (`parsing_error`), instead of raising one.
             strict: make the schema strict, as OpenAI's API wants it.
-            kwargs: of each call: the endpoint's fields.
+            kwargs: arguments of each call: the endpoint's fields.
         """
+        kwargs = {**structured_output_mark(schema, method), **kwargs}
         tool_name = None
-        told = {"ls_structured_output_format": {"kwargs": {"method": method}, "schema": schema}}
         if method == "function_calling":
             (tool,) = openai_tools([schema], strict)
             tool_name = tool["function"]["name"]
             choice = {"type": "function", "function": {"name": tool_name}}
-            ask = self.bind(tools=[tool], tool_choice=choice, **told, **kwargs)
+            ask = self.bind(tools=[tool], tool_choice=choice, **kwargs)
         else:
-            ask = self.bind(response_format=_response_format(schema, method, strict), **told, **kwargs)
+            ask = self.bind(response_format=_response_format(schema, method, strict), **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name)
         if self.constrain is not None:
-            return certain(ask, parser, include_raw)
-        return Repaired(ask, parser, include_raw, self._messages_of).runnable()
+            return schema_enforced(ask, parser, include_raw)
+        return RetryOnce(ask, parser, include_raw, _messages_of).runnable()
 
-    def _messages_of(self, question: LanguageModelInput) -> list[BaseMessage]:
-        return self._convert_input(question).to_messages()
+    # One chat, one call
 
-    # One chat, one request
+    @property
+    def _route(self) -> PromptRoute:
+        return PromptRoute(self.chat_template, self.constrain)
 
-    def _request(
-        self, messages: Sequence[BaseMessage], stop: Stop, kwargs: Mapping[str, Any], *, stream: bool = False
-    ) -> ChatRequest:
-        fields = dict(kwargs)
-        fields.pop("stream", None)  # LangChain's own, which asks to stream or not to
-        return self.chat_request(
+    def _asked(
+        self, messages: Sequence[BaseMessage], stop: Stop, arguments: Mapping[str, object]
+    ) -> tuple[ChatRequest, CompletionFields, dict[str, object]]:
+        """What a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
+        fields = without_own_arguments(arguments)
+        request = ChatRequest(
             to_messages(messages),
-            tools=to_tools(fields.pop("tools", None) or ()),
-            tool_choice=to_choice(fields.pop("tool_choice", None)),
-            parallel=fields.pop("parallel_tool_calls", True) is not False,
-            schema=to_schema(fields.pop("response_format", None)),
-            stop=stop,
-            overrides=fields,
-            stream=stream,
+            read_tools(fields.pop("tools", None)),
+            read_tool_choice(fields.pop("tool_choice", None)),
+            fields.pop("parallel_tool_calls", True) is not False,
+            read_response_format(fields.pop("response_format", None)),
         )
+        return request, self, fields if stop is None else {**fields, "stop": stop}
 
-    def _should_stream(self, **kwargs: Any) -> bool:
-        return super()._should_stream(**self._with_wish(kwargs))
-
-    def _should_use_protocol_streaming(self, **kwargs: Any) -> bool:
-        return super()._should_use_protocol_streaming(**self._with_wish(kwargs))
-
-    def _with_wish(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """A call's arguments with the wish to stream or not, where they tell none."""
-        if self.streaming:  # of which LangChain before 1.0 does not know
-            return {"stream": True, **kwargs}
-        # LangChain streams for whoever watches; a stream is one text.
-        return dict(kwargs) if kwargs.get("n", self.n) in (None, 1) else {"stream": False, **kwargs}
+    def _streams(self, arguments: Mapping[str, object]) -> bool | None:
+        if self.streaming:  # LangChain before 1.0 does not look at it
+            return True
+        # LangChain also streams for handlers that want it, but a stream is a single completion.
+        return None if arguments.get("n", self.n) in (None, 1) else False
 
     def _generate(
-        self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: Any
+        self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> ChatResult:
         with as_langchain:
-            request = self._request(messages, stop, kwargs)
-            return chat_result(self.client.complete(request.prompt, request.parameters), request)
+            return chat_result(self.client.send(self._route.call(*self._asked(messages, stop, kwargs))))
 
     async def _agenerate(
-        self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
+        self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> ChatResult:
         with as_langchain:
-            request = self._request(messages, stop, kwargs)
-            return chat_result(await self.async_client.complete(request.prompt, request.parameters), request)
+            return chat_result(await self.async_client.send(self._route.call(*self._asked(messages, stop, kwargs))))
 
     def _stream(
-        self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: Any
+        self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> Iterator[ChatGenerationChunk]:
         with as_langchain:
-            request = self._request(messages, stop, kwargs, stream=True)
-            writer = self._writer(request)
-            with self.client.stream(request.prompt, request.parameters) as pieces:
-                yield from filter(None, map(writer.write, pieces))
+            call = self._route.stream_call(*self._asked(messages, stop, kwargs))
+            writer = ChunkWriter(writes_content_blocks(self))
+            with self.client.open(call) as chunks:
+                yield from filter(None, map(writer.write, chunks))
 
     async def _astream(
-        self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
+        self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> AsyncIterator[ChatGenerationChunk]:
         with as_langchain:
-            request = self._request(messages, stop, kwargs, stream=True)
-            writer = self._writer(request)
-            async with self.async_client.stream(request.prompt, request.parameters) as pieces:
-                async for piece in pieces:
-                    chunk = writer.write(piece)
+            call = self._route.stream_call(*self._asked(messages, stop, kwargs))
+            writer = ChunkWriter(writes_content_blocks(self))
+            async with self.async_client.open(call) as chunks:
+                async for each in chunks:
+                    chunk = writer.write(each)
                     if chunk is not None:
                         yield chunk
 
-    def _writer(self, request: ChatRequest) -> ChunkWriter:
-        return ChunkWriter(request, as_blocks=getattr(self, "output_version", None) == "v1")
+    def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[AnyTool]) -> str:
+        return self._route.prompt(ChatRequest(to_messages(messages), read_tools(openai_tools(tools, None))))
 
-    def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[Any]) -> str:
-        return self._request(messages, None, {"tools": openai_tools(tools, None)}).prompt
-
-    # What the model says of itself
+    # Traces and cache keys
 
     @property
     def _llm_type(self) -> str:
         return "paradigm-chat"
 
     @property
-    def _identifying_params(self) -> Mapping[str, Any]:
+    def _identifying_params(self) -> Mapping[str, object]:
         constrained = {} if self.constrain is None else {"constrain": self.constrain}
         return {**super()._identifying_params, **constrained}
 
-    def _get_llm_string(self, stop: Stop = None, **kwargs: Any) -> str:
-        # LangChain's own is remembered, also by a copy of this model with other fields.
-        fields = {name: value for name, value in kwargs.items() if name in CompletionParameters.model_fields}
-        sent = self.parameters(stop, fields).model_dump()
-        return str(sorted({**self._identifying_params, **kwargs, **sent}.items()))
+    def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
+        fields = {name: value for name, value in arguments.items() if name in FIELDS}
+        stops = {} if stop is None else {"stop": stop}
+        sent = CompletionParameters.of(self, fields, stops).model_dump()
+        return str(sorted({**self._identifying_params, **arguments, **sent}.items()))
+
+
+def _messages_of(question: LanguageModelInput) -> list[BaseMessage]:
+    return prompt_value(question).to_messages()
 
 
 def _response_format(schema: dict[str, Any] | type, method: Method, strict: bool | None) -> dict[str, Any]:

@@ -1,40 +1,40 @@
-"""`ParadigmLLM` for LangChain: fields, mapping, callbacks."""
+"""`ParadigmLLM` for LangChain."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import cast
 
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForLLMRun,
-    BaseCallbackHandler,
-    CallbackManagerForLLMRun,
-    Callbacks,
-)
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.language_models.llms import LLM
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.prompt_values import PromptValue
-from pydantic import Field
+from langchain_core.runnables import RunnableConfig
+from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
-from langchain_paradigm._base import LangChainModel
+from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
+from langchain_paradigm._compat import (
+    AnyCallbacks,
+    RunOptions,
+    agenerate_on,
+    generate_on,
+    manager_of_prompt,
+    metadata_for_tracing,
+)
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import rendered, rendered_texts
-from langchain_paradigm._results import generations, joined, to_chunk
-from langchain_paradigm._tracing import result, tell_stream_end
+from langchain_paradigm._out import generations, joined, to_chunk
+from langchain_paradigm._tracing import report_stream_end, result
+from paradigm_transport import CompletionParameters
+from paradigm_transport.chat.fields import template_of
+from paradigm_transport.chat.routes import completion_parameters
+from paradigm_transport.chat.templates.named import Template
 from paradigm_transport.fan_out import afan_out, fan_out
 
-_RUN_OPTIONS = ("tags", "metadata", "run_name", "run_id")
 
-Stop = list[str] | None
-Manager = CallbackManagerForLLMRun | None
-AsyncManager = AsyncCallbackManagerForLLMRun | None
-AnyCallbacks = Callbacks | list[Callbacks]
-
-
-class ParadigmLLM(LangChainModel, LLM):
+class ParadigmLLM(LangChainModel[str], LLM):
     """Completions of LightOn's Paradigm.
 
     Setup:
@@ -46,9 +46,9 @@ class ParadigmLLM(LangChainModel, LLM):
     Key arguments:
         - `model`: the model's name, as the administrator set it up.
         - `max_tokens`: the most tokens to generate, 256 by default.
-        - `temperature`: the sampling temperature, 0 to 2; not sent where it is not given.
+        - `temperature`: the sampling temperature, 0 to 2; not sent if it is not given.
         - `chat_template`: how prompts and messages are written for a chat model, such as `alfred`.
-        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
+        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL if they are not given.
 
     Instantiate:
         ```python
@@ -79,35 +79,69 @@ class ParadigmLLM(LangChainModel, LLM):
 
     trace_as_chat: bool = Field(
         default=True,
-        description="Tell callbacks of a chat message where there is a text: some read usage nowhere else.",
+        description="Give callbacks a chat message in place of a text: many read usage nowhere else.",
     )
 
-    # Prompts: each is rendered once, on whichever way it comes in
+    _call_parameters: CompletionParameters | None = PrivateAttr(default=None)
+    """On the copy that one call runs on: that call's parameters, validated."""
 
-    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
-        return rendered(super()._convert_input(model_input), self.template)
+    # Prompts. Each is rendered once, in the public method by which it comes in
 
-    def generate_prompt(self, prompts: list[PromptValue], *args: Any, **kwargs: Any) -> LLMResult:
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002  # as LangChain calls it
+        config: RunnableConfig | None = None,
+        *,
+        stop: Stop = None,
+        **kwargs: object,
+    ) -> Iterator[str]:
+        """Complete a prompt, piece by piece.
+
+        Args:
+            input: a text, messages or a prompt value; `chat_template` is applied if one is set.
+            config: LangChain's config.
+            stop: stop sequences; they win over the constructor's.
+            kwargs: the endpoint's fields; they win over the constructor's.
+        """
+        return super().stream(rendered(input, self._template), config, stop=stop, **kwargs)
+
+    def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        stop: Stop = None,
+        **kwargs: object,
+    ) -> AsyncIterator[str]:
+        """As `stream`."""
+        return super().astream(rendered(input, self._template), config, stop=stop, **kwargs)
+
+    def generate_prompt(
+        self, prompts: list[PromptValue], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+    ) -> LLMResult:
         """As `generate`, for prompts and messages as LangChain passes them on.
 
         Args:
-            prompts: what to complete; messages are written by `chat_template` where one is set.
-            args: `stop` and `callbacks`.
+            prompts: what to complete; `chat_template` is applied if one is set.
+            stop: stop sequences; they win over the constructor's.
+            callbacks: LangChain's callbacks.
             kwargs: as those of `generate`.
         """
-        return super().generate_prompt([self._convert_input(prompt) for prompt in prompts], *args, **kwargs)
+        return self._generate_rendered(self._rendered(prompts), stop, callbacks, kwargs)
 
-    async def agenerate_prompt(self, prompts: list[PromptValue], *args: Any, **kwargs: Any) -> LLMResult:
+    async def agenerate_prompt(
+        self, prompts: list[PromptValue], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+    ) -> LLMResult:
         """As `generate_prompt`."""
-        return await super().agenerate_prompt([self._convert_input(prompt) for prompt in prompts], *args, **kwargs)
+        return await self._agenerate_rendered(self._rendered(prompts), stop, callbacks, kwargs)
 
     def generate(
-        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: Any
+        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """Complete prompts, concurrently and in order; the first error stops the rest.
 
         Args:
-            prompts: the texts to complete.
+            prompts: the texts to complete; `chat_template` is applied if one is set.
             stop: stop sequences; they win over the constructor's.
             callbacks: LangChain's callbacks.
             kwargs: LangChain's `tags`, `metadata`, `run_name` and `run_id`, and the endpoint's fields, which win
@@ -116,74 +150,117 @@ class ParadigmLLM(LangChainModel, LLM):
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        options = _run_options(kwargs, callbacks, len(prompts))
-        call = self._for_call(stop, kwargs)
-        texts = rendered_texts(prompts, self.template)
-        return super(ParadigmLLM, call).generate(texts, call.stop, callbacks, **options)
+        return self._generate_rendered(rendered_texts(prompts, self._template), stop, callbacks, kwargs)
 
     async def agenerate(
-        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: Any
+        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate`."""
-        options = _run_options(kwargs, callbacks, len(prompts))
+        return await self._agenerate_rendered(rendered_texts(prompts, self._template), stop, callbacks, kwargs)
+
+    def _rendered(self, prompts: list[PromptValue]) -> list[str]:
+        template = self._template
+        return [rendered(prompt, template).to_string() for prompt in prompts]
+
+    def _prompt_of(self, messages: list[BaseMessage], tools: object) -> str:
+        return rendered(messages, self._template).to_string()
+
+    # One call
+
+    @property
+    def _template(self) -> Template | None:
+        return template_of(self)
+
+    def _parameters(self, stop: Stop, overrides: Mapping[str, object], *, stream: bool) -> CompletionParameters:
+        call = overrides if stop is None else {**overrides, "stop": stop}
+        return completion_parameters(self._template, self, call, single=stream)
+
+    def _generate_rendered(
+        self, texts: list[str], stop: Stop, callbacks: AnyCallbacks, kwargs: dict[str, object]
+    ) -> LLMResult:
+        """Complete prompts that are in the model's markup."""
+        options = _run_options(kwargs, callbacks, len(texts))
         call = self._for_call(stop, kwargs)
-        texts = rendered_texts(prompts, self.template)
-        # `or None`: LangChain looks into a list of callbacks without asking whether it is empty.
-        return await super(ParadigmLLM, call).agenerate(texts, call.stop, callbacks or None, **options)
+        return generate_on(call, texts, call.stop, callbacks, options)
 
-    def _for_call(self, stop: Stop, overrides: Mapping[str, Any]) -> Self:
-        """This model with a call's arguments as its own.
+    async def _agenerate_rendered(
+        self, texts: list[str], stop: Stop, callbacks: AnyCallbacks, kwargs: dict[str, object]
+    ) -> LLMResult:
+        options = _run_options(kwargs, callbacks, len(texts))
+        call = self._for_call(stop, kwargs)
+        return await agenerate_on(call, texts, call.stop, callbacks, options)
 
-        LangChain's cache keys and traces hold what a model says of itself, and leave out what a call says.
-        """
+    def _for_call(self, stop: Stop, overrides: Mapping[str, object]) -> Self:
+        """This model with a call's fields as its own, which cache keys and traces are made of."""
         if stop is None and not overrides:
             return self
         with as_langchain:
-            parameters = self.parameters(stop, overrides)
-        self._current_clients()  # made before the copy is, which then shares their connections
-        return self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
+            parameters = self._parameters(stop, overrides, stream=self.streaming)
+        self._current_access()  # made before the copy is, which then shares their connections
+        call = self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
+        call._call_parameters = parameters
+        return call
 
-    # One prompt, one request
-
-    def _call(self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: Any) -> str:
-        return self._generate([prompt], stop, run_manager, **kwargs).generations[0][0].text
-
-    def _generate(self, prompts: list[str], stop: Stop = None, run_manager: Manager = None, **kwargs: Any) -> LLMResult:
-        parameters = self.parameters(stop, kwargs)
-
-        def complete(index: int) -> list[Generation]:
-            if self.streaming:
-                manager = run_manager if index == 0 else None  # it is that of the first prompt's run
-                return [joined(self._stream(prompts[index], stop, manager, **kwargs))]
-            self._acquire()
-            return generations(self.client.complete(prompts[index], parameters))
-
+    def _generate(
+        self, prompts: list[str], stop: Stop = None, run_manager: Manager = None, **kwargs: object
+    ) -> LLMResult:
         with as_langchain:
-            by_prompt = fan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+            parameters = self._call_parameters or self._parameters(stop, kwargs, stream=self.streaming)
+
+            def complete(index: int) -> list[Generation]:
+                if self.streaming:
+                    return [joined(self._chunks(prompts[index], parameters, manager_of_prompt(index, run_manager)))]
+                self._acquire()
+                return generations(self.client.complete(prompts[index], parameters))
+
+            if len(prompts) == 1:
+                by_prompt = [complete(0)]
+            else:
+                by_prompt = fan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
         return result(by_prompt, parameters.model, self.trace_as_chat)
 
     async def _agenerate(
-        self, prompts: list[str], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
+        self, prompts: list[str], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> LLMResult:
-        parameters = self.parameters(stop, kwargs)
-
-        async def complete(index: int) -> list[Generation]:
-            if self.streaming:
-                manager = run_manager if index == 0 else None
-                return [joined([chunk async for chunk in self._astream(prompts[index], stop, manager, **kwargs)])]
-            await self._aacquire()
-            return generations(await self.async_client.complete(prompts[index], parameters))
-
         with as_langchain:
-            by_prompt = await afan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+            parameters = self._call_parameters or self._parameters(stop, kwargs, stream=self.streaming)
+
+            async def complete(index: int) -> list[Generation]:
+                if self.streaming:
+                    chunks = self._achunks(prompts[index], parameters, manager_of_prompt(index, run_manager))
+                    return [joined([chunk async for chunk in chunks])]
+                await self._aacquire()
+                return generations(await self.async_client.complete(prompts[index], parameters))
+
+            if len(prompts) == 1:
+                by_prompt = [await complete(0)]
+            else:
+                by_prompt = await afan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
         return result(by_prompt, parameters.model, self.trace_as_chat)
 
+    def _call(self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object) -> str:
+        return self._generate([prompt], stop, run_manager, **kwargs).generations[0][0].text
+
+    # One stream
+
     def _stream(
-        self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: Any
+        self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> Iterator[GenerationChunk]:
         with as_langchain:
-            parameters = self.parameters(stop, kwargs, stream=True)
-            tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
+            parameters = self._parameters(stop, kwargs, stream=True)
+        report_stream_end(run_manager, parameters.model, self.trace_as_chat)
+        return self._chunks(prompt, parameters, run_manager)
+
+    def _astream(
+        self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
+    ) -> AsyncIterator[GenerationChunk]:
+        with as_langchain:
+            parameters = self._parameters(stop, kwargs, stream=True)
+        report_stream_end(run_manager, parameters.model, self.trace_as_chat)
+        return self._achunks(prompt, parameters, run_manager)
+
+    def _chunks(self, prompt: str, parameters: CompletionParameters, run_manager: Manager) -> Iterator[GenerationChunk]:
+        with as_langchain:
             self._acquire()
             with self.client.stream(prompt, parameters) as pieces:
                 for piece in pieces:
@@ -192,12 +269,10 @@ class ParadigmLLM(LangChainModel, LLM):
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk
 
-    async def _astream(
-        self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
+    async def _achunks(
+        self, prompt: str, parameters: CompletionParameters, run_manager: AsyncManager
     ) -> AsyncIterator[GenerationChunk]:
         with as_langchain:
-            parameters = self.parameters(stop, kwargs, stream=True)
-            tell_stream_end(run_manager, parameters.model, self.trace_as_chat)
             await self._aacquire()
             async with self.async_client.stream(prompt, parameters) as pieces:
                 async for piece in pieces:
@@ -206,19 +281,14 @@ class ParadigmLLM(LangChainModel, LLM):
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk
 
-    def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[Any]) -> str:
-        return self._convert_input(messages).to_string()
 
-
-def _run_options(kwargs: dict[str, Any], callbacks: AnyCallbacks, count: int) -> dict[str, Any]:
-    """Take LangChain's own arguments of `generate` out of a call's."""
-    options = {name: kwargs.pop(name) for name in _RUN_OPTIONS if name in kwargs}
+def _run_options(kwargs: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
+    """Take LangChain's own arguments of `generate` out of those of a call."""
+    options = cast("RunOptions", {name: kwargs.pop(name) for name in RunOptions.__annotations__ if name in kwargs})
     if options.get("metadata") is None:
-        # LangChain adds what tracers know a model by to metadata that was given, and to no other.
-        of_each = isinstance(callbacks, list) and callbacks and not isinstance(callbacks[0], BaseCallbackHandler)
-        options["metadata"] = [{} for _ in range(count)] if of_each else {}
+        options["metadata"] = metadata_for_tracing(callbacks, count)
     return options
 
 
-def _logprobs(chunk: GenerationChunk) -> Any:
+def _logprobs(chunk: GenerationChunk) -> object:
     return (chunk.generation_info or {}).get("logprobs")

@@ -1,10 +1,13 @@
-"""LightOn's Paradigm as an LLM for LlamaIndex."""
+"""LightOn's Paradigm as LLMs for LlamaIndex."""
+
+import sys
 
 try:
     from llama_index_paradigm.chat import ChatParadigm
     from llama_index_paradigm.llms import ParadigmLLM
 except ModuleNotFoundError as missing:
-    if missing.name is None or missing.name.split(".")[0] != "llama_index":
+    is_installed = sys.modules.get("llama_index.core") is not None  # then it lacks a module, which is another problem
+    if is_installed or (missing.name or "").partition(".")[0] != "llama_index":
         raise
     raise ModuleNotFoundError(
         "llama_index_paradigm needs LlamaIndex: pip install 'paradigm-llm[llama-index]'", name=missing.name

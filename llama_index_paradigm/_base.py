@@ -1,12 +1,12 @@
-"""What both classes for LlamaIndex are: fields, metadata, completions."""
+"""What `ParadigmLLM` and `ChatParadigm` share: fields, metadata, completions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Thread
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -16,54 +16,61 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     MessageRole,
 )
-from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
+from llama_index.core.prompts import BasePromptTemplate
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
+from llama_index_paradigm._compat import MessagesHook
 from llama_index_paradigm._events import completion_event
-from llama_index_paradigm._in import text_alone
-from llama_index_paradigm._out import CompletionReader, Reader, Response
+from llama_index_paradigm._in import text_only
+from llama_index_paradigm._out import CompletionReader, aresponses, responses
 from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
-from paradigm_transport.access import ParadigmModel
+from paradigm_transport.access import Connected
+from paradigm_transport.chat.fields import TemplateFields, template_of
+from paradigm_transport.chat.routes import completion_parameters
+from paradigm_transport.chat.templates.named import Template
+from paradigm_transport.endpoints.completions.fields import CompletionFields
+from paradigm_transport.messages import JsonObject
 
 WINDOW_SECONDS = 5.0
-"""How long to wait, once, for the server to tell its context window."""
+"""How long to wait, once, for the server to report a model's context window."""
 
 
-class _Questions(dict[tuple[str, str], Event]):
-    """What servers are being asked; an event is set once nobody need wait for the answer."""
+class _Lookups(dict[tuple[str, str], Event]):
+    """Requests for a context window, by server and model; an event is set once nobody need wait any longer."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Questions, ()  # events cannot be copied: a deep copy of the object asks for itself
+    def __reduce__(self) -> tuple[type[_Lookups], tuple[()]]:
+        return _Lookups, ()  # events cannot be copied: a deep copy asks again
 
 
-class LlamaIndexModel(ParadigmModel, StructuredPrediction):
-    """The fields, the metadata and the completions.
+class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPrediction, MessagesHook):
+    """Shared base of `ParadigmLLM` (completes text) and `ChatParadigm` (answers messages, calls tools).
 
-    Each public method is decorated once and calls none of the others: one event, one acquire, one rendering.
+    Each public method is decorated once and calls none of the others: one event, one `rate_limiter.acquire`, one
+    formatting of the prompt.
     """
 
     context_window: int | None = Field(
         default=None,
         gt=0,
-        description="The most tokens of prompt and completion together; None to ask the server's model list.",
+        description="The maximum number of tokens of prompt and completion together; None to ask the server for it.",
     )
-    additional_kwargs: dict[str, Any] = Field(
+    additional_kwargs: JsonObject = Field(
         default_factory=dict,
         description="The endpoint's fields for every request; they win over the other arguments.",
     )
 
-    argument_aliases: ClassVar[Mapping[str, str]] = {"api_base": "base_url"}
-    takes_tools: ClassVar[bool] = False
-    """Whether messages are turns of a chat model that calls tools."""
+    _argument_aliases: ClassVar[Mapping[str, str]] = {"api_base": "base_url"}
+    _process_bound: ClassVar[tuple[str, ...]] = ("rate_limiter", "callback_manager")
+    _calls_tools: ClassVar[bool] = False
 
     _windows: dict[tuple[str, str], int | None] = PrivateAttr(default_factory=dict)
-    """What each server said of each model, None where it said nothing; copies of this object share it."""
-    _questions: _Questions = PrivateAttr(default_factory=_Questions)
+    """Context windows by server and model, None if the server did not report one; copies of this object share them."""
+    _lookups: _Lookups = PrivateAttr(default_factory=_Lookups)
 
     @model_validator(mode="after")
-    def _check_additional(self) -> Self:
+    def _check_additional_kwargs(self) -> Self:
         self._parameters({})
         return self
 
@@ -71,124 +78,107 @@ class LlamaIndexModel(ParadigmModel, StructuredPrediction):
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex plans prompts by.
 
-        Where `context_window` was not given, the server is asked for it here, once. Inside an event loop, which
-        must go on meanwhile, LlamaIndex's default stands in until the answer has come.
+        Without `context_window`, the first access asks the server for it. An event loop must not wait: inside one,
+        LlamaIndex's default is used until the server has answered.
         """
         return self._metadata(self.context_window or self._find_window())
 
-    def to_payload(self) -> dict[str, Any]:
-        """What events tell of this object: no key, no headers. It asks nobody."""
+    def to_payload(self) -> JsonObject:
+        """Return what events carry of this object: no key, no headers. It sends no request."""
         window = self.context_window or self._windows.get((self.base_url, self.model))
         return {"class_name": self.class_name(), **self._metadata(window).model_dump()}
 
     def _metadata(self, window: int | None) -> LLMMetadata:
-        return LLMMetadata(
-            context_window=window or DEFAULT_CONTEXT_WINDOW,
-            num_output=self.additional_kwargs.get("max_tokens", self.max_tokens) or DEFAULT_NUM_OUTPUTS,
-            is_chat_model=self.takes_tools,
-            is_function_calling_model=self.takes_tools,
-            model_name=self.model,
-        )
+        known = {
+            "context_window": window,
+            "num_output": self.additional_kwargs.get("max_tokens", self.max_tokens) or None,
+            "is_chat_model": self._calls_tools,
+            "is_function_calling_model": self._calls_tools,
+            "model_name": self.model,
+        }
+        return LLMMetadata.model_validate({name: value for name, value in known.items() if value is not None})
 
     def _find_window(self) -> int | None:
-        asked = (self.base_url, self.model)
-        if asked not in self._windows:
-            own = Event()
-            answered = self._questions.setdefault(asked, own)
-            if answered is own:  # once, whichever thread is the first
-                Thread(target=self._ask_window, args=(asked, own), daemon=True).start()
+        place = (self.base_url, self.model)
+        if place not in self._windows:
+            new = Event()
+            done = self._lookups.setdefault(place, new)
+            if done is new:  # once, by the first thread that gets here
+                Thread(target=self._look_up_window, args=(place, new), daemon=True).start()
             if not _in_event_loop():
-                answered.wait(WINDOW_SECONDS)
-                answered.set()  # nobody waits again for what does not come
-        return self._windows.get(asked)
+                done.wait(WINDOW_SECONDS)
+                done.set()  # later accesses do not wait again
+        return self._windows.get(place)
 
-    def _ask_window(self, asked: tuple[str, str], answered: Event) -> None:
+    def _look_up_window(self, place: tuple[str, str], done: Event) -> None:
         windows: dict[str, int | None] = {}
-        with suppress(Exception):  # whatever goes wrong: calls can do without
+        with suppress(Exception):  # of any kind: calls can do without
             windows = {entry.id: entry.context_window for entry in self.client.models()}
-        self._windows[asked] = windows.get(asked[1])
-        answered.set()
+        self._windows[place] = windows.get(place[1])
+        done.set()
 
     # Completions
 
     @completion_event
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """Complete a prompt.
 
         Args:
             prompt: the text to complete.
-            formatted: the prompt goes out as it is: without `system_prompt`, template or `completion_to_prompt`.
+            formatted: send the prompt as it is, without `system_prompt`, template or `completion_to_prompt`.
             kwargs: the endpoint's fields; they win over the constructor's.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        return self._call(CompletionReader(), self._format(prompt, formatted), self._parameters(kwargs))
+        prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs)
+        return CompletionReader().read(self.client.complete(prompt, parameters))
 
     @completion_event
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """As `complete`."""
-        return await self._acall(CompletionReader(), self._format(prompt, formatted), self._parameters(kwargs))
+        prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs)
+        return CompletionReader().read(await self.async_client.complete(prompt, parameters))
 
     @completion_event
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponseGen:
         """As `complete`, piece by piece; the last response carries finish reason and usage."""
-        parameters = self._parameters(kwargs, stream=True)
-        return self._stream(CompletionReader(), self._format(prompt, formatted), parameters)
+        prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs, single=True)
+        return responses(self.client.stream(prompt, parameters), CompletionReader().read_chunk)
 
     @completion_event
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: object
+    ) -> CompletionResponseAsyncGen:
         """As `stream_complete`."""
-        parameters = self._parameters(kwargs, stream=True)
-        return self._astream(CompletionReader(), self._format(prompt, formatted), parameters)
+        prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs, single=True)
+        return aresponses(self.async_client.stream(prompt, parameters), CompletionReader().read_chunk)
 
-    def _call(self, reader: Reader[Response], prompt: str, parameters: CompletionParameters) -> Response:
-        return reader.read(self.client.complete(prompt, parameters))
+    @property
+    def _template(self) -> Template | None:
+        return template_of(self)
 
-    async def _acall(self, reader: Reader[Response], prompt: str, parameters: CompletionParameters) -> Response:
-        return reader.read(await self.async_client.complete(prompt, parameters))
-
-    def _stream(
-        self, reader: Reader[Response], prompt: str, parameters: CompletionParameters
-    ) -> Generator[Response, None, None]:
-        with self.client.stream(prompt, parameters) as stream:
-            for chunk in stream:
-                yield reader.read_chunk(chunk)
-
-    async def _astream(
-        self, reader: Reader[Response], prompt: str, parameters: CompletionParameters
-    ) -> AsyncGenerator[Response, None]:
-        async with self.async_client.stream(prompt, parameters) as stream:
-            async for chunk in stream:
-                yield reader.read_chunk(chunk)
-
-    # Parameters
-
-    def _parameters(self, kwargs: Mapping[str, Any], *, stream: bool = False) -> CompletionParameters:
-        return self.parameters(None, self._overrides(kwargs), stream=stream)
-
-    def _overrides(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        overrides = {**self.additional_kwargs, **kwargs}
-        own, given = self.additional_kwargs.get("extra_body"), kwargs.get("extra_body")
-        if isinstance(own, Mapping) and isinstance(given, Mapping):
-            overrides["extra_body"] = {**own, **given}
-        return overrides
+    def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
+        return completion_parameters(self._template, self, self.additional_kwargs, kwargs, single=single)
 
     # Prompts
 
     def _format(self, prompt: str, formatted: bool) -> str:
-        """What goes out for a prompt."""
         raise NotImplementedError
 
+    def _messages(self, prompt: BasePromptTemplate, prompt_args: JsonObject) -> list[ChatMessage]:
+        messages = prompt.format_messages(llm=self, **prompt_args)
+        return messages if self.output_parser is None else self.output_parser.format_messages(messages)
+
     def _with_system_prompt(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-        """The messages with `query_wrapper_prompt` and `system_prompt`, which are part of every call.
+        """Return the messages with `query_wrapper_prompt` and `system_prompt`, which are part of every call.
 
         Raises:
-            InvalidParameterError: one is more than text.
+            InvalidParameterError: a message holds something other than text.
         """
         if not messages:
             return []
-        *others, last = map(text_alone, messages)
+        *others, last = map(text_only, messages)
         if self.query_wrapper_prompt is not None and last.role == MessageRole.USER:
             last = ChatMessage(self.query_wrapper_prompt.format(query_str=last.content or ""))
         messages = [*others, last]

@@ -1,22 +1,15 @@
-"""LlamaIndex's decorators for what calls an LLM; its own make type checkers forget the method's types."""
+"""LlamaIndex's decorators for methods that call an LLM, with the methods' types, which LlamaIndex's own lose."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-
-Method = TypeVar("Method", bound=Callable[..., Any])
+from llama_index_paradigm._compat import Method, llm_callback
 
 
 def chat_event(method: Method) -> Method:
-    """Tell LlamaIndex's callbacks and event handlers of each call of a chat method."""
-    told: Method = llm_chat_callback()(method)
-    return told
+    """Report each call of a chat method: its messages, its responses, its error."""
+    return llm_callback("chat")(method)
 
 
 def completion_event(method: Method) -> Method:
-    """Tell LlamaIndex's callbacks and event handlers of each call of a completion method."""
-    told: Method = llm_completion_callback()(method)
-    return told
+    """Report each call of a completion method: its prompt, its responses, its error."""
+    return llm_callback("completion")(method)

@@ -1,82 +1,81 @@
-"""Structured prediction: a schema is told, an object comes out, and there is one attempt at repair."""
+"""Structured prediction: ask for an object of a schema, read it, and ask once more if it does not fit."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from llama_index.core.base.llms.generic_utils import messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictEndEvent,
+    LLMStructuredPredictInProgressEvent,
     LLMStructuredPredictStartEvent,
 )
-from llama_index.core.llms.llm import LLM
-from llama_index.core.output_parsers.pydantic import PydanticOutputParser
-from llama_index.core.program.utils import FlexibleModel, create_flexible_model
+from llama_index.core.llms import LLM, MockLLM
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, SelectorPromptTemplate
-from llama_index.core.types import Model
-from pydantic import ValidationError
+from llama_index.core.types import BaseOutputParser, Model
+from pydantic import BaseModel, ValidationError
 
-from llama_index_paradigm._in import text_alone
-from paradigm_transport.chat.json_repair import explain, first_object, partial_object
+from llama_index_paradigm._compat import PromptHook, partial_class
+from llama_index_paradigm._in import text_only
+from paradigm_transport.chat.structured import explain, first_object, partial_object, repair_prompt
+from paradigm_transport.messages import JsonObject, to_json
+
+if TYPE_CHECKING:
+    from llama_index_paradigm._compat import FlexibleModel
 
 dispatcher = get_dispatcher(__name__)
 
-REPAIR_PROMPT = PromptTemplate(
-    "{request}\n\n"
-    "This was answered:\n{answer}\n\n"
-    "But it is not what was asked for: {problem}\n"
-    "Answer again, with nothing but the corrected JSON object."
-)
+_REPAIR_PROMPT = PromptTemplate("{text}")
+
+Request = TypeVar("Request", str, list[ChatMessage])
 
 
 class StructuredPrediction(LLM):
-    """LlamaIndex's structured prediction, with an attempt at repair.
+    """LlamaIndex's structured prediction, with one retry.
 
-    LlamaIndex's own gives up on the first text around the JSON; and on a model that completes text it puts the schema
-    behind the markup and takes no `system_prompt`.
+    LlamaIndex's own fails on any text around the JSON object; and of a model that completes text it adds the schema
+    after the chat template is applied, and leaves `system_prompt` out.
     """
 
     def _task(
         self,
         output_cls: type[Model],
         prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, Any] | None,
-        prompt_args: dict[str, Any],
-    ) -> Task[Model]:
-        """What one structured prediction is."""
+        llm_kwargs: JsonObject | None,
+        prompt_args: JsonObject,
+    ) -> Task[Model, Any]:
         raise NotImplementedError
 
     def structured_predict(
         self,
         output_cls: type[Model],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
+        llm_kwargs: JsonObject | None = None,
         **prompt_args: Any,
     ) -> Model:
-        """Fill an object of `output_cls`.
+        """Return an object of `output_cls` that the model fills in.
 
         Args:
-            output_cls: the pydantic class.
-            prompt: what to ask; the schema is added.
-            llm_kwargs: the endpoint's fields.
-            prompt_args: what goes into the prompt.
+            output_cls: a pydantic class.
+            prompt: the request; the schema is added to it.
+            llm_kwargs: the endpoint's fields; they win over the constructor's.
+            prompt_args: the prompt's variables.
 
         Raises:
-            ValueError: neither the answer nor its repair is such an object.
+            ValueError: neither the first answer nor the second is such an object.
             ParadigmError: see `ParadigmLLM.complete`.
         """
         task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
-        task.begin()
+        task.start()
         answer = task.ask(task.request)
         try:
             return task.end(answer)
         except ValueError as problem:
-            if task.is_certain:
+            if task.schema_enforced:
                 raise
             answer = task.ask(task.repair(answer, str(problem)))
         return task.end(answer)
@@ -85,97 +84,100 @@ class StructuredPrediction(LLM):
         self,
         output_cls: type[Model],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
+        llm_kwargs: JsonObject | None = None,
         **prompt_args: Any,
     ) -> Model:
         """As `structured_predict`."""
         task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
-        task.begin()
+        task.start()
         answer = await task.aask(task.request)
         try:
             return task.end(answer)
         except ValueError as problem:
-            if task.is_certain:
+            if task.schema_enforced:
                 raise
             answer = await task.aask(task.repair(answer, str(problem)))
         return task.end(answer)
 
-    # `stream_structured_predict` and its async twin are LlamaIndex's own, over these two.
-
-    def _structured_stream_call(
+    def stream_structured_predict(
         self,
         output_cls: type[Model],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
+        llm_kwargs: JsonObject | None = None,
         **prompt_args: Any,
     ) -> Generator[Model | FlexibleModel, None, None]:
+        """As `structured_predict`, but yield the object as it grows, and last the whole one.
+
+        Until the object validates, fields that have not arrived are None. The model is asked once.
+        """
         task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
+        task.start()
         text = ""
         for text in task.stream():
-            partial = task.read_partial(text)
-            if partial is not None:
-                yield partial
-        yield task.read(text)  # nothing was made up at its end
+            yield from task.progress(text)
+        yield from task.finish(text)
 
-    async def _structured_astream_call(
+    async def astream_structured_predict(
         self,
         output_cls: type[Model],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
+        llm_kwargs: JsonObject | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Model | FlexibleModel, None]:
-        task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
+        """As `stream_structured_predict`."""
 
         async def outputs() -> AsyncGenerator[Model | FlexibleModel, None]:
+            task = self._task(output_cls, prompt, llm_kwargs, prompt_args)
+            task.start()
             text = ""
             async for text in task.astream():
-                partial = task.read_partial(text)
-                if partial is not None:
-                    yield partial
-            yield task.read(text)
+                for output in task.progress(text):
+                    yield output
+            for output in task.finish(text):
+                yield output
 
         return outputs()
 
 
-class Task(ABC, Generic[Model]):
-    """One structured prediction: what is asked, and how the answer is read.
+class Task(ABC, Generic[Model, Request]):
+    """One structured prediction: what to ask, how to read the answer, and the events to report.
 
     Attributes:
-        request: what is asked.
-        is_certain: the server sees to it that the answer fits, as far as it can; another would be no better.
+        request: what to ask.
+        schema_enforced: the server enforces the schema, as far as it can; a retry would not help.
     """
 
-    request: Any
-    is_certain = False
+    request: Request
+    schema_enforced: bool
 
-    def __init__(self, output_cls: type[Model], template: BasePromptTemplate, template_args: dict[str, Any]) -> None:
+    def __init__(self, output_cls: type[Model], template: BasePromptTemplate, template_args: JsonObject) -> None:
         self._output_cls = output_cls
         self._template = template
         self._template_args = template_args
-        self._seen: Any = None
+        self._seen: object = None
 
     @abstractmethod
-    def ask(self, request: Any) -> str:
-        """Ask; return the text that holds the object."""
+    def ask(self, request: Request) -> str:
+        """Return the text that holds the object."""
 
     @abstractmethod
-    async def aask(self, request: Any) -> str:
+    async def aask(self, request: Request) -> str:
         """As `ask`."""
 
     @abstractmethod
     def stream(self) -> Generator[str, None, None]:
-        """Ask the request; each item is the text so far."""
+        """Ask the first request, and yield the text so far."""
 
     @abstractmethod
     def astream(self) -> AsyncGenerator[str, None]:
         """As `stream`."""
 
     @abstractmethod
-    def repair(self, answer: str, problem: str) -> Any:
-        """A request for a better answer."""
+    def repair(self, answer: str, problem: str) -> Request:
+        """Return a request to correct an answer."""
 
-    def begin(self) -> None:
-        """Tell that the prediction begins."""
+    def start(self) -> None:
+        """Report the start."""
         dispatcher.event(
             LLMStructuredPredictStartEvent(
                 output_cls=self._output_cls, template=self._template, template_args=self._template_args
@@ -183,25 +185,41 @@ class Task(ABC, Generic[Model]):
         )
 
     def end(self, text: str) -> Model:
-        """Read the object and tell of it."""
-        output = self.read(text)
-        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
-        return output
-
-    def read(self, text: str) -> Model:
-        """Read the object.
+        """Read the object and report the end.
 
         Raises:
             ValueError: there is none, or it does not fit.
         """
+        output = self._read(text)
+        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
+        return output
+
+    def progress(self, text: str) -> Iterator[Model | FlexibleModel]:
+        """Yield the part of the object that has arrived, and report it; nothing if there is nothing new to read."""
+        partial = self._read_partial(text)
+        if partial is not None:
+            dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
+            yield partial
+
+    def finish(self, text: str) -> Iterator[Model]:
+        """Yield the whole object, and report it and the end.
+
+        Raises:
+            ValueError: there is none, or it does not fit; what is missing at its end is not made up.
+        """
+        output = self._read(text)
+        dispatcher.event(LLMStructuredPredictInProgressEvent(output=output))
+        yield output
+        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
+
+    def _read(self, text: str) -> Model:
         try:
             return self._output_cls.model_validate_json(first_object(text))
         except ValueError as problem:
-            told = explain(problem)
-        raise ValueError(told)  # out here: pydantic's own words quote the answer
+            reason = explain(problem)
+        raise ValueError(reason)  # outside `except`: pydantic's error, which quotes the answer, is not its context
 
-    def read_partial(self, text: str) -> Model | FlexibleModel | None:
-        """As much of the object as has come; None where no more of it has, or where it is not to be read yet."""
+    def _read_partial(self, text: str) -> Model | FlexibleModel | None:
         try:
             values = partial_object(text)
         except ValueError:
@@ -212,28 +230,31 @@ class Task(ABC, Generic[Model]):
         try:
             return self._output_cls.model_validate(values)
         except ValidationError:
-            return self._partial_cls.model_validate(values)
+            return None if self._partial_cls is None else self._partial_cls.model_validate(values)
 
     @cached_property
-    def _partial_cls(self) -> type[FlexibleModel]:
-        return create_flexible_model(self._output_cls)
+    def _partial_cls(self) -> type[FlexibleModel] | None:
+        return partial_class(self._output_cls)
 
 
-class CompletionTask(Task[Model]):
+class CompletionTask(Task[Model, str]):
     """A structured prediction by a completion, with the schema in the prompt."""
 
     def __init__(
         self,
-        llm: LLM,
+        llm: PromptHook,
         output_cls: type[Model],
         template: BasePromptTemplate,
-        template_args: dict[str, Any],
-        llm_kwargs: dict[str, Any],
+        template_args: JsonObject,
+        llm_kwargs: Mapping[str, object],
+        *,
+        schema_enforced: bool,
     ) -> None:
         super().__init__(output_cls, template, template_args)
+        self.schema_enforced = schema_enforced
         self._llm = llm
-        self._llm_kwargs = {**llm_kwargs, "formatted": True}
-        self.request = self._write(template, template_args)
+        self._llm_kwargs: JsonObject = {**llm_kwargs, "formatted": True}
+        self.request = self._format(template, template_args)
 
     def ask(self, request: str) -> str:
         """As in `Task`."""
@@ -256,21 +277,33 @@ class CompletionTask(Task[Model]):
     def repair(self, answer: str, problem: str) -> str:
         """As in `Task`."""
         request = self._template.format(llm=self._llm, messages_to_prompt=_lines, **self._template_args)
-        return self._write(REPAIR_PROMPT, {"request": request, "answer": answer, "problem": problem})
+        return self._format(_REPAIR_PROMPT, {"text": repair_prompt(request, answer, problem)})
 
-    def _write(self, template: BasePromptTemplate, template_args: dict[str, Any]) -> str:
+    def _format(self, template: BasePromptTemplate, template_args: JsonObject) -> str:
         if isinstance(template, SelectorPromptTemplate):
             template = template.select(self._llm)
-        # A copy: other calls use the same prompt, without the schema.
-        own = template.model_copy(update={"output_parser": _SchemaPrompt(self._output_cls)})
-        return self._llm._get_prompt(own, **template_args)
+        # A copy: other calls use the same prompt without the schema.
+        with_schema = template.model_copy(update={"output_parser": _SchemaInstruction(self._output_cls)})
+        return self._llm._format_prompt(with_schema, template_args)
 
 
 def _lines(messages: Sequence[ChatMessage]) -> str:
-    return messages_to_prompt([text_alone(message) for message in messages])
+    default = MockLLM().messages_to_prompt  # of every LLM of LlamaIndex
+    return default(list(map(text_only, messages)))  # type: ignore[misc]  # it is never None
 
 
-class _SchemaPrompt(PydanticOutputParser[Model]):
+class _SchemaInstruction(BaseOutputParser):
+    """Adds the schema to a prompt, or to one message of it, by LlamaIndex's rules for output parsers."""
+
+    def __init__(self, output_cls: type[BaseModel]) -> None:
+        self._schema = to_json(output_cls.model_json_schema())
+
     def format(self, query: str) -> str:
-        # LlamaIndex doubles the braces, for a formatting that does not follow.
-        return f"{query}\n\n{self.get_format_string(escape_json=False)}"
+        # The instruction comes last: small models follow it better than a schema that comes last.
+        return (
+            f"{query}\n\nFollow this JSON schema:\n{self._schema}\n\n"
+            "Output a valid JSON object, and do not repeat the schema."
+        )
+
+    def parse(self, output: str) -> str:
+        return output

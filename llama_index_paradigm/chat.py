@@ -1,37 +1,32 @@
-"""`ChatParadigm` for LlamaIndex: messages and tools as a prompt, calls of tools out of the answer."""
+"""`ChatParadigm` for LlamaIndex: answers messages and calls tools."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
-from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.llm import ToolSelection, default_completion_to_prompt
+from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
-from pydantic import model_validator
-from typing_extensions import Self
+from pydantic import BaseModel, model_validator
 
 from llama_index_paradigm._base import LlamaIndexModel
+from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function
 from llama_index_paradigm._events import chat_event
-from llama_index_paradigm._in import Call, answer_message, calls_of, plain_choice, plain_messages, plain_tool
-from llama_index_paradigm._out import Reader
+from llama_index_paradigm._in import plain_messages, tool_calls_of
+from llama_index_paradigm._out import CallReader, aresponses, responses, written_object
 from llama_index_paradigm._structured import Task
-from paradigm_transport.chat.dialects.hermes import CallArguments, CallBegin, InvalidToolCall, Piece, TextPiece
-from paradigm_transport.chat.routes import ChatRequest, ParadigmChatModel, repair, schema_of, tool_of
-from paradigm_transport.messages import Message
-
-if TYPE_CHECKING:
-    from llama_index.core.tools import BaseTool
-
-logger = logging.getLogger(__name__)
+from paradigm_transport.chat.fields import ChatFields
+from paradigm_transport.chat.json_schema import schema_of, tool_of
+from paradigm_transport.chat.routes import ChatRequest, PromptRoute
+from paradigm_transport.chat.structured import repair_messages
+from paradigm_transport.endpoints.completions.fields import CompletionFields
+from paradigm_transport.messages import JsonObject, Message, read_tool_choice, read_tools
 
 
-class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
-    """Chats with a model of LightOn's Paradigm, which may call tools.
+class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
+    """Chats with LightOn's Paradigm; the model may call tools.
 
     Setup:
         ```bash
@@ -41,14 +36,14 @@ class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
 
     Key arguments:
         - `model`: the model's name, as the administrator set it up.
-        - `chat_template`: how messages are written for the model: `alfred`, `chatml`, a `ChatTemplate`, or a template
-          in Jinja.
-        - `constrain`: `vllm` where the server holds an answer to a JSON schema: calls that must be, and structured
-          output, then cannot be malformed.
-        - `max_tokens`: the most tokens to generate, 256 by default.
-        - `temperature`: the sampling temperature, 0 to 2; not sent where it is not given.
-        - `context_window`: tokens of prompt and completion together; the server is asked where it is not given.
-        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
+        - `chat_template`: how messages are formatted for the model: `alfred`, `chatml`, a `ChatTemplate`, or a
+          template in Jinja.
+        - `constrain`: `vllm` if the server can enforce a JSON schema: required tool calls and structured predictions
+          are then never malformed.
+        - `max_tokens`: the maximum number of tokens to generate, 256 by default.
+        - `temperature`: the sampling temperature, 0 to 2; not sent by default.
+        - `context_window`: tokens of prompt and completion together; by default the server is asked for it.
+        - `api_key`, `base_url`: PARADIGM_API_KEY and PARADIGM_BASE_URL by default.
 
     Instantiate:
         ```python
@@ -100,230 +95,172 @@ class ChatParadigm(ParadigmChatModel, LlamaIndexModel, FunctionCallingLLM):
         InvalidParameterError: an argument is unknown, missing, of a wrong type or out of its range.
     """
 
-    takes_tools: ClassVar[bool] = True
+    _calls_tools: ClassVar[bool] = True
 
-    @model_validator(mode="after")
-    def _check_functions(self) -> Self:
-        defaults = {
-            "messages_to_prompt": default_messages_to_prompt,
-            "completion_to_prompt": default_completion_to_prompt,
-        }
-        for name, default in defaults.items():
-            if getattr(self, name) not in (None, default):
-                raise ValueError(f"{name} is not for ChatParadigm, which writes all messages with chat_template")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _check_prompt_functions(cls, fields: object) -> object:
+        for name in ("messages_to_prompt", "completion_to_prompt"):
+            function = fields.get(name) if isinstance(fields, Mapping) else None
+            if function is not None and not is_default_prompt_function(function):
+                raise ValueError(f"{name} does not apply to ChatParadigm: chat_template formats all messages")
+        return fields
 
     @classmethod
     def class_name(cls) -> str:
         """The name under which LlamaIndex serialises this class."""
         return "ChatParadigm"
 
-    # `chat_with_tools` and its twins are LlamaIndex's own, over these four.
+    # `chat_with_tools` and its twins are LlamaIndex's, and call these four.
 
     @chat_event
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """Answer messages.
 
         Args:
             messages: the chat.
             kwargs: the endpoint's fields, which win over the constructor's, and:
 
-                - `tools`: what the model may call, as `ToolMetadata.to_openai_tool` writes it.
+                - `tools`: what the model may call, in the form that `ToolMetadata.to_openai_tool` writes.
                 - `tool_choice`: `"auto"`, `"none"`, `"required"` (or `"any"`), or a tool's name.
-                - `parallel_tool_calls`: False where the answer is to end with the first call.
-                - `schema`: a JSON schema; the answer is to be an object of it, unless it is a call.
+                - `parallel_tool_calls`: False to end the answer with the first call.
+                - `schema`: a JSON schema that the answer must fit, unless it is a tool call.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        request = self._request(messages, kwargs)
-        return self._call(CallReader(request), request.prompt, request.parameters)
+        call = self._route.call(*self._asked(messages, kwargs))
+        return CallReader().read(self.client.send(call))
 
     @chat_event
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """As `chat`."""
-        request = self._request(messages, kwargs)
-        return await self._acall(CallReader(request), request.prompt, request.parameters)
+        call = self._route.call(*self._asked(messages, kwargs))
+        return CallReader().read(await self.async_client.send(call))
 
     @chat_event
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """As `chat`, piece by piece; the last response carries the whole calls, finish reason and usage."""
-        request = self._request(messages, kwargs, stream=True)
-        return self._stream(CallReader(request), request.prompt, request.parameters)
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseGen:
+        """As `chat`, piece by piece; the last response carries complete tool calls, finish reason and usage."""
+        call = self._route.stream_call(*self._asked(messages, kwargs))
+        return responses(self.client.open(call), CallReader().read_chunk)
 
     @chat_event
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseAsyncGen:
         """As `stream_chat`."""
-        request = self._request(messages, kwargs, stream=True)
-        return self._astream(CallReader(request), request.prompt, request.parameters)
+        call = self._route.stream_call(*self._asked(messages, kwargs))
+        return aresponses(self.async_client.open(call), CallReader().read_chunk)
 
-    def _request(
-        self, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any], *, stream: bool = False
-    ) -> ChatRequest:
-        fields = dict(kwargs)
-        return self.chat_request(
+    @property
+    def _route(self) -> PromptRoute:
+        return PromptRoute(self.chat_template, self.constrain)
+
+    def _asked(
+        self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]
+    ) -> tuple[ChatRequest, CompletionFields, JsonObject, JsonObject]:
+        """Return what a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
+        fields: JsonObject = dict(arguments)
+        request = ChatRequest(
             self._plain(messages),
-            tools=[plain_tool(told) for told in fields.pop("tools", None) or ()],
-            tool_choice=plain_choice(fields.pop("tool_choice", None)),
-            parallel=fields.pop("parallel_tool_calls", True) is not False,
-            schema=fields.pop("schema", None),
-            overrides=self._overrides(fields),
-            stream=stream,
+            read_tools(fields.pop("tools", None)),
+            read_tool_choice(fields.pop("tool_choice", None)),
+            fields.pop("parallel_tool_calls", True) is not False,
+            fields.pop("schema", None),
         )
+        return request, self, self.additional_kwargs, fields
 
-    # Prompts. `system_prompt` and `query_wrapper_prompt` are put in here alone, whichever way messages come.
+    # Prompts. Every path adds `system_prompt` and `query_wrapper_prompt` here.
 
     def _plain(self, messages: Sequence[ChatMessage]) -> list[Message]:
         return plain_messages(self._with_system_prompt(messages))
 
-    def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
-        return messages
-
     def _format(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted else self.template.render_chat(self._plain([ChatMessage(prompt)]))
+        return prompt if formatted else self._route.prompt(ChatRequest(self._plain([ChatMessage(prompt)])))
 
     # Tools
 
-    def _prepare_chat_with_tools(
-        self,
-        tools: Sequence[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        tool_choice: str | dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """The arguments of `chat`; plain data, for events carry them."""
-        last = [ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg] if user_msg else []
-        return {
-            "messages": [*(chat_history or ()), *last],
-            "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
-            "tool_choice": tool_choice or ("required" if tool_required else "auto"),
-            "parallel_tool_calls": allow_parallel_tool_calls,
-            **kwargs,
-        }
-
     def get_tool_calls_from_response(
-        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: object
     ) -> list[ToolSelection]:
-        """The calls in a response; of a stream's, also those that are still coming, with what there is of them.
+        """Return the tool calls in a response; in a stream's, also incomplete ones, with the arguments so far.
 
         Args:
-            response: what one of the chat methods gave.
-            error_on_no_tool_call: raise where there is none.
+            response: a response of one of the chat methods.
+            error_on_no_tool_call: raise if there is no call.
             kwargs: ignored.
 
         Raises:
-            ValueError: there is no call, or none that can be read.
+            ValueError: there is no call, or only malformed ones.
         """
-        calls = calls_of(response.message)
+        calls = tool_calls_of(response.message)
         if not calls and error_on_no_tool_call:
             invalid = response.message.additional_kwargs.get("invalid_tool_calls") or ()
             reasons = "; ".join(call["reason"] for call in invalid)
             raise ValueError(
-                f"the model's call of a tool cannot be read: {reasons}" if reasons else "the model called no tool"
+                f"the model's tool call is malformed: {reasons}" if reasons else "the model did not call a tool"
             )
         return [ToolSelection(tool_id=call.id, tool_name=call.name, tool_kwargs=call.read()) for call in calls]
 
-    # Structured prediction: by the call of a tool, as of other models that call tools; or by an answer under a schema.
+    # Structured prediction
 
     def _task(
         self,
         output_cls: type[Model],
         prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, Any] | None,
-        prompt_args: dict[str, Any],
-    ) -> Task[Model]:
+        llm_kwargs: JsonObject | None,
+        prompt_args: JsonObject,
+    ) -> ChatTask[Model]:
         return ChatTask(self, output_cls, prompt, prompt_args, llm_kwargs or {})
 
 
-class CallReader(Reader[ChatResponse]):
-    """Reads the answer to a chat, and the calls in it."""
+class ChatTask(Task[Model, list[ChatMessage]]):
+    """A structured prediction by a tool call whose arguments are the object, or by an answer that fits a schema.
 
-    def __init__(self, request: ChatRequest) -> None:
-        super().__init__()
-        self._reader = request.reader()
-        self._calls: dict[int, Call] = {}
-        self._invalid: list[InvalidToolCall] = []
-
-    def _take(self, text: str, *, is_last: bool) -> str:
-        before = len(self.text)
-        for piece in self._reader.feed(text) + (self._reader.finish() if is_last else []):
-            self._add(piece)
-        return self.text[before:]
-
-    def _add(self, piece: Piece) -> None:
-        if isinstance(piece, TextPiece):
-            self.text += piece.text
-        elif isinstance(piece, CallBegin):
-            self._calls[piece.index] = Call(piece.id, piece.name)
-        elif isinstance(piece, CallArguments):
-            self._calls[piece.index].text += piece.text
-        elif isinstance(piece.call, InvalidToolCall):
-            self._calls.pop(piece.index, None)
-            self._invalid.append(piece.call)
-            logger.warning("The model's call of a tool cannot be read, and is not made: %s.", piece.call.reason)
-        else:
-            self._calls[piece.index].arguments = piece.call.arguments
-
-    def _respond(self, **rest: Any) -> ChatResponse:
-        return ChatResponse(message=answer_message(self.text, list(self._calls.values()), self._invalid), **rest)
-
-
-class ChatTask(Task[Model]):
-    """A structured prediction by an answer under a schema, or by the call of a tool that takes such an object."""
+    `pydantic_program_mode` chooses: `LLM` for an answer, all others for a tool call, as with LlamaIndex's other models
+    that call tools.
+    """
 
     def __init__(
         self,
         llm: ChatParadigm,
         output_cls: type[Model],
         template: BasePromptTemplate,
-        template_args: dict[str, Any],
-        llm_kwargs: dict[str, Any],
+        template_args: JsonObject,
+        llm_kwargs: Mapping[str, object],
     ) -> None:
         super().__init__(output_cls, template, template_args)
-        self.is_certain = llm.constrain is not None
+        self.schema_enforced = llm.constrain is not None
         self._llm = llm
-        self._kwargs = {**llm_kwargs, **_asked_for(output_cls, llm.pydantic_program_mode)}
-        self.request = llm._get_messages(template, **template_args)
+        self._kwargs: JsonObject = {**llm_kwargs, **_asked_for(output_cls, llm.pydantic_program_mode)}
+        self.request = llm._messages(template, template_args)
 
     def ask(self, request: list[ChatMessage]) -> str:
         """As in `Task`."""
-        return _object_text(self._llm.chat(request, **self._kwargs))
+        return written_object(self._llm.chat(request, **self._kwargs).message)
 
     async def aask(self, request: list[ChatMessage]) -> str:
         """As in `Task`."""
-        return _object_text(await self._llm.achat(request, **self._kwargs))
+        return written_object((await self._llm.achat(request, **self._kwargs)).message)
 
     def stream(self) -> Generator[str, None, None]:
         """As in `Task`."""
         for response in self._llm.stream_chat(self.request, **self._kwargs):
-            yield _object_text(response)
+            yield written_object(response.message)
 
     async def astream(self) -> AsyncGenerator[str, None]:
         """As in `Task`."""
         async for response in await self._llm.astream_chat(self.request, **self._kwargs):
-            yield _object_text(response)
+            yield written_object(response.message)
 
     def repair(self, answer: str, problem: str) -> list[ChatMessage]:
         """As in `Task`."""
-        further = [ChatMessage(role=message.role, content=message.content) for message in repair(answer, problem)]
+        further = [
+            ChatMessage(role=message.role, content=message.content) for message in repair_messages(answer, problem)
+        ]
         return [*self.request, *further]
 
 
-def _asked_for(output_cls: type[Model], mode: PydanticProgramMode) -> dict[str, Any]:
+def _asked_for(output_cls: type[BaseModel], mode: PydanticProgramMode) -> JsonObject:
     if mode == PydanticProgramMode.LLM:
         return {"schema": schema_of(output_cls)}
     tool = tool_of(output_cls)
-    return {"tools": [tool.as_function()], "tool_choice": {"type": "function", "function": {"name": tool.name}}}
-
-
-def _object_text(response: ChatResponse) -> str:
-    told = response.message.additional_kwargs
-    if told.get("tool_calls"):
-        return str(told["tool_calls"][0]["function"]["arguments"])
-    if told.get("invalid_tool_calls"):
-        return str(told["invalid_tool_calls"][0]["text"])
-    return response.message.content or ""
+    return {"tools": [tool.to_openai()], "tool_choice": {"type": "function", "function": {"name": tool.name}}}

@@ -1,25 +1,26 @@
-"""`ParadigmLLM` for LlamaIndex: prompts, and messages written as one prompt."""
+"""`ParadigmLLM` for LlamaIndex: completes prompts, and messages formatted as a prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from llama_index.core.base.llms.generic_utils import messages_to_prompt as default_messages_to_prompt
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
-from llama_index.core.llms.llm import default_completion_to_prompt
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, RichPromptTemplate, SelectorPromptTemplate
 from llama_index.core.types import Model
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from llama_index_paradigm._base import LlamaIndexModel
+from llama_index_paradigm._compat import PromptHook, is_default_prompt_function
 from llama_index_paradigm._events import chat_event
-from llama_index_paradigm._in import plain_messages, text_alone
-from llama_index_paradigm._out import ChatReader
-from llama_index_paradigm._structured import CompletionTask, Task
+from llama_index_paradigm._in import plain_messages, text_only
+from llama_index_paradigm._out import ChatReader, aresponses, responses
+from llama_index_paradigm._structured import CompletionTask
+from paradigm_transport.chat.json_schema import closed, schema_of
+from paradigm_transport.messages import JsonObject
 
 
-class ParadigmLLM(LlamaIndexModel):
+class ParadigmLLM(LlamaIndexModel, PromptHook):
     """Completions of LightOn's Paradigm.
 
     Setup:
@@ -30,11 +31,12 @@ class ParadigmLLM(LlamaIndexModel):
 
     Key arguments:
         - `model`: the model's name, as the administrator set it up.
-        - `max_tokens`: the most tokens to generate, 256 by default.
-        - `temperature`: the sampling temperature, 0 to 2; not sent where it is not given.
-        - `chat_template`: how prompts and messages are written for a chat model, such as `alfred`.
-        - `context_window`: tokens of prompt and completion together; the server is asked where it is not given.
-        - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL where they are not given.
+        - `max_tokens`: the maximum number of tokens to generate, 256 by default.
+        - `temperature`: the sampling temperature, 0 to 2; not sent by default.
+        - `chat_template`: how prompts and messages are formatted for a chat model, such as `alfred`.
+        - `constrain`: `vllm` if the server can enforce a JSON schema: structured predictions then always fit.
+        - `context_window`: tokens of prompt and completion together; by default the server is asked for it.
+        - `api_key`, `base_url`: PARADIGM_API_KEY and PARADIGM_BASE_URL by default.
 
     Instantiate:
         ```python
@@ -63,10 +65,15 @@ class ParadigmLLM(LlamaIndexModel):
         InvalidParameterError: an argument is unknown, missing, of a wrong type or out of its range.
     """
 
+    constrain: Literal["vllm"] | None = Field(
+        default=None,
+        description="How the server enforces the JSON schema of a structured prediction: `vllm`: with vLLM's field "
+        "`structured_outputs`; None: it does not, and an answer that does not fit is asked for once more.",
+    )
     structured_outputs: Literal["vllm"] | None = Field(
         default=None,
-        description="How the server is told the JSON schema of a structured prediction, so that it cannot miss it: "
-        "`vllm`: in vLLM's field `structured_outputs`; None: it is not told.",
+        description="Deprecated; use `constrain`. `vllm`: as there, but objects may have further properties, and an "
+        "answer that does not fit is asked for once more.",
     )
 
     @classmethod
@@ -75,88 +82,97 @@ class ParadigmLLM(LlamaIndexModel):
         return "ParadigmLLM"
 
     @chat_event
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer messages, written as one prompt by `chat_template` or `messages_to_prompt`.
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
+        """Answer messages, formatted as one prompt by `chat_template` or `messages_to_prompt`.
 
         Args:
-            messages: the chat; text alone.
+            messages: the chat; text only.
             kwargs: the endpoint's fields; they win over the constructor's.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        return self._call(ChatReader(), self._join(messages), self._parameters(kwargs))
+        return ChatReader().read(self.client.complete(self._join(messages), self._parameters(kwargs)))
 
     @chat_event
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """As `chat`."""
-        return await self._acall(ChatReader(), self._join(messages), self._parameters(kwargs))
+        return ChatReader().read(await self.async_client.complete(self._join(messages), self._parameters(kwargs)))
 
     @chat_event
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """As `chat`, piece by piece."""
-        return self._stream(ChatReader(), self._join(messages), self._parameters(kwargs, stream=True))
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseGen:
+        """As `chat`, piece by piece; the last response carries finish reason and usage."""
+        stream = self.client.stream(self._join(messages), self._parameters(kwargs, single=True))
+        return responses(stream, ChatReader().read_chunk)
 
     @chat_event
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseAsyncGen:
         """As `stream_chat`."""
-        return self._astream(ChatReader(), self._join(messages), self._parameters(kwargs, stream=True))
+        stream = self.async_client.stream(self._join(messages), self._parameters(kwargs, single=True))
+        return aresponses(stream, ChatReader().read_chunk)
+
+    # Structured prediction
 
     def _task(
         self,
         output_cls: type[Model],
         prompt: BasePromptTemplate,
-        llm_kwargs: dict[str, Any] | None,
-        prompt_args: dict[str, Any],
-    ) -> Task[Model]:
-        fields = dict(llm_kwargs or {})
-        if self.structured_outputs is not None:
-            told = {"structured_outputs": {"json": output_cls.model_json_schema()}}
-            fields["extra_body"] = {**told, **(fields.get("extra_body") or {})}
-        return CompletionTask(self, output_cls, prompt, prompt_args, fields)
+        llm_kwargs: JsonObject | None,
+        prompt_args: JsonObject,
+    ) -> CompletionTask[Model]:
+        fields = {**(llm_kwargs or {})}
+        schema = self._schema_to_enforce(output_cls)
+        if schema is not None:
+            enforced = {"structured_outputs": {"json": schema}}
+            fields["extra_body"] = self._parameters(fields).with_extra_body(enforced).extra_body
+        return CompletionTask(self, output_cls, prompt, prompt_args, fields, schema_enforced=self.constrain is not None)
 
-    # Prompts. `system_prompt` and `query_wrapper_prompt` apply once, and inside the turns where there is a template.
+    def _schema_to_enforce(self, output_cls: type[BaseModel]) -> JsonObject | None:
+        if self.constrain is not None:
+            return closed(schema_of(output_cls))
+        return None if self.structured_outputs is None else output_cls.model_json_schema()
+
+    # Prompts. `system_prompt` and `query_wrapper_prompt` apply once; with a template, inside the turns.
 
     @property
     def _writes_turns(self) -> bool:
-        return self.template is not None and self.completion_to_prompt is default_completion_to_prompt
+        return self._template is not None and is_default_prompt_function(self.completion_to_prompt)
 
     def _format(self, prompt: str, formatted: bool) -> str:
         if formatted:
             return prompt
         if self._writes_turns:
             return self._join([ChatMessage(prompt)])
-        written: str = self.completion_to_prompt(prompt)  # type: ignore[misc]  # LlamaIndex puts its own for None
-        return self._extend_prompt(written)
+        return self._surround(self.completion_to_prompt(prompt))  # type: ignore[misc]  # LlamaIndex replaces None
 
-    def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+    def _format_prompt(self, prompt: BasePromptTemplate, prompt_args: JsonObject) -> str:
         if self._writes_turns:
-            return self._write(self._get_messages(prompt, **prompt_args))
+            return self._join(self._messages(prompt, prompt_args))
         if isinstance(prompt, SelectorPromptTemplate):
             prompt = prompt.select(self)
         if isinstance(prompt, RichPromptTemplate) and not prompt.is_chat_template:
-            # Its `format` knows neither output parser nor `completion_to_prompt`.
+            # Its `format` applies neither `output_parser` nor `completion_to_prompt`.
             prompt_args = {"text": prompt.format(**prompt_args)}
             prompt = PromptTemplate("{text}", output_parser=prompt.output_parser)
-        # As LlamaIndex's own, which puts all that it adds before and behind, but with `_write_lines`.
-        written = prompt.format(
+        text = prompt.format(
             llm=self,
             messages_to_prompt=self._write_lines,
             completion_to_prompt=self.completion_to_prompt,
             **prompt_args,
         )
-        return self._extend_prompt(written if self.output_parser is None else self.output_parser.format(written))
+        return self._surround(text if self.output_parser is None else self.output_parser.format(text))
 
-    def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
-        return self._with_system_prompt(messages)
+    def _surround(self, text: str) -> str:
+        if self.system_prompt:
+            text = f"{self.system_prompt}\n\n{text}"
+        return text if self.query_wrapper_prompt is None else self.query_wrapper_prompt.format(query_str=text)
 
     def _join(self, messages: Sequence[ChatMessage]) -> str:
-        return self._write(self._with_system_prompt(messages))
-
-    def _write(self, messages: Sequence[ChatMessage]) -> str:
-        if self.template is not None and self.messages_to_prompt is default_messages_to_prompt:
-            return self.template.render_chat(plain_messages(messages))
+        messages = self._with_system_prompt(messages)
+        template = self._template
+        if template is not None and is_default_prompt_function(self.messages_to_prompt):
+            return template.render_chat(plain_messages(messages))
         return self._write_lines(messages)
 
     def _write_lines(self, messages: Sequence[ChatMessage]) -> str:
-        return self.messages_to_prompt(list(map(text_alone, messages)))  # type: ignore[misc]  # likewise
+        return self.messages_to_prompt(list(map(text_only, messages)))  # type: ignore[misc]  # as in `_format`

@@ -1,11 +1,16 @@
-"""Completions of LightOn's Paradigm over HTTP; the transport under `langchain_paradigm` and `llama_index_paradigm`."""
+"""The endpoints of LightOn's Paradigm over HTTP; the transport under `langchain_paradigm` and `llama_index_paradigm`.
+
+What is exported here is public. The modules below are internal to the project: they may move without notice.
+"""
 
 from paradigm_transport._version import __version__
 from paradigm_transport.chat.templates.jinja import JinjaTemplate
-from paradigm_transport.chat.templates.named import CHAT_TEMPLATES, ChatTemplate
+from paradigm_transport.chat.templates.named import CHAT_TEMPLATES
+from paradigm_transport.chat.templates.turns import ChatTemplate
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
-from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk, Logprobs, Usage
+from paradigm_transport.endpoints.completions.logprobs import Logprobs
+from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.endpoints.models import Model
 from paradigm_transport.errors import (
     APIConnectionError,
@@ -25,7 +30,8 @@ from paradigm_transport.errors import (
 )
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
-from paradigm_transport.usage import ParadigmUsage, get_paradigm_usage
+from paradigm_transport.streams import AsyncStream, Stream
+from paradigm_transport.usage import ParadigmUsage, Usage, get_paradigm_usage
 
 __all__ = [
     "CHAT_TEMPLATES",
@@ -34,6 +40,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AsyncParadigmClient",
+    "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
     "ChatTemplate",
@@ -54,6 +61,7 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "Settings",
+    "Stream",
     "StreamInterruptedError",
     "UnprocessableEntityError",
     "Usage",

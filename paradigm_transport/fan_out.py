@@ -1,13 +1,12 @@
-"""Many calls at once: in order, so many in flight, and the first error stops the rest."""
+"""Many calls at once: a bounded number in flight, results in order, and the first error stops the rest."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from typing import TypeVar
-
-from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 Item = TypeVar("Item")
 Step = TypeVar("Step")
@@ -15,16 +14,29 @@ T = TypeVar("T")
 
 
 def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_progress: bool = False) -> list[T]:
-    """Call for each item, in threads.
+    """Call a function for each item, in threads that share the caller's context variables.
 
-    After an error no further call begins; those on their way, which nothing can stop, are waited for.
+    After an error no further call begins. Threads cannot be stopped, so the calls in flight are waited for.
+
+    Args:
+        call: the function.
+        items: what to call it with; a single item is handled in the caller's thread.
+        limit: the most calls at once, 1 or more.
+        show_progress: show a progress bar, which needs tqdm.
+
+    Returns:
+        The results, in the order of the items.
+
+    Raises:
+        ModuleNotFoundError: `show_progress` is set and tqdm is not installed.
     """
     if len(items) < 2:
         return [call(item) for item in items]
-    with ContextThreadPoolExecutor(max_workers=min(limit, len(items))) as executor:
-        futures = [executor.submit(call, item) for item in items]
+    with ThreadPoolExecutor(max_workers=min(limit, len(items))) as executor:
+        # A copy of the context for each call: two threads cannot enter the same one.
+        futures = [executor.submit(copy_context().run, call, item) for item in items]
         try:
-            for future in _shown(as_completed(futures), len(items), show_progress):
+            for future in _with_progress(as_completed(futures), len(items), show_progress):
                 future.result()
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -35,7 +47,14 @@ def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_p
 async def afan_out(
     call: Callable[[Item], Awaitable[T]], items: Sequence[Item], limit: int, show_progress: bool = False
 ) -> list[T]:
-    """Call for each item, in tasks. After an error all other calls are cancelled."""
+    """Call a coroutine function for each item, in tasks. After an error all other calls are cancelled.
+
+    Args:
+        call: the coroutine function.
+        items: as those of `fan_out`.
+        limit: as that of `fan_out`.
+        show_progress: as that of `fan_out`.
+    """
     if len(items) < 2:
         return [await call(item) for item in items]
     gate = asyncio.Semaphore(limit)
@@ -46,7 +65,7 @@ async def afan_out(
 
     tasks = [asyncio.create_task(run(item)) for item in items]
     try:
-        for finished in _shown(asyncio.as_completed(tasks), len(items), show_progress):
+        for finished in _with_progress(asyncio.as_completed(tasks), len(items), show_progress):
             await finished
     except BaseException:
         for task in tasks:
@@ -56,12 +75,12 @@ async def afan_out(
     return [task.result() for task in tasks]
 
 
-def _shown(steps: Iterable[Step], total: int, show_progress: bool) -> Iterable[Step]:
-    if not show_progress or total < 2:
+def _with_progress(steps: Iterable[Step], total: int, show_progress: bool) -> Iterable[Step]:
+    if not show_progress:
         return steps
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped]
     except ModuleNotFoundError:
         raise ModuleNotFoundError("show_progress needs tqdm: pip install tqdm", name="tqdm") from None
-    shown: Iterable[Step] = tqdm(steps, total=total, unit="prompt")
-    return shown
+    bar: Iterable[Step] = tqdm(steps, total=total, unit="prompt")
+    return bar

@@ -1,21 +1,17 @@
-"""Chats as plain data, and how tools are told of in a prompt: the Hermes convention.
-
-Tools stand in the system turn as JSON schemas, a model calls one in `<tool_call>…</tool_call>`, and its result comes
-back in `<tool_response>…</tool_response>`. `tool_calls.py` reads the answers.
-"""
+"""Chats as plain data: messages, tools and calls, and OpenAI's forms of them. No markup is known here."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeGuard
 
-CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
-RESULT, END_OF_RESULT = "<tool_response>", "</tool_response>"
+from paradigm_transport.errors import InvalidParameterError
 
-_MAY_LACK = ("description", "parameters")
+JsonObject = dict[str, Any]
+"""A JSON object, parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +19,33 @@ class Tool:
     """A tool that a model may call.
 
     Attributes:
-        name: what it is called by.
+        name: the name it is called by.
         description: what it does, for the model.
-        parameters: a JSON schema of the object that its arguments make up.
+        parameters: the JSON schema of its arguments, an object.
     """
 
     name: str
     description: str = ""
-    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    parameters: JsonObject = field(default_factory=lambda: {"type": "object", "properties": {}})
 
     @classmethod
-    def of_function(cls, function: Mapping[str, Any]) -> Tool:
-        """The tool that OpenAI's API writes as `function`; its description and parameters may be left out."""
-        return cls(function["name"], **{name: function[name] for name in _MAY_LACK if function.get(name)})
+    def from_openai(cls, value: object) -> Tool:
+        """Read a tool from `{"type": "function", "function": {…}}`, of which only the function's name is required.
 
-    def as_function(self) -> dict[str, Any]:
-        """The tool as OpenAI's API writes it, which templates expect."""
+        Raises:
+            InvalidParameterError: it has another form.
+        """
+        function = value.get("function") if isinstance(value, Mapping) else None
+        if isinstance(function, Mapping):
+            name, description, parameters = (function.get(key) for key in ("name", "description", "parameters"))
+            if _is_name(name) and isinstance(description or "", str) and isinstance(parameters or {}, Mapping):
+                return cls(name, description or "", *([dict(parameters)] if parameters else ()))
+        raise InvalidParameterError(
+            'tools: each must be {"type": "function", "function": {"name": ..., "description": ..., "parameters": ...}}'
+        )
+
+    def to_openai(self) -> JsonObject:
+        """Write the tool as OpenAI's API does, which is what templates expect."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": function}
 
@@ -48,26 +55,43 @@ class ToolCall:
     """A call of a tool.
 
     Attributes:
-        id: what its result refers to.
+        id: the id that its result refers to.
         name: the tool's name.
-        arguments: what the tool is called with.
+        arguments: the arguments, by name.
     """
 
     id: str
     name: str
-    arguments: dict[str, Any]
+    arguments: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidToolCall:
+    """An attempt at a call of a tool that could not be read.
+
+    Attributes:
+        id: an id, as a call has.
+        name: the tool's name, if it could be read.
+        text: what the model wrote; the arguments alone if the prompt held the beginning of the call.
+        reason: what is wrong.
+    """
+
+    id: str
+    name: str | None
+    text: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a chat.
+    """A message of a chat.
 
     Attributes:
         role: `system`, `user`, `assistant`, `tool`, or another that the template knows.
         content: its text.
         tool_calls: the calls that an assistant made in it.
-        tool_call_id: of which call a tool's message is the result.
-        name: the name of who speaks, or of the tool.
+        tool_call_id: the id of the call that a tool's message is the result of.
+        name: the name of the speaker or of the tool.
     """
 
     role: str
@@ -76,41 +100,99 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
 
-    def as_openai(self) -> dict[str, Any]:
-        """The message as templates expect it: OpenAI's form, arguments as an object."""
-        message: dict[str, Any] = {"role": self.role, "content": self.content}
+    def to_openai(self) -> JsonObject:
+        """Write the message as templates expect it: in OpenAI's form, but with arguments as an object."""
+        message: JsonObject = {"role": self.role, "content": self.content}
         if self.tool_calls:
             message["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
                 for call in self.tool_calls
             ]
-        known = {"tool_call_id": self.tool_call_id, "name": self.name}
-        return {**message, **{name: value for name, value in known.items() if value is not None}}
+        optional = {"tool_call_id": self.tool_call_id, "name": self.name}
+        return {**message, **{key: value for key, value in optional.items() if value is not None}}
 
 
 @dataclass(frozen=True, slots=True)
-class OneTool:
-    """The choice of one tool by its name; a type of its own, for a tool may be called `any`."""
+class NamedTool:
+    """The choice of one tool by its name. A string would not do: a tool may be called `any`.
+
+    Attributes:
+        name: the tool's name.
+    """
 
     name: str
 
 
-ToolChoice = Literal["auto", "any", "none"] | OneTool
-"""Whether tools are called: as the model likes, at least one, none, or the one named."""
+ToolChoice = Literal["auto", "any", "none"] | NamedTool
+"""Whether the model calls tools: if it likes, at least one, none, or the named one."""
+
+_CHOICES: dict[str, ToolChoice] = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
 
 
-def as_turns(messages: Iterable[Message], tools: Sequence[Tool]) -> list[tuple[str, str]]:
-    """Messages as turns of a role and a text, tools and calls written by the Hermes convention."""
-    messages = in_order_of_calls(messages)
-    if tools:
-        messages = with_system(messages, _told(tools))
-    return [(message.role, _content(message)) for message in messages]
+def read_tools(value: object) -> list[Tool]:
+    """Read a list of tools in OpenAI's form; None is an empty one.
+
+    Raises:
+        InvalidParameterError: it is not a list, or a tool has another form.
+    """
+    if value is None:
+        return []
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise InvalidParameterError(f"tools must be a list of tools, not {type(value).__name__}")
+    return [Tool.from_openai(tool) for tool in value]
+
+
+def read_tool_choice(value: object) -> ToolChoice:
+    """Read any form of `tool_choice` that the frameworks and OpenAI's API know.
+
+    Args:
+        value: None or `auto`; `any`, `required` or True; `none` or False; a tool's name, by itself or in `{"name": …}`
+            or `{"type": "function", "function": {"name": …}}`.
+
+    Raises:
+        InvalidParameterError: it has another form.
+    """
+    if value is None:
+        return "auto"
+    if isinstance(value, bool):
+        return "any" if value else "none"
+    if isinstance(value, str) and value in _CHOICES:
+        return _CHOICES[value]
+    function = value.get("function", value) if isinstance(value, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else value
+    if _is_name(name):
+        return NamedTool(name)
+    raise InvalidParameterError(
+        'tool_choice must be auto, any, none, or the name of a tool, also as {"type": "function", "function": '
+        '{"name": ...}}'
+    )
+
+
+def read_response_format(value: object) -> JsonObject | None:
+    """Read the JSON schema from OpenAI's `response_format`.
+
+    Returns:
+        The schema; None if any text will do.
+
+    Raises:
+        InvalidParameterError: it has another form.
+    """
+    kind = value.get("type") if isinstance(value, Mapping) else value
+    if kind is None or (isinstance(kind, str) and kind == "text"):
+        return None
+    if isinstance(kind, str) and kind == "json_object":
+        return {"type": "object"}
+    described = value.get("json_schema") if isinstance(value, Mapping) else None
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    if kind == "json_schema" and isinstance(schema, Mapping):
+        return dict(schema)
+    raise InvalidParameterError('response_format must be {"type": "json_schema", "json_schema": {"schema": ...}}')
 
 
 def in_order_of_calls(messages: Iterable[Message]) -> list[Message]:
-    """Messages with the results of tools in the order of the calls.
+    """Return messages with the results of tools in the order of the calls.
 
-    Agents add a result when it is there; markup without ids tells by its place which call it belongs to.
+    Agents add a result when the tool is done; in markup without ids its place alone says which call it belongs to.
     """
     ordered: list[Message] = []
     places: dict[str | None, int] = {}
@@ -124,7 +206,7 @@ def in_order_of_calls(messages: Iterable[Message]) -> list[Message]:
 
 
 def with_system(messages: Iterable[Message], text: str) -> list[Message]:
-    """Messages with a text at the end of their system message; one is made where there is none."""
+    """Return messages with a text added to the system message; without one, it becomes the system message."""
     messages = list(messages)
     if messages and messages[0].role == "system":
         first = messages.pop(0)
@@ -132,105 +214,10 @@ def with_system(messages: Iterable[Message], text: str) -> list[Message]:
     return [Message("system", text), *messages]
 
 
-def _content(message: Message) -> str:
-    if message.role == "tool":
-        return f"{RESULT}\n{message.content}\n{END_OF_RESULT}"
-    calls = [f"{CALL}\n{_call(call.name, call.arguments)}\n{END_OF_CALL}" for call in message.tool_calls]
-    return "\n".join([message.content] * bool(message.content) + calls)
-
-
-def _told(tools: Sequence[Tool]) -> str:
-    described = "\n".join(to_json(tool.as_function()) for tool in tools)
-    return (
-        "You can call tools. Each line here describes one, with a JSON schema of its arguments:\n"
-        f"<tools>\n{described}\n</tools>\n"
-        "To call a tool, write its name and its arguments as a JSON object, once for each call:\n"
-        f'{CALL}\n{{"name": <name>, "arguments": <object>}}\n{END_OF_CALL}\n'
-        f"The results follow between {RESULT} and {END_OF_RESULT}: use them to answer."
-    )
-
-
-def opened_call(name: str | None = None) -> str:
-    """What an answer is begun with so that it is a call: of any tool, or of the one named, up to its arguments."""
-    # No space at the end: models write it as a part of the token that follows.
-    return f"{CALL}\n" if name is None else f'{CALL}\n{{"name": {to_json(name)}, "arguments":'
-
-
-def _call(name: str, arguments: dict[str, Any]) -> str:
-    return to_json({"name": name, "arguments": arguments})
-
-
-def to_json(value: Any) -> str:
-    """A value as JSON, as models see it in training: letters as they are."""
+def to_json(value: object) -> str:
+    """Write a value as JSON with letters as they are, which is how models saw it in training."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
-    """The JSON schema of a call of one of some tools."""
-    definitions: dict[str, Any] = {}
-    calls = []
-    for tool in tools:
-        parameters = closed(_renamed(tool.parameters, f"{tool.name}."))
-        for part in ("$defs", "definitions"):
-            own = parameters.pop(part, {})  # a reference leads from the root of the whole
-            definitions.update({f"{tool.name}.{name}": schema for name, schema in own.items()})
-        calls.append(
-            {
-                "type": "object",
-                "properties": {"name": {"const": tool.name}, "arguments": parameters},
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-        )
-    schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    return {**schema, "$defs": definitions} if definitions else schema
-
-
-def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema whose objects have the named properties alone, unless it says otherwise.
-
-    Held to a schema that leaves it open, a small model goes on with properties of its own making.
-    """
-    # Of an object that several schemas make up, each leaves out what another names.
-    return _closed(schema) if _makes_up(schema) else cast("dict[str, Any]", _all_closed(schema))
-
-
-def _all_closed(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_all_closed(part) for part in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    return _closed({keyword: _all_closed(value) for keyword, value in schema.items()})
-
-
-def _makes_up(schema: Any) -> bool:
-    """Some object is made up by several schemas."""
-    if isinstance(schema, list):
-        return any(map(_makes_up, schema))
-    if not isinstance(schema, Mapping):
-        return False
-    parts = schema.get("allOf")
-    count = sum(word in schema for word in _WORDS_OF_PARTS) + (len(parts) if isinstance(parts, list) else 0)
-    return count > 1 or "not" in schema or "if" in schema or any(map(_makes_up, schema.values()))
-
-
-_WORDS_OF_PARTS = ("properties", "anyOf", "oneOf", "$ref")
-
-
-def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    says_more = any(word in schema for word in ("$ref", "allOf", "anyOf", "oneOf", "patternProperties"))
-    is_open = schema.get("type") == "object" and "properties" in schema and not says_more
-    return {"additionalProperties": False, **schema} if is_open else dict(schema)
-
-
-def _renamed(schema: Any, prefix: str) -> Any:
-    """A schema whose references name their definitions with a prefix: two tools may use one name for two things."""
-    if isinstance(schema, list):
-        return [_renamed(part, prefix) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    renamed = {keyword: _renamed(value, prefix) for keyword, value in schema.items()}
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith(("#/$defs/", "#/definitions/")):
-        renamed["$ref"] = f"#/$defs/{prefix}{reference.split('/', 2)[2]}"
-    return renamed
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value != ""

@@ -1,4 +1,4 @@
-"""Counts the calls, tokens and seconds of a block of code, whichever framework they are made through."""
+"""Usage: the tokens that the server counted, and counters of the calls, tokens and seconds of a block of code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,51 @@ from typing import Any
 
 from typing_extensions import Self
 
-from paradigm_transport.endpoints.completions.reply import Usage
+
+@dataclass(slots=True)
+class Usage:
+    """The tokens that the server counted; never an estimate.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt.
+        completion_tokens: tokens generated, over all choices.
+        total_tokens: both together.
+        cached_tokens: tokens of the prompt that the server had in a cache; None if it does not say.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int | None = None
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the three counts under the endpoint's names."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
+
+
+def read_usage(wire: object) -> Usage | None:
+    """Read the usage of generated text; None if it is missing, null or of another shape."""
+    if not isinstance(wire, dict):
+        return None
+    prompt, completion = read_count(wire.get("prompt_tokens")), read_count(wire.get("completion_tokens"))
+    if prompt is None or completion is None:
+        return None
+    total = read_count(wire.get("total_tokens"))
+    details = wire.get("prompt_tokens_details")
+    cached = read_count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    return Usage(prompt, completion, prompt + completion if total is None else total, cached)
+
+
+def read_count(value: object) -> int | None:
+    """Read a number of things, 0 or more, which some servers write as `3.0`; None if it is not one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
 
 Price = float | tuple[float, float]
 """A price per million tokens: one for all, or one for the prompt's and one for the completion's."""
@@ -19,19 +63,19 @@ Price = float | tuple[float, float]
 
 @dataclass
 class Counts:
-    """What some calls came to.
+    """Totals over a set of calls.
 
     Attributes:
-        calls: how many began. One that was sent again after a failure is one; an answer out of a cache is none.
-        errors: how many of them ended in an error.
-        uncounted: how many of them nobody knows the tokens of: the server gave no usage, the stream was left before
-            its end, or the call is still on its way.
+        calls: calls that began. A retried call counts once; an answer from a cache does not count.
+        errors: calls that ended in an error.
+        uncounted: calls without a usage report: the server sent none, the stream was left before its end, or the call
+            is still running.
         prompt_tokens: tokens of the prompts, as the server counted them.
         completion_tokens: tokens generated.
         total_tokens: both together.
-        cost: at the prices that were given; None where there is none for a model that was called.
+        cost: at the given prices; None if the price of a model that was called is not known.
         time_to_first_token: seconds from a stream's request to its first text, on average; None without streams.
-        tokens_per_second: tokens generated in a second of a call, from its request to its end; None without any.
+        tokens_per_second: tokens generated per second of a call, from its request to its end; None without calls.
     """
 
     calls: int = 0
@@ -52,11 +96,11 @@ class Counts:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens generated in a second of a call, from its request to its end; None without any."""
+        """Tokens generated per second of a call, from its request to its end; None without calls."""
         return self.completion_tokens / self._seconds if self._seconds else None
 
     def as_row(self) -> dict[str, float | None]:
-        """All numbers in one flat dict: a row of a table."""
+        """Return all numbers in one flat dict: a row of a table."""
         return {name: getattr(self, name) for name in _COLUMNS}
 
     def _count(self, usage: Usage, seconds: float) -> None:
@@ -69,11 +113,11 @@ class Counts:
 
 @dataclass
 class ParadigmUsage(Counts):
-    """Counts, over all models, of the calls that begin inside its `with` or `async with` block.
+    """Totals, over all models, of the calls that begin inside its `with` or `async with` block.
 
-    Blocks nest: a call counts in each block that it began in, and goes on to count after the block's end. Tasks and
-    the threads of LangChain's batches are inside the block that they were started in; so is another thread that
-    runs in a copy of the context (`contextvars.copy_context().run`).
+    Blocks nest: a call counts in each block that it began in, also if it ends after the block does. Tasks and the
+    threads of a batch are inside the block that they were started in, and so is any other thread that runs in a copy
+    of the context (`contextvars.copy_context().run`).
 
     Attributes:
         by_model: the same counts for each model that was asked.
@@ -88,7 +132,7 @@ class ParadigmUsage(Counts):
         self._set_cost()
 
     def as_dict(self) -> dict[str, Any]:
-        """All numbers, and under `by_model` those of each model."""
+        """Return all numbers, and those of each model under `by_model`."""
         with self._lock:
             return {**self.as_row(), "by_model": {name: counts.as_row() for name, counts in self.by_model.items()}}
 
@@ -155,27 +199,27 @@ class Meter:
     """Measures one call, for all blocks that it begins in.
 
     Args:
-        model: the model that is asked.
+        model: the model that is called; None for a call of no model, which is not counted.
     """
 
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._blocks = _blocks.get()
+    def __init__(self, model: str | None) -> None:
+        self._model = model or ""
+        self._blocks = () if model is None else _blocks.get()
         self._began = perf_counter()
         self._has_text = False
         self._is_over = False
         for block in self._blocks:
-            block._begin(model)
+            block._begin(self._model)
 
     def text(self) -> None:
-        """Some text has come."""
+        """Record that text has arrived."""
         if not self._has_text:
             self._has_text = True
             for block in self._blocks:
                 block._first_text(self._model, perf_counter() - self._began)
 
     def end(self, usage: Usage | None) -> float:
-        """The answer is whole; return the seconds that it took."""
+        """Record the end of the response; return the seconds that it took."""
         seconds = perf_counter() - self._began
         self._is_over = True
         if usage is not None:
@@ -184,14 +228,14 @@ class Meter:
         return seconds
 
     def fail(self) -> None:
-        """There is no answer, or none to its end; an error once it is whole is none of the call's."""
+        """Record that the call failed or its stream broke off; an error after its end does not count."""
         if not self._is_over:
             for block in self._blocks:
                 block._fail(self._model)
 
 
 def get_paradigm_usage(price: Price | Mapping[str, Price] | None = None) -> ParadigmUsage:
-    """Count what the calls of a block come to, as the server counts.
+    """Count the calls of a block, their tokens as the server counts them, their seconds and their cost.
 
     ```python
     from paradigm_transport import ParadigmClient, get_paradigm_usage
@@ -202,8 +246,8 @@ def get_paradigm_usage(price: Price | Mapping[str, Price] | None = None) -> Para
     ```
 
     Args:
-        price: per million tokens, in whichever currency: a number, a pair of numbers for prompt and completion, or
-            either of them by model.
+        price: per million tokens, in any currency: a number, a pair of numbers for prompt and completion, or either
+            of them by model.
 
     Returns:
         A context manager, sync and async, that holds the counts.

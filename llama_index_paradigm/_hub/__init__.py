@@ -1,1 +1,1 @@
-"""The import paths that are customary on LlamaHub; the wheel carries each file under its own path."""
+"""Modules that the wheel installs under LlamaIndex's own names, where LlamaHub expects them, and not here."""

@@ -1,4 +1,4 @@
-"""The import path that is customary on LlamaHub; the wheel carries this file as `llama_index.llms.paradigm`."""
+"""`llama_index.llms.paradigm`, the name of this module in the wheel, which users of LlamaHub import."""
 
 from llama_index_paradigm import ChatParadigm, ParadigmLLM
 

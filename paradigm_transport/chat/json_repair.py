@@ -1,76 +1,110 @@
-"""JSON as models write it: read character by character, and mended where that is simple.
+"""JSON as models write it: read piece by piece, with simple mistakes repaired.
 
-Mended are single quotes, trailing commas, Python's words, and line breaks in strings.
+Repaired are single quotes, trailing commas, Python's words, and control characters in strings.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+import re
 
-from pydantic import ValidationError
 from pydantic_core import from_json
 
-_WORDS = {"True": "true", "False": "false", "None": "null"}
-_CLOSING = {"}": "{", "]": "["}
 SPACE = " \t\r\n"
 QUOTES = "\"'"
-NO_JSON = "it is no JSON"
+NOT_JSON = "not valid JSON"
+
+_PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
+_CLOSING = {"}": "{", "]": "["}
+
+# Most of a long answer is plain text and escapes in strings: a run of them is taken at once. Its length is bounded
+# because the regex engine keeps each repetition, 65 bytes for a character of the worst text.
+_STRING_RUNS = {
+    '"': re.compile(r'(?:[^"\\\x00-\x1f]+|\\[^\']){1,500}'),
+    "'": re.compile(r"(?:[^'\"\\\x00-\x1f]+|\\[^']){1,500}"),
+}
+_WORD_RUN = re.compile(r"[\w+\-.]+")
+_SPACE_RUN = re.compile(r"[ \t\r\n]+")
 
 
-class NoJSONError(ValueError):
-    """A text is no JSON, and cannot be mended."""
+class InvalidJSONError(ValueError):
+    """A text is not JSON, not even after repair.
 
-    def __init__(self, reason: str = NO_JSON) -> None:
+    Args:
+        reason: what is wrong.
+    """
+
+    def __init__(self, reason: str = NOT_JSON) -> None:
         super().__init__(reason)
 
 
-class LooseValue:
-    """Reads one value: push its characters, the first of which is no space.
+class RepairedValue:
+    """Reads one JSON value from pieces of a text, the first of which begins with the value.
+
+    Any split of the text gives the same result. It checks no more than brackets and strings; `parse` checks the rest.
 
     Attributes:
-        is_whole: it has ended.
+        is_complete: the value has ended.
+        is_broken: the text does not continue the value.
     """
 
     def __init__(self) -> None:
-        self.is_whole = False
+        self.is_complete = False
+        self.is_broken = False
         self._parts: list[str] = []
+        self._taken = 0  # parts that `take` has returned
         self._open: list[str] = []
         self._quote = ""
         self._is_escaped = False
-        self._word = ""
-        self._held = ""  # a comma, which may be one too many, and space
+        self._word: list[str] = []
+        self._gap: list[str] = []  # a comma, which may be one too many, and space
 
     @property
     def text(self) -> str:
-        """The value so far, as JSON should be written."""
-        self._parts = ["".join(self._parts)]
-        return self._parts[0]
+        """The value so far, as valid JSON writes it."""
+        return "".join(self._parts)
 
-    def push(self, char: str) -> bool:
-        """Take a character; False where the value ended before it.
+    @property
+    def is_object(self) -> bool:
+        """Whether the value is an object, or the beginning of one."""
+        return self._parts[:1] == ["{"]
 
-        Raises:
-            NoJSONError: it cannot stand there.
+    def take(self) -> str:
+        """Return what has been added to `text` since the last call."""
+        new = "".join(self._parts[self._taken :])
+        self._taken = len(self._parts)
+        return new
+
+    def feed(self, text: str, at: int = 0) -> int:
+        """Read a piece of the text.
+
+        Args:
+            text: holds the piece.
+            at: where in `text` the piece begins.
+
+        Returns:
+            Where reading ended: behind the piece or the value, or at the character that does not fit.
         """
-        if self._quote:
-            self._push_in_string(char)
-            return True
-        if self._word and (char.isalnum() or char in "+-._"):
-            self._word += char
-            return True
-        self._end_word()
-        if self.is_whole:
-            return False
-        self._push_outside(char)
-        return True
+        while at < len(text) and not (self.is_complete or self.is_broken):
+            if self._quote:
+                at = self._read_string(text, at)
+            elif self._word:
+                at = self._read_word(text, at)
+            else:
+                at = self._read_outside(text, at)
+        return at
 
     def finish(self) -> None:
-        """The text has ended, and so has a number or a word."""
-        self._end_word()
+        """End the text, and with it a number or a word."""
+        if self._word:
+            self._end_word()
 
-    def _push_in_string(self, char: str) -> None:
+    def _read_string(self, text: str, at: int) -> int:
+        char = text[at]
+        run = None if self._is_escaped else _STRING_RUNS[self._quote].match(text, at)
+        if run is not None:
+            self._parts.append(run[0])
+            return run.end()
         if self._is_escaped:
             self._is_escaped = False
             self._parts.append(char if char == "'" else f"\\{char}")
@@ -79,105 +113,85 @@ class LooseValue:
         elif char == self._quote:
             self._quote = ""
             self._parts.append('"')
-            self.is_whole = not self._open
-        elif char == '"' or char < " ":
-            self._parts.append(json.dumps(char)[1:-1])
+            self.is_complete = not self._open
         else:
-            self._parts.append(char)
+            self._parts.append(json.dumps(char)[1:-1])
+        return at + 1
 
-    def _push_outside(self, char: str) -> None:
-        if char in SPACE:
-            self._held += char
-        elif char in _CLOSING:
+    def _read_outside(self, text: str, at: int) -> int:
+        char = text[at]
+        if char in SPACE or (char == "," and self._open):
+            return self._read_gap(text, at)
+        if char in _CLOSING:
             self._close(char)
         else:
-            self._parts.append(self._held)
-            self._held = ""
-            if char in QUOTES:
-                self._quote = char
-                self._parts.append('"')
-            elif char in "{[":
-                self._open.append(char)
-                self._parts.append(char)
-            elif char == "," and self._open:
-                self._held = char
-            elif char == ":" and self._open:
-                self._parts.append(char)
-            elif char.isalnum() or char == "-":
-                self._word = char
-            else:
-                raise NoJSONError
+            self._end_gap()
+            if char.isalnum() or char == "-":
+                return self._read_word(text, at)
+            self._begin(char)
+        return at if self.is_broken else at + 1
+
+    def _read_gap(self, text: str, at: int) -> int:
+        if text[at] == ",":
+            self._end_gap()
+            self._gap.append(",")
+            at += 1
+        space = _SPACE_RUN.match(text, at)
+        if space is None:
+            return at
+        self._gap.append(space[0])
+        return space.end()
+
+    def _read_word(self, text: str, at: int) -> int:
+        run = _WORD_RUN.match(text, at)
+        if run is not None:
+            self._word.append(run[0])
+            at = run.end()
+        if at < len(text):
+            self._end_word()
+        return at
+
+    def _end_word(self) -> None:
+        word = "".join(self._word)
+        self._word.clear()
+        self._parts.append(_PYTHON_WORDS.get(word, word))
+        self.is_complete = not self._open
+
+    def _begin(self, char: str) -> None:
+        if char in QUOTES:
+            self._quote = char
+            self._parts.append('"')
+        elif char in "{[":
+            self._open.append(char)
+            self._parts.append(char)
+        elif char == ":" and self._open:
+            self._parts.append(char)
+        else:
+            self.is_broken = True
+
+    def _end_gap(self) -> None:
+        self._parts += self._gap
+        self._gap.clear()
 
     def _close(self, char: str) -> None:
         if not self._open or self._open.pop() != _CLOSING[char]:
-            raise NoJSONError
-        self._parts.append(self._held.removeprefix(",") + char)
-        self._held = ""
-        self.is_whole = not self._open
-
-    def _end_word(self) -> None:
-        if self._word:
-            self._parts.append(_WORDS.get(self._word, self._word))
-            self._word = ""
-            self.is_whole = not self._open
+            self.is_broken = True
+            return
+        if self._gap[:1] == [","]:
+            del self._gap[0]
+        self._end_gap()
+        self._parts.append(char)
+        self.is_complete = not self._open
 
 
-def parse(text: str) -> Any:
+def parse(text: str) -> object:
     """Parse JSON.
 
     Raises:
-        NoJSONError: it is none.
+        InvalidJSONError: the text is not JSON.
     """
     try:
-        return from_json(text)
+        value: object = from_json(text)
     except ValueError:
-        raise NoJSONError from None
-
-
-def first_object(text: str) -> str:
-    """The first JSON object in a text, as JSON should be written.
-
-    Raises:
-        NoJSONError: there is none, or it does not end.
-    """
-    problem = NoJSONError("there is no JSON object in the answer")
-    chars = iter(text)
-    for char in chars:
-        if char == "{":
-            try:
-                return _object(chars)
-            except NoJSONError as error:  # perhaps a brace in the text before it
-                problem = error
-    raise problem
-
-
-def _object(chars: Iterator[str]) -> str:
-    """The object whose brace was just taken; what belongs to it, or breaks it, is taken too."""
-    value = LooseValue()
-    value.push("{")
-    for char in chars:
-        value.push(char)
-        if value.is_whole:
-            parse(value.text)
-            return value.text
-    raise NoJSONError("the JSON object in the answer does not end")
-
-
-def partial_object(text: str) -> Any:
-    """As much as has come of the first JSON object in a text; None where none has begun.
-
-    Raises:
-        ValueError: what has come is no JSON.
-    """
-    begin = text.find("{")
-    return from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else None
-
-
-def explain(problem: ValueError) -> str:
-    """What is wrong with an object, in words for the model that wrote it; without its values."""
-    if not isinstance(problem, ValidationError):
-        return str(problem)
-    return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
-        for error in problem.errors(include_input=False, include_url=False)
-    )
+        raise InvalidJSONError from None
+    return value

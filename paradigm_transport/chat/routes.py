@@ -1,192 +1,224 @@
-"""What the `ChatParadigm` classes of all frameworks are, before the framework: messages in, a request out."""
+"""Routes: a chat in, a call out whose reply is a message, or whose stream is a message's events.
+
+A route knows how an endpoint takes messages, tools and schemas, and how it returns text and calls. `PromptRoute` writes
+all of it as the prompt of a completion.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, Field
-from pydantic.json_schema import GenerateJsonSchema
-
-from paradigm_transport.access import ParadigmModel
-from paradigm_transport.chat.dialects.hermes import AnswerReader
-from paradigm_transport.chat.templates.named import Template
-from paradigm_transport.endpoints.completions.fields import CompletionParameters
+from paradigm_transport.calls import Call, StreamCall
+from paradigm_transport.chat.dialects.base import Reader, TextReader, read_message
+from paradigm_transport.chat.dialects.rows import find_dialect
+from paradigm_transport.chat.events import Event, ParsedMessage
+from paradigm_transport.chat.json_schema import closed
+from paradigm_transport.chat.structured import schema_instruction
+from paradigm_transport.chat.templates.named import Template, find_template
+from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
+from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters
+from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import (
-    CALL,
-    END_OF_CALL,
-    Message,
-    OneTool,
-    Tool,
-    ToolChoice,
-    call_schema,
-    closed,
-    opened_call,
-    to_json,
-    with_system,
-)
+from paradigm_transport.messages import JsonObject, Message, NamedTool, Tool, ToolChoice, with_system
+
+Layer = CompletionFields | Mapping[str, Any]
+"""Fields of the endpoint: a model's, or a call's; a later layer wins."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat as it is sent, and how its answer is read.
+    """A chat, before any markup.
 
     Attributes:
-        prompt: the messages and tools in the model's markup, its answer opened.
-        parameters: the endpoint's fields.
-        reads_calls: the answer may hold calls of tools, or their markup.
-        is_call: the answer begins within a call.
-        name: the tool of that call, where the answer begins with its arguments.
-        parallel: the answer may hold several calls.
+        messages: the chat.
+        tools: the tools that the model may call.
+        tool_choice: whether it calls them.
+        parallel_tool_calls: whether a message may hold several calls; if not, it ends with the first.
+        schema: a JSON schema; the message must be a JSON object of it, unless it is a call.
     """
 
-    prompt: str
-    parameters: CompletionParameters
-    reads_calls: bool = False
-    is_call: bool = False
-    name: str | None = None
-    parallel: bool = True
-
-    def reader(self) -> AnswerReader:
-        """What reads one choice of the answer."""
-        return AnswerReader(reads_calls=self.reads_calls, opened=self.is_call, name=self.name, parallel=self.parallel)
-
-
-class ParadigmChatModel(ParadigmModel):
-    """A model that takes messages and calls tools.
-
-    Raises:
-        InvalidParameterError: an argument is unknown, missing, of a wrong type or out of its range.
-    """
-
-    chat_template: str | Template = Field(
-        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, a text in Jinja or a "
-        "JinjaTemplate.",
-    )
-    constrain: Literal["vllm"] | None = Field(
-        default=None,
-        description="How the server is told the JSON schema of a structured answer or of a call that must be, so that "
-        "the model cannot miss it: `vllm`: in vLLM's field `structured_outputs`; None: it is not told.",
-    )
-
-    def chat_request(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools: Sequence[Tool] = (),
-        tool_choice: ToolChoice = "auto",
-        parallel: bool = True,
-        schema: Mapping[str, Any] | None = None,
-        stop: list[str] | None = None,
-        overrides: Mapping[str, Any] | None = None,
-        stream: bool = False,
-    ) -> ChatRequest:
-        """Write a chat as a request.
-
-        Args:
-            messages: the chat.
-            tools: what the model may call.
-            tool_choice: whether it calls.
-            parallel: several calls may stand in one answer; else it ends with the first.
-            schema: a JSON schema; the answer is to be a JSON object of it, unless it is a call.
-            stop: the call's stop sequences; None for the constructor's.
-            overrides: the call's fields of the endpoint.
-            stream: the answer is streamed.
-
-        Raises:
-            InvalidParameterError: a field or the choice of a tool is wrong, or the template cannot write the messages.
-        """
-        offered = _offered(tools, tool_choice)
-        name = tool_choice.name if isinstance(tool_choice, OneTool) else None
-        is_call = name is not None or tool_choice == "any"
-        if schema is not None:
-            messages = with_system(messages, _asked_for(schema))
-        if is_call:
-            schema = offered[0].parameters if name is not None else call_schema(offered)
-        elif offered:
-            schema = None  # held to it, the model could call nothing
-        parameters = self.parameters(stop, self._constrained(overrides or {}, schema), stream=stream)
-        if parameters.echo:
-            raise InvalidParameterError("echo gives the prompt back, which is no part of an answer in a chat")
-        has_tools = bool(tools) or any(each.tool_calls or each.role == "tool" for each in messages)
-        if has_tools and (self.constrain is None or schema is None):  # else the answer ends by itself
-            further = _stops(bool(offered), name is not None or not parallel)
-            parameters.stop = list(dict.fromkeys([*(parameters.stop or ()), *further])) or None
-        prompt = self.template.render_chat(messages, offered if name is None else tools)
-        prompt += opened_call(name) if is_call else ""
-        return ChatRequest(prompt, parameters, has_tools, is_call, name, parallel and name is None)
+    messages: Sequence[Message]
+    tools: Sequence[Tool] = ()
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+    schema: Mapping[str, Any] | None = None
 
     @property
-    def template(self) -> Template:
-        """The chat template."""
-        return cast("Template", super().template)
+    def offered(self) -> Sequence[Tool]:
+        """The tools that may be called."""
+        name = self.required_name
+        if name is not None:
+            return [tool for tool in self.tools if tool.name == name]
+        return () if self.tool_choice == "none" else self.tools
 
-    def _constrained(self, overrides: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        given = overrides.get("extra_body")
-        if self.constrain is None or schema is None or not isinstance(given, Mapping | None):
-            return overrides
-        told = {"structured_outputs": {"json": closed(schema)}}
-        return {**overrides, "extra_body": {**told, **(self.extra_body or {}), **(given or {})}}
+    @property
+    def required_name(self) -> str | None:
+        """The name of the one tool that must be called, if it was named."""
+        return self.tool_choice.name if isinstance(self.tool_choice, NamedTool) else None
+
+    @property
+    def requires_call(self) -> bool:
+        """Whether the message must be a call."""
+        return self.tool_choice == "any" or self.required_name is not None
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether the chat has to do with tools, so that the message may hold calls or their markup."""
+        return bool(self.tools) or any(each.tool_calls or each.role == "tool" for each in self.messages)
+
+    def check(self) -> None:
+        """Check that the tool that must be called is there.
+
+        Raises:
+            InvalidParameterError: it is not.
+        """
+        if self.requires_call and not self.offered:
+            if self.required_name is None:
+                raise InvalidParameterError("tool_choice requires a tool call, but there are no tools")
+            known = ", ".join(tool.name for tool in self.tools) or "none"
+            raise InvalidParameterError(f"tool_choice: unknown tool {self.required_name!r}; known tools: {known}")
 
 
-def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a pydantic class, which stands at its root also where the class refers to itself."""
-    schema = kind.model_json_schema(schema_generator=_Untitled)
-    reference = schema.pop("$ref", None)
-    return schema if reference is None else {**schema["$defs"][reference.split("/")[-1]], **schema}
+@dataclass(slots=True)
+class ChatCompletion:
+    """A whole answer to a chat.
+
+    Attributes:
+        completion: the completion as the server sent it: usage, ids, finish reasons and log-probabilities.
+        messages: the message of each of its choices.
+    """
+
+    completion: Completion
+    messages: list[ParsedMessage]
 
 
-def tool_of(kind: type[BaseModel]) -> Tool:
-    """A tool whose arguments make up an object of a pydantic class."""
-    schema = schema_of(kind)
-    return Tool(schema.pop("title"), schema.pop("description", ""), schema)
+@dataclass(slots=True)
+class ChatChunk:
+    """What one event of the server's stream adds to a message.
+
+    Attributes:
+        chunk: the chunk as the server sent it; the last one carries the finish reason, usage and ids.
+        events: the text and calls that it adds; none if all that arrived is still held back.
+    """
+
+    chunk: CompletionChunk
+    events: list[Event]
 
 
-class _Untitled(GenerateJsonSchema):
-    """Writes no titles of fields: they say what the names say."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
-def repair(answer: str, problem: str) -> list[Message]:
-    """What follows a chat whose answer is not what it has to be, for one more attempt.
+def completion_parameters(template: Template | None, *layers: Layer, single: bool = False) -> CompletionParameters:
+    """Merge the endpoint's fields for a prompt that a template wrote; the model's end mark becomes its first stop.
 
     Args:
-        answer: what the model wrote.
-        problem: what is wrong with it.
-    """
-    return [
-        Message("assistant", answer),
-        Message("user", f"That cannot be used: {problem}. Answer again, and mend this."),
-    ]
-
-
-def _offered(tools: Sequence[Tool], choice: ToolChoice) -> Sequence[Tool]:
-    """The tools that may be called.
+        template: the template; None for a prompt as it is.
+        layers: the fields.
+        single: whether one completion is wanted, as in a stream.
 
     Raises:
-        InvalidParameterError: one must be called, and there is none, or none of that name.
+        InvalidParameterError: a field is wrong.
     """
-    if isinstance(choice, OneTool):
-        named = [tool for tool in tools if tool.name == choice.name]
-        if not named:
-            known = ", ".join(tool.name for tool in tools) or "none"
-            raise InvalidParameterError(f"tool_choice: there is no tool named {choice.name}; known are: {known}")
-        return named
-    if choice == "any" and not tools:
-        raise InvalidParameterError("tool_choice: a tool must be called, and there is none")
-    return () if choice == "none" else tools
+    parameters = CompletionParameters.of(*layers)
+    if single and (parameters.n or 1) > 1:
+        raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
+    return parameters.with_stops(first=[template.stop] if template is not None and template.stop else [])
 
 
-def _stops(is_offered: bool, is_one: bool) -> list[str]:
-    """Where an answer ends besides its turn."""
-    if not is_offered:
-        return [CALL]
-    return [END_OF_CALL] if is_one else []
+class ChatRoute(Protocol):
+    """How an endpoint takes a chat and returns a message."""
+
+    def call(self, request: ChatRequest, *layers: Layer) -> Call[ChatCompletion]:
+        """Return the call whose reply is the whole answer.
+
+        Args:
+            request: the chat.
+            layers: the endpoint's fields.
+
+        Raises:
+            InvalidParameterError: a field is wrong, or the chat cannot be written.
+        """
+
+    def stream_call(self, request: ChatRequest, *layers: Layer) -> StreamCall[Any, ChatChunk]:
+        """Return the call that streams the answer; as `call`."""
 
 
-def _asked_for(schema: Mapping[str, Any]) -> str:
-    return f"Answer with nothing but a JSON object of this JSON schema:\n{to_json(schema)}"
+class PromptRoute:
+    """The route over completions: the chat is written in the model's markup, which the answer is read by.
+
+    Args:
+        chat_template: writes the messages.
+        constrain: the server-side mechanism that enforces schemas; None for none.
+    """
+
+    def __init__(self, chat_template: str | Template, constrain: Literal["vllm"] | None = None) -> None:
+        self._template = find_template(chat_template)
+        self._dialect = find_dialect(self._template)
+        self._constrain = constrain
+
+    def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
+        """Return the call whose reply is the whole answer; see `ChatRoute.call`."""
+
+        def convert(completion: Completion) -> ChatCompletion:
+            messages = [read_message(self.reader(request), choice.text) for choice in completion.choices]
+            return ChatCompletion(completion, messages)
+
+        return CompletionCall(self.prompt(request), self._parameters(request, layers), convert)
+
+    def stream_call(self, request: ChatRequest, *layers: Layer) -> CompletionStreamCall[ChatChunk]:
+        """Return the call that streams the answer; see `ChatRoute.stream_call`."""
+        reader = self.reader(request)
+
+        def convert(chunk: CompletionChunk) -> ChatChunk:
+            events = reader.feed(chunk.text)
+            return ChatChunk(chunk, [*events, *reader.finish()] if chunk.is_last else events)
+
+        return CompletionStreamCall(self.prompt(request), self._parameters(request, layers, single=True), convert)
+
+    def prompt(self, request: ChatRequest) -> str:
+        """Write a chat in the model's markup, and begin the call that is required of the answer.
+
+        Raises:
+            InvalidParameterError: the template cannot write it, or a required tool is unknown.
+        """
+        request.check()
+        messages = request.messages
+        if request.schema is not None:
+            messages = with_system(messages, schema_instruction(request.schema))
+        # A tool that is named is called among all others, which the model may know of.
+        tools = request.offered if request.required_name is None else request.tools
+        prompt = self._template.render_chat(messages, tools, self._dialect)
+        return prompt + self._dialect.prefill(request.required_name) if request.requires_call else prompt
+
+    def _parameters(
+        self, request: ChatRequest, layers: Sequence[Layer], *, single: bool = False
+    ) -> CompletionParameters:
+        parameters = completion_parameters(self._template, *layers, single=single)
+        if parameters.echo:
+            raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
+        schema = self._enforced_schema(request)
+        if schema is not None:  # the answer ends by itself
+            return parameters.with_extra_body({"structured_outputs": {"json": schema}})
+        if not request.has_tools:
+            return parameters
+        is_single = request.required_name is not None or not request.parallel_tool_calls
+        return parameters.with_stops(last=self._dialect.stops(offered=bool(request.offered), single=is_single))
+
+    def _enforced_schema(self, request: ChatRequest) -> JsonObject | None:
+        """Return the schema that the server is to enforce, if it can and there is one."""
+        if self._constrain is None:
+            return None
+        if request.requires_call:
+            return closed(self._dialect.schema(request.offered, request.required_name))
+        if request.schema is None or request.offered:  # under a schema, the model could not call anything
+            return None
+        return closed(request.schema)
+
+    def reader(self, request: ChatRequest) -> Reader:
+        """Return a reader of one answer to a chat."""
+        if not request.has_tools:
+            return TextReader()
+        return self._dialect.reader(
+            prefilled=request.requires_call,
+            name=request.required_name,
+            parallel=request.parallel_tool_calls and request.required_name is None,
+        )

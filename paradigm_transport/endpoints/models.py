@@ -1,11 +1,12 @@
-"""The models a server offers, in whichever way it lists them."""
+"""`GET /models`: the models that a server offers, in any form that servers list them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from paradigm_transport.errors import Origin, unreadable
+from paradigm_transport.calls import Call
+from paradigm_transport.messages import JsonObject
+from paradigm_transport.refusals import Origin, unexpected_response
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,28 +15,39 @@ class Model:
 
     Attributes:
         id: the name to pass as `model`.
-        context_window: the most tokens of prompt and completion together; None where the server does not say.
-        raw: the entry as it came.
+        context_window: the most tokens of prompt and completion together; None if the server does not say.
+        raw: the entry as it arrived.
     """
 
     id: str
     context_window: int | None = None
-    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+    raw: JsonObject = field(default_factory=dict, repr=False)
 
 
-def read_models(body: Any, origin: Origin) -> list[Model]:
-    """Read an answer of `GET /models`.
+class ModelsCall(Call[list[Model]]):
+    """A call of the model list."""
+
+    method = "GET"
+    path = "models"
+
+    def read(self, body: object, origin: Origin) -> list[Model]:
+        """Read the list; see `Call.read`."""
+        return read_models(body, origin)
+
+
+def read_models(body: object, origin: Origin) -> list[Model]:
+    """Read the list of models.
 
     Raises:
-        APIResponseError: it holds no list of models.
+        APIResponseError: the body holds no such list.
     """
     entries = body.get("data") if isinstance(body, dict) else body
     if not isinstance(entries, list):
-        raise unreadable(body, origin)
+        raise unexpected_response(body, origin)
     return [model for entry in entries if isinstance(entry, dict) and (model := _read_model(entry))]
 
 
-def _read_model(entry: dict[str, Any]) -> Model | None:
+def _read_model(entry: JsonObject) -> Model | None:
     names = [name for name in (entry.get("id"), entry.get("name")) if name and isinstance(name, str)]
     meta = entry.get("meta")
     window = entry.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None)

@@ -1,4 +1,4 @@
-"""The type of a key, for type checkers: a string may be given; what is there is a `SecretStr`."""
+"""The type of a key, for type checkers: a string may be assigned, a `SecretStr` is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import SecretStr
 if TYPE_CHECKING:
 
     class Key:
-        """See the module."""
+        """A key; see the module."""
 
         def __get__(self, settings: object, owner: type | None = None) -> SecretStr: ...
         def __set__(self, settings: object, key: SecretStr | str) -> None: ...

@@ -1,7 +1,4 @@
-"""Pools of clients, sync and async: each client serves one request at a time, over one connection.
-
-What a client is does not matter here, as long as it closes.
-"""
+"""Connection pools, sync and async: each client in them holds one connection and serves one request at a time."""
 
 from __future__ import annotations
 
@@ -11,113 +8,135 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any
+from typing import Generic, TypeVar
+
+from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient
 
 MAX_CONNECTIONS = 512
-"""The most connections of one object. Further calls wait for one, without a time-out of their own."""
+"""The most connections per object. Further calls wait for a free one, without a time-out."""
 
 MAX_IDLE = 256
-"""The most connections that wait for a request."""
+"""The most idle connections that are kept."""
 
 KEEPALIVE_SECONDS = 30.0
-"""How long a connection waits for a request."""
+"""How long an idle connection is kept."""
+
+Client = TypeVar("Client")
 
 
-class _Pool:
-    """Clients of one connection each. The one that was given back last is the first to serve again.
+class _Pool(Generic[Client]):
+    """Clients of one connection each. The one that was released last serves next.
 
-    An httpx client of many connections looks through all of them, several times, for each request: beside 64 idle
-    ones a request took nearly 12 ms (benchmarks/README.md).
+    An httpx client of many connections scans all of them, several times, for each request: beside 64 idle ones a
+    request took nearly 12 ms (benchmarks/README.md).
     """
 
-    # Without a lock: clients come back from `__del__` too, which may run amid any of these methods in the same thread.
+    # There is no lock: `__del__` releases clients too, and may run in the middle of any of these methods in the
+    # same thread.
 
     def __init__(self) -> None:
-        self._idle: deque[tuple[float, Any]] = deque()
+        self._idle: deque[tuple[float, Client]] = deque()
         self._is_closed = False
-        self.at_work: set[Any] = set()
-        """The leases that have not ended."""
+        self.in_use: set[_Lease[Client]] = set()
+        """The leases that are not released."""
 
-    def take(self, make: Callable[[], Any]) -> Any:
-        """A client for one request; a new one where none is idle."""
+    def _check_out(self, make: Callable[[], Client]) -> Client:
         with suppress(IndexError):
             return self._idle.pop()[1]
         return make()
 
-    def give(self, lease: Lease | AsyncLease) -> Iterator[Any]:
-        """Take a client back; give those that are to be closed: too many, idle for too long, or too late."""
+    def _check_in(self, lease: _Lease[Client]) -> Iterator[Client]:
+        """Take a client back; return those to close: too many, idle for too long, or back after the pool closed."""
         now = time.monotonic()
         self._idle.append((now, lease.client))
-        self.at_work.discard(lease)
+        self.in_use.discard(lease)
         return self._surplus(now - KEEPALIVE_SECONDS)
 
-    def _surplus(self, latest: float) -> Iterator[Any]:
-        # One at a time: whoever is cancelled, or fails, between two leaves the others where they were.
+    def _surplus(self, oldest: float) -> Iterator[Client]:
+        # One at a time: a caller that is cancelled, or fails, between two leaves the rest in the pool.
         with suppress(IndexError):
-            while self._is_closed or len(self._idle) > MAX_IDLE or self._idle[0][0] < latest:
+            while self._is_closed or len(self._idle) > MAX_IDLE or self._idle[0][0] < oldest:
                 yield self._idle.popleft()[1]
 
-    def take_all(self) -> Iterator[Any]:
-        """All clients, also those at work, to be closed. The pool keeps none from now on."""
+    def _remove_all(self) -> Iterator[Client]:
+        """Close the pool: return all clients, also those in use, and keep none from now on."""
         self._is_closed = True
-        yield from [lease.client for lease in list(self.at_work)]
+        yield from [lease.client for lease in list(self.in_use)]
         with suppress(IndexError):
             while True:
                 yield self._idle.popleft()[1]
 
 
-class SyncPool(_Pool):
-    """The clients of one process; its threads share them."""
+class SyncPool(_Pool[HTTPClient]):
+    """The clients of one process, shared by its threads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.free: SimpleQueue[None] = SimpleQueue()  # a semaphore, but one that `__del__` may release
+        self.slots: SimpleQueue[None] = SimpleQueue()  # a semaphore, but one that `__del__` may release
         for _ in range(MAX_CONNECTIONS):
-            self.free.put(None)
+            self.slots.put(None)
 
-    def lease(self, make: Callable[[], Any]) -> Lease:
-        """Wait for leave to connect; then take a client."""
-        self.free.get()
+    def acquire(self, make: Callable[[], HTTPClient]) -> Lease:
+        """Wait for a free slot, then check out a client.
+
+        Args:
+            make: makes a client if none is idle.
+        """
+        self.slots.get()
         try:
-            lease = Lease(self.take(make), self)
+            lease = Lease(self._check_out(make), self)
         except BaseException:
-            self.free.put(None)
+            self.slots.put(None)
             raise
-        self.at_work.add(lease)
+        self.in_use.add(lease)
         return lease
 
+    def release(self, lease: Lease) -> None:
+        """Take a client back and free its slot."""
+        surplus = self._check_in(lease)
+        self.slots.put(None)
+        for client in surplus:
+            client.close()
+
     def close(self) -> None:
-        """Close the clients, also those at work; whoever reads an answer is woken."""
-        for lease in list(self.at_work):
+        """Close the clients, also those in use; threads that wait for a response are woken."""
+        for lease in list(self.in_use):
             lease.shut_down()
-        for client in self.take_all():
+        for client in self._remove_all():
             client.close()
 
 
-class AsyncPool(_Pool):
+class AsyncPool(_Pool[AsyncHTTPClient]):
     """The clients of one event loop. They close with it, or with the object that owns them.
 
-    An event loop, before it closes, sees to it that the `finally` of an asynchronous generator runs on it.
-    Nothing else runs there in time. The generator has to be kept until then: one that is collected is closed by a
-    task, and a task that is cancelled before it began, as at the end of `asyncio.run`, leaves it half closed.
+    Before an event loop closes, it runs the `finally` of each asynchronous generator that was started on it; no
+    other hook runs in time. The generator is kept until then: one that is garbage collected is closed by a task,
+    and a task that is cancelled before it starts, as at the end of `asyncio.run`, leaves it half closed.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self.slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._closing = asyncio.Lock()
         self._lifetime = self._live()
 
-    async def lease(self, make: Callable[[], Any]) -> AsyncLease:
-        """As `SyncPool.lease`."""
-        await self.free.acquire()
+    async def acquire(self, make: Callable[[], AsyncHTTPClient]) -> AsyncLease:
+        """As `SyncPool.acquire`."""
+        await self.slots.acquire()
         try:
-            lease = AsyncLease(self.take(make), self)
+            lease = AsyncLease(self._check_out(make), self)
         except BaseException:
-            self.free.release()
+            self.slots.release()
             raise
-        self.at_work.add(lease)
+        self.in_use.add(lease)
         return lease
+
+    async def release(self, lease: AsyncLease) -> None:
+        """As `SyncPool.release`."""
+        surplus = self._check_in(lease)
+        self.slots.release()
+        for client in surplus:
+            await client.aclose()
 
     async def bind(self) -> None:
         """Have the running event loop close this pool at its end."""
@@ -126,80 +145,80 @@ class AsyncPool(_Pool):
     async def aclose(self) -> None:
         """As `SyncPool.close`."""
         await self._close_clients()
-        with suppress(RuntimeError):  # the loop is at its end, has begun the same, and waited for the clients
+        with suppress(RuntimeError):  # the loop is ending, and has already begun to close the generator
             await self._lifetime.aclose()
 
     def forget(self) -> None:
-        """The event loop is closed: nobody can close anything on it any more."""
-        _open.discard(self)
+        """Give up the clients: their event loop is closed, so nothing can close them any more."""
+        _open_pools.discard(self)
 
     async def _live(self) -> AsyncGenerator[None, None]:
         loop = asyncio.get_running_loop()
-        _open.add(self)
+        _open_pools.add(self)
         try:
             yield
         finally:
-            if _is_running(loop):  # or the garbage collector is here, for nobody saw to it: nest_asyncio's loops
+            if _is_running(loop):  # otherwise the garbage collector closes the generator, as with nest_asyncio's loops
                 await self._close_clients()
-            _open.discard(self)
+            _open_pools.discard(self)
 
     async def _close_clients(self) -> None:
         async with self._closing:
-            for client in self.take_all():
+            for client in self._remove_all():
                 await client.aclose()
 
 
 def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    with suppress(RuntimeError):  # none runs
+    with suppress(RuntimeError):  # no loop is running
         return asyncio.get_running_loop() is loop
     return False
 
 
-_open: set[AsyncPool] = set()
+_open_pools: set[AsyncPool] = set()
 
 
-class _AnyLease:
-    """The use of a client for one request; one that was passed in has no pool.
+class _Lease(Generic[Client]):
+    """The use of a client for one request.
 
     Args:
         client: the client.
-        pool: where it came from.
     """
 
-    def __init__(self, client: Any, pool: Any = None) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
-        self.ended = False
+        self.is_released = False
         self.shut_down: Callable[[], None] = _nothing
-        """Ends a read under way, which closing alone does not do in threads."""
+        """Ends a read in progress; closing the client does not, in another thread."""
+
+
+class Lease(_Lease[HTTPClient]):
+    """The use of a client in a thread; a client that was passed in has no pool."""
+
+    def __init__(self, client: HTTPClient, pool: SyncPool | None = None) -> None:
+        super().__init__(client)
         self._pool = pool
 
-
-class Lease(_AnyLease):
-    """The use of a client in a thread."""
-
-    def end(self) -> None:
-        """Give the client back, once."""
-        pool = None if self.ended else self._pool
-        self.ended = True
+    def release(self) -> None:
+        """Return the client to its pool; once, further calls do nothing."""
+        pool = None if self.is_released else self._pool
+        self.is_released = True
         if pool is not None:
-            surplus = pool.give(self)
-            pool.free.put(None)
-            for client in surplus:
-                client.close()
+            pool.release(self)
 
 
-class AsyncLease(_AnyLease):
-    """The use of a client on an event loop."""
+class AsyncLease(_Lease[AsyncHTTPClient]):
+    """As `Lease`, on an event loop."""
 
-    async def end(self) -> None:
-        """Give the client back, once."""
-        pool = None if self.ended else self._pool
-        self.ended = True
+    def __init__(self, client: AsyncHTTPClient, pool: AsyncPool | None = None) -> None:
+        super().__init__(client)
+        self._pool = pool
+
+    async def release(self) -> None:
+        """As `Lease.release`."""
+        pool = None if self.is_released else self._pool
+        self.is_released = True
         if pool is not None:
-            surplus = pool.give(self)
-            pool.free.release()
-            for client in surplus:
-                await client.aclose()
+            await pool.release(self)
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""Again, and after how long? One pure decision; no clock, no sleep."""
+"""When a failed request is sent again: one pure decision, without a clock or a sleep."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ _RETRIED_STATUSES = frozenset({408, 409, 429})
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When a failed request is sent again.
+    """When a failed request is sent again, and after how long.
 
-    Time-outs, broken connections and the statuses 408, 409, 429 and 500 upwards are; no other refusal is.
-    Nothing is retried once text of a stream has been handed out.
+    Time-outs, broken connections and the statuses 408, 409, 429 and 500 or above are retried; other refusals are
+    not, and nothing is once a stream has handed out text. A server's `x-should-retry` header decides otherwise; a 429
+    that says that a budget is spent is not retried.
 
     Args:
-        max_retries: how often, after the first attempt; 0 for never.
+        max_retries: the most retries after the first attempt; 0 for none.
         initial_delay: seconds before the first retry; doubled for each further one.
-        max_delay: the most seconds of such a back-off.
-        max_retry_after: the most seconds of a Retry-After that is waited for. A server that asks for more
-            gets no retry, and the caller the error at once.
+        max_delay: the most seconds of this back-off.
+        max_retry_after: the most seconds of a Retry-After header to wait. If a server asks for more, there is no
+            retry, and the caller gets the error at once.
     """
 
     max_retries: int = 2
@@ -30,12 +31,15 @@ class RetryPolicy:
     max_retry_after: float = 60.0
 
     def delay(self, retries: int, error: ParadigmError, chance: float) -> float | None:
-        """Seconds to wait before sending again; None to give up.
+        """Decide whether to retry.
 
         Args:
-            retries: how many retries there have been.
-            error: what went wrong.
+            retries: the number of retries so far.
+            error: why the last attempt failed.
             chance: a random number from 0 to 1, which spreads the clients over the upper half of the back-off.
+
+        Returns:
+            Seconds to wait before the next attempt; None to give up.
         """
         if retries >= self.max_retries or not _is_transient(error):
             return None
@@ -49,5 +53,7 @@ class RetryPolicy:
 
 def _is_transient(error: ParadigmError) -> bool:
     if isinstance(error, APIStatusError):
+        if error.should_retry is not None:
+            return error.should_retry
         return error.status_code in _RETRIED_STATUSES or error.status_code >= 500
     return isinstance(error, APIConnectionError)

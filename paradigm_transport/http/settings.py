@@ -1,17 +1,24 @@
-"""Key, base URL, time-outs: how to reach the server. The only place that reads the environment."""
+"""Key, base URL, time-outs: how to reach the server. The only place that reads the key and URL from the environment."""
 
 from __future__ import annotations
 
 import os
+import re
 import warnings
+from base64 import b64encode
+from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from os import PathLike
+from ssl import SSLContext
+from typing import Annotated, cast
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, SecretStr, SkipValidation, ValidationInfo, WithJsonSchema, field_validator
 
-from paradigm_transport.endpoints.completions.fields import construct_clearly
+from paradigm_transport.arguments import Fields
 from paradigm_transport.http.key import Key
+from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Timeout
 
 KEY_VARIABLES = ("PARADIGM_API_KEY", "LIGHTON_API_KEY")
 BASE_URL_VARIABLE = "PARADIGM_BASE_URL"
@@ -20,46 +27,52 @@ DEFAULT_PATH = "/api/v2"
 DEFAULT_TIMEOUT = 120.0
 CONNECT_TIMEOUT = 5.0
 
+MIN_SECRET = 4
+"""A shorter value of a header is no secret, and would garble the words that hold it."""
+
 _warned_hosts: set[str] = set()
 
 
-class Settings(BaseModel):
-    """How to reach the server.
+class ConnectionFields(Fields):
+    """How to reach the server: declarations and checks only."""
 
-    Raises:
-        InvalidParameterError: a value is missing, of a wrong type or out of its range.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     api_key: Key = Field(
-        default=None,  # type: ignore[assignment]  # the validator puts the environment's in its place
+        default=None,  # the validator takes it from the environment
+        validate_default=True,
         exclude=True,
-        description="The key; PARADIGM_API_KEY, then LIGHTON_API_KEY, where it is not given.",
+        description="The key; by default PARADIGM_API_KEY, then LIGHTON_API_KEY.",
     )
     base_url: str = Field(
-        default=None,  # type: ignore[assignment]  # likewise
-        description="The server's address; PARADIGM_BASE_URL where it is not given. A bare host gets /api/v2.",
+        default=None,  # likewise
+        validate_default=True,
+        description="The server's address; by default PARADIGM_BASE_URL. A bare host gets /api/v2.",
     )
-    timeout: Any = Field(
+    timeout: Annotated[float | Timeout | None, SkipValidation, WithJsonSchema({})] = Field(
         default=DEFAULT_TIMEOUT,
         exclude=True,
         description=(
             "The most seconds to wait for the next bytes (connecting: 5 at most); an httpx.Timeout sets each; "
-            "None waits for ever."
+            "None waits forever."
         ),
     )
     max_retries: int = Field(
-        default=2, ge=0, description="How often a request that failed in passing is sent again, 0 or more."
+        default=2, ge=0, description="The most retries of a request after transient failures, 0 or more."
     )
     max_concurrency: int = Field(
-        default=32, ge=1, description="The most requests in flight at once where many are sent, 1 or more."
+        default=32, ge=1, description="The most requests in flight at once when many are sent, 1 or more."
+    )
+    max_response_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1,
+        description="The most bytes of a response, whole or streamed and decompressed, 1 or more.",
     )
     stream_usage: bool = Field(default=True, description="Ask for usage at the end of a stream.")
     default_headers: dict[str, str] | None = Field(
         default=None, exclude=True, repr=False, description="Further headers of every request."
     )
-    verify: Any = Field(
+    verify: Annotated[bool | str | PathLike[str] | SSLContext, SkipValidation, WithJsonSchema({})] = Field(
         default=True,
         exclude=True,
         description="TLS: True, False, the path of a CA file or folder, or an ssl.SSLContext.",
@@ -69,27 +82,23 @@ class Settings(BaseModel):
         exclude=True,
         description="TLS: the path of a client certificate, or of it and its key.",
     )
-    http_client: Any = Field(
+    http_client: Annotated[HTTPClient | None, SkipValidation, WithJsonSchema({})] = Field(
         default=None,
         exclude=True,
         repr=False,
-        description="An httpx.Client to use as it is; never closed.",
+        description="An httpx.Client, or an object with its methods `build_request`, `send` and `close`. Never closed.",
     )
-    http_async_client: Any = Field(
+    http_async_client: Annotated[AsyncHTTPClient | None, SkipValidation, WithJsonSchema({})] = Field(
         default=None,
         exclude=True,
         repr=False,
-        description="An httpx.AsyncClient to use as it is; never closed.",
+        description="An httpx.AsyncClient, or an object with its methods `build_request`, `send` and `aclose`. Never "
+        "closed.",
     )
-
-    if not TYPE_CHECKING:  # pragma: no branch  # type checkers read the signature off the fields
-
-        def __init__(self, **fields: Any) -> None:
-            construct_clearly(type(self), super().__init__, fields)
 
     @field_validator("api_key", mode="before")
     @classmethod
-    def _find_key(cls, given: Any) -> Any:
+    def _find_key(cls, given: object) -> SecretStr:
         if given is None:
             given = next(filter(None, (os.environ.get(name, "").strip() for name in KEY_VARIABLES)), None)
         if given is None:
@@ -106,13 +115,13 @@ class Settings(BaseModel):
 
     @field_validator("base_url", mode="before")
     @classmethod
-    def _find_base_url(cls, given: Any) -> Any:
+    def _find_base_url(cls, given: object) -> object:
         url = given if given is not None else os.environ.get(BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
         return normalize_base_url(url) if isinstance(url, str) else url
 
     @field_validator("timeout")
     @classmethod
-    def _check_timeout(cls, timeout: Any) -> Any:
+    def _check_timeout(cls, timeout: object) -> object:
         if isinstance(timeout, (int, float)) and not isinstance(timeout, bool):
             if not 0 < timeout < float("inf"):
                 raise ValueError("it must be more than 0 seconds")
@@ -130,28 +139,65 @@ class Settings(BaseModel):
 
     @field_validator("http_client", "http_async_client")
     @classmethod
-    def _check_client(cls, client: Any, info: ValidationInfo) -> Any:
-        # By what it can do, for it may be of another library than httpx.
-        close = "close" if info.field_name == "http_client" else "aclose"
-        if client is not None and not all(hasattr(client, name) for name in ("build_request", "send", close)):
-            kind = "httpx.Client" if close == "close" else "httpx.AsyncClient"
-            raise ValueError(f"it must be an {kind} or like one, not {type(client).__name__}")
+    def _check_client(cls, client: object, info: ValidationInfo) -> object:
+        wanted = HTTPClient if info.field_name == "http_client" else AsyncHTTPClient
+        if client is not None and not isinstance(client, wanted):
+            kind = "Client" if wanted is HTTPClient else "AsyncClient"
+            raise ValueError(f"it must be an httpx.{kind} or like one, not {type(client).__name__}")
         return client
+
+
+class Settings(ConnectionFields):
+    """How to reach the server.
+
+    Raises:
+        InvalidParameterError: a value is missing, of a wrong type or out of its range.
+    """
 
     @property
     def host(self) -> str:
-        """The host that is called, with its port where it has one; for messages."""
+        """The host that is called, and its port if it has one; for messages."""
         return urlsplit(self.base_url).netloc
+
+    @property
+    def key(self) -> str:
+        """The key as it is sent."""
+        return cast("SecretStr", self.api_key).get_secret_value()  # which mypy does not see in a subclass
+
+    @property
+    def secrets(self) -> Secrets:
+        """What must be nowhere but on the wire: the key, values of headers, credentials of proxies."""
+        headers = (value for value in (self.default_headers or {}).values() if len(value) >= MIN_SECRET)
+        return Secrets((self.key, *headers, *_proxy_credentials()))
+
+
+class Secrets(tuple[str, ...]):
+    """Texts that no debugger or traceback shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+
+def _proxy_credentials() -> Iterator[str]:
+    """The passwords of the proxies that the environment names, also as they are sent."""
+    for address in getproxies().values():
+        found = re.search("//([^/@]*):([^/@]*)@", address)  # not urlsplit, which refuses what a user may have mistyped
+        if found is not None:
+            user, password = map(unquote, found.groups())
+            yield password
+            yield b64encode(f"{user}:{password}".encode()).decode()
 
 
 def normalize_base_url(url: str) -> str:
     """Bring an address into the form `scheme://host[:port]/path`, without a slash at the end.
 
-    A missing scheme is https (http for this machine), a missing path `/api/v2`; the endpoint's own name at
-    the end is dropped.
+    A missing scheme is https (http for this machine), a missing path `/api/v2`; the endpoint's own name at the end is
+    dropped.
 
     Raises:
-        ValueError: it is no address of a server, or it holds a password or a query.
+        ValueError: it is not the address of a server, or it holds a password or a query.
     """
     url = url.strip()
     if "://" not in url:
@@ -161,11 +207,11 @@ def normalize_base_url(url: str) -> str:
         raise ValueError("it must be an address like https://host:port/api/v2")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("it must hold no user, password, query or fragment")
-    _ = parts.port  # raises ValueError where it is no number
+    _ = parts.port  # raises ValueError if it is not a number
     try:
         parts.hostname.encode("idna")
     except UnicodeError:
-        raise ValueError("its host is no name that can be looked up") from None
+        raise ValueError("its host is not a name that can be looked up") from None
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         _warn_of_plain_http(parts.netloc)
     path = parts.path.rstrip("/").removesuffix("/completions") or DEFAULT_PATH

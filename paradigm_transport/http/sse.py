@@ -1,6 +1,6 @@
 """Server-sent events: bytes in, events out.
 
-The invariant: any way of cutting the bytes into reads gives the same events.
+The invariant: any split of the bytes gives the same events.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from paradigm_transport.errors import APIResponseError
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 """The most bytes of one event; a server that never ends its event must not fill the memory."""
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """One event: its data, lines joined by LF, and its name (`message` where the server named none)."""
+    """One event: its data, lines joined by LF, and its name (`message` if the server gave none)."""
 
     data: bytes
     name: bytes = b"message"
@@ -26,29 +26,35 @@ class Event(NamedTuple):
 class SSEDecoder:
     r"""A push decoder for a stream of server-sent events.
 
-    Lines are split on bytes, at LF, CRLF and CR alone: U+2028, U+2029 and U+0085 stand raw inside the JSON
-    of some servers and end no line.
+    Lines are split on bytes, at LF, CRLF and CR only: some servers send U+2028, U+2029 and U+0085 unescaped in
+    their JSON, and these end no line.
 
     Args:
-        max_event_bytes: the bound on one event.
+        max_event_bytes: the most bytes of one event.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
-        self._line: list[bytes] = []  # the parts of the line under way
+        self._line: list[bytes] = []  # the parts of the current line
         self._data: list[bytes] = []
         self._name = b""
-        self._size = 0  # of the line under way and the data before it
+        self._size = 0  # of the current line and the data before it
         self._after_cr = False
         self._at_start = True
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Take one read's bytes; yield the events that they complete.
+        """Decode the bytes of one read.
+
+        Args:
+            data: the bytes.
+
+        Yields:
+            The events that they complete.
 
         Raises:
             APIResponseError: one event is larger than `max_event_bytes`.
         """
-        if self._after_cr and data:  # the CR ended the line; an LF right behind it belongs to it
+        if self._after_cr and data:  # the CR ended the line; an LF right after it belongs to it
             self._after_cr = False
             data = data.removeprefix(b"\n")
         if b"\r" in data:
@@ -64,8 +70,8 @@ class SSEDecoder:
             self._line.append(rest)
 
     def finish(self) -> Iterator[Event]:
-        """The bytes have ended: yield a last event that had no blank line after it."""
-        # The line under way, then the blank one that is missing.
+        """End the stream: yield a last event that had no blank line after it."""
+        # The current line, then the blank one that is missing.
         for event in (self._end_line(b""), self._end_line(b"")):
             if event is not None:
                 yield event
@@ -73,7 +79,7 @@ class SSEDecoder:
     def _grow(self, part: bytes) -> None:
         self._size += len(part)
         if self._size > self._max_event_bytes:
-            raise APIResponseError(f"The stream holds an event of more than {self._max_event_bytes:,} bytes.")
+            raise APIResponseError(f"The stream contains an event of more than {self._max_event_bytes:,} bytes.")
 
     def _end_line(self, line: bytes) -> Event | None:
         if line:
@@ -83,7 +89,7 @@ class SSEDecoder:
             self._line.clear()
         if self._at_start:
             self._at_start = False
-            line = line.removeprefix(_BOM)
+            line = line.removeprefix(BOM)
         if not line:
             return self._end_event()
         field, _, value = line.partition(b":")
@@ -94,7 +100,7 @@ class SSEDecoder:
         self._size -= len(line)  # only data is kept
         if field == b"event":
             self._name = value
-        # An older llama.cpp says so in a line of its own, with no event around it.
+        # Older versions of llama.cpp send an error as a line without an event around it.
         return Event(value, b"error") if field == b"error" else None
 
     def _end_event(self) -> Event | None:

@@ -43,7 +43,7 @@ def test_missing_framework_names_the_extra(package: str, framework: str, extra: 
     assert failed.stderr.strip().splitlines()[-1].endswith(f"pip install 'paradigm-llm[{extra}]'")
 
 
-FLOOR = re.compile(r'"([a-z0-9-]+)>=([\d.]+)"')
+FLOOR = re.compile(r'"([a-z0-9-]+)>=([\d.]+)[",]')
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 
 

@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_asked_for_again(
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("Rome", "it is no JSON"),
+        ("Rome", "not valid JSON"),
         ('{"name": "Rome"', "the answer ends before the call does"),
         ('{"people": 2}', "name: Field required"),
     ],
@@ -180,12 +180,24 @@ def test_a_stream_gives_halves_of_an_object_before_it_is_cut(
     assert seen.pop() == {"name": "Rome"}
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_without_streaming_the_object_arrives_in_one_piece(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any
+) -> None:
+    wire.script(reply(completion(json.dumps(ROME))), reply(completion("Rome")))
+    asks = make_chat(constrain="vllm", disable_streaming=True).with_structured_output(City, method=method)
+    assert calls.stream(asks, "Rome?") == [City(**ROME)]
+    with pytest.raises(OutputParserException):
+        calls.stream(asks, "Rome?")
+
+
 def test_a_brace_in_the_text_before_the_object(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(streamed(f"Of {{cities}}: {json.dumps(ROME)}"))
     asks = make_chat(constrain="vllm").with_structured_output(CityDict, method="json_mode")
     assert calls.stream(asks, "Rome?") == [ROME]
 
 
+@pytest.mark.filterwarnings("ignore:chat_template takes tools but")
 def test_the_repair_is_a_chat_that_strict_templates_take(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion(' {"name": "Rome"}}')), reply(completion(f" {json.dumps(ROME)}}}")))
     asks = make_chat(chat_template=STRICT).with_structured_output(City)

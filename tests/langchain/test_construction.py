@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, Any] = {
     "timeout": 9.0,
     "max_retries": 4,
     "max_concurrency": 3,
+    "max_response_bytes": 1000,
     "stream_usage": False,
     "default_headers": {"X-Team": "legal"},
     "verify": False,
@@ -96,7 +97,10 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"model": "m", "api_key": ""}, ["api_key", "empty"]),
         ({"model": "m", "api_key": KEY, "temprature": 1}, ["temprature", "temperature"]),
         ({"model": "m", "api_key": KEY, "temperature": 3}, ["temperature", "0 to 2"]),
-        ({"model": "m", "api_key": KEY, "chat_template": "alfredo"}, ["chat_template", "alfredo", "alfred, chatml"]),
+        (
+            {"model": "m", "api_key": KEY, "chat_template": "alfredo"},
+            ["chat_template", "alfredo", "'alfred', 'chatml'"],
+        ),
         ({"model": "m", "api_key": KEY, "best_of": 1, "n": 2}, ["best_of must be at least n"]),
     ],
 )

@@ -152,7 +152,7 @@ REFUSED: dict[str, Any] = {
         ({"n_tokens": 1}, "unknown argument n_tokens; here it is max_tokens"),
         ({"top_k": 1}, "unknown argument top_k; it is a field of some servers: extra_body="),
         ({"temperature": 2.5}, "temperature: input should be less than or equal to 2"),
-        ({"stop": [""]}, "stop: an empty string is no stop sequence"),
+        ({"stop": [""]}, "stop: stop sequences must not be empty"),
     ],
 )
 def test_wrong_arguments_of_a_call_are_refused_before_anything_is_sent(

@@ -64,6 +64,7 @@ def test_what_dumps_writes() -> None:
             "timeout": 9,
             "max_retries": 2,
             "max_concurrency": 32,
+            "max_response_bytes": 67108864,
             "stream_usage": True,
             "trace_as_chat": True,
         },

@@ -66,6 +66,7 @@ def test_a_count_is_there_though_another_thread_forgets_it(
     assert llm.get_num_tokens("one two") == 2
 
 
+@pytest.mark.filterwarnings("ignore:chat_template takes tools but")
 def test_a_part_of_a_chat_that_the_template_refuses(wire: WireServer, make: Make, make_chat: MakeChat) -> None:
     wire.always(count_words)
     answer = [AIMessage("three four")]

@@ -53,7 +53,7 @@ def agent_of(llm: ParadigmLLM, **options: Any) -> Any:
     return ReActAgent(tools=[FunctionTool.from_defaults(multiply)], llm=llm, **options)
 
 
-def test_a_tool_is_called_and_events_stream(wire: WireServer, make_llm: Make) -> None:
+def test_react_agent_calls_a_tool_and_streams_events(wire: WireServer, make_llm: Make) -> None:
     wire.script(streamed(CALL), streamed(END))
     llm = make_llm(chat_template="chatml", stop=["Observation:"], system_prompt="Be kind.")
     events, answer = asyncio.run(talk(agent_of(llm)))
@@ -70,13 +70,13 @@ def test_a_tool_is_called_and_events_stream(wire: WireServer, make_llm: Make) ->
     assert "Observation: 42" in second
 
 
-def test_without_streaming(wire: WireServer, make_llm: Make) -> None:
+def test_react_agent_works_without_streaming(wire: WireServer, make_llm: Make) -> None:
     wire.script(reply(completion(CALL)), reply(completion(END)))
     _, answer = asyncio.run(talk(agent_of(make_llm(), streaming=False)))
     assert answer.strip() == "It is 42."
 
 
-def test_a_workflow_of_tools_makes_a_react_agent(wire: WireServer, make_llm: Make) -> None:
+def test_agent_workflow_chooses_a_react_agent_for_paradigm_llm(wire: WireServer, make_llm: Make) -> None:
     """The metadata say that there is no function calling."""
     wire.script(streamed(CALL), streamed(END))
     workflow = AgentWorkflow.from_tools_or_functions([multiply], llm=make_llm())
@@ -85,7 +85,7 @@ def test_a_workflow_of_tools_makes_a_react_agent(wire: WireServer, make_llm: Mak
     assert answer.strip() == "It is 42."
 
 
-def test_the_example_of_the_docs(wire: WireServer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_example_in_the_docs_runs(wire: WireServer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The one that no small model can follow; the others run on one."""
     monkeypatch.setenv("PARADIGM_BASE_URL", wire.url)
     monkeypatch.setenv("PARADIGM_API_KEY", "k")

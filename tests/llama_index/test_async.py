@@ -20,7 +20,7 @@ from tests.wire import Request, Script, WireServer, chunk, completion, models, p
 Make = Callable[..., ParadigmLLM]
 
 
-def test_nothing_blocks(wire: WireServer, async_method: Method, make_llm: Make) -> None:
+def test_async_methods_do_not_block_the_event_loop(wire: WireServer, async_method: Method, make_llm: Make) -> None:
     wire.script(async_method.answer("Hel", "lo"))
     llm = make_llm(context_window=None)
 
@@ -31,7 +31,7 @@ def test_nothing_blocks(wire: WireServer, async_method: Method, make_llm: Make) 
         assert asyncio.run(call()) == "Hello"
 
 
-def test_asking_for_the_window_does_not_block(wire: WireServer, make_llm: Make) -> None:
+def test_context_window_lookup_does_not_block_the_event_loop(wire: WireServer, make_llm: Make) -> None:
     wire.always(reply(models("alfred-40b-1123")))
     llm = make_llm(context_window=None)
 
@@ -43,7 +43,7 @@ def test_asking_for_the_window_does_not_block(wire: WireServer, make_llm: Make) 
         asyncio.run(look())
 
 
-def test_the_loop_turns_while_a_call_waits(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
+def test_event_loop_runs_while_a_call_waits(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
     wire.script([pause(0.3), *async_method.answer("Hello")])
     turns = 0
 
@@ -62,7 +62,7 @@ def test_the_loop_turns_while_a_call_waits(wire: WireServer, async_method: Metho
     assert turns > 10
 
 
-def test_a_stream_comes_piece_by_piece(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
+def test_stream_yields_each_piece_as_it_arrives(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
     wire.script(sse(chunk("Hel"), pause(0.3), chunk("lo", "stop")))
     prompt = stream_method.input("Hi")
 
@@ -83,7 +83,7 @@ def echoing(request: Request) -> Script:
     return [pause(0.05), *answer]
 
 
-def test_many_at_once(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
+def test_many_async_calls_run_concurrently(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
     all_are_here = threading.Barrier(20, timeout=20)
 
     def answer(request: Request) -> Script:
@@ -99,7 +99,7 @@ def test_many_at_once(wire: WireServer, async_method: Method, llm: ParadigmLLM) 
     assert [text_of(responses[-1]) for responses in answers] == [str(number) for number in range(20)]
 
 
-def test_one_object_in_many_threads(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_one_object_serves_many_threads(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     wire.always(echoing)
 
     def call(number: int) -> str:
@@ -109,7 +109,9 @@ def test_one_object_in_many_threads(wire: WireServer, method: Method, llm: Parad
         assert list(pool.map(call, range(16))) == [str(number) for number in range(16)]
 
 
-def test_one_event_loop_after_another(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
+def test_one_object_serves_one_event_loop_after_another(
+    wire: WireServer, async_method: Method, llm: ParadigmLLM
+) -> None:
     wire.always(async_method.answer("Hello"))
     assert [text_of(async_method(llm)[-1]) for _ in range(3)] == ["Hello"] * 3
 
@@ -142,7 +144,7 @@ class FanOut(Workflow):
         return None if answers is None else StopEvent(result=[each.text for each in answers])
 
 
-def test_a_workflow_of_many_steps_at_once(wire: WireServer, llm: ParadigmLLM) -> None:
+def test_workflow_runs_many_steps_concurrently(wire: WireServer, llm: ParadigmLLM) -> None:
     gate = threading.Barrier(16, timeout=5)
 
     def together(request: Request) -> Script:
@@ -159,7 +161,7 @@ def test_a_workflow_of_many_steps_at_once(wire: WireServer, llm: ParadigmLLM) ->
     assert sorted(asyncio.run(run()), key=int) == [str(number) for number in range(16)]
 
 
-def test_a_cancelled_call_lets_go(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
+def test_cancelled_call_closes_its_connection(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
     wire.script([pause(30)])
 
     async def call() -> None:

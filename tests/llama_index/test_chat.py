@@ -19,7 +19,7 @@ from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCount
 from pydantic import BaseModel
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
-from llama_index_paradigm._in import ToolCallBlock
+from llama_index_paradigm._compat import ToolCallBlock
 from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate, RateLimitError
 from tests.llama_index.conftest import (
     KEY,
@@ -54,7 +54,7 @@ def kind(method: Method) -> str:
     return "Chat" if method.is_chat else "Completion"
 
 
-def test_prompt_and_parameters(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_call_sends_the_formatted_prompt_and_all_parameters(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hel", "lo"))
     llm = make_chat(temperature=0.5, max_tokens=7, extra_body={"seed": 1}, additional_kwargs={"top_p": 0.5})
     responses = method(llm, "Hi", user="me")
@@ -64,16 +64,16 @@ def test_prompt_and_parameters(wire: WireServer, method: Method, make_chat: Make
     assert wire.bodies == [{"model": MODEL, "prompt": turns(("user", "Hi")), **sent, **streamed}]
 
 
-def test_streams_give_deltas_and_the_text_so_far(wire: WireServer, stream_method: Method, chat: ChatParadigm) -> None:
+def test_stream_responses_hold_the_delta_and_the_text_so_far(
+    wire: WireServer, stream_method: Method, chat: ChatParadigm
+) -> None:
     wire.script(stream_method.answer("One", " two", " three"))
     responses = stream_method(chat)
     assert [response.delta for response in responses] == ["One", " two", " three", ""]
     assert [text_of(response) for response in responses] == ["One", "One two", *["One two three"] * 2]
 
 
-def test_the_last_response_carries_finish_reason_and_usage(
-    wire: WireServer, method: Method, chat: ChatParadigm
-) -> None:
+def test_last_response_holds_finish_reason_and_usage(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer("Hel", "lo"))
     with get_paradigm_usage() as counted:
         *earlier, last = method(chat)
@@ -83,7 +83,7 @@ def test_the_last_response_carries_finish_reason_and_usage(
     assert (counted.calls, counted.total_tokens, counted.uncounted) == (1, 8, 0)
 
 
-def test_several_choices_are_in_raw(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_all_choices_are_in_raw(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(reply(completion("one", "two")))
     if method.is_stream:
         with pytest.raises(InvalidParameterError, match="n must be 1 while streaming"):
@@ -95,7 +95,7 @@ def test_several_choices_are_in_raw(wire: WireServer, method: Method, chat: Chat
         assert [choice["text"] for choice in response.raw["choices"]] == ["one", "two"]
 
 
-def test_a_formatted_prompt_goes_as_it_is(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_formatted_prompt_is_sent_unchanged(wire: WireServer, method: Method, make_chat: Make) -> None:
     if not method.is_chat:
         wire.script(method.answer("Hello"))
         method(make_chat(system_prompt="Be kind."), "Hi", formatted=True)
@@ -108,7 +108,7 @@ async def drained(coming: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["predict", "apredict", "stream", "astream"])
-def test_predictions(wire: WireServer, make_chat: Make, how: str) -> None:
+def test_predictions_send_messages_with_the_system_prompt_once(wire: WireServer, make_chat: Make, how: str) -> None:
     wire.script(sse(chunk("Hello", "stop")) if "stream" in how else reply(completion("Hello")))
     llm = make_chat(system_prompt="Be kind.")
     result = getattr(llm, how)(PromptTemplate("Say {what}."), what="hello")
@@ -121,7 +121,9 @@ def test_predictions(wire: WireServer, make_chat: Make, how: str) -> None:
     assert wire.bodies[0]["prompt"] == turns(("system", "Be kind."), ("user", "Say hello."))
 
 
-def test_the_system_prompt_is_put_in_once(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_system_prompt_is_added_once_and_joined_to_a_system_message(
+    wire: WireServer, method: Method, make_chat: Make
+) -> None:
     llm = make_chat(system_prompt="Be kind.")
     wire.script(*[method.answer("Hello")] * 3)
     method(llm)
@@ -132,7 +134,7 @@ def test_the_system_prompt_is_put_in_once(wire: WireServer, method: Method, make
             assert wire.bodies[-1]["prompt"] == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hi"))
 
 
-def test_query_wrapper_prompt(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_query_wrapper_prompt_wraps_the_users_message(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello"))
     method(make_chat(query_wrapper_prompt=PromptTemplate("<{query_str}>")))
     assert wire.bodies[0]["prompt"] == turns(("user", "<Hi>"))
@@ -187,7 +189,10 @@ needs_call_blocks = pytest.mark.skipif(ToolCallBlock is None, reason="this Llama
     ],
     ids=["dictionaries", "objects", "blocks"],
 )
-def test_calls_and_their_results(wire: WireServer, make_chat: Make, make_messages: Callable[[], Any]) -> None:
+@pytest.mark.filterwarnings("ignore:chat_template")
+def test_tool_calls_and_their_results_are_formatted_in_the_prompt(
+    wire: WireServer, make_chat: Make, make_messages: Callable[[], Any]
+) -> None:
     wire.always(reply(completion("Hello")))
     make_chat().chat(make_messages())
     calls = [
@@ -204,7 +209,8 @@ def test_calls_and_their_results(wire: WireServer, make_chat: Make, make_message
     assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||{"a": 1}|{}][tool|3|add][tool|none|got]>')
 
 
-def test_a_tools_name_is_of_its_results_alone(wire: WireServer, make_chat: Make) -> None:
+@pytest.mark.filterwarnings("ignore:chat_template")
+def test_tool_name_is_added_to_results_only(wire: WireServer, make_chat: Make) -> None:
     wire.script(reply(completion("Hello")))
     call = {**CALLS[0], "id": None}
     further = [ChatMessage(role=MessageRole.ASSISTANT, content="It is 3."), ChatMessage("Thanks")]
@@ -215,7 +221,7 @@ def test_a_tools_name_is_of_its_results_alone(wire: WireServer, make_chat: Make)
     )
 
 
-def test_what_was_no_call_stays_in_the_history(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_malformed_call_stays_in_the_history_as_text(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     if method.is_chat:
         wire.script(reply(completion('Let me see. <tool_call>\n{"name": "add"')), method.answer("Hello"))
         tools = [{"type": "function", "function": {"name": "add"}}]
@@ -228,14 +234,16 @@ def test_what_was_no_call_stays_in_the_history(wire: WireServer, method: Method,
 
 
 @pytest.mark.parametrize("calls", [[{"name": "add"}], ["add"], [{"id": "1", "function": None}]])
-def test_calls_of_an_unknown_form_are_refused(wire: WireServer, method: Method, chat: ChatParadigm, calls: Any) -> None:
+def test_tool_calls_of_an_unknown_form_are_refused(
+    wire: WireServer, method: Method, chat: ChatParadigm, calls: Any
+) -> None:
     if method.is_chat:
         with pytest.raises(InvalidParameterError, match="tool_calls of a message"):
             method(chat, called_messages(calls))
         assert not wire.requests
 
 
-def test_roles_of_other_models(wire: WireServer, chat: ChatParadigm) -> None:
+def test_roles_of_other_models_map_to_the_template_roles(wire: WireServer, chat: ChatParadigm) -> None:
     wire.script(reply(completion("Hello")))
     roles = [MessageRole.DEVELOPER, MessageRole.USER, MessageRole.CHATBOT, MessageRole.MODEL]
     chat.chat([ChatMessage(role=role, content=role.value) for role in roles])
@@ -248,9 +256,7 @@ IMAGE = ImageBlock(image=b"iVBORw0KGgo=")
 
 
 @pytest.mark.parametrize("role", [MessageRole.SYSTEM, MessageRole.USER, MessageRole.TOOL])
-def test_a_message_that_is_no_text_is_refused(
-    wire: WireServer, method: Method, make_chat: Make, role: MessageRole
-) -> None:
+def test_message_with_an_image_is_refused(wire: WireServer, method: Method, make_chat: Make, role: MessageRole) -> None:
     if method.is_chat:
         llm = make_chat(system_prompt="Be kind.", query_wrapper_prompt=PromptTemplate("<{query_str}>"))
         with pytest.raises(InvalidParameterError, match="image"):
@@ -259,7 +265,7 @@ def test_a_message_that_is_no_text_is_refused(
 
 
 @needs_citable_blocks
-def test_text_that_can_be_cited_is_text(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_text_of_citable_blocks_and_citations_is_sent(wire: WireServer, method: Method, make_chat: Make) -> None:
     if method.is_chat:
         wire.script(method.answer("Hello"))
         blocks = blocks_of_text("One", "Two", "Three")
@@ -272,32 +278,33 @@ def test_text_that_can_be_cited_is_text(wire: WireServer, method: Method, make_c
 
 @needs_citable_blocks
 @pytest.mark.parametrize("block", [1, 2])
-def test_an_image_that_can_be_cited_is_refused(wire: WireServer, chat: ChatParadigm, block: int) -> None:
+def test_image_inside_a_citable_block_or_citation_is_refused(wire: WireServer, chat: ChatParadigm, block: int) -> None:
     with pytest.raises(InvalidParameterError, match="image"):
         chat.chat([ChatMessage(blocks=[blocks_of_text("One", [IMAGE], IMAGE)[block]])])
     assert not wire.requests
 
 
-def test_a_block_that_nobody_knows_is_refused(wire: WireServer, chat: ChatParadigm) -> None:
+def test_unknown_block_is_refused_by_its_type(wire: WireServer, chat: ChatParadigm) -> None:
     class NewBlock(TextBlock):
         block_type: str = "new"  # type: ignore[assignment]
 
     message = ChatMessage("Hi")
     message.blocks.append(NewBlock(text="Hello"))
-    with pytest.raises(InvalidParameterError, match="a message holds new"):
+    with pytest.raises(InvalidParameterError, match="a message contains a block of type new"):
         chat.chat([message])
     assert not wire.requests
 
 
 @pytest.mark.skipif(not hasattr(types, "ThinkingBlock"), reason="this LlamaIndex has no blocks of thoughts")
-def test_thoughts_and_cache_points_are_left_out(wire: WireServer, chat: ChatParadigm) -> None:
+def test_thinking_blocks_and_cache_points_are_left_out(wire: WireServer, chat: ChatParadigm) -> None:
     wire.script(reply(completion("Hello")))
     point = types.CachePoint(cache_control=types.CacheControl(type="ephemeral"))
     chat.chat([ChatMessage(blocks=[types.ThinkingBlock(content="Hm."), TextBlock(text="Hi"), point])])
     assert wire.bodies[0]["prompt"] == turns(("user", "Hi"))
 
 
-def test_a_template_in_jinja(wire: WireServer, method: Method, make_chat: Make) -> None:
+@pytest.mark.filterwarnings("ignore:chat_template")
+def test_jinja_template_formats_messages_and_sets_the_stop(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello</s> and more"))
     responses = method(make_chat(chat_template=JINJA, system_prompt="Be kind."))
     assert wire.bodies[0]["prompt"] == "[system|Be kind.|][user|Hi|]>"
@@ -305,9 +312,7 @@ def test_a_template_in_jinja(wire: WireServer, method: Method, make_chat: Make) 
     assert text_of(responses[-1]) == "Hello"
 
 
-def test_text_that_looks_like_a_call_is_text_where_nothing_can_be_called(
-    wire: WireServer, method: Method, chat: ChatParadigm
-) -> None:
+def test_call_markup_is_text_if_no_tools_are_offered(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     text = 'So: <tool_call>{"name": "a"}</tool_call>'
     wire.script(method.answer(text[:7], text[7:]))
     assert text_of(method(chat)[-1]) == text
@@ -316,7 +321,7 @@ def test_text_that_looks_like_a_call_is_text_where_nothing_can_be_called(
 # Events
 
 
-def test_events_callbacks_and_spans_once(
+def test_each_call_reports_one_event_one_callback_and_one_span(
     wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks, events: Events, spans: Spans
 ) -> None:
     wire.script(method.answer("Hel", "lo"))
@@ -332,7 +337,9 @@ def test_events_callbacks_and_spans_once(
     assert spans.ended == [(span, "exit")]
 
 
-def test_a_refused_call(wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks) -> None:
+def test_refused_call_reports_its_error_to_callbacks(
+    wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks
+) -> None:
     wire.script(reply({"error": {"message": "slow down"}}, 429))
     with pytest.raises(RateLimitError):
         method(make_chat(callback_manager=callbacks.manager, max_retries=0))
@@ -340,7 +347,7 @@ def test_a_refused_call(wire: WireServer, method: Method, make_chat: Make, callb
     assert isinstance(end[EventPayload.EXCEPTION], RateLimitError)
 
 
-def test_nothing_that_events_carry_holds_the_key(
+def test_events_and_callbacks_do_not_contain_secrets(
     wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks, events: Events
 ) -> None:
     wire.script(method.answer("Hello"))
@@ -351,14 +358,14 @@ def test_nothing_that_events_carry_holds_the_key(
 
 
 @needs_rate_limiter
-def test_the_rate_limiter_once(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_each_call_acquires_the_rate_limiter_once(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello"))
     limiter = Limiter()
     method(make_chat(rate_limiter=limiter))
     assert limiter.acquired == ["async" if method.is_async else "sync"]
 
 
-def test_token_counting_counts_the_servers_tokens(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_token_counter_counts_the_servers_tokens(wire: WireServer, method: Method, make_chat: Make) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
     wire.script(method.answer("Hel", "lo"))
     method(make_chat(callback_manager=CallbackManager([counter])))
@@ -368,24 +375,24 @@ def test_token_counting_counts_the_servers_tokens(wire: WireServer, method: Meth
 # The object
 
 
-def test_metadata(chat: ChatParadigm) -> None:
+def test_metadata_say_chat_model_and_function_calling(chat: ChatParadigm) -> None:
     assert (chat.metadata.is_chat_model, chat.metadata.is_function_calling_model) == (True, True)
     assert (chat.metadata.model_name, chat.metadata.context_window) == (MODEL, 4096)
 
 
-def test_a_template_is_required() -> None:
+def test_chat_template_is_required() -> None:
     with pytest.raises(InvalidParameterError, match="chat_template is required"):
         ChatParadigm(model=MODEL, api_key="k")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("name", ["messages_to_prompt", "completion_to_prompt"])
-def test_functions_that_write_prompts_are_refused(make_chat: Make, name: str) -> None:
-    with pytest.raises(InvalidParameterError, match=f"^{name} is not for ChatParadigm"):
+def test_prompt_functions_are_refused(make_chat: Make, name: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^{name} does not apply to ChatParadigm"):
         make_chat(**{name: str})
     assert make_chat(**{name: None})
 
 
-def test_unknown_arguments_are_refused(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_unknown_arguments_are_refused_before_a_request(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     with pytest.raises(InvalidParameterError, match="did you mean temperature"):
         method(chat, temprature=1)
     if not method.is_chat:
@@ -405,7 +412,8 @@ TEMPLATES = ["chatml", ChatTemplate(turn="({role}: {content})", opening="(", sto
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_dictionary_leads_back(wire: WireServer, make_chat: Make, template: Any) -> None:
+@pytest.mark.filterwarnings("ignore:chat_template")
+def test_from_dict_restores_an_equal_model_without_the_key(wire: WireServer, make_chat: Make, template: Any) -> None:
     llm = make_chat(chat_template=template, default_headers={"X-Tenant": "hush-hush"}, **ARGUMENTS)
     told = llm.to_dict()
     assert told["class_name"] == "ChatParadigm"
@@ -420,7 +428,10 @@ def test_a_dictionary_leads_back(wire: WireServer, make_chat: Make, template: An
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda llm: pickle.loads(pickle.dumps(llm))])
-def test_copies_call(wire: WireServer, make_chat: Make, copied: Callable[[ChatParadigm], ChatParadigm]) -> None:
+@pytest.mark.filterwarnings("ignore:chat_template")
+def test_copies_send_the_same_requests(
+    wire: WireServer, make_chat: Make, copied: Callable[[ChatParadigm], ChatParadigm]
+) -> None:
     llm = make_chat(chat_template=JINJA, **ARGUMENTS)
     wire.script(*[reply(completion("Hi"))] * 3)
     llm.chat([ChatMessage("Hi")])
@@ -432,5 +443,5 @@ def test_copies_call(wire: WireServer, make_chat: Make, copied: Callable[[ChatPa
     again.close()
 
 
-def test_the_hubs_import_path_leads_to_the_same_class() -> None:
+def test_hub_import_path_exports_the_same_chat_class() -> None:
     assert importlib.import_module("llama_index.llms.paradigm").ChatParadigm is ChatParadigm

@@ -83,7 +83,7 @@ def turns_of(body: dict[str, Any]) -> list[str]:
     return [turn.removesuffix("<|im_end|>\n") for turn in body["prompt"].split("<|im_start|>")[1:]]
 
 
-def test_a_tool_is_called_and_its_result_used(wire: WireServer, make_chat: Make, events: Events) -> None:
+def test_function_agent_calls_a_tool_and_uses_its_result(wire: WireServer, make_chat: Make, events: Events) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
     wire.script(streamed(f"I need a tool.\n{SIX_BY_SEVEN}"), streamed("It is 42."))
     llm = make_chat(system_prompt="Be kind.", callback_manager=CallbackManager([counter]))
@@ -108,7 +108,7 @@ def test_a_tool_is_called_and_its_result_used(wire: WireServer, make_chat: Make,
     assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == (6, 10)
 
 
-def test_several_calls_at_once(wire: WireServer, make_chat: Make) -> None:
+def test_function_agent_runs_parallel_tool_calls(wire: WireServer, make_chat: Make) -> None:
     wire.script(streamed(f"{SIX_BY_SEVEN}\n{ONE_AND_TWO}"), streamed("42 and 3."))
     seen, answer = asyncio.run(talk(agent_of(make_chat())))
     assert str(answer) == "42 and 3."
@@ -116,13 +116,13 @@ def test_several_calls_at_once(wire: WireServer, make_chat: Make) -> None:
     assert turns_of(wire.bodies[1])[2] == f"assistant\n{SIX_BY_SEVEN}\n{ONE_AND_TWO}"
 
 
-def test_one_call_after_the_other(wire: WireServer, make_chat: Make) -> None:
+def test_function_agent_without_parallel_calls_runs_only_the_first(wire: WireServer, make_chat: Make) -> None:
     wire.script(streamed(f"{SIX_BY_SEVEN}\n{ONE_AND_TWO}"), streamed("42."))
     seen, _ = asyncio.run(talk(agent_of(make_chat(), allow_parallel_tool_calls=False)))
     assert [result.tool_output.content for result in of(ToolCallResult, seen)] == ["42"]
 
 
-def test_a_tool_that_fails_and_one_that_is_not_there(wire: WireServer, make_chat: Make) -> None:
+def test_errors_of_failing_and_unknown_tools_go_to_the_model(wire: WireServer, make_chat: Make) -> None:
     wire.script(streamed(f"{written('divide', a=1)}\n{written('multiply', a=6)}"), streamed("I cannot."))
     _, answer = asyncio.run(talk(agent_of(make_chat())))
     assert str(answer) == "I cannot."
@@ -131,16 +131,16 @@ def test_a_tool_that_fails_and_one_that_is_not_there(wire: WireServer, make_chat
     assert any("'b'" in result for result in results)
 
 
-def test_a_call_that_cannot_be_read_is_not_made(wire: WireServer, make_chat: Make, caplog: Any) -> None:
+def test_malformed_tool_call_is_not_run_and_logged(wire: WireServer, make_chat: Make, caplog: Any) -> None:
     wire.script(streamed("Let me see. <tool_call>\nmultiply(6, 7)\n</tool_call>"))
     seen, answer = asyncio.run(talk(agent_of(make_chat())))
     assert str(answer) == "Let me see."
     assert not of(ToolCall, seen)
-    assert "cannot be read" in caplog.text
+    assert "Ignoring a malformed tool call" in caplog.text
 
 
 @needs_rate_limiter
-def test_the_rate_limiter_once_a_step(wire: WireServer, make_chat: Make) -> None:
+def test_each_agent_step_acquires_the_rate_limiter_once(wire: WireServer, make_chat: Make) -> None:
     wire.script(streamed(SIX_BY_SEVEN), streamed("42."))
     limiter = Limiter()
     asyncio.run(talk(agent_of(make_chat(rate_limiter=limiter))))
@@ -148,7 +148,7 @@ def test_the_rate_limiter_once_a_step(wire: WireServer, make_chat: Make) -> None
 
 
 @newer
-def test_without_streaming(wire: WireServer, make_chat: Make) -> None:
+def test_function_agent_works_without_streaming(wire: WireServer, make_chat: Make) -> None:
     wire.script(reply(completion(SIX_BY_SEVEN)), reply(completion("42.")))
     _, answer = asyncio.run(talk(agent_of(make_chat(), streaming=False)))
     assert str(answer) == "42."
@@ -156,7 +156,9 @@ def test_without_streaming(wire: WireServer, make_chat: Make) -> None:
 
 @newer
 @pytest.mark.parametrize("streaming", [True, False])
-def test_the_first_step_is_a_call(wire: WireServer, make_chat: Make, streaming: bool) -> None:
+def test_initial_tool_choice_makes_the_first_step_a_tool_call(
+    wire: WireServer, make_chat: Make, streaming: bool
+) -> None:
     texts = [' {"a": 6, "b": 7}', "42."]
     wire.script(*[streamed(text) if streaming else reply(completion(text)) for text in texts])
     agent = agent_of(make_chat(constrain="vllm"), initial_tool_choice="multiply", streaming=streaming)
@@ -175,14 +177,14 @@ class Product(BaseModel):
 
 
 @newer
-def test_the_end_is_an_object(wire: WireServer, make_chat: Make) -> None:
+def test_output_cls_turns_the_final_answer_into_an_object(wire: WireServer, make_chat: Make) -> None:
     wire.script(streamed(SIX_BY_SEVEN), streamed("It is 42."), reply(completion('{"value": 42}')))
     _, answer = asyncio.run(talk(agent_of(make_chat(), output_cls=Product)))
     assert answer.structured_response == {"value": 42}
     assert "It is 42." in wire.bodies[2]["prompt"]
 
 
-def test_a_workflow_of_tools_makes_a_function_agent(wire: WireServer, make_chat: Make) -> None:
+def test_agent_workflow_chooses_a_function_agent_for_chat_paradigm(wire: WireServer, make_chat: Make) -> None:
     """The metadata say that there is function calling."""
     wire.script(streamed(SIX_BY_SEVEN), streamed("42."))
     workflow = AgentWorkflow.from_tools_or_functions([multiply], llm=make_chat())
@@ -191,7 +193,7 @@ def test_a_workflow_of_tools_makes_a_function_agent(wire: WireServer, make_chat:
     assert str(answer) == "42."
 
 
-def test_agents_hand_off(wire: WireServer, make_chat: Make) -> None:
+def test_agents_hand_off_to_each_other(wire: WireServer, make_chat: Make) -> None:
     llm = make_chat()
     research = FunctionAgent(
         name="Research",
@@ -252,7 +254,9 @@ def serializer(request: pytest.FixtureRequest) -> Any:
     return JsonSerializer()
 
 
-def test_a_context_is_saved_and_resumed(wire: WireServer, make_chat: Make, serializer: Any) -> None:
+def test_saved_context_resumes_with_its_history_and_without_the_key(
+    wire: WireServer, make_chat: Make, serializer: Any
+) -> None:
     wire.script(streamed(SIX_BY_SEVEN), streamed("It is 42."), streamed("I said 42."))
 
     async def first() -> str:
@@ -292,7 +296,7 @@ async def delete(ctx: Context, path: str) -> str:
     return "deleted" if answer.response == "yes" else "left"
 
 
-def test_a_person_is_asked(wire: WireServer, make_chat: Make) -> None:
+def test_tool_can_wait_for_a_person(wire: WireServer, make_chat: Make) -> None:
     wire.script(streamed(written("delete", path="a.txt")), streamed("It is gone."))
 
     async def run() -> str:
@@ -308,7 +312,7 @@ def test_a_person_is_asked(wire: WireServer, make_chat: Make) -> None:
     assert turns_of(wire.bodies[1])[3] == "tool\n<tool_response>\ndeleted\n</tool_response>"
 
 
-def test_a_run_is_interrupted_saved_and_resumed(wire: WireServer, make_chat: Make, serializer: Any) -> None:
+def test_interrupted_run_is_saved_and_resumed(wire: WireServer, make_chat: Make, serializer: Any) -> None:
     wire.script(streamed(written("delete", path="a.txt")), streamed("It is still there."))
 
     async def first() -> str:
@@ -379,7 +383,7 @@ class Calculator(Workflow):
         return Asked(messages=[*ev.messages, *results])
 
 
-def test_a_workflow_from_scratch(wire: WireServer, make_chat: Make) -> None:
+def test_custom_workflow_calls_tools_until_an_answer(wire: WireServer, make_chat: Make) -> None:
     wire.script(streamed(ONE_AND_TWO), streamed(written("multiply", a=3, b=14)), streamed("It is 42."))
 
     async def run() -> Any:

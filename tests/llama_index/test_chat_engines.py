@@ -22,7 +22,7 @@ Make = Callable[..., ChatParadigm]
 DOCUMENTS = [Document(text="The library opens at nine.")]
 
 
-def test_a_query_engine(wire: WireServer, make_chat: Make) -> None:
+def test_query_engine_answers_with_chat_paradigm(wire: WireServer, make_chat: Make) -> None:
     wire.script(reply(completion("At nine.")), sse(chunk("At "), chunk("nine.", "stop")))
     llm = make_chat(system_prompt="Be kind.")
     index = SummaryIndex.from_documents(DOCUMENTS)
@@ -35,7 +35,7 @@ def test_a_query_engine(wire: WireServer, make_chat: Make) -> None:
         assert "The library opens at nine." in body["prompt"]
 
 
-def test_a_chat_engine(wire: WireServer, make_chat: Make) -> None:
+def test_chat_engine_keeps_the_conversation(wire: WireServer, make_chat: Make) -> None:
     wire.always(reply(completion("At nine.")))
     memory = ChatMemoryBuffer.from_defaults(token_limit=1000)
     index = SummaryIndex.from_documents(DOCUMENTS)
@@ -49,7 +49,7 @@ def test_a_chat_engine(wire: WireServer, make_chat: Make) -> None:
 CHOICES = [ToolMetadata(name="rivers", description="Rivers."), ToolMetadata(name="hills", description="Hills.")]
 
 
-def test_selectors(wire: WireServer, make_chat: Make) -> None:
+def test_selectors_choose_with_chat_paradigm(wire: WireServer, make_chat: Make) -> None:
     llm = make_chat(constrain="vllm")
     one = written("SingleSelection", index=2, reason="It asks of hills.")
     many = written("MultiSelection", selections=[{"index": 1, "reason": "Yes."}, {"index": 2, "reason": "Yes."}])
@@ -68,7 +68,7 @@ def test_selectors(wire: WireServer, make_chat: Make) -> None:
 @pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
 @pytest.mark.filterwarnings("ignore:Accessing the .* attribute on the instance is deprecated")
 @pytest.mark.filterwarnings("ignore:is_running called from within a step")
-def test_a_react_agent(wire: WireServer, make_chat: Make) -> None:
+def test_react_agent_works_with_chat_paradigm(wire: WireServer, make_chat: Make) -> None:
     wire.script(sse(chunk("Thought: I can answer without using any more tools.\nAnswer: It is 42."), chunk("", "stop")))
 
     async def run() -> Any:

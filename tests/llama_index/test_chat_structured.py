@@ -54,7 +54,9 @@ def streamed(*texts: str) -> Script:
     return sse(*map(chunk, texts), chunk("", "stop"), chunk(usage=usage(3, 5)))
 
 
-def test_by_a_schema(wire: WireServer, make_chat: Make, predict: Callable[..., Any]) -> None:
+def test_llm_mode_asks_for_an_object_of_the_schema(
+    wire: WireServer, make_chat: Make, predict: Callable[..., Any]
+) -> None:
     wire.script(reply(completion(f"Here it is:\n```json\n{RHONE_JSON}\n```\nAnything else? {{}}")))
     llm = make_chat(system_prompt="Be kind.", pydantic_program_mode=SCHEMA)
     assert predict(llm, River, ASK, what="a river") == RHONE
@@ -68,7 +70,9 @@ def test_by_a_schema(wire: WireServer, make_chat: Make, predict: Callable[..., A
 
 
 @pytest.mark.parametrize("named", [TOOL, PydanticProgramMode.FUNCTION])
-def test_by_a_tool(wire: WireServer, make_chat: Make, predict: Callable[..., Any], named: PydanticProgramMode) -> None:
+def test_other_modes_ask_for_a_tool_call_with_the_object(
+    wire: WireServer, make_chat: Make, predict: Callable[..., Any], named: PydanticProgramMode
+) -> None:
     wire.script(reply(completion(f" {RHONE_JSON}}}\n")))
     llm = make_chat(system_prompt="Be kind.", pydantic_program_mode=named)
     assert predict(llm, River, ASK, what="a river") == RHONE
@@ -78,7 +82,7 @@ def test_by_a_tool(wire: WireServer, make_chat: Make, predict: Callable[..., Any
     assert prompt.endswith(f"<|im_start|>user\nTell of a river.<|im_end|>\n<|im_start|>assistant\n{OPENED}")
 
 
-def test_the_server_is_told_where_it_can_hold_the_model_to_it(
+def test_constrain_sends_the_schema_to_the_server(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:
     wire.script(reply(completion(RHONE_JSON)))
@@ -92,7 +96,7 @@ def test_the_server_is_told_where_it_can_hold_the_model_to_it(
     assert [body[name] for name in ("min_p", "top_k", "max_tokens")] == [0.1, 5, 9]
 
 
-def test_what_is_simple_is_mended(
+def test_almost_valid_json_is_repaired_without_a_second_request(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:
     wire.script(reply(completion(answer(mode, "{'name': 'Rhône', 'length': 812,}"))))
@@ -108,7 +112,7 @@ def test_what_is_simple_is_mended(
         ("«Rhône», 812 km", "there is no JSON object in the answer"),
     ],
 )
-def test_one_attempt_at_repair(
+def test_answer_that_does_not_fit_is_asked_for_once_more(
     wire: WireServer,
     make_chat: Make,
     mode: PydanticProgramMode,
@@ -129,7 +133,7 @@ def test_one_attempt_at_repair(
     assert {**second, "prompt": ""} == {**first, "prompt": ""}
 
 
-def test_what_cannot_be_repaired_is_an_error(
+def test_second_answer_that_does_not_fit_raises_without_its_values(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:
     wire.script(*[reply(completion(answer(mode, '{"name": "Rhône"}')))] * 2)
@@ -139,14 +143,14 @@ def test_what_cannot_be_repaired_is_an_error(
     assert len(wire.requests) == 2
 
 
-def test_a_refusal_is_not_repaired(wire: WireServer, chat: ChatParadigm, predict: Callable[..., Any]) -> None:
+def test_refused_request_is_not_repeated(wire: WireServer, chat: ChatParadigm, predict: Callable[..., Any]) -> None:
     wire.script(reply({"error": {"message": "no"}}, 400))
     with pytest.raises(BadRequestError):
         predict(chat, River, ASK, what="a river")
     assert len(wire.requests) == 1
 
 
-def test_events(
+def test_structured_predict_reports_start_chat_and_end(
     wire: WireServer,
     make_chat: Make,
     mode: PydanticProgramMode,
@@ -168,7 +172,7 @@ def test_events(
     assert len(callbacks.starts) == len(callbacks.ends) == 1
 
 
-def test_streams_give_more_and_more(
+def test_stream_yields_the_object_as_it_grows(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, stream: Callable[..., list[Any]], events: Events
 ) -> None:
     wire.script(streamed(" ", '{"name": "Rh', "ône", '",', ' "length":812', "}", "}\n" if mode is TOOL else " So."))
@@ -189,15 +193,15 @@ def test_streams_give_more_and_more(
 
 
 @pytest.mark.parametrize("text", ['{"name": "Rhône", "length": 81', "No.", "{no}"])
-def test_what_a_stream_leaves_open_is_not_made_up(
+def test_stream_with_an_incomplete_object_raises(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, stream: Callable[..., list[Any]], text: str
 ) -> None:
     wire.script(sse(chunk(text[:2]), chunk(text[2:]), chunk("", "length")))
-    with pytest.raises(ValueError, match=r"does not end|no JSON|Invalid JSON"):
+    with pytest.raises(ValueError, match=r"does not end|no JSON|not valid JSON|Invalid JSON"):
         stream(make_chat(pydantic_program_mode=mode, max_tokens=256), River, ASK, what="a river")
 
 
-def test_prompts_of_other_kinds(
+def test_structured_predict_accepts_chat_and_selector_prompts(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:
     wire.always(reply(completion(answer(mode, RHONE_JSON))))
@@ -215,7 +219,9 @@ MESSAGES = [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), ChatMessa
 # of LlamaIndex's StructuredLLM, on its way to a message
 @pytest.mark.filterwarnings("ignore:The `json` method is deprecated")
 @pytest.mark.parametrize("name", ["complete", "acomplete", "chat", "achat", "stream_chat", "astream_chat"])
-def test_as_structured_llm(wire: WireServer, make_chat: Make, mode: PydanticProgramMode, name: str) -> None:
+def test_as_structured_llm_returns_the_object_in_raw(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, name: str
+) -> None:
     structured = make_chat(pydantic_program_mode=mode).as_structured_llm(River)
     text = answer(mode, RHONE_JSON)
     wire.script(streamed(text) if "stream" in name else reply(completion(text)))
@@ -231,7 +237,7 @@ def test_as_structured_llm(wire: WireServer, make_chat: Make, mode: PydanticProg
         assert "<|im_start|>user\nA {river}<|im_end|>" in wire.bodies[0]["prompt"]
 
 
-def test_llama_indexs_own_program(wire: WireServer, make_chat: Make) -> None:
+def test_function_calling_program_adds_the_system_prompt_once(wire: WireServer, make_chat: Make) -> None:
     llm = make_chat(system_prompt="Be kind.")
     program = FunctionCallingProgram.from_defaults(River, prompt=ASK, llm=llm)
     called = f'{{"name": "River", "arguments": {RHONE_JSON}}}'
@@ -243,7 +249,7 @@ def test_llama_indexs_own_program(wire: WireServer, make_chat: Make) -> None:
     assert [body["prompt"].count("Be kind.") for body in wire.bodies] == [1, 1, 1]
 
 
-def test_a_schema_of_ones_own(wire: WireServer, make_chat: Make) -> None:
+def test_chat_accepts_a_schema_of_any_type(wire: WireServer, make_chat: Make) -> None:
     wire.script(reply(completion('["a"]')))
     schema = {"type": "array", "items": {"type": "string"}}
     response = make_chat(constrain="vllm").chat([ChatMessage("Hi")], schema=schema)
@@ -258,7 +264,7 @@ class Part(BaseModel):
     parts: list[Part] = []
 
 
-def test_a_class_that_refers_to_itself_is_told_as_a_whole(
+def test_recursive_class_is_sent_with_its_schema_at_the_root(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:
     wire.script(reply(completion('{"name": "car", "parts": []}')))
@@ -270,7 +276,7 @@ def test_a_class_that_refers_to_itself_is_told_as_a_whole(
     assert '"Part", "description": "A part."' in wire.bodies[0]["prompt"] or mode is SCHEMA
 
 
-def test_what_does_not_fit_though_it_is_certain(
+def test_answer_that_does_not_fit_an_enforced_schema_is_not_asked_for_again(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:
     wire.always(reply(completion('{"name": "Rh', finish_reason="length")))

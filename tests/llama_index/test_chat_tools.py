@@ -18,9 +18,12 @@ from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCount
 from llama_index.core.tools import FunctionTool
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
-from llama_index_paradigm._in import ToolCallBlock
-from llama_index_paradigm.chat import CallReader
+from llama_index_paradigm._compat import ToolCallBlock
+from llama_index_paradigm._out import CallReader
 from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError
+from paradigm_transport.chat.dialects.base import read_message
+from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
+from paradigm_transport.messages import read_tools
 from tests.llama_index.conftest import Callbacks, Events, Limiter, Spans, needs_rate_limiter
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
@@ -101,7 +104,7 @@ def selected(llm: ChatParadigm, response: ChatResponse) -> list[tuple[str, dict[
     return [(call.tool_name, call.tool_kwargs) for call in calls]
 
 
-def test_tools_are_told_of(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_tools_are_described_in_the_prompt(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer("42."))
     method(chat)
     prompt = wire.bodies[0]["prompt"]
@@ -111,14 +114,16 @@ def test_tools_are_told_of(wire: WireServer, method: Method, chat: ChatParadigm)
 
 
 @pytest.mark.parametrize(("parallel", "count"), [({}, 2), (True, 2), (None, 2), (False, 1)])
-def test_calls_of_a_plain_chat(wire: WireServer, chat: ChatParadigm, parallel: Any, count: int) -> None:
+def test_chat_reads_tool_calls_and_parallel_tool_calls_limits_them(
+    wire: WireServer, chat: ChatParadigm, parallel: Any, count: int
+) -> None:
     wire.script(reply(completion(f"{SIX_BY_SEVEN}\n{ONE_AND_TWO}")))
     asked = {} if parallel == {} else {"parallel_tool_calls": parallel}
     told = [tool.metadata.to_openai_tool() for tool in TOOLS]
     assert len(selected(chat, chat.chat([ChatMessage("How much?")], tools=told, **asked))) == count
 
 
-def test_calls(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_tool_calls_are_read_with_ids_names_and_arguments(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(f"Let us see.\n{SIX_BY_SEVEN}\n{ONE_AND_TWO}"))
     *earlier, last = method(chat, allow_parallel_tool_calls=True)
     first, second = chat.get_tool_calls_from_response(last)
@@ -139,21 +144,23 @@ def test_calls(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
 
 
 @pytest.mark.skipif(ToolCallBlock is None, reason="this LlamaIndex has no blocks for calls")
-def test_calls_are_blocks(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_tool_calls_are_blocks_of_the_message(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(f"Yes. {SIX_BY_SEVEN}"))
     text, call = method(chat)[-1].message.blocks
     assert text.text == "Yes."
     assert (call.tool_name, call.tool_kwargs) == ("multiply", {"a": 6, "b": 7})
 
 
-def test_calls_alone(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_answer_of_tool_calls_only_has_no_text(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(SIX_BY_SEVEN))
     last = method(chat)[-1]
     assert not last.message.content
     assert len(chat.get_tool_calls_from_response(last)) == 1
 
 
-def test_a_call_grows_in_a_stream(wire: WireServer, stream_method: Method, chat: ChatParadigm) -> None:
+def test_stream_gives_the_arguments_of_a_call_as_they_arrive(
+    wire: WireServer, stream_method: Method, chat: ChatParadigm
+) -> None:
     wire.script(stream_method.answer(f"Well. {SIX_BY_SEVEN}", size=1))
     responses = stream_method(chat)
     seen = [selected(chat, response) for response in responses]
@@ -174,15 +181,18 @@ def test_a_call_grows_in_a_stream(wire: WireServer, stream_method: Method, chat:
     ),
     cuts=st.sets(st.integers(min_value=1, max_value=200)),
 )
-def test_a_stream_cut_anywhere_ends_as_a_whole_answer(pieces: list[str], cuts: set[int]) -> None:
+def test_stream_split_anywhere_reads_as_the_whole_answer(pieces: list[str], cuts: set[int]) -> None:
     llm = ChatParadigm(model="m", api_key="k", chat_template="chatml")
-    request = llm._request([ChatMessage("Hi")], {"tools": [tool.metadata.to_openai_tool() for tool in TOOLS]})
+    request = ChatRequest([], read_tools([tool.metadata.to_openai_tool() for tool in TOOLS]))
+    route = PromptRoute("chatml")
     text = "".join(pieces)
-    whole = CallReader(request).read(Completion("1", "m", 1, [Choice(0, text, "stop")]))
+    completion = Completion("1", "m", 1, [Choice(0, text, "stop")])
+    whole = CallReader().read(ChatCompletion(completion, [read_message(route.reader(request), text)]))
     ends = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     chunks = [CompletionChunk(text[begin:end]) for begin, end in itertools.pairwise(ends)]
-    reader = CallReader(request)
-    responses = [reader.read_chunk(chunk) for chunk in [*chunks, CompletionChunk("", is_last=True)]]
+    call = route.stream_call(request, {"model": "m"})
+    reader = CallReader()
+    responses = [reader.read_chunk(call.hand_out(chunk)) for chunk in [*chunks, CompletionChunk("", is_last=True)]]
     last = responses[-1].message
     assert "".join(response.delta or "" for response in responses) == (whole.message.content or "")
     assert (last.content or "") == (whole.message.content or "")
@@ -195,12 +205,12 @@ def test_a_stream_cut_anywhere_ends_as_a_whole_answer(pieces: list[str], cuts: s
     assert told == wanted
 
 
-def test_an_answer_without_a_call(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_answer_without_a_call_raises_unless_allowed(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer("It is 42."))
     last = method(chat)[-1]
     assert last.message.content == "It is 42."
     assert chat.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
-    with pytest.raises(ValueError, match=r"^the model called no tool$"):
+    with pytest.raises(ValueError, match=r"^the model did not call a tool$"):
         chat.get_tool_calls_from_response(last)
 
 
@@ -208,14 +218,14 @@ def test_an_answer_without_a_call(wire: WireServer, method: Method, chat: ChatPa
     ("answer", "reason"),
     [
         ('Yes. <tool_call>\n{"name": "multiply", "arguments": {"a": 6, "b"', "the answer ends before the call does"),
-        ("Yes. <tool_call>\nmultiply(6, 7)\n</tool_call>", "it is no JSON"),
+        ("Yes. <tool_call>\nmultiply(6, 7)\n</tool_call>", "not valid JSON"),
         (
             'Yes. <tool_call>\n{"name": "multiply", "arguments": [6, 7]}\n</tool_call>',
-            "the arguments are no JSON object",
+            "the arguments are not a JSON object",
         ),
     ],
 )
-def test_a_call_that_cannot_be_read(
+def test_malformed_call_is_reported_with_its_reason(
     wire: WireServer, method: Method, chat: ChatParadigm, answer: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     wire.script(method.answer(answer))
@@ -227,13 +237,13 @@ def test_a_call_that_cannot_be_read(
     assert invalid["reason"] == reason
     assert invalid["text"]
     assert chat.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
-    with pytest.raises(ValueError, match=f"^the model's call of a tool cannot be read: {reason}$"):
+    with pytest.raises(ValueError, match=f"^the model's tool call is malformed: {reason}$"):
         chat.get_tool_calls_from_response(last)
     (record,) = caplog.records
-    assert record.message == f"The model's call of a tool cannot be read, and is not made: {reason}."
+    assert record.message == f"Ignoring a malformed tool call: {reason}."
 
 
-def test_one_bad_call_does_not_spoil_the_others(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_malformed_call_does_not_affect_the_others(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(f"<tool_call>\nno\n</tool_call>\n{SIX_BY_SEVEN}"))
     last = method(chat, allow_parallel_tool_calls=True)[-1]
     assert selected(chat, last) == [("multiply", {"a": 6, "b": 7})]
@@ -254,7 +264,7 @@ def test_one_bad_call_does_not_spoil_the_others(wire: WireServer, method: Method
         ),
     ],
 )
-def test_a_call_that_must_be(
+def test_required_call_is_prefilled_and_constrained(
     wire: WireServer, method: Method, make_chat: Make, kwargs: dict[str, Any], opened: str, answer: str
 ) -> None:
     llm = make_chat(constrain="vllm", extra_body={"seed": 1})
@@ -271,7 +281,7 @@ def test_a_call_that_must_be(
         assert [each["properties"]["name"]["const"] for each in told["anyOf"]] == ["multiply", "add"]
 
 
-def test_no_call_may_be(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_tool_choice_none_gives_text_only(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(f"It is 42. {SIX_BY_SEVEN}"))
     last = method(chat, tool_choice="none")[-1]
     assert "Multiply" not in wire.bodies[0]["prompt"]
@@ -282,12 +292,12 @@ def test_no_call_may_be(wire: WireServer, method: Method, chat: ChatParadigm) ->
 @pytest.mark.parametrize(
     ("tools", "kwargs", "said"),
     [
-        (TOOLS, {"tool_choice": "divide"}, "there is no tool named divide; known are: multiply, add"),
-        ([], {"tool_required": True}, "a tool must be called, and there is none"),
+        (TOOLS, {"tool_choice": "divide"}, "tool_choice: unknown tool 'divide'; known tools: multiply, add"),
+        ([], {"tool_required": True}, "tool_choice requires a tool call, but there are no tools"),
         (TOOLS, {"tool_choice": "add", "temprature": 1}, "did you mean temperature"),
     ],
 )
-def test_what_is_refused(
+def test_impossible_tool_choice_is_refused_before_a_request(
     wire: WireServer, method: Method, chat: ChatParadigm, tools: Any, kwargs: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InvalidParameterError, match=said):
@@ -298,26 +308,30 @@ def test_what_is_refused(
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"tools": TOOLS}, "^tools: one is not written as"),
-        ({"tools": [{"type": "web_search"}]}, "^tools: one is not written as"),
-        ({"tool_choice": True}, "^tool_choice is neither"),
-        ({"tool_choice": {"type": "web_search"}}, "^tool_choice is neither"),
+        ({"tools": TOOLS}, "^tools: each must be"),
+        ({"tools": [{"type": "web_search"}]}, "^tools: each must be"),
+        ({"tool_choice": 3}, "^tool_choice must be"),
+        ({"tool_choice": {"type": "web_search"}}, "^tool_choice must be"),
     ],
 )
-def test_other_forms_are_refused(wire: WireServer, chat: ChatParadigm, kwargs: dict[str, Any], said: str) -> None:
+def test_tools_and_choices_of_an_unknown_form_are_refused(
+    wire: WireServer, chat: ChatParadigm, kwargs: dict[str, Any], said: str
+) -> None:
     with pytest.raises(InvalidParameterError, match=said):
         chat.chat([ChatMessage("Hi")], **kwargs)
     assert not wire.requests
 
 
-def test_without_tools(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_empty_list_of_tools_is_a_plain_chat(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer("Hello"))
     assert method(chat, [])[-1].message.content == "Hello"
     assert wire.bodies[0]["prompt"] == "<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.mark.parametrize("text", [f"{SIX_BY_SEVEN}\n{ONE_AND_TWO} So.", f"<tool_call>[{SIX_BY_SEVEN[12:-13]},{{}}]"])
-def test_one_call_at_most(wire: WireServer, method: Method, chat: ChatParadigm, text: str) -> None:
+def test_without_parallel_calls_the_answer_ends_with_the_first_call(
+    wire: WireServer, method: Method, chat: ChatParadigm, text: str
+) -> None:
     wire.script(method.answer(text))
     last = method(chat)[-1]
     assert "</tool_call>" in wire.bodies[0]["stop"]
@@ -325,7 +339,7 @@ def test_one_call_at_most(wire: WireServer, method: Method, chat: ChatParadigm, 
     assert not last.message.content
 
 
-def test_history_and_question(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_history_and_question_are_sent_in_order(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("42."))
     history = [ChatMessage("Hello"), ChatMessage(role="assistant", content="Hi.")]
     method(make_chat(system_prompt="Be kind."), chat_history=history, user_msg=ChatMessage("And?"), temperature=0)
@@ -340,7 +354,9 @@ def test_history_and_question(wire: WireServer, method: Method, make_chat: Make)
     assert len(history) == 2
 
 
-def test_a_round_trip(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+def test_call_and_its_result_are_written_as_the_model_wrote_them(
+    wire: WireServer, method: Method, chat: ChatParadigm
+) -> None:
     wire.script(method.answer(f"Well. {SIX_BY_SEVEN}"), method.answer("It is 42."))
     asked = [ChatMessage("How much?")]
     answer = method(chat, user_msg=None, chat_history=asked)[-1].message
@@ -354,7 +370,7 @@ def test_a_round_trip(wire: WireServer, method: Method, chat: ChatParadigm) -> N
     )
 
 
-def test_predict_and_call(wire: WireServer, chat: ChatParadigm) -> None:
+def test_predict_and_call_returns_the_results_of_tools(wire: WireServer, chat: ChatParadigm) -> None:
     wire.script(reply(completion(SIX_BY_SEVEN)), reply(completion(SIX_BY_SEVEN)), reply(completion(ONE_AND_TWO * 2)))
     assert str(chat.predict_and_call(TOOLS, "How much?")) == "42"
     assert str(asyncio.run(chat.apredict_and_call(TOOLS, "How much?"))) == "42"
@@ -365,7 +381,7 @@ def test_predict_and_call(wire: WireServer, chat: ChatParadigm) -> None:
 # Events
 
 
-def test_one_event_one_usage_one_acquire(
+def test_each_call_with_tools_reports_one_event_and_one_usage(
     wire: WireServer, method: Method, make_chat: Make, callbacks: Callbacks, events: Events, spans: Spans
 ) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
@@ -390,14 +406,14 @@ def test_one_event_one_usage_one_acquire(
 
 
 @needs_rate_limiter
-def test_the_rate_limiter_once(wire: WireServer, method: Method, make_chat: Make) -> None:
+def test_each_call_with_tools_acquires_the_rate_limiter_once(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer(SIX_BY_SEVEN))
     limiter = Limiter()
     method(make_chat(rate_limiter=limiter))
     assert limiter.acquired == ["async" if method.is_async else "sync"]
 
 
-def test_a_tool_without_parameters(wire: WireServer, make_chat: Make) -> None:
+def test_tool_without_parameters_is_called_with_an_empty_object(wire: WireServer, make_chat: Make) -> None:
     wire.script(reply(completion("{}")))
     bare = {"type": "function", "function": {"name": "now", "description": None}}
     chat = make_chat(constrain="vllm")

@@ -63,7 +63,7 @@ def index() -> VectorStoreIndex:
     return VectorStoreIndex.from_documents(DOCUMENTS)
 
 
-def test_settings_llm(wire: WireServer, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
+def test_query_engine_uses_the_llm_of_settings(wire: WireServer, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
     wire.always(answering("812 km"))
     Settings.llm = llm
     assert Settings.llm is llm
@@ -72,7 +72,9 @@ def test_settings_llm(wire: WireServer, llm: ParadigmLLM, index: VectorStoreInde
     assert str(index.as_chat_engine(chat_mode=ChatMode.CONTEXT, memory=memory).chat("How long is it?")) == "812 km"
 
 
-def test_settings_count_tokens(wire: WireServer, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
+def test_callback_manager_of_settings_counts_the_servers_tokens(
+    wire: WireServer, llm: ParadigmLLM, index: VectorStoreIndex
+) -> None:
     wire.always(answering("812 km"))
     counter = TokenCountingHandler(tokenizer=str.split)
     Settings.callback_manager = CallbackManager([counter])
@@ -86,7 +88,7 @@ class TestQueryEngine:
     def _always(self, wire: WireServer) -> None:
         wire.always(answering("It is 812 km long."))
 
-    def test_query(self, wire: WireServer, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
+    def test_query_returns_the_answer(self, wire: WireServer, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
         response = index.as_query_engine(llm=llm).query("How long is the Rhône?")
         assert str(response) == "It is 812 km long."
         assert len(response.source_nodes) == 2
@@ -94,16 +96,16 @@ class TestQueryEngine:
         assert "The Rhône is 812 km long." in prompt
         assert "How long is the Rhône?" in prompt
 
-    def test_aquery(self, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
+    def test_aquery_returns_the_answer(self, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
         response = asyncio.run(index.as_query_engine(llm=llm).aquery("How long is the Rhône?"))
         assert str(response) == "It is 812 km long."
 
-    def test_streaming(self, wire: WireServer, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
+    def test_query_streams_the_answer(self, wire: WireServer, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
         response = index.as_query_engine(llm=llm, streaming=True).query("How long is the Rhône?")
         assert list(response.response_gen) == ["It ", "is ", "812 ", "km ", "long. ", ""]
         assert wire.bodies[0]["stream"] is True
 
-    def test_astreaming(self, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
+    def test_aquery_streams_the_answer(self, llm: ParadigmLLM, index: VectorStoreIndex) -> None:
         async def pieces() -> list[str]:
             engine = index.as_query_engine(llm=llm, streaming=True, use_async=True)
             response = await engine.aquery("How long is the Rhône?")
@@ -111,7 +113,9 @@ class TestQueryEngine:
 
         assert asyncio.run(pieces()) == ["It ", "is ", "812 ", "km ", "long. ", ""]
 
-    def test_template(self, wire: WireServer, make_llm: Make, index: VectorStoreIndex) -> None:
+    def test_query_prompt_is_formatted_with_the_chat_template(
+        self, wire: WireServer, make_llm: Make, index: VectorStoreIndex
+    ) -> None:
         llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
         index.as_query_engine(llm=llm).query("How long is the Rhône?")
         prompt = wire.bodies[0]["prompt"]
@@ -120,7 +124,7 @@ class TestQueryEngine:
         assert prompt.count("<|im_start|>") == 3
 
 
-def test_an_index_asks_for_the_context_window(wire: WireServer, make_llm: Make, index: VectorStoreIndex) -> None:
+def test_query_engine_looks_up_the_context_window(wire: WireServer, make_llm: Make, index: VectorStoreIndex) -> None:
     wire.script(reply({"data": [{"id": "alfred-40b-1123", "max_model_len": 1000}]}))
     wire.always(answering("812 km"))
     llm = make_llm(context_window=None)
@@ -136,7 +140,9 @@ NODES = [NodeWithScore(node=TextNode(text=f"Fact {number}. " * 120)) for number 
 
 @pytest.mark.parametrize("use_async", [False, True])
 @pytest.mark.parametrize("mode", [ResponseMode.TREE_SUMMARIZE, ResponseMode.REFINE, ResponseMode.COMPACT])
-def test_synthesizers_pack_to_the_window(wire: WireServer, make_llm: Make, mode: ResponseMode, use_async: bool) -> None:
+def test_synthesizers_fill_prompts_up_to_the_context_window(
+    wire: WireServer, make_llm: Make, mode: ResponseMode, use_async: bool
+) -> None:
     wire.always(answering("Four facts."))
     llm = make_llm(context_window=1000, max_tokens=50)
     synthesizer = get_response_synthesizer(llm=llm, response_mode=mode, use_async=use_async)
@@ -153,7 +159,7 @@ class Summary(BaseModel):
 
 
 @pytest.mark.parametrize("mode", [ResponseMode.TREE_SUMMARIZE, ResponseMode.REFINE])
-def test_synthesizers_give_objects(wire: WireServer, make_llm: Make, mode: ResponseMode) -> None:
+def test_synthesizers_return_objects_of_output_cls(wire: WireServer, make_llm: Make, mode: ResponseMode) -> None:
     wire.always(answering('{"text": "Facts.", "answer": "Facts.", "query_satisfied": true}'))
     llm = make_llm(structured_outputs="vllm")
     synthesizer = get_response_synthesizer(llm=llm, response_mode=mode, output_cls=Summary)
@@ -173,20 +179,20 @@ class TestChatEngine:
         Settings.llm = make_llm(chat_template="chatml")
         return index.as_chat_engine(chat_mode=mode, memory=ChatMemoryBuffer.from_defaults(token_limit=1000))
 
-    def test_chat(self, wire: WireServer, engine: Any) -> None:
+    def test_chat_engine_keeps_the_conversation(self, wire: WireServer, engine: Any) -> None:
         assert str(engine.chat("How long is the Rhône?")) == "It is 812 km long."
         assert str(engine.chat("In miles?")) == "It is 812 km long."
         assert "How long is the Rhône?" in wire.bodies[-1 if len(wire.bodies) < 3 else 1]["prompt"]
         assert [message.role.value for message in engine.chat_history] == ["user", "assistant"] * 2
 
-    def test_achat(self, engine: Any) -> None:
+    def test_achat_returns_the_answer(self, engine: Any) -> None:
         assert str(asyncio.run(engine.achat("How long is the Rhône?"))) == "It is 812 km long."
 
-    def test_stream_chat(self, engine: Any) -> None:
+    def test_stream_chat_streams_the_answer(self, engine: Any) -> None:
         response = engine.stream_chat("How long is the Rhône?")
         assert "".join(response.response_gen).strip() == "It is 812 km long."
 
-    def test_astream_chat(self, engine: Any) -> None:
+    def test_astream_chat_streams_the_answer(self, engine: Any) -> None:
         async def text() -> str:
             response = await engine.astream_chat("How long is the Rhône?")
             return "".join([piece async for piece in response.async_response_gen()]).strip()
@@ -194,7 +200,7 @@ class TestChatEngine:
         assert asyncio.run(text()) == "It is 812 km long."
 
 
-def test_sub_questions(wire: WireServer, llm: ParadigmLLM) -> None:
+def test_sub_question_engine_asks_and_combines(wire: WireServer, llm: ParadigmLLM) -> None:
     asked = ", ".join(
         f'{{"sub_question": "How long is the {river}?", "tool_name": "rivers"}}' for river in ("Rhône", "Loire")
     )
@@ -217,7 +223,7 @@ SPLITTER = SentenceSplitter(tokenizer=str.split)
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="LlamaIndex starts no more processes than there are CPUs")
-def test_an_ingestion_pipeline_over_processes(wire: WireServer, llm: ParadigmLLM) -> None:
+def test_ingestion_pipeline_runs_in_several_processes(wire: WireServer, llm: ParadigmLLM) -> None:
     wire.always(answering("Rivers"))
     pipeline = IngestionPipeline(transformations=[SPLITTER, TitleExtractor(llm=llm, nodes=1)])
     nodes: Sequence[Any] = pipeline.run(documents=DOCUMENTS, num_workers=2, show_progress=False)
@@ -227,14 +233,14 @@ def test_an_ingestion_pipeline_over_processes(wire: WireServer, llm: ParadigmLLM
     assert isinstance(pipeline.transformations[1].llm, ParadigmLLM)
 
 
-def test_an_ingestion_pipeline_in_this_process(wire: WireServer, llm: ParadigmLLM) -> None:
+def test_ingestion_pipeline_runs_in_this_process(wire: WireServer, llm: ParadigmLLM) -> None:
     wire.always(answering("Rivers"))
     pipeline = IngestionPipeline(transformations=[SPLITTER, TitleExtractor(llm=llm, nodes=1)])
     nodes = asyncio.run(pipeline.arun(documents=DOCUMENTS))
     assert [node.metadata["document_title"] for node in nodes] == ["Rivers", "Rivers"]
 
 
-def test_a_chat_history_is_left_as_it_was(wire: WireServer, llm: ParadigmLLM) -> None:
+def test_chat_leaves_the_history_unchanged(wire: WireServer, llm: ParadigmLLM) -> None:
     wire.always(answering("Hello"))
     history = [ChatMessage("Hi")]
     llm.chat(history)

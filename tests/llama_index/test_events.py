@@ -32,7 +32,9 @@ def kind(method: Method) -> str:
     return "Chat" if method.is_chat else "Completion"
 
 
-def test_callbacks_once(wire: WireServer, method: Method, make_llm: Make, callbacks: Callbacks) -> None:
+def test_each_call_reports_one_callback_start_and_end(
+    wire: WireServer, method: Method, make_llm: Make, callbacks: Callbacks
+) -> None:
     wire.script(method.answer("Hel", "lo"))
     responses = method(make_llm(callback_manager=callbacks.manager), temperature=0.5)
     (start,), (end,) = callbacks.starts, callbacks.ends
@@ -48,7 +50,9 @@ def test_callbacks_once(wire: WireServer, method: Method, make_llm: Make, callba
     assert end[answered] is responses[-1]
 
 
-def test_events_once_and_in_order(wire: WireServer, method: Method, llm: ParadigmLLM, events: Events) -> None:
+def test_each_call_reports_its_events_once_and_in_order(
+    wire: WireServer, method: Method, llm: ParadigmLLM, events: Events
+) -> None:
     wire.script(method.answer("Hel", "lo"))
     responses = method(llm)
     progress = [f"LLM{kind(method)}InProgressEvent"] * len(responses) if method.is_stream else []
@@ -64,7 +68,9 @@ def _home(method: str) -> str:
     return next(each.__name__ for each in ParadigmLLM.__mro__ if method in vars(each))
 
 
-def test_one_span(wire: WireServer, method: Method, llm: ParadigmLLM, events: Events, spans: Spans) -> None:
+def test_each_call_opens_one_span(
+    wire: WireServer, method: Method, llm: ParadigmLLM, events: Events, spans: Spans
+) -> None:
     wire.script(method.answer("Hello"))
     method(llm)
     (span,) = spans.entered
@@ -73,7 +79,7 @@ def test_one_span(wire: WireServer, method: Method, llm: ParadigmLLM, events: Ev
     assert {event.span_id for event in events.seen} == {span}
 
 
-def test_a_refused_call(
+def test_refused_call_reports_its_error_once(
     wire: WireServer, method: Method, make_llm: Make, callbacks: Callbacks, events: Events, spans: Spans
 ) -> None:
     wire.script(reply({"error": {"message": "slow down"}}, 429))
@@ -87,7 +93,7 @@ def test_a_refused_call(
     assert [how for _, how in spans.ended] == ["exit" if method.is_stream else "drop"]
 
 
-def test_a_stream_that_breaks(
+def test_broken_stream_reports_its_error_once(
     wire: WireServer, stream_method: Method, make_llm: Make, callbacks: Callbacks, events: Events
 ) -> None:
     wire.script(sse(chunk("Hel"), CUT))
@@ -101,7 +107,7 @@ def test_a_stream_that_breaks(
     assert events.seen[-1].span_id == events.seen[0].span_id
 
 
-def test_a_stream_that_is_dropped(
+def test_closed_stream_reports_its_end_once(
     wire: WireServer, stream_method: Method, make_llm: Make, callbacks: Callbacks, events: Events
 ) -> None:
     wire.script(stream_method.answer("Hel", "lo"))
@@ -125,7 +131,7 @@ def test_a_stream_that_is_dropped(
     assert events.names == [f"LLM{name}StartEvent", f"LLM{name}InProgressEvent", "ExceptionEvent"]
 
 
-def test_nothing_that_events_carry_holds_the_key(
+def test_events_and_callbacks_do_not_contain_secrets(
     wire: WireServer, method: Method, make_llm: Make, callbacks: Callbacks, events: Events
 ) -> None:
     wire.script(method.answer("Hello"))
@@ -136,7 +142,7 @@ def test_nothing_that_events_carry_holds_the_key(
 
 
 @needs_rate_limiter
-def test_the_rate_limiter_once(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_each_call_acquires_the_rate_limiter_once(wire: WireServer, method: Method, make_llm: Make) -> None:
     wire.script(method.answer("Hello"))
     limiter = Limiter()
     method(make_llm(rate_limiter=limiter))
@@ -147,7 +153,7 @@ def count(text: str) -> list[str]:
     return text.split()
 
 
-def test_token_counting_counts_the_servers_tokens(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_token_counter_counts_the_servers_tokens(wire: WireServer, method: Method, make_llm: Make) -> None:
     counter = TokenCountingHandler(tokenizer=count)
     llm = make_llm(callback_manager=CallbackManager([counter]))
     for _ in range(2):
@@ -158,7 +164,7 @@ def test_token_counting_counts_the_servers_tokens(wire: WireServer, method: Meth
     assert counter.total_llm_token_count == 16
 
 
-def test_token_counting_estimates_where_the_server_counts_nothing(wire: WireServer, make_llm: Make) -> None:
+def test_token_counter_estimates_if_the_server_reports_no_usage(wire: WireServer, make_llm: Make) -> None:
     """As the docs say."""
     counter = TokenCountingHandler(tokenizer=count)
     wire.script(reply(completion("one two three", usage=None)))
@@ -166,7 +172,7 @@ def test_token_counting_estimates_where_the_server_counts_nothing(wire: WireServ
     assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == (2, 3)
 
 
-def test_an_unfinished_stream_leaves_nothing_behind(wire: WireServer, llm: ParadigmLLM, recwarn: Any) -> None:
+def test_abandoned_async_stream_leaves_no_warning(wire: WireServer, llm: ParadigmLLM, recwarn: Any) -> None:
     wire.script(sse(chunk("Hel"), chunk("lo", "stop")))
 
     async def begin() -> None:

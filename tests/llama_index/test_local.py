@@ -49,7 +49,7 @@ def make_llm(local_paradigm: LocalParadigm) -> Iterator[Make]:
         llm.close()
 
 
-def test_each_method(local_paradigm: LocalParadigm, method: Method, make_llm: Make) -> None:
+def test_each_method_answers_and_counts_tokens(local_paradigm: LocalParadigm, method: Method, make_llm: Make) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
     llm = make_llm(callback_manager=CallbackManager([counter]))
     responses = method(llm, "What is the capital of France?", logprobs=1)
@@ -60,13 +60,13 @@ def test_each_method(local_paradigm: LocalParadigm, method: Method, make_llm: Ma
     assert (event.prompt_token_count, event.completion_token_count) == (told.prompt_tokens, told.completion_tokens)
 
 
-def test_the_context_window(make_llm: Make) -> None:
+def test_context_window_is_the_servers(make_llm: Make) -> None:
     assert make_llm().metadata.context_window == 4096
     with pytest.raises(BadRequestError, match="context"):
         make_llm().complete("word " * 5000)
 
 
-def test_query_engines(make_llm: Make) -> None:
+def test_query_engine_answers_from_documents(make_llm: Make) -> None:
     llm = make_llm()
     assert "nine" in str(
         SummaryIndex.from_documents(DOCUMENTS).as_query_engine(llm=llm).query("When does the library open?")
@@ -76,7 +76,7 @@ def test_query_engines(make_llm: Make) -> None:
     assert "nine" in "".join(streamed.response_gen)
 
 
-def test_a_chat_engine(make_llm: Make) -> None:
+def test_chat_engine_answers_from_documents(make_llm: Make) -> None:
     index = SummaryIndex.from_documents(DOCUMENTS)
     memory = ChatMemoryBuffer.from_defaults(token_limit=1000)
     engine = index.as_chat_engine(chat_mode="context", llm=make_llm(), memory=memory)
@@ -90,7 +90,7 @@ class Opening(BaseModel):
     hour: int = Field(ge=0, le=23)
 
 
-def test_structured_prediction(make_llm: Make) -> None:
+def test_structured_prediction_returns_the_object(make_llm: Make) -> None:
     llm = make_llm(structured_outputs="vllm", max_tokens=50)
     opening = llm.structured_predict(Opening, PromptTemplate("{text}"), text="The library opens at 9.")
     assert opening == Opening(place="library", hour=9)
@@ -103,7 +103,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def test_an_agent_streams(make_llm: Make) -> None:
+def test_react_agent_streams(make_llm: Make) -> None:
     """That so small a model fails at the format does not matter here."""
     agent = ReActAgent(tools=[add], llm=make_llm(stop=["Observation:"], max_tokens=20))
     rounds = {} if __version__.startswith("0.12.") else {"max_iterations": 1}

@@ -72,7 +72,10 @@ def make_chat(local_paradigm: LocalParadigm) -> Iterator[Make]:
     [*[(Method(name), "chatml") for name in NAMES], (Method(NAMES[0]), JINJA)],
     ids=[*NAMES, "jinja"],
 )
-def test_a_call_and_its_result(local_paradigm: LocalParadigm, make_chat: Make, method: Method, template: Any) -> None:
+@pytest.mark.filterwarnings("ignore:chat_template")
+def test_model_calls_a_tool_and_uses_its_result(
+    local_paradigm: LocalParadigm, make_chat: Make, method: Method, template: Any
+) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
     llm = make_chat(callback_manager=CallbackManager([counter]), chat_template=template)
     question = ChatMessage("What is the weather in Rome?")
@@ -88,7 +91,7 @@ def test_a_call_and_its_result(local_paradigm: LocalParadigm, make_chat: Make, m
 
 
 @newer
-def test_an_agent(make_chat: Make) -> None:
+def test_function_agent_answers_with_a_tool(make_chat: Make) -> None:
     agent = FunctionAgent(tools=[weather], llm=make_chat(), initial_tool_choice="weather")
 
     async def talk() -> tuple[list[Any], str]:
@@ -104,7 +107,7 @@ def test_an_agent(make_chat: Make) -> None:
 
 
 @newer
-def test_a_workflow_of_agents(make_chat: Make) -> None:
+def test_agent_workflow_answers_with_a_tool(make_chat: Make) -> None:
     agent = FunctionAgent(
         name="Weather",
         description="Knows the weather.",
@@ -129,7 +132,7 @@ class Opening(BaseModel):
 
 
 @pytest.mark.parametrize("mode", [PydanticProgramMode.LLM, PydanticProgramMode.DEFAULT], ids=["schema", "tool"])
-def test_structured_prediction(make_chat: Make, mode: PydanticProgramMode) -> None:
+def test_structured_prediction_returns_the_object(make_chat: Make, mode: PydanticProgramMode) -> None:
     llm = make_chat(pydantic_program_mode=mode)
     ask = PromptTemplate("{text}")
     opening = llm.structured_predict(Opening, ask, text="The library opens at 9.")
@@ -139,7 +142,7 @@ def test_structured_prediction(make_chat: Make, mode: PydanticProgramMode) -> No
     assert last == opening
 
 
-def test_an_answer(make_chat: Make) -> None:
+def test_chat_and_complete_answer_a_question(make_chat: Make) -> None:
     llm = make_chat()
     assert "Paris" in (llm.chat([ChatMessage("What is the capital of France?")]).message.content or "")
     assert "Paris" in llm.complete("What is the capital of France?").text

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 
-from llama_index_paradigm import ParadigmLLM, model
+from llama_index_paradigm import ParadigmLLM, _base
 from paradigm_transport import InvalidParameterError
 from tests.llama_index.conftest import KEY, MODEL, Method
 from tests.wire import RESET, STALL, Script, WireServer, models, reply
@@ -32,21 +32,23 @@ def listed(**entry: Any) -> Script:
     return reply({"object": "list", "data": [{"id": "other", "max_model_len": 7}, {"id": MODEL, **entry}]})
 
 
-def test_what_is_given(make_llm: Make, wire: WireServer) -> None:
+def test_given_context_window_and_max_tokens_need_no_request(make_llm: Make, wire: WireServer) -> None:
     metadata = make_llm(context_window=8192, max_tokens=100).metadata
     assert (metadata.context_window, metadata.num_output, metadata.model_name) == (8192, 100, MODEL)
     assert (metadata.is_chat_model, metadata.is_function_calling_model) == (False, False)
     assert not wire.requests
 
 
-def test_num_output_is_what_will_be_asked_for(make_llm: Make) -> None:
+def test_num_output_is_the_max_tokens_of_the_next_call(make_llm: Make) -> None:
     assert make_llm().metadata.num_output == 256
     assert make_llm(additional_kwargs={"max_tokens": 9}).metadata.num_output == 9
     assert make_llm(max_tokens=None).metadata.num_output == DEFAULT_NUM_OUTPUTS
 
 
 @pytest.mark.parametrize("entry", [{"max_model_len": 8192}, {"meta": {"n_ctx": 8192}}])
-def test_the_server_is_asked_once(wire: WireServer, unset: ParadigmLLM, entry: dict[str, Any]) -> None:
+def test_server_is_asked_once_for_the_context_window(
+    wire: WireServer, unset: ParadigmLLM, entry: dict[str, Any]
+) -> None:
     wire.script(listed(**entry))
     assert not wire.requests
     assert [unset.metadata.context_window for _ in range(3)] == [8192] * 3
@@ -54,7 +56,7 @@ def test_the_server_is_asked_once(wire: WireServer, unset: ParadigmLLM, entry: d
     assert [(request.method, request.path) for request in wire.requests] == [("GET", "/api/v2/models")]
 
 
-def test_another_model_is_asked_for_anew(wire: WireServer, unset: ParadigmLLM) -> None:
+def test_another_model_is_looked_up_again(wire: WireServer, unset: ParadigmLLM) -> None:
     wire.script(listed(max_model_len=8192), listed(max_model_len=8192))
     assert unset.metadata.context_window == 8192
     assert unset.model_copy(update={"model": "other"}).metadata.context_window == 7
@@ -72,27 +74,29 @@ def test_another_model_is_asked_for_anew(wire: WireServer, unset: ParadigmLLM) -
     ],
     ids=["not told", "not listed", "refused", "no JSON", "no number", "broken"],
 )
-def test_the_default_where_the_server_does_not_say(wire: WireServer, make_llm: Make, answer: Script) -> None:
+def test_default_context_window_is_used_if_the_server_reports_none(
+    wire: WireServer, make_llm: Make, answer: Script
+) -> None:
     llm = make_llm(context_window=None, max_retries=0)
     wire.script(answer)
     assert [llm.metadata.context_window for _ in range(2)] == [DEFAULT_CONTEXT_WINDOW] * 2
     assert len(wire.requests) == 1
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for(
+def test_lookup_times_out_and_a_late_answer_still_counts(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(_base, "WINDOW_SECONDS", 0.1)
     wire.script([STALL, *listed(max_model_len=8192)])
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
     wire.release()  # an answer that comes late counts all the same
     assert _comes_true(lambda: unset.metadata.context_window == 8192)
 
 
-def test_all_threads_wait_for_the_one_answer(
+def test_all_threads_wait_for_the_same_lookup(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "WINDOW_SECONDS", 10)
+    monkeypatch.setattr(_base, "WINDOW_SECONDS", 10)
     wire.script([STALL, *listed(max_model_len=8192)])
 
     def look(_: int) -> int:
@@ -108,7 +112,7 @@ def test_all_threads_wait_for_the_one_answer(
     assert len(wire.requests) == 1
 
 
-def test_threads_that_begin_together_ask_once(wire: WireServer, unset: ParadigmLLM) -> None:
+def test_threads_that_start_together_ask_once(wire: WireServer, unset: ParadigmLLM) -> None:
     wire.script(listed(max_model_len=8192))
     together = Barrier(8)
 
@@ -121,24 +125,26 @@ def test_threads_that_begin_together_ask_once(wire: WireServer, unset: ParadigmL
     assert len(wire.requests) == 1
 
 
-def test_nobody_waits_twice(wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lookup_that_timed_out_is_not_waited_for_again(
+    wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wire.script([STALL])
-    monkeypatch.setattr(model, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(_base, "WINDOW_SECONDS", 0.1)
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
-    monkeypatch.setattr(model, "WINDOW_SECONDS", 60)
+    monkeypatch.setattr(_base, "WINDOW_SECONDS", 60)
     begin = time.perf_counter()
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
     assert time.perf_counter() - begin < 30
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda llm: pickle.loads(pickle.dumps(llm))])
-def test_copies_that_are_made_meanwhile_ask_for_themselves(
+def test_copies_made_during_a_lookup_ask_again(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch, copied: Callable[[ParadigmLLM], ParadigmLLM]
 ) -> None:
-    monkeypatch.setattr(model, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(_base, "WINDOW_SECONDS", 0.1)
     wire.script([STALL], listed(max_model_len=8192))
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
-    monkeypatch.setattr(model, "WINDOW_SECONDS", 60)
+    monkeypatch.setattr(_base, "WINDOW_SECONDS", 60)
     with copied(unset) as again:
         assert again.metadata.context_window == 8192
     with copied(again) as third:  # and take along what is known
@@ -146,8 +152,10 @@ def test_copies_that_are_made_meanwhile_ask_for_themselves(
     assert len(wire.requests) == 2
 
 
-def test_an_event_loop_does_not_wait(wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "WINDOW_SECONDS", 60)
+def test_event_loop_does_not_wait_for_the_lookup(
+    wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_base, "WINDOW_SECONDS", 60)
     wire.script([STALL, *listed(max_model_len=8192)])
 
     async def look() -> None:
@@ -169,7 +177,7 @@ def _comes_true(holds: Callable[[], bool]) -> bool:
     return holds()
 
 
-def test_calls_ask_for_nothing_else(wire: WireServer, method: Method, unset: ParadigmLLM) -> None:
+def test_calls_do_not_look_up_the_context_window(wire: WireServer, method: Method, unset: ParadigmLLM) -> None:
     wire.script(method.answer("Hello"))
     method(unset)
     assert [request.path for request in wire.requests] == ["/api/v2/completions"]
@@ -177,7 +185,7 @@ def test_calls_ask_for_nothing_else(wire: WireServer, method: Method, unset: Par
     assert len(wire.requests) == 1
 
 
-def test_the_payload_of_events(wire: WireServer, unset: ParadigmLLM) -> None:
+def test_event_payload_holds_the_context_window_and_no_key(wire: WireServer, unset: ParadigmLLM) -> None:
     wire.script(listed(max_model_len=8192))
     assert unset.metadata.context_window == 8192
     payload = unset.to_payload()
@@ -187,6 +195,6 @@ def test_the_payload_of_events(wire: WireServer, unset: ParadigmLLM) -> None:
 
 
 @pytest.mark.parametrize("window", [0, -1, "many"])
-def test_a_window_is_a_positive_number(make_llm: Make, window: Any) -> None:
+def test_context_window_must_be_a_positive_number(make_llm: Make, window: Any) -> None:
     with pytest.raises(InvalidParameterError, match="context_window"):
         make_llm(context_window=window)

@@ -26,7 +26,7 @@ LOGPROBS = {
 }
 
 
-def test_text_prompt_and_parameters(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_call_sends_the_prompt_and_all_parameters(wire: WireServer, method: Method, make_llm: Make) -> None:
     wire.script(method.answer("Hel", "lo"))
     responses = method(make_llm(temperature=0.5, max_tokens=7, extra_body={"seed": 1}), "Hi")
     assert text_of(responses[-1]) == "Hello"
@@ -35,21 +35,23 @@ def test_text_prompt_and_parameters(wire: WireServer, method: Method, make_llm: 
     assert wire.bodies == [{**sent, **streamed}]
 
 
-def test_an_answer_is_the_assistants(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_chat_responses_have_the_role_assistant(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     wire.script(method.answer("Hel", "lo"))
     responses = method(llm)
     if method.is_chat:
         assert {response.message.role for response in responses} == {MessageRole.ASSISTANT}
 
 
-def test_streams_give_deltas_and_the_text_so_far(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
+def test_stream_responses_hold_the_delta_and_the_text_so_far(
+    wire: WireServer, stream_method: Method, llm: ParadigmLLM
+) -> None:
     wire.script(stream_method.answer("One", " two", " three"))
     responses = stream_method(llm)
     assert [response.delta for response in responses] == ["One", " two", " three", ""]
     assert [text_of(response) for response in responses] == ["One", "One two", *["One two three"] * 2]
 
 
-def test_the_last_response_carries_finish_reason_and_usage(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_last_response_holds_finish_reason_and_usage(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     wire.script(method.answer("Hel", "lo"))
     *earlier, last = method(llm)
     assert last.additional_kwargs == {"finish_reason": "stop", "latency": ANY, **usage(3, 5)}
@@ -59,21 +61,21 @@ def test_the_last_response_carries_finish_reason_and_usage(wire: WireServer, met
     assert not any("usage" in response.raw or response.additional_kwargs for response in earlier)
 
 
-def test_running_totals_are_not_added_up(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
+def test_running_totals_of_usage_are_not_added_up(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
     wire.script(sse(chunk("a", usage=usage(3, 1)), chunk("b", "stop", usage=usage(3, 2))))
     *earlier, last = stream_method(llm)
     assert last.raw["usage"] == usage(3, 2)
     assert not any("usage" in response.raw for response in earlier)
 
 
-def test_usage_keeps_what_else_the_server_counts(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_usage_keeps_further_counts_of_the_server(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     told = {**usage(3, 5), "prompt_tokens_details": {"cached_tokens": 2}}
     wire.script(sse(chunk("a", "stop"), chunk(usage=told)) if method.is_stream else reply(completion("a", usage=told)))
     assert method(llm)[-1].raw["usage"] == told
 
 
 @pytest.mark.parametrize("told", [None, 7, {"prompt_tokens": None}])
-def test_usage_is_absent_where_the_server_gives_none(
+def test_usage_is_absent_if_the_server_reports_none(
     wire: WireServer, method: Method, llm: ParadigmLLM, told: Any
 ) -> None:
     wire.script(sse(chunk("a", "stop"), chunk(usage=told)) if method.is_stream else reply(completion("a", usage=told)))
@@ -82,7 +84,7 @@ def test_usage_is_absent_where_the_server_gives_none(
     assert last.additional_kwargs == {"finish_reason": "stop", "latency": ANY}
 
 
-def test_a_call_beats_additional_kwargs_which_beat_the_constructor(
+def test_call_arguments_win_over_additional_kwargs_and_these_over_the_constructor(
     wire: WireServer, method: Method, make_llm: Make
 ) -> None:
     llm = make_llm(temperature=0.1, top_p=0.2, user="a", additional_kwargs={"top_p": 0.3, "user": "b"})
@@ -95,7 +97,7 @@ def test_a_call_beats_additional_kwargs_which_beat_the_constructor(
     }
 
 
-def test_extra_body_merges_field_by_field(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_extra_body_is_merged_field_by_field(wire: WireServer, method: Method, make_llm: Make) -> None:
     llm = make_llm(extra_body={"a": 1, "b": 1, "c": 1}, additional_kwargs={"extra_body": {"b": 2, "c": 2}})
     wire.script(method.answer("Hi"))
     method(llm, extra_body={"c": 3})
@@ -121,7 +123,9 @@ def test_extra_body_merges_field_by_field(wire: WireServer, method: Method, make
     ],
 )
 @pytest.mark.parametrize("where", ["constructor", "call", "additional_kwargs"])
-def test_every_field_is_sent(wire: WireServer, make_llm: Make, where: str, field: str, value: Any) -> None:
+def test_every_field_is_sent_from_constructor_call_and_additional_kwargs(
+    wire: WireServer, make_llm: Make, where: str, field: str, value: Any
+) -> None:
     wire.script(reply(completion("Hi")))
     arguments: dict[str, Any] = {field: value} if where == "constructor" else {}
     if where == "additional_kwargs":
@@ -137,7 +141,7 @@ def test_none_leaves_a_field_out(wire: WireServer, method: Method, make_llm: Mak
 
 
 @pytest.mark.parametrize("where", ["constructor", "call", "additional_kwargs"])
-def test_stops_hold(wire: WireServer, method: Method, make_llm: Make, where: str) -> None:
+def test_stop_sequences_beyond_four_are_enforced(wire: WireServer, method: Method, make_llm: Make, where: str) -> None:
     stops = ["a1", "a2", "a3", "a4", " END"]  # the fifth is not sent
     arguments: dict[str, Any] = {"stop": stops} if where == "constructor" else {}
     if where == "additional_kwargs":
@@ -150,7 +154,7 @@ def test_stops_hold(wire: WireServer, method: Method, make_llm: Make, where: str
     assert responses[-1].additional_kwargs["finish_reason"] == "stop"
 
 
-def test_logprobs_are_the_frameworks(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_logprobs_are_llamaindex_logprobs(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     if method.is_stream:
         wire.script(sse(chunk("Hello", "stop", choice={"logprobs": LOGPROBS})))
     else:
@@ -170,14 +174,14 @@ def _logprob(token: str, value: float) -> LogProb:
     return LogProb(token=token, logprob=value, bytes=list(token.encode()))
 
 
-def test_an_echoed_first_token_has_no_logprob(wire: WireServer, llm: ParadigmLLM) -> None:
+def test_first_token_of_an_echoed_prompt_has_no_logprob(wire: WireServer, llm: ParadigmLLM) -> None:
     body = completion("Hello")
     body["choices"][0]["logprobs"] = {**LOGPROBS, "token_logprobs": [None, -0.2], "top_logprobs": [None, None]}
     wire.script(reply(body))
     assert llm.complete("Hel", echo=True, logprobs=1).logprobs == [[], [_logprob("lo", -0.2)]]
 
 
-def test_several_choices_are_in_raw(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_all_choices_are_in_raw(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     wire.script(reply(completion("one", "two")))
     if method.is_stream:
         with pytest.raises(InvalidParameterError, match="n must be 1 while streaming"):
@@ -198,7 +202,7 @@ def test_several_choices_are_in_raw(wire: WireServer, method: Method, llm: Parad
         ({"temperature": 3}, "temperature"),
     ],
 )
-def test_wrong_arguments_are_refused_before_anything_is_sent(
+def test_wrong_arguments_are_refused_before_a_request(
     wire: WireServer, method: Method, make_llm: Make, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidParameterError, match=message):
@@ -217,7 +221,7 @@ def test_api_base_is_another_name_of_base_url(wire: WireServer, make_llm: Make) 
 
 
 @pytest.mark.parametrize("block", [ImageBlock(image=b"iVBORw0KGgo="), ImageBlock(url="http://127.0.0.1/a.png")])
-def test_a_message_that_is_no_text_is_refused(
+def test_message_with_an_image_is_refused(
     wire: WireServer, method: Method, llm: ParadigmLLM, block: ImageBlock
 ) -> None:
     if method.is_chat:
@@ -226,7 +230,7 @@ def test_a_message_that_is_no_text_is_refused(
         assert not wire.requests
 
 
-def test_kinds_of_results(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
+def test_streams_are_generators_and_async_generators(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
     """Instrumentation tells streams by their types."""
     wire.script(stream_method.answer("Hi"))
     result = getattr(llm, stream_method.name)(stream_method.input("Hi"))
@@ -244,27 +248,31 @@ def test_kinds_of_results(wire: WireServer, stream_method: Method, llm: Paradigm
     asyncio.run(take())
 
 
-def test_a_refusal_is_typed(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_refused_request_raises_a_typed_error(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     wire.script(reply({"error": {"message": "no such thing", "code": 400}}, 400))
     with pytest.raises(BadRequestError, match="no such thing"):
         method(llm)
 
 
-def test_a_prompt_over_the_window_fails_in_clear_words(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_prompt_over_the_context_window_raises_the_servers_message(
+    wire: WireServer, method: Method, llm: ParadigmLLM
+) -> None:
     words = "This model's maximum context length is 4096 tokens. However, your prompt has 5000 tokens."
     wire.script(reply({"object": "error", "message": words, "type": "BadRequestError", "code": 400}, 400))
     with pytest.raises(BadRequestError, match=words):
         method(llm, "word " * 5000)
 
 
-def test_a_cut_stream_is_never_a_whole_one(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
+def test_interrupted_stream_raises_with_the_partial_text(
+    wire: WireServer, stream_method: Method, llm: ParadigmLLM
+) -> None:
     wire.script(sse(chunk("Hel"), CUT))
     with pytest.raises(StreamInterruptedError) as caught:
         stream_method(llm)
     assert caught.value.partial_text == "Hel"
 
 
-def test_a_dropped_stream_closes_its_connection(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
+def test_closed_stream_closes_its_connection(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
     wire.script(sse(chunk("Hel"), chunk("lo"), STALL, chunk("!")))
     prompt = stream_method.input("Hi")
     if stream_method.is_async:

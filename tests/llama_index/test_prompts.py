@@ -75,7 +75,7 @@ def test_prompt_functions_are_applied_once(wire: WireServer, method: Method, mak
     assert sent(wire, method, llm) == ("user!Hi!" if method.is_chat else "[Hi]")
 
 
-def test_a_formatted_prompt_goes_as_it_is(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_formatted_prompt_is_sent_unchanged(wire: WireServer, method: Method, make_llm: Make) -> None:
     if not method.is_chat:
         wrapper = PromptTemplate("<{query_str}>")
         llm = make_llm(
@@ -84,12 +84,12 @@ def test_a_formatted_prompt_goes_as_it_is(wire: WireServer, method: Method, make
         assert sent(wire, method, llm, formatted=True) == "Hi"
 
 
-def test_a_template_writes_the_turns(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_chat_template_formats_a_prompt_as_a_user_turn(wire: WireServer, method: Method, make_llm: Make) -> None:
     assert sent(wire, method, make_llm(chat_template="chatml")) == turns(("user", "Hi"))
     assert wire.bodies[-1]["stop"] == "<|im_end|>"
 
 
-def test_a_template_writes_a_conversation(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_chat_template_formats_a_conversation(wire: WireServer, method: Method, make_llm: Make) -> None:
     if method.is_chat:
         llm = make_llm(chat_template="alfred")
         answer = ChatMessage(role=MessageRole.ASSISTANT, content="Yes?")
@@ -99,31 +99,33 @@ def test_a_template_writes_a_conversation(wire: WireServer, method: Method, make
         )
 
 
-def test_the_users_own_functions_beat_the_template(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_prompt_functions_of_the_user_win_over_the_chat_template(
+    wire: WireServer, method: Method, make_llm: Make
+) -> None:
     llm = make_llm(chat_template="chatml", completion_to_prompt=bracket, messages_to_prompt=shout)
     assert sent(wire, method, llm) == ("user!Hi!" if method.is_chat else "[Hi]")
     assert wire.bodies[-1]["stop"] == "<|im_end|>"
 
 
-def test_a_template_that_is_assigned_later_counts(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
+def test_chat_template_assigned_later_is_applied(wire: WireServer, method: Method, llm: ParadigmLLM) -> None:
     llm.chat_template = "chatml"
     assert sent(wire, method, llm) == turns(("user", "Hi"))
     own = ChatTemplate(turn="({role}: {content})", opening="(", stop=")")
     assert sent(wire, method, llm.model_copy(update={"chat_template": own})) == "(user: Hi)("
 
 
-def test_the_system_prompt_is_the_system_turn(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_system_prompt_becomes_the_system_turn(wire: WireServer, method: Method, make_llm: Make) -> None:
     llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
     assert sent(wire, method, llm) == turns(("system", "Be kind."), ("user", "Hi"))
 
 
-def test_without_a_template_the_system_prompt_comes_first(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_system_prompt_without_a_template_comes_first(wire: WireServer, method: Method, make_llm: Make) -> None:
     llm = make_llm(system_prompt="Be kind.")
     expected = "system: Be kind.\nuser: Hi\nassistant: " if method.is_chat else "Be kind.\n\nHi"
     assert sent(wire, method, llm) == expected
 
 
-def test_two_system_prompts_make_one_turn(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_system_prompt_and_system_message_make_one_turn(wire: WireServer, method: Method, make_llm: Make) -> None:
     if method.is_chat:
         llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
         messages = [SYSTEM, HELLO]
@@ -132,7 +134,9 @@ def test_two_system_prompts_make_one_turn(wire: WireServer, method: Method, make
 
 
 @pytest.mark.parametrize("chat_template", [None, "chatml"])
-def test_a_developer_is_the_system(wire: WireServer, method: Method, make_llm: Make, chat_template: Any) -> None:
+def test_developer_message_joins_the_system_turn(
+    wire: WireServer, method: Method, make_llm: Make, chat_template: Any
+) -> None:
     if method.is_chat:
         llm = make_llm(chat_template=chat_template, system_prompt="Be kind.")
         written = sent(wire, method, llm, [ChatMessage(role=MessageRole.DEVELOPER, content="Be brief."), HELLO])
@@ -140,7 +144,7 @@ def test_a_developer_is_the_system(wire: WireServer, method: Method, make_llm: M
         assert written == (turns(("system", "Be kind.\n\nBe brief."), ("user", "Hello")) if chat_template else lines)
 
 
-def test_roles_of_other_models(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_roles_of_other_models_map_to_the_template_roles(wire: WireServer, method: Method, make_llm: Make) -> None:
     if method.is_chat:
         roles = [MessageRole.DEVELOPER, MessageRole.USER, MessageRole.CHATBOT, MessageRole.MODEL, MessageRole.FUNCTION]
         messages = [ChatMessage(role=role, content=role.value) for role in roles]
@@ -165,7 +169,7 @@ CALLED_TURNS = turns(
 )
 
 
-def test_calls_and_their_results_are_written(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_tool_calls_and_their_results_are_formatted(wire: WireServer, method: Method, make_llm: Make) -> None:
     if method.is_chat:
         assert sent(wire, method, make_llm(chat_template="chatml"), CALLED) == CALLED_TURNS
         jinja = "{% for m in messages %}[{{ m.role }}|{{ m.content }}|{{ m.name }}|{{ m.tool_calls }}]{% endfor %}>"
@@ -174,11 +178,11 @@ def test_calls_and_their_results_are_written(wire: WireServer, method: Method, m
         assert written.endswith("][tool|3|add|]>")
 
 
-def test_calls_in_chat_prompts_are_written(wire: WireServer, how: str, make_llm: Make) -> None:
+def test_tool_calls_in_chat_prompts_are_formatted(wire: WireServer, how: str, make_llm: Make) -> None:
     assert predicted(wire, how, make_llm(chat_template="chatml"), ChatPromptTemplate(CALLED)) == CALLED_TURNS
 
 
-def test_the_query_wrapper_wraps_the_query(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_query_wrapper_prompt_wraps_the_prompt(wire: WireServer, method: Method, make_llm: Make) -> None:
     wrapper = PromptTemplate("Q: {query_str}")
     llm = make_llm(chat_template="chatml", query_wrapper_prompt=wrapper)
     assert sent(wire, method, llm) == turns(("user", "Q: Hi"))
@@ -186,19 +190,23 @@ def test_the_query_wrapper_wraps_the_query(wire: WireServer, method: Method, mak
     assert sent(wire, method, plain) == ("user: Q: Hi\nassistant: " if method.is_chat else "Q: Hi")
 
 
-def test_the_query_wrapper_leaves_answers_alone(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_query_wrapper_prompt_does_not_wrap_an_assistants_message(
+    wire: WireServer, method: Method, make_llm: Make
+) -> None:
     if method.is_chat:
         llm = make_llm(chat_template="chatml", query_wrapper_prompt=PromptTemplate("Q: {query_str}"))
         answer = ChatMessage(role=MessageRole.ASSISTANT, content="Yes?")
         assert sent(wire, method, llm, [HELLO, answer]) == turns(("user", "Hello"), ("assistant", "Yes?"))
 
 
-def test_no_messages(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_empty_chat_is_sent_as_an_empty_prompt_with_the_opening(
+    wire: WireServer, method: Method, make_llm: Make
+) -> None:
     if method.is_chat:
         assert sent(wire, method, make_llm(chat_template="chatml"), []) == turns()
 
 
-def test_predictions_are_written_like_calls(wire: WireServer, how: str, make_llm: Make) -> None:
+def test_predictions_are_formatted_like_calls(wire: WireServer, how: str, make_llm: Make) -> None:
     llm = make_llm(
         chat_template="chatml", system_prompt="Be kind.", query_wrapper_prompt=PromptTemplate("Q: {query_str}")
     )
@@ -209,12 +217,12 @@ def test_predictions_are_written_like_calls(wire: WireServer, how: str, make_llm
     assert wire.bodies[-1]["prompt"] == expected
 
 
-def test_predictions_without_a_template_are_llamaindexs_own(wire: WireServer, how: str, make_llm: Make) -> None:
+def test_predictions_without_a_template_use_completion_to_prompt(wire: WireServer, how: str, make_llm: Make) -> None:
     llm = make_llm(completion_to_prompt=bracket, system_prompt="Be kind.")
     assert predicted(wire, how, llm, PromptTemplate("Say {word}"), word="Hi") == "Be kind.\n\n[Say Hi]"
 
 
-def test_rich_prompts_are_written_like_others(wire: WireServer, how: str, make_llm: Make) -> None:
+def test_rich_prompts_are_formatted_like_others(wire: WireServer, how: str, make_llm: Make) -> None:
     prompt = RichPromptTemplate("Say {{ word }}")
     llm = make_llm(completion_to_prompt=bracket, system_prompt="Be kind.")
     assert predicted(wire, how, llm, prompt, word="{Hi}") == "Be kind.\n\n[Say {Hi}]"
@@ -223,7 +231,7 @@ def test_rich_prompts_are_written_like_others(wire: WireServer, how: str, make_l
     assert predicted(wire, how, llm, chat, word="Hi") == "Be kind.\n\nuser: Say Hi\nassistant: "
 
 
-def test_chat_prompts_are_turns(wire: WireServer, how: str, make_llm: Make) -> None:
+def test_chat_prompts_become_turns(wire: WireServer, how: str, make_llm: Make) -> None:
     prompt = ChatPromptTemplate([SYSTEM, ChatMessage("Say {word}")])
     llm = make_llm(chat_template="chatml")
     expected = turns(("system", "Be brief."), ("user", "Say Hi"))
@@ -239,12 +247,14 @@ PICTURES = [ChatMessage(role=MessageRole.SYSTEM, blocks=[TextBlock(text="Be brie
 @pytest.mark.parametrize("messages", [[PICTURE], [PICTURE, HELLO], PICTURES])
 @pytest.mark.parametrize("chat_template", [None, "chatml"])
 @pytest.mark.parametrize("arguments", [{}, {"system_prompt": "S"}, {"messages_to_prompt": shout}])
-def test_images_are_refused(
+def test_images_are_refused_on_every_path(
     wire: WireServer, method: Method, make_llm: Make, messages: Any, chat_template: Any, arguments: Any
 ) -> None:
     if method.is_chat:
         llm = make_llm(query_wrapper_prompt=WRAPPER, chat_template=chat_template, **arguments)
-        with pytest.raises(InvalidParameterError, match="a message holds image: the endpoint takes text alone"):
+        with pytest.raises(
+            InvalidParameterError, match="a message contains a block of type image; the endpoint accepts text only"
+        ):
             method(llm, messages)
         assert not wire.requests
 
@@ -261,7 +271,7 @@ def test_images_in_chat_prompts_are_refused(
 
 
 @needs_citable_blocks
-def test_text_that_can_be_cited_is_text(wire: WireServer, method: Method, make_llm: Make) -> None:
+def test_text_of_citable_blocks_and_citations_is_sent(wire: WireServer, method: Method, make_llm: Make) -> None:
     if method.is_chat:
         message = ChatMessage(blocks=blocks_of_text("One", "Two", "Three"))
         assert sent(wire, method, make_llm(), [message]) == "user: One\nTwo\nThree\nassistant: "
@@ -271,7 +281,7 @@ def test_text_that_can_be_cited_is_text(wire: WireServer, method: Method, make_l
 
 
 @needs_citable_blocks
-def test_text_that_can_be_cited_in_chat_prompts(wire: WireServer, how: str, make_llm: Make) -> None:
+def test_text_of_citable_blocks_in_chat_prompts_is_sent(wire: WireServer, how: str, make_llm: Make) -> None:
     prompt = ChatPromptTemplate([ChatMessage(blocks=blocks_of_text("One", "Two", "Three"))])
     assert predicted(wire, how, make_llm(), prompt) == "user: One\nTwo\nThree\nassistant: "
     assert predicted(wire, how, make_llm(messages_to_prompt=shout), prompt) == "user!One\nTwo\nThree!"
@@ -282,7 +292,7 @@ class City(BaseModel):
     name: str
 
 
-def test_an_output_parser_speaks_inside_the_turn(wire: WireServer, make_llm: Make) -> None:
+def test_output_parser_instructions_are_inside_the_turn(wire: WireServer, make_llm: Make) -> None:
     llm = make_llm(chat_template="chatml", output_parser=PydanticOutputParser(City))
     wire.script(reply(completion('{"name": "Paris"}')))
     llm.predict(PromptTemplate("A city"))

@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, Any] = {
     "additional_kwargs": {"top_p": 0.5},
     "chat_template": "chatml",
     "system_prompt": "Be kind.",
+    "constrain": "vllm",
     "structured_outputs": "vllm",
     "max_retries": 1,
 }
@@ -57,11 +58,11 @@ def copied(request: pytest.FixtureRequest) -> Callable[[ParadigmLLM], ParadigmLL
     return COPIES[request.param]
 
 
-def test_class_name() -> None:
+def test_class_name_is_paradigm_llm() -> None:
     assert ParadigmLLM.class_name() == "ParadigmLLM"
 
 
-def test_the_key_is_in_nothing_that_is_shown(make_llm: Make) -> None:
+def test_repr_dict_and_json_do_not_contain_secrets(make_llm: Make) -> None:
     llm = make_llm(default_headers=SECRET_HEADER, **ARGUMENTS)
     shown = [repr(llm), str(llm), llm.to_dict(), llm.dict(), llm.model_dump(), llm.to_json(), llm.json()]
     shown += [llm.model_dump_json(), llm.to_payload(), llm.model_json_schema()]
@@ -69,7 +70,7 @@ def test_the_key_is_in_nothing_that_is_shown(make_llm: Make) -> None:
     assert "hush-hush" not in repr(shown)
 
 
-def test_a_dictionary_leads_back(make_llm: Make, wire: WireServer) -> None:
+def test_from_dict_restores_an_equal_model_without_the_key(make_llm: Make, wire: WireServer) -> None:
     llm = make_llm(default_headers=SECRET_HEADER, **ARGUMENTS)
     told = llm.to_dict()
     assert told["class_name"] == "ParadigmLLM"
@@ -83,7 +84,9 @@ def test_a_dictionary_leads_back(make_llm: Make, wire: WireServer) -> None:
     assert wire.bodies[0] == wire.bodies[1]
 
 
-def test_json_leads_back(make_llm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_json_restores_an_equal_model_with_the_key_of_the_environment(
+    make_llm: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     llm = make_llm(**ARGUMENTS)
     told = llm.to_json()
     assert json.loads(told)["temperature"] == 0.5
@@ -93,13 +96,15 @@ def test_json_leads_back(make_llm: Make, monkeypatch: pytest.MonkeyPatch) -> Non
     assert ParadigmLLM.from_json(told).to_json() == told
 
 
-def test_a_template_of_ones_own_leads_back(make_llm: Make) -> None:
+def test_from_json_restores_a_custom_template(make_llm: Make) -> None:
     own = ChatTemplate(turn="({role}: {content})", opening="(", stop=")")
     again = ParadigmLLM.from_json(make_llm(chat_template=own).to_json(), api_key="k")
-    assert again.template == own
+    assert again.chat_template == own
 
 
-def test_copies_call(wire: WireServer, make_llm: Make, copied: Callable[[ParadigmLLM], ParadigmLLM]) -> None:
+def test_copies_send_the_same_requests(
+    wire: WireServer, make_llm: Make, copied: Callable[[ParadigmLLM], ParadigmLLM]
+) -> None:
     llm = make_llm(default_headers=SECRET_HEADER, timeout=7, **ARGUMENTS)
     wire.script(*[reply(completion("Hi"))] * 4)
     llm.complete("Hi")  # its connections are open
@@ -114,7 +119,7 @@ def test_copies_call(wire: WireServer, make_llm: Make, copied: Callable[[Paradig
     again.close()
 
 
-def test_copies_know_what_was_chosen(make_llm: Make, copied: Callable[[ParadigmLLM], ParadigmLLM]) -> None:
+def test_copies_keep_which_fields_were_set(make_llm: Make, copied: Callable[[ParadigmLLM], ParadigmLLM]) -> None:
     """`timeout` beats that of a client that was passed in, and a cut at `max_tokens` is no surprise, where chosen."""
     plain = copied(make_llm())
     assert not {"max_tokens", "timeout"} & plain.model_fields_set
@@ -123,7 +128,7 @@ def test_copies_know_what_was_chosen(make_llm: Make, copied: Callable[[ParadigmL
     assert chosen.timeout == 7
 
 
-def test_a_copy_warns_of_a_cut_at_a_length_nobody_chose(
+def test_copies_warn_of_a_cut_at_the_default_max_tokens_only(
     wire: WireServer,
     make_llm: Make,
     copied: Callable[[ParadigmLLM], ParadigmLLM],
@@ -136,7 +141,7 @@ def test_a_copy_warns_of_a_cut_at_a_length_nobody_chose(
     assert "set max_tokens" in caplog.text
 
 
-def test_a_changed_copy(wire: WireServer, make_llm: Make) -> None:
+def test_changed_copy_leaves_the_original_unchanged(wire: WireServer, make_llm: Make) -> None:
     llm = make_llm()
     wire.script(reply(completion("Hi")), reply(completion("Hi")))
     changed = llm.model_copy(update={"temperature": 0.5, "default_headers": {"X-A": "b"}})
@@ -155,7 +160,9 @@ class Unpicklable(Callbacks):
 
 
 @needs_rate_limiter
-def test_what_belongs_to_this_process_stays_here(make_llm: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_unpicklable_rate_limiter_and_callbacks_are_left_out_of_a_pickle(
+    make_llm: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     limiter = Limiter()
     handler = Unpicklable()
     llm = make_llm(callback_manager=handler.manager, rate_limiter=limiter)
@@ -169,13 +176,13 @@ def test_what_belongs_to_this_process_stays_here(make_llm: Make, caplog: pytest.
     assert llm.rate_limiter is limiter
 
 
-def test_handlers_that_can_be_pickled_go_along(make_llm: Make) -> None:
+def test_picklable_callback_handlers_are_pickled(make_llm: Make) -> None:
     again = pickled(make_llm(callback_manager=CallbackManager([Callbacks()])))
     assert [type(handler) for handler in again.callback_manager.handlers] == [Callbacks]
 
 
 @needs_rate_limiter
-def test_deep_copies_share_what_counts_calls(make_llm: Make) -> None:
+def test_deep_copies_share_rate_limiter_and_callback_handlers(make_llm: Make) -> None:
     limiter = Limiter()
     handler = Unpicklable()
     again = copy.deepcopy(make_llm(callback_manager=handler.manager, rate_limiter=limiter))
@@ -183,7 +190,7 @@ def test_deep_copies_share_what_counts_calls(make_llm: Make) -> None:
     assert again.callback_manager.handlers == [handler]
 
 
-def test_what_cannot_be_pickled_is_an_error(make_llm: Make) -> None:
+def test_unpicklable_prompt_function_raises(make_llm: Make) -> None:
     """LlamaIndex's own would leave the function out: the prompts in a worker would be others."""
     llm = make_llm(completion_to_prompt=lambda prompt: f"[{prompt}]")
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
@@ -191,7 +198,7 @@ def test_what_cannot_be_pickled_is_an_error(make_llm: Make) -> None:
     assert llm.completion_to_prompt("a") == "[a]"
 
 
-def test_a_client_that_was_passed_in(wire: WireServer, make_llm: Make) -> None:
+def test_injected_client_is_shared_by_deep_copies_and_refused_by_pickle(wire: WireServer, make_llm: Make) -> None:
     wire.script(reply(completion("Hi")))
     with httpx.Client(headers={"X-Client": "mine"}) as client:
         llm = make_llm(http_client=client)
@@ -202,7 +209,7 @@ def test_a_client_that_was_passed_in(wire: WireServer, make_llm: Make) -> None:
     assert wire.requests[0].headers["x-client"] == "mine"
 
 
-def test_another_process_calls(wire: WireServer, make_llm: Make) -> None:
+def test_pickled_model_calls_from_another_process(wire: WireServer, make_llm: Make) -> None:
     wire.script(reply(completion("Hi")))
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).complete('Hi').text)"
     llm = make_llm(**ARGUMENTS)
@@ -212,7 +219,7 @@ def test_another_process_calls(wire: WireServer, make_llm: Make) -> None:
     assert wire.bodies[0]["model"] == MODEL
 
 
-def test_a_process_without_the_environment(wire: WireServer, make_llm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_model_needs_no_environment(wire: WireServer, make_llm: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARADIGM_API_KEY", "sk-environment")
     monkeypatch.setenv("PARADIGM_BASE_URL", wire.url)
     dumped = pickle.dumps(make_llm(api_key=None, base_url=None))

@@ -52,18 +52,24 @@ RHONE_JSON = '{"name": "Rhône", "length": 812}'
     ],
     ids=["alone", "in a fence", "and more", "braces in strings"],
 )
-def test_an_object_comes_out(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any], answer: str) -> None:
+def test_structured_predict_reads_the_first_object_of_the_answer(
+    wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any], answer: str
+) -> None:
     wire.script(reply(completion(answer)))
     assert predict(llm, River, ASK, what="a river") == RHONE
     assert len(wire.requests) == 1
 
 
-def test_objects_in_objects(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+def test_structured_predict_reads_nested_objects(
+    wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]
+) -> None:
     wire.script(reply(completion(f'{{"name": "France", "rivers": [{RHONE_JSON}]}} and so on')))
     assert predict(llm, Country, ASK, what="a country") == Country(name="France", rivers=[RHONE])
 
 
-def test_the_prompt_holds_request_and_schema(wire: WireServer, make_llm: Make, predict: Callable[..., Any]) -> None:
+def test_prompt_contains_system_prompt_request_and_schema(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any]
+) -> None:
     wire.script(reply(completion(RHONE_JSON)))
     predict(make_llm(system_prompt="Be kind."), River, ASK, what="a river")
     prompt = wire.bodies[0]["prompt"]
@@ -72,7 +78,7 @@ def test_the_prompt_holds_request_and_schema(wire: WireServer, make_llm: Make, p
     assert "{{" not in prompt
 
 
-def test_all_of_it_is_one_turn(wire: WireServer, make_llm: Make, predict: Callable[..., Any]) -> None:
+def test_request_and_schema_are_in_one_turn(wire: WireServer, make_llm: Make, predict: Callable[..., Any]) -> None:
     llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
     wire.script(reply(completion(RHONE_JSON)), reply(completion(RHONE_JSON)))
     predict(llm, River, ASK, what="a river")
@@ -86,7 +92,7 @@ def test_all_of_it_is_one_turn(wire: WireServer, make_llm: Make, predict: Callab
 
 
 @pytest.mark.parametrize("chat_template", [None, "chatml"])
-def test_images_are_refused(
+def test_images_are_refused_before_a_request(
     wire: WireServer, make_llm: Make, predict: Callable[..., Any], stream: Callable[..., Any], chat_template: Any
 ) -> None:
     prompt = ChatPromptTemplate([ChatMessage(blocks=[TextBlock(text="Which?"), ImageBlock(image=b"iVBORw0KGgo=")])])
@@ -97,7 +103,9 @@ def test_images_are_refused(
 
 
 @needs_citable_blocks
-def test_text_that_can_be_cited_is_text(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+def test_text_of_citable_blocks_and_citations_is_sent(
+    wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]
+) -> None:
     wire.script(reply(completion("No.")), reply(completion(RHONE_JSON)))
     assert predict(llm, River, ChatPromptTemplate([ChatMessage(blocks=blocks_of_text("A", "river", "!"))])) == RHONE
     assert ["\nriver\n!" in body["prompt"] for body in wire.bodies] == [True, True]  # the schema stands before it
@@ -109,7 +117,7 @@ IN_A_SELECTOR = SelectorPromptTemplate(RICH)
 
 @pytest.mark.parametrize("rich", [RICH, IN_A_SELECTOR], ids=["alone", "selected"])
 @pytest.mark.parametrize("arguments", [{}, {"chat_template": "chatml"}, {"completion_to_prompt": "[{}]".format}])
-def test_rich_prompts_are_as_others(
+def test_rich_prompts_are_formatted_like_others(
     wire: WireServer, make_llm: Make, predict: Callable[..., Any], stream: Callable[..., Any], rich: Any, arguments: Any
 ) -> None:
     llm = make_llm(system_prompt="Be kind.", **arguments)
@@ -123,7 +131,9 @@ def test_rich_prompts_are_as_others(
     assert others == [first] * 3
 
 
-def test_other_calls_do_not_see_the_schema(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+def test_schema_is_not_left_in_the_prompt_template(
+    wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]
+) -> None:
     wire.always(reply(completion(RHONE_JSON)))
     for prompt in (ASK, DEFAULT_TEXT_QA_PROMPT_SEL):
         arguments = dict.fromkeys(prompt.template_vars, "a river")
@@ -134,7 +144,7 @@ def test_other_calls_do_not_see_the_schema(wire: WireServer, llm: ParadigmLLM, p
         assert "JSON schema" not in wire.bodies[-1]["prompt"]
 
 
-def test_the_server_is_told_the_schema_where_that_is_switched_on(
+def test_structured_outputs_sends_the_schema_to_the_server(
     wire: WireServer, make_llm: Make, predict: Callable[..., Any]
 ) -> None:
     wire.script(reply(completion(RHONE_JSON)), reply(completion(RHONE_JSON)))
@@ -147,9 +157,64 @@ def test_the_server_is_told_the_schema_where_that_is_switched_on(
     assert [body[name] for name in ("seed", "min_p", "top_k", "max_tokens")] == [1, 0.1, 5, 9]
 
 
-def test_other_ways_to_tell_it_are_refused(make_llm: Make) -> None:
-    with pytest.raises(InvalidParameterError, match=r"structured_outputs.*vllm"):
-        make_llm(structured_outputs="grammar")
+def test_constrain_sends_the_closed_schema_to_the_server(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any]
+) -> None:
+    wire.script(reply(completion(f'{{"name": "France", "rivers": [{RHONE_JSON}]}}')))
+    llm = make_llm(constrain="vllm", structured_outputs="vllm", extra_body={"seed": 1})
+    predict(llm, Country, ASK, {"extra_body": {"top_k": 5}}, what="a country")
+    schema = wire.bodies[0]["structured_outputs"]["json"]
+    for closed in (schema, schema["$defs"]["River"]):
+        assert closed["additionalProperties"] is False
+    assert [wire.bodies[0][name] for name in ("seed", "top_k")] == [1, 5]
+
+
+def test_constrain_and_chat_paradigm_send_the_same_schema(
+    wire: WireServer, make_llm: Make, make_chat: Callable[..., Any], predict: Callable[..., Any]
+) -> None:
+    wire.always(reply(completion(RHONE_JSON)))
+    predict(make_llm(constrain="vllm"), River, ASK, what="a river")
+    chat = make_chat(constrain="vllm", pydantic_program_mode=PydanticProgramMode.LLM)
+    predict(chat, River, ASK, what="a river")
+    first, second = [body["structured_outputs"] for body in wire.bodies]
+    assert first == second
+
+
+@pytest.mark.parametrize("where", ["constructor", "additional_kwargs", "call"])
+@pytest.mark.parametrize("argument", ["constrain", "structured_outputs"])
+def test_extra_body_of_the_user_wins_over_the_schema(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any], argument: str, where: str
+) -> None:
+    wire.script(reply(completion(RHONE_JSON)))
+    own = {"extra_body": {"structured_outputs": {"regex": "x"}}}
+    arguments: Any = {"constructor": own, "additional_kwargs": {"additional_kwargs": own}, "call": {}}[where]
+    llm = make_llm(**{argument: "vllm"}, **arguments)
+    predict(llm, River, ASK, own if where == "call" else None, what="a river")
+    assert wire.bodies[0]["structured_outputs"] == {"regex": "x"}
+
+
+@pytest.mark.parametrize("argument", ["constrain", "structured_outputs"])
+def test_malformed_extra_body_is_reported_as_such(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any], argument: str
+) -> None:
+    with pytest.raises(InvalidParameterError, match="extra_body"):
+        predict(make_llm(**{argument: "vllm"}), River, ASK, {"extra_body": 7}, what="a river")
+    assert not wire.requests
+
+
+def test_answer_that_does_not_fit_an_enforced_schema_is_not_asked_for_again(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any]
+) -> None:
+    wire.script(reply(completion('{"name": "Rh', finish_reason="length")))
+    with pytest.raises(ValueError, match="does not end"):
+        predict(make_llm(constrain="vllm", max_tokens=256), River, ASK, what="a river")
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("argument", ["constrain", "structured_outputs"])
+def test_unknown_structured_outputs_are_refused(make_llm: Make, argument: str) -> None:
+    with pytest.raises(InvalidParameterError, match=rf"{argument}.*vllm"):
+        make_llm(**{argument: "grammar"})
 
 
 @pytest.mark.parametrize(
@@ -160,7 +225,7 @@ def test_other_ways_to_tell_it_are_refused(make_llm: Make) -> None:
         ('{"name": "Rhône", "leng', "the JSON object in the answer does not end"),
     ],
 )
-def test_one_attempt_at_repair(
+def test_answer_that_does_not_fit_is_asked_for_once_more(
     wire: WireServer, make_llm: Make, predict: Callable[..., Any], answer: str, problem: str
 ) -> None:
     wire.script(reply(completion(answer)), reply(completion(RHONE_JSON)))
@@ -174,7 +239,9 @@ def test_one_attempt_at_repair(
     assert {**second, "prompt": ""} == {**first, "prompt": ""}
 
 
-def test_what_cannot_be_repaired_is_an_error(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+def test_second_answer_that_does_not_fit_raises_without_its_values(
+    wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]
+) -> None:
     wire.script(reply(completion("No.")), reply(completion('{"name": "Rhône"}')))
     with pytest.raises(ValueError, match="length") as raised:
         predict(llm, River, ASK, what="a river")
@@ -182,14 +249,14 @@ def test_what_cannot_be_repaired_is_an_error(wire: WireServer, llm: ParadigmLLM,
     assert len(wire.requests) == 2
 
 
-def test_a_refusal_is_not_repaired(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
+def test_refused_request_is_not_repeated(wire: WireServer, llm: ParadigmLLM, predict: Callable[..., Any]) -> None:
     wire.script(reply({"error": {"message": "no"}}, 400))
     with pytest.raises(BadRequestError):
         predict(llm, River, ASK, what="a river")
     assert len(wire.requests) == 1
 
 
-def test_events_and_spans(
+def test_structured_predict_reports_events_and_spans(
     wire: WireServer,
     make_llm: Make,
     predict: Callable[..., Any],
@@ -214,7 +281,9 @@ def test_events_and_spans(
     assert len(callbacks.starts) == len(callbacks.ends) == 1
 
 
-def test_streams_give_more_and_more(wire: WireServer, llm: ParadigmLLM, stream: Callable[..., list[Any]]) -> None:
+def test_stream_yields_the_object_as_it_grows(
+    wire: WireServer, llm: ParadigmLLM, stream: Callable[..., list[Any]]
+) -> None:
     pieces = ["Well: ", '{"name": "Rh', 'ône", ', '"length": 812', "} So", " much"]
     wire.script(sse(*map(chunk, pieces), chunk("", "stop")))
     outputs = stream(llm, River, ASK, what="a river")
@@ -227,7 +296,7 @@ def test_streams_give_more_and_more(wire: WireServer, llm: ParadigmLLM, stream: 
     assert outputs[-1] == RHONE
 
 
-def test_streams_are_asked_like_the_others(
+def test_streams_send_the_same_request_and_report_progress(
     wire: WireServer, make_llm: Make, stream: Callable[..., list[Any]], events: Events
 ) -> None:
     llm = make_llm(structured_outputs="vllm", chat_template="chatml", system_prompt="Be kind.")
@@ -242,7 +311,7 @@ def test_streams_are_asked_like_the_others(
 
 
 @pytest.mark.parametrize("answer", ['{"name": "Rhône", "length": 81', "", "No."])
-def test_what_a_stream_leaves_open_is_not_made_up(
+def test_stream_with_an_incomplete_object_raises(
     wire: WireServer, llm: ParadigmLLM, stream: Callable[..., list[Any]], answer: str
 ) -> None:
     wire.script(sse(chunk(answer), chunk("", "length")))
@@ -256,7 +325,7 @@ MESSAGES = [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), ChatMessa
 # of LlamaIndex's StructuredLLM, on its way to a message
 @pytest.mark.filterwarnings("ignore:The `json` method is deprecated")
 @pytest.mark.parametrize("name", ["complete", "acomplete", "chat", "achat", "stream_chat", "astream_chat"])
-def test_as_structured_llm(wire: WireServer, make_llm: Make, name: str) -> None:
+def test_as_structured_llm_returns_the_object_in_raw(wire: WireServer, make_llm: Make, name: str) -> None:
     structured = make_llm(chat_template="chatml").as_structured_llm(River)
     wire.script(sse(chunk(RHONE_JSON, "stop")) if "stream" in name else reply(completion(RHONE_JSON)))
     result = getattr(structured, name)("A river" if "complete" in name else MESSAGES)
@@ -275,6 +344,8 @@ def test_as_structured_llm(wire: WireServer, make_llm: Make, name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.LLM])
-def test_program_modes(wire: WireServer, make_llm: Make, mode: PydanticProgramMode) -> None:
+def test_program_modes_default_and_llm_complete_text(
+    wire: WireServer, make_llm: Make, mode: PydanticProgramMode
+) -> None:
     wire.script(reply(completion(RHONE_JSON)))
     assert make_llm(pydantic_program_mode=mode).structured_predict(River, ASK, what="a river") == RHONE

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from typing import Any
 
 import pytest
 
 from paradigm_transport import CHAT_TEMPLATES, InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat.dialects.hermes import Answer, TextPiece
-from paradigm_transport.chat.routes import ParadigmChatModel, repair
-from paradigm_transport.messages import Message, OneTool, Tool, ToolCall, call_schema
+from paradigm_transport.chat.dialects.base import read_message
+from paradigm_transport.chat.events import ParsedMessage, Text
+from paradigm_transport.chat.fields import ChatFields
+from paradigm_transport.chat.json_schema import call_schema
+from paradigm_transport.chat.routes import ChatRequest, PromptRoute
+from paradigm_transport.chat.structured import repair_messages
+from paradigm_transport.endpoints.completions.fields import CompletionFields
+from paradigm_transport.messages import Message, NamedTool, Tool, ToolCall
 
 HELLO = [Message("user", "Hello")]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -18,8 +24,38 @@ CLOSED = {**CITY, "additionalProperties": False}
 WEATHER, TIME = Tool("weather", "", CITY), Tool("time")
 
 
-def model(**arguments: Any) -> ParadigmChatModel:
-    return ParadigmChatModel(**{"model": "m", "api_key": "k", "chat_template": "chatml", **arguments})
+class Fields(CompletionFields, ChatFields):
+    """The fields of a chat model, without a framework."""
+
+
+class Asked:
+    """What a route makes of a chat: the prompt, the endpoint's fields, a reader of the answer."""
+
+    def __init__(self, fields: Fields, request: ChatRequest, overrides: dict[str, Any], stream: bool) -> None:
+        route = PromptRoute(fields.chat_template, fields.constrain)
+        call = (route.stream_call if stream else route.call)(request, fields, overrides)
+        self.prompt, self.parameters = call.prompt, call.parameters
+        self.reader = partial(route.reader, request)
+
+
+class Model:
+    def __init__(self, **arguments: Any) -> None:
+        self.fields = Fields(**{"model": "m", "chat_template": "chatml", **arguments})
+
+    def chat_request(
+        self,
+        messages: list[Message],
+        stop: list[str] | None = None,
+        overrides: dict[str, Any] | None = None,
+        stream: bool = False,
+        **chat: Any,
+    ) -> Asked:
+        stops = {} if stop is None else {"stop": stop}
+        return Asked(self.fields, ChatRequest(messages, **chat), {**(overrides or {}), **stops}, stream)
+
+
+def model(**arguments: Any) -> Model:
+    return Model(**arguments)
 
 
 def test_messages_alone() -> None:
@@ -28,7 +64,7 @@ def test_messages_alone() -> None:
     assert request.parameters.stop == ["<|im_end|>", "x"]
     assert request.parameters.temperature == 0
     assert request.parameters.extra_body is None
-    assert request.reader().feed("<tool_call>") == [TextPiece("<tool_call>")]
+    assert request.reader().feed("<tool_call>") == [Text("<tool_call>")]
 
 
 def test_tools_that_may_be_called() -> None:
@@ -36,7 +72,7 @@ def test_tools_that_may_be_called() -> None:
     assert '"name": "weather"' in request.prompt
     assert request.prompt.endswith("Hello<|im_end|>\n<|im_start|>assistant\n")
     assert request.parameters.stop == ["<|im_end|>", "x"]
-    answer = request.reader().read('Yes.\n<tool_call>{"name": "time"}</tool_call>')
+    answer = read_message(request.reader(), 'Yes.\n<tool_call>{"name": "time"}</tool_call>')
     assert (answer.text, [call.name for call in answer.calls]) == ("Yes.", ["time"])
     assert request.reader() is not request.reader()
 
@@ -49,7 +85,7 @@ def test_no_tool_may_be_called() -> None:
     for messages in (after_a_call, after_a_call[2:]):
         request = model().chat_request(messages)
         assert request.parameters.stop == ["<|im_end|>", "<tool_call>"]
-        assert request.reader().read("<tool_response>\nNoon.\n").text == "Noon.\n"
+        assert read_message(request.reader(), "<tool_response>\nNoon.\n").text == "Noon.\n"
 
 
 def test_a_tool_must_be_called() -> None:
@@ -57,29 +93,33 @@ def test_a_tool_must_be_called() -> None:
     assert request.prompt.endswith("<|im_start|>assistant\n<tool_call>\n")
     assert request.parameters.stop == ["<|im_end|>"]
     assert request.parameters.extra_body is None
-    assert request.reader().read('{"name": "time"}').calls[0].name == "time"
+    assert read_message(request.reader(), '{"name": "time"}').calls[0].name == "time"
 
 
 def test_one_tool_must_be_called() -> None:
-    request = model().chat_request(HELLO, tools=[WEATHER, TIME], tool_choice=OneTool("weather"))
+    request = model().chat_request(HELLO, tools=[WEATHER, TIME], tool_choice=NamedTool("weather"))
     assert request.prompt.endswith('<|im_start|>assistant\n<tool_call>\n{"name": "weather", "arguments":')
     assert '"name": "time"' in request.prompt
     assert request.parameters.stop == ["<|im_end|>", "</tool_call>"]
-    answer = request.reader().read(' {"city": "Rome"}}\n```\nIt is sunny. <tool_call>{"name": "time"}</tool_call>')
+    answer = read_message(
+        request.reader(), ' {"city": "Rome"}}\n```\nIt is sunny. <tool_call>{"name": "time"}</tool_call>'
+    )
     assert [(call.name, call.arguments) for call in answer.calls] == [("weather", {"city": "Rome"})]
     assert answer.text == ""
 
 
 def test_one_call_at_most() -> None:
-    request = model().chat_request(HELLO, tools=[WEATHER, TIME], parallel=False)
+    request = model().chat_request(HELLO, tools=[WEATHER, TIME], parallel_tool_calls=False)
     assert request.parameters.stop == ["<|im_end|>", "</tool_call>"]
-    assert model().chat_request(HELLO, parallel=False).parameters.stop == ["<|im_end|>"]
-    answer = request.reader().read('Yes. <tool_call>{"a": 1}{"name": "time"}, {"name": "weather"}</tool_call> So.')
-    assert (answer.text, [call.name for call in answer.calls], len(answer.invalid)) == ("Yes.", ["time"], 1)
+    assert model().chat_request(HELLO, parallel_tool_calls=False).parameters.stop == ["<|im_end|>"]
+    answer = read_message(
+        request.reader(), 'Yes. <tool_call>{"a": 1}{"name": "time"}, {"name": "weather"}</tool_call> So.'
+    )
+    assert (answer.text, [call.name for call in answer.calls], len(answer.invalid_calls)) == ("Yes.", ["time"], 1)
 
 
 def test_a_tool_may_be_called_any() -> None:
-    request = model().chat_request(HELLO, tools=[Tool("any"), TIME], tool_choice=OneTool("any"))
+    request = model().chat_request(HELLO, tools=[Tool("any"), TIME], tool_choice=NamedTool("any"))
     assert request.prompt.endswith('{"name": "any", "arguments":')
 
 
@@ -88,7 +128,7 @@ def test_a_call_that_must_be_is_constrained() -> None:
     both = constrained.chat_request(HELLO, tools=[WEATHER, TIME], tool_choice="any")
     assert both.parameters.extra_body == {"structured_outputs": {"json": call_schema([WEATHER, TIME])}}
     assert both.parameters.stop == ["<|im_end|>"]
-    one = constrained.chat_request(HELLO, tools=[WEATHER, TIME], tool_choice=OneTool("weather"))
+    one = constrained.chat_request(HELLO, tools=[WEATHER, TIME], tool_choice=NamedTool("weather"))
     assert one.parameters.extra_body == {"structured_outputs": {"json": CLOSED}}
     assert constrained.chat_request(HELLO, tools=[TIME]).parameters.extra_body is None
 
@@ -100,14 +140,14 @@ def test_an_answer_under_a_schema() -> None:
     constrained = model(constrain="vllm").chat_request([Message("system", "Be brief."), *HELLO], schema=CITY)
     assert constrained.prompt.startswith("<|im_start|>system\nBe brief.\n\n")
     assert constrained.parameters.extra_body == {"structured_outputs": {"json": CLOSED}}
-    assert constrained.reader().read('{"city": "<tool_call>"}') == Answer('{"city": "<tool_call>"}')
+    assert read_message(constrained.reader(), '{"city": "<tool_call>"}') == ParsedMessage('{"city": "<tool_call>"}')
 
 
 def test_an_answer_under_a_schema_or_a_call() -> None:
     request = model(constrain="vllm").chat_request(HELLO, schema=CITY, tools=[TIME])
     assert request.parameters.extra_body is None
     assert '"required": ["city"]}\n\nYou can call tools.' in request.prompt
-    assert request.reader().read('<tool_call>{"name": "time"}').calls
+    assert read_message(request.reader(), '<tool_call>{"name": "time"}').calls
 
 
 def test_the_callers_own_fields_win() -> None:
@@ -127,12 +167,12 @@ def test_the_callers_own_fields_win() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"tool_choice": "any"}, "tool_choice: a tool must be called, and there is none"),
+        ({"tool_choice": "any"}, "tool_choice requires a tool call, but there are no tools"),
         (
-            {"tools": [TIME, WEATHER], "tool_choice": OneTool("x")},
-            "tool_choice: there is no tool named x; known are: time, weather",
+            {"tools": [TIME, WEATHER], "tool_choice": NamedTool("x")},
+            "tool_choice: unknown tool 'x'; known tools: time, weather",
         ),
-        ({"overrides": {"echo": True}}, "echo gives the prompt back"),
+        ({"overrides": {"echo": True}}, "echo returns the prompt"),
         ({"overrides": {"n": 2}, "stream": True}, "n must be 1 while streaming"),
         ({"overrides": {"temperatur": 2}}, "did you mean temperature"),
     ],
@@ -144,7 +184,7 @@ def test_what_is_refused(options: dict[str, Any], said: str) -> None:
 
 def test_a_template_is_required() -> None:
     with pytest.raises(InvalidParameterError, match=r"^chat_template is required$"):
-        ParadigmChatModel(model="m", api_key="k")  # type: ignore[call-arg]
+        Fields(model="m")  # type: ignore[call-arg]
     for none_such in (None, "x"):
         with pytest.raises(InvalidParameterError, match="chat_template: ") as raised:
             model(chat_template=none_such)
@@ -154,18 +194,20 @@ def test_a_template_is_required() -> None:
 
 def test_a_template_in_jinja() -> None:
     source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ tools | length if tools }}"
-    request = model(chat_template=source).chat_request(HELLO, tools=[TIME])
+    with pytest.warns(UserWarning, match="writes no tool calls"):
+        request = model(chat_template=source).chat_request(HELLO, tools=[TIME])
     assert request.prompt == "user: Hello\n1"
     assert request.parameters.stop is None
     assert model(chat_template=source).chat_request(HELLO).parameters.stop is None
-    with_end = pickle.loads(pickle.dumps(model(chat_template=JinjaTemplate(source=source, eos_token="</s>"))))
+    with pytest.warns(UserWarning, match="writes no tool calls"):
+        with_end = pickle.loads(pickle.dumps(model(chat_template=JinjaTemplate(source=source, eos_token="</s>"))))
     assert with_end.chat_request(HELLO).parameters.stop == ["</s>"]
-    with pytest.raises(InvalidParameterError, match="it is no Jinja template"):
+    with pytest.raises(InvalidParameterError, match="not a valid Jinja template"):
         model(chat_template="{% if %}")
 
 
 def test_an_attempt_at_repair() -> None:
-    answer, request = repair("Rome", "it is no JSON")
+    answer, request = repair_messages("Rome", "not valid JSON")
     assert answer == Message("assistant", "Rome")
     assert request.role == "user"
-    assert "it is no JSON" in request.content
+    assert "not valid JSON" in request.content

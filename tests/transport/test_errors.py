@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
+from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,10 +27,11 @@ from paradigm_transport import (
     PermissionDeniedError,
     RateLimitError,
     ServerError,
+    Settings,
     StreamInterruptedError,
     UnprocessableEntityError,
 )
-from paradigm_transport.errors import MESSAGE_LIMIT, Origin, parse_retry_after, server_words, status_error
+from paradigm_transport.refusals import MESSAGE_LIMIT, Origin, Redaction, parse_retry_after, server_words, status_error
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, RESET, WireServer, head, reply
 
@@ -130,7 +134,7 @@ def test_the_prompt_is_struck_out_of_the_words(api: Api, wire: WireServer, promp
 
 
 def test_a_short_prompt_is_not_struck_out() -> None:
-    assert "a word" in str(status_error(400, {"detail": "not a word"}, Origin("host", prompt="a")))
+    assert "a word" in str(status_error(400, {"detail": "not a word"}, Origin("host", redaction=Redaction(prompt="a"))))
 
 
 def test_a_redirect_is_not_followed(api: Api, wire: WireServer) -> None:
@@ -286,3 +290,67 @@ def test_an_echo_of_the_key_is_struck_out(api: Api, wire: WireServer, status: in
 def test_words_of_any_shape() -> None:
     assert server_words({"error": None, "detail": [], "message": {"message": "in"}}) == "in"
     assert server_words(None) == ""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<html>" + "<" * 1_000_000,
+        "<html>" + "<title" * 200_000,
+        "<html><title>" + "</titl" * 200_000,
+        "<html>" + "</title>" * 200_000,
+        " " * 2_000_000 + "<html>",
+        "<html><title>" + " \n" * 1_000_000,
+        "&" * 1_000_000,
+        "<html>" + "&#" * 500_000,
+        "9" * 1_000_000,
+    ],
+    ids=lambda page: page[:16],
+)
+def test_words_of_a_large_page_take_no_quadratic_time(page: str) -> None:
+    # In quadratic time, each of these would run into the time-out of the test.
+    assert len(str(status_error(502, page.encode(), Origin("host")))) < 2 * MESSAGE_LIMIT
+
+
+@pytest.mark.parametrize("value", [" " * 60_000 + "x", "9" * 60_000, "1 " * 30_000, "Tue, " * 12_000])
+def test_long_retry_after_is_ignored(value: str) -> None:
+    assert parse_retry_after(value, 0.0) is None
+
+
+def test_request_id_is_redacted_and_shortened() -> None:
+    headers = {"x-request-id": f"{KEY} " + "x" * 10_000}
+    error = status_error(400, {}, Origin("host", headers, Redaction((KEY,))))
+    assert error.request_id is not None
+    assert error.request_id.startswith("[…] xxx")
+    assert len(error.request_id) == MESSAGE_LIMIT
+
+
+def test_values_of_default_headers_are_redacted(api: Api, wire: WireServer) -> None:
+    secret = 'top "secret" value'
+    wire.always(reply({"detail": f"cannot accept {secret}", "headers": [f"X-Auth: {secret}"]}, 400))
+    with pytest.raises(BadRequestError, match=r"cannot accept \[…\]\.") as caught:
+        api.client(wire, default_headers={"X-Auth": secret, "X-On": "yes"}).complete("Hi", model=MODEL)
+    assert "secret" not in repr(vars(caught.value))
+
+
+def test_credentials_of_a_proxy_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pa%20ss-word@proxy.example:3128")
+    secrets = Settings(api_key=KEY, base_url="host").secrets
+    basic = b64encode(b"user:pa ss-word").decode()
+    echo = {"detail": f"bad password pa ss-word in http://user:pa%20ss-word@proxy or Basic {basic}"}
+    words = str(status_error(407, echo, Origin("host", redaction=Redaction(secrets))))
+    assert words == "host answered 407: bad password […] in http://user:[…]@proxy or Basic […]."
+
+
+def test_short_key_is_redacted_only_as_a_word() -> None:
+    error = status_error(
+        401, {"detail": "localhost: local is not local_key"}, Origin("host", redaction=Redaction(("local",)))
+    )
+    assert str(error).startswith("host answered 401: localhost: […] is not local_key.")
+
+
+@pytest.mark.parametrize("form", [repr, lambda prompt: repr(prompt.encode()), json.dumps, lambda prompt: prompt])
+def test_prompt_is_redacted_in_every_form(form: Callable[[str], str]) -> None:
+    prompt = "Tell me\nabout 'my' \"secret\" in Besançon"
+    error = status_error(400, {"detail": f"no: {form(prompt)}"}, Origin("host", redaction=Redaction(prompt=prompt)))
+    assert "secret" not in str(error)

@@ -1,4 +1,4 @@
-"""Leaving: whoever goes before the end makes the server stop, and leaves nothing open behind."""
+"""Leaving a call or a stream before its end makes the server stop, and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def by_with_and_error(chunks: Any) -> None:
 
 
 def by_dropping(_: Any) -> None:
-    """What `break` does, where the loop held the only name."""
+    """As `break` does if the loop has the only reference."""
 
 
 @pytest.mark.parametrize("leave", [by_close, by_with, by_with_and_error, by_dropping])
 @pytest.mark.parametrize("script", [sse(chunk("a"), STALL), ENDLESS], ids=["silent", "talking"])
-def test_whoever_leaves_a_stream_ends_the_connection(
+def test_leaving_a_stream_ends_its_connection(
     api: Api, wire: WireServer, leave: Callable[[Any], None], script: list[Any]
 ) -> None:
     wire.script(script, sse(chunk("c", "stop")))
@@ -63,7 +63,7 @@ def test_whoever_leaves_a_stream_ends_the_connection(
     assert api.slept == []
 
 
-def test_a_stream_in_a_cycle_ends_with_it(api: Api, wire: WireServer) -> None:
+def test_stream_in_a_reference_cycle_closes_when_collected(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("a"), STALL))
     chunks = api.client(wire).stream("Hi", model=MODEL)
     next(chunks)
@@ -75,7 +75,7 @@ def test_a_stream_in_a_cycle_ends_with_it(api: Api, wire: WireServer) -> None:
     assert wire.requests[0].left.wait(5)
 
 
-def test_a_stream_outlives_the_name_of_its_client(api: Api, wire: WireServer) -> None:
+def test_stream_goes_on_after_its_client_is_dropped(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("a"), chunk("b", "stop")))
     client = api.client(wire)
     api.made.clear()
@@ -87,7 +87,7 @@ def test_a_stream_outlives_the_name_of_its_client(api: Api, wire: WireServer) ->
 
 
 @pytest.mark.parametrize("script", WAITING, ids=["asked", "open", "reading"])
-def test_a_stream_that_is_closed_while_another_thread_reads(wire: WireServer, script: list[Any]) -> None:
+def test_closing_a_stream_ends_the_thread_that_reads_it(wire: WireServer, script: list[Any]) -> None:
     wire.script(script)
     with ParadigmClient(api_key=KEY, base_url=wire.url) as client:
         chunks = client.stream("Hi", model=MODEL)
@@ -102,7 +102,7 @@ def test_a_stream_that_is_closed_while_another_thread_reads(wire: WireServer, sc
 
 
 @pytest.mark.parametrize("script", WAITING, ids=["asked", "open", "reading"])
-def test_a_stream_that_is_closed_while_another_task_reads(wire: WireServer, script: list[Any]) -> None:
+def test_closing_a_stream_ends_the_task_that_reads_it(wire: WireServer, script: list[Any]) -> None:
     wire.script(script)
 
     async def main() -> str:
@@ -124,7 +124,7 @@ def test_a_stream_that_is_closed_while_another_task_reads(wire: WireServer, scri
     assert len(wire.requests) == 1
 
 
-def test_a_client_that_is_closed_ends_its_streams(api: Api, wire: WireServer) -> None:
+def test_closing_a_client_ends_its_streams(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("a"), STALL))
     client = api.client(wire)
     chunks = client.stream("Hi", model=MODEL)
@@ -134,7 +134,7 @@ def test_a_client_that_is_closed_ends_its_streams(api: Api, wire: WireServer) ->
     chunks.close()
 
 
-def test_an_object_that_goes_closes_its_connections(api: Api, wire: WireServer) -> None:
+def test_dropped_client_closes_its_connections(api: Api, wire: WireServer) -> None:
     wire.script(reply(completion("a")))
     client = api.client(wire)
     api.made.clear()
@@ -148,7 +148,7 @@ def test_an_object_that_goes_closes_its_connections(api: Api, wire: WireServer) 
 
 @pytest.mark.parametrize("at", ["head", "body", "text", "backoff", "drain"])
 @pytest.mark.parametrize("streams", [True, False])
-def test_a_task_that_is_cancelled(wire: WireServer, at: str, streams: bool) -> None:
+def test_cancelled_task_ends_its_connection_at_once(wire: WireServer, at: str, streams: bool) -> None:
     script: Any = {
         "head": [STALL],
         "body": [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", STALL],
@@ -191,7 +191,7 @@ def test_a_task_that_is_cancelled(wire: WireServer, at: str, streams: bool) -> N
 
 
 @pytest.mark.parametrize("by", ["timeout", "group"])
-def test_other_ways_to_cancel(wire: WireServer, by: str) -> None:
+def test_timeouts_and_task_groups_cancel_a_stream(wire: WireServer, by: str) -> None:
     anyio = pytest.importorskip("anyio")
     wire.always(sse(chunk("a"), STALL))
 
@@ -211,7 +211,7 @@ def test_other_ways_to_cancel(wire: WireServer, by: str) -> None:
     asyncio.run(main(), debug=True)
 
 
-def test_a_stream_that_is_dropped_as_its_loop_ends(wire: WireServer) -> None:
+def test_stream_dropped_as_its_loop_ends_closes_its_connection(wire: WireServer) -> None:
     wire.always(sse(chunk("a"), STALL))
     client = AsyncParadigmClient(api_key=KEY, base_url=wire.url)
 
@@ -225,14 +225,14 @@ def test_a_stream_that_is_dropped_as_its_loop_ends(wire: WireServer) -> None:
 
 @pytest.fixture
 def _interruptible() -> Iterator[None]:
-    """A process that was started in the background ignores interrupts."""
+    """Restore the handler: a process that was started in the background ignores interrupts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("_interruptible")
-def test_an_interrupt_of_a_stream(wire: WireServer) -> None:
+def test_keyboard_interrupt_ends_a_stream(wire: WireServer) -> None:
     wire.script(sse(chunk("a"), STALL))
     client = ParadigmClient(api_key=KEY, base_url=wire.url)
     chunks = client.stream("Hi", model=MODEL)
@@ -247,7 +247,7 @@ def test_an_interrupt_of_a_stream(wire: WireServer) -> None:
     client.close()
 
 
-def test_an_interrupt_of_a_backoff_is_the_end(api: Api, wire: WireServer) -> None:
+def test_interrupted_backoff_ends_a_stream(api: Api, wire: WireServer) -> None:
     wire.always(reply({"detail": "no"}, 503))
     chunks = api.client(wire).stream("Hi", model=MODEL)
 
@@ -267,7 +267,7 @@ def test_an_interrupt_of_a_backoff_is_the_end(api: Api, wire: WireServer) -> Non
     assert len(wire.requests) == 1
 
 
-# In processes of their own, where nobody cleans up behind them.
+# Each in its own process, which cleans nothing up.
 
 PROGRAMS = {
     "break, then the end of the program": """
@@ -288,7 +288,7 @@ PROGRAMS = {
         except ValueError:
             pass
     """,
-    "three loops, none closed by hand": """
+    "three loops, without closing the client": """
         async def main():
             await aclient.models()
             async for piece in aclient.stream("Hi", model="m"):
@@ -324,7 +324,7 @@ PROGRAMS = {
             await asyncio.gather(*(read() for _ in range(5)))
         asyncio.run(main(), debug=True)
     """,
-    "a client that goes while its loop runs": """
+    "a client that is dropped while its loop runs": """
         async def main():
             global aclient
             await aclient.models()
@@ -333,7 +333,7 @@ PROGRAMS = {
             await asyncio.sleep(0.02)
         asyncio.run(main(), debug=True)
     """,
-    "a client of several connections that goes as its loop ends": """
+    "a client of several connections that is dropped as its loop ends": """
         del aclient
         async def main():
             client = AsyncParadigmClient(api_key="k", base_url=client_url)
@@ -351,14 +351,14 @@ PROGRAMS = {
         client.models()
         asyncio.run(aclient.models(), debug=True)
         if not pid:
-            os._exit(0)  # as workers do; a full exit would tell of the connections it inherited
+            os._exit(0)  # as workers do; a full exit would warn of the connections it inherited
         assert os.waitpid(pid, 0)[1] == 0
     """,
 }
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-def test_nothing_is_left_open_and_nothing_is_said(wire: WireServer, program: str) -> None:
+def test_program_leaves_nothing_open_and_prints_nothing(wire: WireServer, program: str) -> None:
     first = sse(chunk("a"), STALL)
     wire.always(lambda request: first if request.body else reply({"data": []}))
     code = f"""
@@ -378,16 +378,18 @@ client_url = "{wire.url}"
         timeout=60,
         check=False,
     )
-    # Where the machine is slow, asyncio tells of it; that is no noise of ours.
-    said = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
-    assert (done.returncode, done.stdout, said) == (0, "", [])
+    # On a slow machine asyncio reports slow callbacks; these are not our output.
+    printed = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, done.stdout, printed) == (0, "", [])
     for request in wire.requests:
         assert request.left.wait(5)
 
 
-def test_a_stop_on_our_side_waits_for_nothing(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No drain: the server would go on."""
-    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 30)
+def test_stop_found_by_the_client_ends_a_stream_without_a_drain(
+    api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server would go on generating, so there is nothing to drain."""
+    monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 30)
     wire.script(sse(event(to_json(chunk("a END"))), STALL))
     begin = time.perf_counter()
     assert texts(api.client(wire).stream("Hi", model=MODEL, stop="END")) == "a "

@@ -1,4 +1,4 @@
-"""The life of an object: threads, forks, loops, copies, pickles, clients of the user's."""
+"""The life of a client: threads, forks, event loops, copies, pickles, injected clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from paradigm_transport import (
     RetryPolicy,
     Settings,
 )
-from paradigm_transport.http import connections, pool
+from paradigm_transport.http import pool, responses
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, pause, reply, sse, texts
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("collected")
 
 
 def echo(request: Request) -> Script:
-    """Give the prompt back, as it was asked for."""
+    """Return the prompt, whole or streamed as requested."""
     prompt = request.body["prompt"]
     if request.body.get("stream"):
         return sse(*map(chunk, prompt), chunk("", "stop"))
@@ -59,7 +59,7 @@ async def aboth(client: AsyncParadigmClient, prompt: str) -> list[str]:
     return [whole.text, "".join([piece.text async for piece in client.stream(prompt, model=MODEL)])]
 
 
-def test_threads(echoes: WireServer) -> None:
+def test_threads_share_one_client(echoes: WireServer) -> None:
     ready = threading.Barrier(32)
     with ParadigmClient(api_key=KEY, base_url=echoes.url) as client, ThreadPoolExecutor(32) as pool:
 
@@ -70,17 +70,17 @@ def test_threads(echoes: WireServer) -> None:
         assert list(pool.map(work, range(32))) == [[[f"{i}.{j}"] * 2 for j in range(3)] for i in range(32)]
 
 
-def test_one_event_loop_after_another(echoes: WireServer) -> None:
+def test_client_works_in_one_event_loop_after_another(echoes: WireServer) -> None:
     client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
     for i in range(3):
         assert asyncio.run(aboth(client, str(i))) == [str(i)] * 2
     assert echoes.connections == 3
     for request in echoes.requests:
         assert request.left.wait(5)
-    assert len(client._connections._by_loop) == 1  # what closed loops leave behind does not pile up
+    assert len(client._connections._by_loop) == 1  # pools of closed loops do not pile up
 
 
-def test_two_event_loops_in_two_threads(echoes: WireServer) -> None:
+def test_client_works_in_two_event_loops_at_once(echoes: WireServer) -> None:
     client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
     ready = threading.Barrier(2)
 
@@ -93,8 +93,8 @@ def test_two_event_loops_in_two_threads(echoes: WireServer) -> None:
     assert results == [[["a", "a"]] * 8, [["b", "b"]] * 8]
 
 
-def test_a_loop_without_a_helping_hand(echoes: WireServer) -> None:
-    """Loops that are closed with nothing but `close`; the object itself is closed first."""
+def test_client_closed_by_hand_leaves_nothing_on_a_bare_loop(echoes: WireServer) -> None:
+    """Loops that are closed by `close` alone, without `shutdown_asyncgens`; the client is closed first."""
     client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
     for i in range(2):
         loop = asyncio.new_event_loop()
@@ -104,9 +104,9 @@ def test_a_loop_without_a_helping_hand(echoes: WireServer) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-def test_a_loop_that_is_closed_behind_its_back(echoes: WireServer) -> None:
-    """Nobody can close connections on a loop that is closed: they go, with asyncio's warning, at the next use."""
-    before = set(pool._open)
+def test_connections_of_a_closed_loop_are_forgotten_at_the_next_use(echoes: WireServer) -> None:
+    """Connections of a closed loop cannot be closed any more: they are dropped, with asyncio's warning."""
+    before = set(pool._open_pools)
     client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
     for i in range(3):
         loop = asyncio.new_event_loop()
@@ -119,7 +119,7 @@ def test_a_loop_that_is_closed_behind_its_back(echoes: WireServer) -> None:
     del client
     gc.collect()
     assert echoes.requests[-1].left.wait(5)
-    assert pool._open <= before
+    assert pool._open_pools <= before
 
 
 def forked(client: ParadigmClient, aclient: AsyncParadigmClient, results: Any) -> None:
@@ -128,7 +128,7 @@ def forked(client: ParadigmClient, aclient: AsyncParadigmClient, results: Any) -
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
-def test_a_fork(echoes: WireServer) -> None:
+def test_forked_children_open_their_own_connections(echoes: WireServer) -> None:
     context = multiprocessing.get_context("fork")
     client = ParadigmClient(api_key=KEY, base_url=echoes.url)
     aclient = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
@@ -151,7 +151,7 @@ def test_a_fork(echoes: WireServer) -> None:
     client.close()
 
 
-def test_copies_share_the_connections(api: Api, echoes: WireServer) -> None:
+def test_copies_are_the_client_itself(api: Api, echoes: WireServer) -> None:
     client = api.client(echoes)
     real = getattr(client, "real", client)
     assert copy.copy(real) is real
@@ -159,7 +159,7 @@ def test_copies_share_the_connections(api: Api, echoes: WireServer) -> None:
     assert copy.deepcopy({"a": [real]})["a"][0] is real
 
 
-def test_a_pickle_works_in_a_worker(echoes: WireServer) -> None:
+def test_pickled_client_works_in_another_process(echoes: WireServer) -> None:
     program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).complete('Hi', model='m').text)"
     client = ParadigmClient(api_key=KEY, base_url=echoes.url)
     client.complete("Hi", model=MODEL)
@@ -168,7 +168,7 @@ def test_a_pickle_works_in_a_worker(echoes: WireServer) -> None:
     client.close()
 
 
-def test_a_pickle_keeps_what_makes_the_object(api: Api, wire: WireServer) -> None:
+def test_pickle_keeps_settings_retry_policy_and_stream_options(api: Api, wire: WireServer) -> None:
     wire.script(reply({"stream_options": ["Unexpected field."]}, 400))
     wire.always(sse(chunk("a", "stop")))
     options = {
@@ -184,11 +184,11 @@ def test_a_pickle_keeps_what_makes_the_object(api: Api, wire: WireServer) -> Non
     assert type(twin) is type(real)
     assert twin.settings == real.settings
     assert twin.settings.api_key.get_secret_value() == KEY
-    assert twin.retry == RetryPolicy(max_retries=1)
-    assert twin.asks_stream_usage is False
+    assert twin.policy.retry == RetryPolicy(max_retries=1)
+    assert twin.policy.unsupported == {"stream_options"}
 
 
-def test_what_was_passed_in_cannot_be_pickled(api: Api) -> None:
+def test_client_with_an_injected_client_cannot_be_pickled(api: Api) -> None:
     borrowed = api.borrowed()
     client = api.client(**{api.client_field: borrowed})
     with pytest.raises(TypeError, match=f"{api.client_field} cannot be pickled"):
@@ -196,7 +196,7 @@ def test_what_was_passed_in_cannot_be_pickled(api: Api) -> None:
     api.close_borrowed(borrowed)
 
 
-def test_a_closed_object_opens_again(api: Api, echoes: WireServer) -> None:
+def test_closed_client_opens_new_connections(api: Api, echoes: WireServer) -> None:
     client = api.client(echoes)
     client.close()
     for i in range(2):
@@ -207,13 +207,13 @@ def test_a_closed_object_opens_again(api: Api, echoes: WireServer) -> None:
     assert echoes.connections == 2
 
 
-def test_with_closes(api: Api, echoes: WireServer) -> None:
+def test_with_closes_the_connections(api: Api, echoes: WireServer) -> None:
     with api.client(echoes) as client:
         client.complete("Hi", model=MODEL)
     assert echoes.requests[0].left.wait(5)
 
 
-def test_closing_while_others_call(wire: WireServer) -> None:
+def test_call_in_progress_is_retried_when_the_client_closes(wire: WireServer) -> None:
     wire.script(lambda request: [STALL, *echo(request)])
     wire.always(echo)
     client = ParadigmClient(api_key=KEY, base_url=wire.url, sleep=lambda _: None)
@@ -226,7 +226,9 @@ def test_closing_while_others_call(wire: WireServer) -> None:
     client.close()
 
 
-def test_a_client_that_closes_between_two_steps_is_made_anew(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_call_succeeds_when_the_client_closes_just_before_sending(
+    wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wire.always(echo)
     client = ParadigmClient(api_key=KEY, base_url=wire.url, sleep=lambda _: None)
     send = httpx.Client.send
@@ -242,7 +244,7 @@ def test_a_client_that_closes_between_two_steps_is_made_anew(wire: WireServer, m
 
 
 def at_once(client: Any, count: int) -> None:
-    """Have so many streams open at the same time, and read them to their ends."""
+    """Open `count` streams at the same time, and read them to their ends."""
     streams = [client.stream("Hi", model=MODEL) for _ in range(count)]
     for stream in streams:
         next(stream)
@@ -250,7 +252,9 @@ def at_once(client: Any, count: int) -> None:
         assert texts(stream) == "i"
 
 
-def test_so_many_idle_connections_are_kept(api: Api, echoes: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_beyond_the_limit_are_closed(
+    api: Api, echoes: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pool, "MAX_IDLE", 2)
     client = api.client(echoes)
     at_once(client, 5)
@@ -261,7 +265,7 @@ def test_so_many_idle_connections_are_kept(api: Api, echoes: WireServer, monkeyp
     assert not any(request.left.is_set() for request in echoes.requests[3:])
 
 
-def test_connections_that_nobody_needs_any_more_are_closed(
+def test_connections_idle_for_too_long_are_closed(
     api: Api, echoes: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = api.client(echoes)
@@ -272,9 +276,7 @@ def test_connections_that_nobody_needs_any_more_are_closed(
     assert not echoes.requests[1].left.is_set()
 
 
-def test_a_loop_ends_while_its_connections_are_being_closed(
-    echoes: WireServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loop_may_end_while_its_connections_close(echoes: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     aclose = httpx.AsyncClient.aclose
 
     async def slow_aclose(self: httpx.AsyncClient) -> None:
@@ -292,16 +294,16 @@ def test_a_loop_ends_while_its_connections_are_being_closed(
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda _, context: noise.append(context))
     loop.run_until_complete(main(AsyncParadigmClient(api_key=KEY, base_url=echoes.url)))
-    gc.collect()  # the client goes, and its connections are to be closed as soon as the loop runs again
+    gc.collect()  # the client is dropped: its connections are to be closed when the loop runs next
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
     assert noise == []
-    assert connections._closing == set()
+    assert responses._closing == set()
     assert echoes.requests[0].left.wait(5)
 
 
-def test_a_loop_that_ends_no_generators_is_closed_in_silence(wire: WireServer) -> None:
-    """As where nest_asyncio runs it."""
+def test_loop_without_asyncgen_hooks_closes_without_noise(wire: WireServer) -> None:
+    """As nest_asyncio runs it."""
     wire.script(reply(completion("Hello"), headers={"Connection": "close"}))
     client = AsyncParadigmClient(api_key=KEY, base_url=wire.url)
 
@@ -314,11 +316,11 @@ def test_a_loop_that_ends_no_generators_is_closed_in_silence(wire: WireServer) -
     loop.close()
     asyncio.run(client.aclose())
     del client
-    gc.collect()  # pytest fails on what a generator says here
+    gc.collect()  # pytest fails if the generator warns here
 
 
-def test_threads_that_make_the_first_request_together(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What all requests share is finished before another thread sees it."""
+def test_request_head_is_shared_only_once_it_is_finished(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread sends a request while the first one builds the head that all share."""
     wire.always(echo)
     client = ParadigmClient(api_key=KEY, base_url=wire.url)
     build = client._connections._build
@@ -342,21 +344,21 @@ def test_threads_that_make_the_first_request_together(wire: WireServer, monkeypa
     client.close()
 
 
-def test_closing_wakes_a_thread_that_waits(wire: WireServer) -> None:
+def test_closing_wakes_a_thread_that_waits_for_the_server(wire: WireServer) -> None:
     wire.script(sse(chunk("a"), STALL))
     client = ParadigmClient(api_key=KEY, base_url=wire.url, max_retries=0)
     stream = client.stream("Hi", model=MODEL)
     next(stream)
     with ThreadPoolExecutor(1) as other:
         reading = other.submit(next, stream)
-        time.sleep(0.2)  # it waits for the server by now
+        time.sleep(0.2)  # by now it waits for the server
         client.close()
         assert wire.requests[0].left.wait(5)
         with pytest.raises(APIConnectionError):
             reading.result(10)
 
 
-def test_closing_goes_on_where_it_is_cancelled(echoes: WireServer) -> None:
+def test_closing_completes_although_its_caller_is_cancelled(echoes: WireServer) -> None:
     async def main() -> None:
         client = AsyncParadigmClient(api_key=KEY, base_url=echoes.url)
         await asyncio.gather(*(client.complete("Hi", model=MODEL) for _ in range(4)))
@@ -365,15 +367,15 @@ def test_closing_goes_on_where_it_is_cancelled(echoes: WireServer) -> None:
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        await asyncio.gather(*connections._closing)
+        await asyncio.gather(*responses._closing)
         for request in echoes.requests:
             assert await asyncio.to_thread(request.left.wait, 5)
 
     asyncio.run(main())
-    assert not pool._open
+    assert not pool._open_pools
 
 
-def test_a_cancelled_call_leaves_the_connections_of_others_to_the_next(
+def test_call_cancelled_while_closing_idle_connections_leaves_the_rest_in_the_pool(
     echoes: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aclose = httpx.AsyncClient.aclose
@@ -405,7 +407,7 @@ def close_in_a_fork(stream: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
-def test_a_fork_that_leaves_a_stream_takes_nothing_from_its_parent(wire: WireServer) -> None:
+def test_stream_closed_in_a_fork_goes_on_in_the_parent(wire: WireServer) -> None:
     wire.script(sse(chunk("a"), pause(0.5), chunk("b", "stop")))
     with ParadigmClient(api_key=KEY, base_url=wire.url, max_retries=0) as client:
         stream = client.stream("Hi", model=MODEL)
@@ -416,28 +418,28 @@ def test_a_fork_that_leaves_a_stream_takes_nothing_from_its_parent(wire: WireSer
         assert texts(stream) == "b"
 
 
-def test_a_drain_that_takes_too_long_at_its_very_end_spares_the_next_request(
+def test_drain_that_times_out_as_the_response_ends_spares_the_next_request(
     wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time and the end come together: one of them has the connection."""
-    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 0.01)
-    shut_down = connections._shut_down
+    """The timer and the end of the response race; one of them wins the connection."""
+    monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 0.01)
+    shut_down = responses._shut_down
 
     def late(response: Any) -> None:
         if threading.current_thread() is not threading.main_thread():
-            time.sleep(0.2)  # by then the next request is at the server, were it sent
+            time.sleep(0.2)  # enough for the next request to reach the server, if it were sent
         shut_down(response)
 
-    monkeypatch.setattr(connections, "_shut_down", late)
+    monkeypatch.setattr(responses, "_shut_down", late)
     wire.script([*sse(chunk("a", "stop"))[:-1], pause(0.05), sse()[-1]], [pause(0.4), *reply(completion("b"))])
     with ParadigmClient(api_key=KEY, base_url=wire.url, max_retries=0) as client:
         assert texts(client.stream("Hi", model=MODEL)) == "a"
         assert client.complete("Hi", model=MODEL).text == "b"
 
 
-def test_a_cancellation_at_the_end_of_a_drain_is_not_lost(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancellation_at_the_end_of_a_drain_is_not_lost(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     wire.script(sse(chunk("a", "stop")))
-    read_rest = connections.AsyncAnswer._read_rest
+    read_rest = responses.AsyncResponse._read_rest
 
     async def main() -> None:
         async def read() -> None:
@@ -447,11 +449,11 @@ def test_a_cancellation_at_the_end_of_a_drain_is_not_lost(wire: WireServer, monk
                 await asyncio.sleep(0)
                 pytest.fail("it went on")
 
-        async def cancelled(self: connections.AsyncAnswer) -> None:
+        async def cancelled(self: responses.AsyncResponse) -> None:
             await read_rest(self)
             task.cancel()
 
-        monkeypatch.setattr(connections.AsyncAnswer, "_read_rest", cancelled)
+        monkeypatch.setattr(responses.AsyncResponse, "_read_rest", cancelled)
         task = asyncio.create_task(read())
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -459,7 +461,7 @@ def test_a_cancellation_at_the_end_of_a_drain_is_not_lost(wire: WireServer, monk
     asyncio.run(main())
 
 
-# Clients of the user's.
+# Injected clients.
 
 
 def library(name: str) -> Any:
@@ -474,13 +476,13 @@ def borrowed(request: pytest.FixtureRequest, api: Api) -> Any:
     elif api.is_async:
         kind = module.HttpxAiohttpClient
     else:
-        pytest.skip("httpx-aiohttp is async alone")
+        pytest.skip("httpx-aiohttp is async only")
     client = kind(headers={"X-Mine": "1"}, params={"tenant": "a"}, timeout=5)
     yield client
     api.close_borrowed(client)
 
 
-def test_a_client_that_was_passed_in_is_used_as_it_is(api: Api, echoes: WireServer, borrowed: Any) -> None:
+def test_injected_client_is_used_as_it_is_and_stays_open(api: Api, echoes: WireServer, borrowed: Any) -> None:
     client = api.client(echoes, **{api.client_field: borrowed})
     for _ in range(2):
         assert client.complete("Hi", model=MODEL).text == "Hi"
@@ -499,14 +501,14 @@ def test_a_client_that_was_passed_in_is_used_as_it_is(api: Api, echoes: WireServ
         assert request.path == "/api/v2/completions?tenant=a"
 
 
-def test_errors_of_a_client_that_was_passed_in_are_ours(api: Api, wire: WireServer, borrowed: Any) -> None:
+def test_errors_of_an_injected_client_are_translated_and_retried(api: Api, wire: WireServer, borrowed: Any) -> None:
     wire.always([CUT])
     with pytest.raises(APIConnectionError, match=wire.host):
         api.client(wire, **{api.client_field: borrowed}).complete("Hi", model=MODEL)
     assert api.slept == [0.5, 1.0]
 
 
-def test_our_timeout_holds_for_it_only_where_it_was_set(api: Api, wire: WireServer, borrowed: Any) -> None:
+def test_injected_client_keeps_its_timeout_unless_ours_is_set(api: Api, wire: WireServer, borrowed: Any) -> None:
     wire.always([STALL])
     with pytest.raises(APIConnectionError, match="in time"):
         api.client(wire, timeout=0.1, max_retries=0, **{api.client_field: borrowed}).complete("Hi", model=MODEL)
@@ -515,7 +517,7 @@ def test_our_timeout_holds_for_it_only_where_it_was_set(api: Api, wire: WireServ
         api.client(wire, max_retries=0, **{api.client_field: borrowed}).complete("Hi", model=MODEL)
 
 
-def test_leaving_a_stream_of_it_ends_its_connection(api: Api, wire: WireServer, borrowed: Any) -> None:
+def test_leaving_a_stream_of_an_injected_client_ends_its_connection(api: Api, wire: WireServer, borrowed: Any) -> None:
     wire.script(sse(chunk("a"), STALL), sse(chunk("a"), STALL))
     client = api.client(wire, **{api.client_field: borrowed})
     for i in range(2):
@@ -528,7 +530,7 @@ def test_leaving_a_stream_of_it_ends_its_connection(api: Api, wire: WireServer, 
         assert wire.requests[i].left.wait(5)
 
 
-def test_a_closed_client_is_named(api: Api, wire: WireServer) -> None:
+def test_closed_injected_client_is_reported(api: Api, wire: WireServer) -> None:
     borrowed = api.borrowed()
     api.close_borrowed(borrowed)
     with pytest.raises(InvalidParameterError, match=r"client that was passed in cannot be used here .*closed"):
@@ -536,7 +538,7 @@ def test_a_closed_client_is_named(api: Api, wire: WireServer) -> None:
     assert api.slept == []
 
 
-def test_a_mock_transport_serves_for_tests(api: Api) -> None:
+def test_mock_transport_works_as_injected_client(api: Api) -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         if b'"stream":true' in request.content:
             return httpx.Response(200, content=b'data: {"choices": [{"text": "b"}]}\n\ndata: [DONE]\n\n')
@@ -565,7 +567,7 @@ def test_a_mock_transport_serves_for_tests(api: Api) -> None:
     ],
     ids=repr,
 )
-def test_what_a_client_may_raise(api: Api, raised: Exception, kind: type[Exception]) -> None:
+def test_exceptions_of_an_injected_client_become_ours(api: Api, raised: Exception, kind: type[Exception]) -> None:
     def handler(_: httpx.Request) -> httpx.Response:
         raise raised
 
@@ -577,7 +579,7 @@ def test_what_a_client_may_raise(api: Api, raised: Exception, kind: type[Excepti
 
 
 @pytest.mark.parametrize("leave", ["close", "drop"])
-def test_a_stream_that_is_no_connection_can_be_left_too(api: Api, leave: str) -> None:
+def test_leaving_a_stream_without_a_connection_closes_its_body(api: Api, leave: str) -> None:
     closed: list[bool] = []
 
     class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -607,7 +609,7 @@ def test_a_stream_that_is_no_connection_can_be_left_too(api: Api, leave: str) ->
 
 
 @pytest.mark.parametrize("wrong", ["the other", "no client"])
-def test_a_wrong_client_is_named(api: Api, wrong: str) -> None:
+def test_wrong_kind_of_client_is_reported(api: Api, wrong: str) -> None:
     other: Any = httpx.AsyncClient if api.client_field == "http_client" else httpx.Client
     client = other() if wrong == "the other" else "http://host"
     with pytest.raises(InvalidParameterError, match=rf"{api.client_field}: .*must be an httpx\.\w+ or like one"):
@@ -616,7 +618,7 @@ def test_a_wrong_client_is_named(api: Api, wrong: str) -> None:
         asyncio.run(client.aclose()) if hasattr(client, "aclose") else client.close()
 
 
-def test_settings_or_their_fields(api: Api, echoes: WireServer) -> None:
+def test_client_takes_settings_or_their_fields_but_not_both(api: Api, echoes: WireServer) -> None:
     settings = Settings(api_key=KEY, base_url=echoes.url)
     assert api.client(settings=settings).complete("Hi", model=MODEL).text == "Hi"
     with pytest.raises(InvalidParameterError, match="settings or timeout, not both"):

@@ -1,4 +1,4 @@
-"""Networks of companies: private authorities, client certificates, proxies."""
+"""Company networks: private authorities, client certificates, proxies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.wire import STALL, WireServer, chunk, completion, event, reply, sse, 
 pytestmark = pytest.mark.usefixtures("collected")
 
 REMOTE = "paradigm.test"
-"""A name that stands in no register: only a proxy reaches it."""
+"""A name that does not resolve: only a proxy reaches it."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def server_context(authority: trustme.CA, *, asks_for_certificate: bool = False)
 
 @pytest.fixture
 def tls(authority: trustme.CA) -> Iterator[WireServer]:
-    """A scripted server that speaks TLS, of a private authority."""
+    """A scripted TLS server with a certificate of a private authority."""
     with WireServer(tls=server_context(authority)) as server:
         server.always(
             lambda request: sse(chunk("a"), chunk("", "stop")) if request.body.get("stream") else reply(completion("a"))
@@ -64,19 +64,19 @@ def works(api: Api, server: WireServer, **options: Any) -> None:
     assert all(request.headers["authorization"] == f"Bearer {KEY}" for request in server.requests)
 
 
-def test_a_private_authority_is_not_trusted_by_default(api: Api, tls: WireServer) -> None:
+def test_private_authority_is_not_trusted_by_default(api: Api, tls: WireServer) -> None:
     with pytest.raises(APIConnectionError, match=rf"^{tls.host} could not be reached .*CERTIFICATE_VERIFY_FAILED"):
         api.client(tls).complete("Hi", model=MODEL)
     assert tls.requests == []
 
 
-def test_the_path_of_a_file(api: Api, tls: WireServer, ca_file: Path) -> None:
+def test_verify_accepts_the_path_of_a_file(api: Api, tls: WireServer, ca_file: Path) -> None:
     works(api, tls, verify=ca_file)
     works(api, tls, verify=str(ca_file))
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="names the file as a folder of authorities wants it")
-def test_the_path_of_a_folder(
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl computes the file name in a folder of authorities")
+def test_verify_and_ssl_cert_dir_accept_a_folder(
     api: Api, tls: WireServer, ca_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["openssl", "x509", "-hash", "-noout", "-in", str(ca_file)]
@@ -87,22 +87,22 @@ def test_the_path_of_a_folder(
     works(api, tls)
 
 
-def test_a_context(api: Api, tls: WireServer, authority: trustme.CA) -> None:
+def test_verify_accepts_an_ssl_context(api: Api, tls: WireServer, authority: trustme.CA) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     works(api, tls, verify=context)
 
 
-def test_no_verification(api: Api, tls: WireServer) -> None:
+def test_verify_false_accepts_any_certificate(api: Api, tls: WireServer) -> None:
     works(api, tls, verify=False)
 
 
-def test_the_file_of_the_environment(api: Api, tls: WireServer, ca_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssl_cert_file_is_trusted(api: Api, tls: WireServer, ca_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
     works(api, tls)
 
 
-def test_objects_share_what_is_read_of_the_system(monkeypatch: pytest.MonkeyPatch, ca_file: Path) -> None:
+def test_objects_share_the_default_ssl_context(monkeypatch: pytest.MonkeyPatch, ca_file: Path) -> None:
     def context() -> ssl.SSLContext:
         return Connections(Settings(api_key=KEY, base_url="https://host"))._ssl_context
 
@@ -112,12 +112,12 @@ def test_objects_share_what_is_read_of_the_system(monkeypatch: pytest.MonkeyPatc
     assert context() is not public
 
 
-def test_another_name_is_refused(api: Api, tls: WireServer, ca_file: Path) -> None:
+def test_certificate_of_another_host_is_refused(api: Api, tls: WireServer, ca_file: Path) -> None:
     with pytest.raises(APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         api.client(base_url=f"https://localhost:{tls.port}", verify=ca_file, max_retries=0).complete("Hi", model=MODEL)
 
 
-def test_a_client_of_ones_own(api: Api, tls: WireServer, authority: trustme.CA) -> None:
+def test_injected_client_uses_its_own_ssl_context(api: Api, tls: WireServer, authority: trustme.CA) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     borrowed = api.borrowed(verify=context)
@@ -125,7 +125,7 @@ def test_a_client_of_ones_own(api: Api, tls: WireServer, authority: trustme.CA) 
     api.close_borrowed(borrowed)
 
 
-def test_a_client_certificate(api: Api, authority: trustme.CA, ca_file: Path, tmp_path: Path) -> None:
+def test_client_certificate_is_sent(api: Api, authority: trustme.CA, ca_file: Path, tmp_path: Path) -> None:
     own = authority.issue_cert("me@company.example")
     both, certificate, key = (str(tmp_path / name) for name in ("both.pem", "cert.pem", "key.pem"))
     own.private_key_and_cert_chain_pem.write_to_path(both)
@@ -145,7 +145,9 @@ def test_a_client_certificate(api: Api, authority: trustme.CA, ca_file: Path, tm
     "options",
     [{"verify": "/nowhere/ca.pem"}, {"verify": __file__}, {"cert": "/nowhere/me.pem"}, {"cert": (__file__, __file__)}],
 )
-def test_a_wrong_file_is_told(api: Api, wire: WireServer, options: dict[str, Any]) -> None:
+def test_unusable_verify_or_cert_is_reported_before_anything_is_sent(
+    api: Api, wire: WireServer, options: dict[str, Any]
+) -> None:
     for call in ("complete", "stream"):
         with pytest.raises(InvalidParameterError, match="verify, cert or SSL_CERT_FILE cannot be used") as caught:
             list(getattr(api.client(wire, **options), call)("Hi", model=MODEL))
@@ -153,13 +155,13 @@ def test_a_wrong_file_is_told(api: Api, wire: WireServer, options: dict[str, Any
     assert wire.connections == 0
 
 
-def test_a_wrong_file_of_the_environment_is_told(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_ssl_cert_file_is_reported(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
     with pytest.raises(InvalidParameterError, match="SSL_CERT_FILE cannot be used"):
         api.client(wire).complete("Hi", model=MODEL)
 
 
-def test_streams_over_tls_share_a_connection(api: Api, tls: WireServer, ca_file: Path) -> None:
+def test_streams_over_tls_reuse_a_connection(api: Api, tls: WireServer, ca_file: Path) -> None:
     client = api.client(tls, verify=ca_file)
     for _ in range(5):
         assert texts(client.stream("Hi", model=MODEL)) == "a"
@@ -167,10 +169,10 @@ def test_streams_over_tls_share_a_connection(api: Api, tls: WireServer, ca_file:
 
 
 @pytest.mark.parametrize("leave", ["close", "drop", "drain"])
-def test_leaving_a_stream_over_tls(
+def test_leaving_a_stream_over_tls_ends_its_connection(
     api: Api, tls: WireServer, ca_file: Path, leave: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 0.05)
     end = [event("[DONE]")] if leave == "drain" else []
     tls.script(sse(chunk("a"), *end, STALL, done=False))
     chunks = api.client(tls, verify=ca_file).stream("Hi", model=MODEL)
@@ -188,7 +190,7 @@ def test_leaving_a_stream_over_tls(
 
 
 class Tunnel:
-    """A proxy that takes one CONNECT, to whatever name, through to a server on this machine."""
+    """A proxy that connects one CONNECT, to any name, to a server on this machine."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -217,7 +219,7 @@ class Tunnel:
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_a_proxy_for_https(
+def test_https_goes_through_the_proxy_of_the_environment(
     api: Api, tls: WireServer, ca_file: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     tunnel = Tunnel(tls.port)
@@ -232,21 +234,25 @@ def test_a_proxy_for_https(
 
 
 @pytest.mark.filterwarnings("ignore:paradigm.test is called over http")
-def test_a_proxy_for_http(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_goes_through_the_proxy_of_the_environment(
+    api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://{wire.host}")
     wire.script(reply(completion("a")))
     assert api.client(base_url=f"http://{REMOTE}").complete("Hi", model=MODEL).text == "a"
     assert wire.requests[0].path == f"http://{REMOTE}/api/v2/completions"
 
 
-def test_no_proxy_where_none_is_wanted(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_excludes_a_host(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,other")
     wire.script(reply(completion("a")))
     assert api.client(wire).complete("Hi", model=MODEL).text == "a"
 
 
-def test_a_proxy_that_refuses(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusal_of_a_proxy_is_a_connection_error_without_its_password(
+    api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:pa55@{wire.host}")
     wire.always(reply("<html>Who are you?</html>", 407))
     with pytest.raises(APIConnectionError, match=rf"^{REMOTE} could not be reached .*407.*proxy") as caught:
@@ -257,9 +263,9 @@ def test_a_proxy_that_refuses(api: Api, wire: WireServer, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("proxy", ["gopher://me:pa55@127.0.0.1:1", "socks5://127.0.0.1:1", "http://[::1"])
-def test_a_proxy_that_cannot_be_used(api: Api, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+def test_unusable_proxy_is_reported_without_its_password(api: Api, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
-    with pytest.raises(InvalidParameterError, match="The proxy that the environment names cannot be used") as caught:
+    with pytest.raises(InvalidParameterError, match="The proxy set in the environment cannot be used") as caught:
         api.client(base_url=f"https://{REMOTE}").complete("Hi", model=MODEL)
     assert "pa55" not in str(caught.value)
     assert caught.value.__context__ is None

@@ -110,7 +110,7 @@ def test_ranges(name: str, low: Any, high: Any, beyond: list[Any]) -> None:
     ],
 )
 def test_what_json_cannot_carry_is_named(fields: dict[str, Any], name: str) -> None:
-    with pytest.raises(InvalidParameterError, match=f"^{name} holds something that JSON in UTF-8 cannot carry"):
+    with pytest.raises(InvalidParameterError, match=f"^{name} cannot be encoded as JSON"):
         CompletionParameters(model=MODEL, **fields).body("Hi")
 
 

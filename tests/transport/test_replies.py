@@ -23,17 +23,20 @@ from paradigm_transport import (
     StreamInterruptedError,
     Usage,
 )
-from paradigm_transport.endpoints.completions.reply import parse_reply, read_completion, read_logprobs, read_usage
+from paradigm_transport.endpoints.completions.logprobs import read_logprobs
+from paradigm_transport.endpoints.completions.reply import read_completion
 from paradigm_transport.endpoints.models import read_models
-from paradigm_transport.errors import Origin
+from paradigm_transport.http.sse import BOM
+from paradigm_transport.refusals import Origin, parse_reply
+from paradigm_transport.usage import read_usage
 from tests.transport.conftest import MODEL, Api
-from tests.wire import CUT, WireServer, completion, head, models, reply, trickle
+from tests.wire import CUT, WireServer, chunk, completion, event, head, models, reply, sse, texts, trickle
 
 HOST = Origin("host")
 
 
 def read(**fields: Any) -> Any:
-    return read_completion({**completion("a"), **fields}, HOST, stops=[])
+    return read_completion({**completion("a"), **fields}, HOST, stops=[], n=len(fields.get("choices", "a")))
 
 
 def test_all_of_a_reply(api: Api, wire: WireServer) -> None:
@@ -50,7 +53,7 @@ def test_all_of_a_reply(api: Api, wire: WireServer) -> None:
 
 
 def test_the_least_of_a_reply() -> None:
-    answer = read_completion({"choices": [{}]}, HOST, stops=[])
+    answer = read_completion({"choices": [{"text": ""}]}, HOST, stops=[])
     assert answer.text == ""
     assert (answer.id, answer.model, answer.created, answer.usage) == (None, None, None, None)
     assert (answer.choices[0].finish_reason, answer.choices[0].stop_reason) == (None, None)
@@ -70,9 +73,115 @@ def test_a_text_may_be_empty_or_null(text: str | None) -> None:
     assert read(choices=[{"index": 0, "text": text}]).text == ""
 
 
-@pytest.mark.parametrize("reason", ["stop", "length", "abort", "repetition", "content_filter", "néw", None])
+@pytest.mark.parametrize("reason", ["stop", "length", "repetition", "content_filter", "néw", None])
 def test_any_finish_reason_is_handed_on(reason: str | None) -> None:
     assert read(choices=[{"text": "a", "finish_reason": reason}]).choices[0].finish_reason == reason
+
+
+@pytest.mark.parametrize("reason", ["abort", "error", "cancelled"])
+def test_completion_that_the_server_gave_up_raises_with_its_text(api: Api, wire: WireServer, reason: str) -> None:
+    body = completion("Once upon", "b")
+    body["choices"][0]["finish_reason"] = reason
+    wire.always(reply(body, headers={"X-Request-Id": "req-7"}))
+    with pytest.raises(ServerError, match=f"{wire.host} ended the completion before its end .*'{reason}'") as caught:
+        api.client(wire).complete("Hi", model=MODEL, n=2)
+    assert (caught.value.partial_text, caught.value.request_id) == ("Once upon", "req-7")
+    assert len(wire.requests) == 3, "a completion that was given up is retried"
+
+
+def test_stop_before_an_abort_ends_the_completion() -> None:
+    body = {"choices": [{"text": "a END b", "finish_reason": "abort"}]}
+    assert read_completion(body, HOST, stops=["END"]).choices[0].finish_reason == "stop"
+
+
+IN_FORM_OF_CHATS = [
+    ({"message": {"role": "assistant", "content": "Hello"}}, "Hello"),
+    ({"message": {"content": "Hello"}, "text": None}, "Hello"),
+    ({"delta": {"content": "Hello"}}, "Hello"),
+    ({"message": {"content": None, "tool_calls": None}}, ""),
+    ({"message": {"content": "Hello"}, "text": "Text"}, "Text"),
+]
+
+
+@pytest.mark.parametrize(("choice", "text"), IN_FORM_OF_CHATS)
+def test_choice_in_the_form_of_chats_is_read(api: Api, wire: WireServer, choice: dict[str, Any], text: str) -> None:
+    body = {"choices": [{"index": 0, "finish_reason": "stop", **choice}]}
+    wire.always(reply(body))
+    client = api.client(wire)
+    assert client.complete("Hi", model=MODEL).text == text
+    assert texts(client.stream("Hi", model=MODEL)) == text
+    wire.always(sse(body))
+    assert texts(client.stream("Hi", model=MODEL)) == text
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {},
+        {"finish_reason": "stop"},
+        {"message": {}},
+        {"message": "Hello"},
+        {"message": {"content": ["Hello"]}},
+        {"message": {"content": 5}},
+        {"message": {"content": None, "tool_calls": [{"id": "1"}]}},
+    ],
+)
+def test_choice_without_text_raises(api: Api, wire: WireServer, choice: dict[str, Any]) -> None:
+    wire.always(reply({"choices": [choice]}))
+    client = api.client(wire)
+    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+        with pytest.raises(APIResponseError, match="returned an unexpected response"):
+            call()
+
+
+def test_choices_that_were_not_asked_for_are_left_out(api: Api, wire: WireServer) -> None:
+    wire.always(reply(completion("a", "b", "c")))
+    client = api.client(wire)
+    assert [choice.text for choice in client.complete("Hi", model=MODEL, n=2).choices] == ["a", "b"]
+    assert texts(client.stream("Hi", model=MODEL)) == "a"
+    wire.script(reply({"choices": [{"index": 1, "text": "b"}, {"index": -1, "text": "c"}]}))
+    with pytest.raises(APIResponseError):
+        client.complete("Hi", model=MODEL)
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_reply_with_a_huge_number_is_read_whole_and_streamed(api: Api, wire: WireServer, digits: int) -> None:
+    logprobs = b'{"tokens": ["a"], "token_logprobs": [%s], "top_logprobs": [{"a": %s}]}'
+    number = b"9" * digits
+    choice = b'{"index": 0, "text": "a", "finish_reason": "stop", "logprobs": ' + logprobs % (number, number) + b"}"
+    body = b'{"created": ' + number + b', "choices": [' + choice + b'], "usage": {"prompt_tokens": ' + number + b"}}"
+    wire.always(reply(body))
+    client = api.client(wire)
+    whole = client.complete("Hi", model=MODEL)
+    (streamed, _) = client.stream("Hi", model=MODEL)
+    wire.always(sse(event(body)))
+    (chunk, _) = client.stream("Hi", model=MODEL)
+    assert whole.text == streamed.text == chunk.text == "a"
+    assert whole.usage is None
+    assert whole.choices[0].logprobs == streamed.logprobs == chunk.logprobs == Logprobs(["a"], [None], [{}], [0])
+
+
+@pytest.mark.parametrize("code", [b"9" * 400, b"9" * 5000, b'"' + b"9" * 5000 + b'"', b"true", b"[]", b"1e400"])
+def test_error_with_a_code_that_is_no_status_counts_as_500(api: Api, wire: WireServer, code: bytes) -> None:
+    body = b'{"error": {"message": "oh", "code": ' + code + b"}}"
+    client = api.client(max_retries=0, wire=wire)
+    for script in (reply(body), sse(event(body))):
+        wire.always(script)
+        with pytest.raises(ServerError, match="answered 500: oh"):
+            list(client.stream("Hi", model=MODEL))
+    wire.always(reply(body))
+    with pytest.raises(ServerError, match="answered 500: oh"):
+        client.complete("Hi", model=MODEL)
+
+
+@pytest.mark.parametrize("lead", [BOM, BOM + b" \n", b" \r\n"])
+def test_bom_before_a_reply_is_read_whole_and_streamed(api: Api, wire: WireServer, lead: bytes) -> None:
+    wire.always(trickle(reply(lead + to_json(completion("a")))))
+    client = api.client(wire)
+    assert client.complete("Hi", model=MODEL).text == "a"
+    assert texts(client.stream("Hi", model=MODEL)) == "a"
+    wire.always(trickle(sse(lead, chunk("a", "stop"))))
+    assert texts(client.stream("Hi", model=MODEL)) == "a"
 
 
 @pytest.mark.parametrize(("reason", "read_as"), [("END", "END"), (50256, 50256), (None, None), ([], None)])
@@ -249,7 +358,7 @@ NO_COMPLETIONS = [
 @pytest.mark.parametrize("body", NO_COMPLETIONS, ids=lambda body: repr(body[:24]))
 def test_what_is_no_completion_is_an_error_at_once(api: Api, wire: WireServer, body: bytes) -> None:
     wire.script(reply(body, headers={"X-Request-Id": "req-7"}))
-    with pytest.raises(APIResponseError, match=rf"^{wire.host} answered with something that is not") as caught:
+    with pytest.raises(APIResponseError, match=rf"^{wire.host} returned an unexpected response") as caught:
         api.client(wire).complete("Hi", model=MODEL)
     assert caught.value.request_id == "req-7"
     assert len(str(caught.value)) < 800
@@ -258,7 +367,7 @@ def test_what_is_no_completion_is_an_error_at_once(api: Api, wire: WireServer, b
 
 def test_the_error_quotes_what_came(api: Api, wire: WireServer) -> None:
     wire.script(reply("<html><head><title>Sign &amp; in</title></head><body>…</body></html>"))
-    with pytest.raises(APIResponseError, match=r"asked for: Sign & in\. Check base_url") as caught:
+    with pytest.raises(APIResponseError, match=r"response: Sign & in\. Check base_url") as caught:
         api.client(wire).complete("Hi", model=MODEL)
     assert caught.value.body == "<html><head><title>Sign & in</title></head><body>…</body></html>".replace("&", "&amp;")
 
@@ -298,16 +407,16 @@ def test_gzip_and_trickle(api: Api, wire: WireServer) -> None:
 @pytest.mark.parametrize("packed", [b"not gzip", gzip.compress(b"x" * 1000)[:20] + b"\0" * 40])
 def test_a_body_that_cannot_be_unpacked(api: Api, wire: WireServer, packed: bytes) -> None:
     wire.script(reply(packed, headers={"Content-Encoding": "gzip"}))
-    with pytest.raises(APIResponseError, match="cannot be unpacked"):
+    with pytest.raises(APIResponseError, match="cannot be decompressed"):
         api.client(wire).complete("Hi", model=MODEL)
 
 
 def test_a_reply_that_is_cut_in_its_middle_is_no_stream(api: Api, wire: WireServer) -> None:
     wire.always([head(200, {"Content-Type": "application/json"}), to_json(completion("a"))[:-20], CUT])
-    with pytest.raises(APIConnectionError, match="broke off its answer in the middle") as caught:
+    with pytest.raises(APIConnectionError, match="broke off its response in the middle") as caught:
         api.client(wire, max_retries=0).complete("Hi", model=MODEL)
     assert type(caught.value) is APIConnectionError
-    with pytest.raises(StreamInterruptedError, match="broke off its answer in the middle"):
+    with pytest.raises(StreamInterruptedError, match="broke off its response in the middle"):
         list(api.client(wire, max_retries=0).stream("Hi", model=MODEL))
 
 

@@ -1,4 +1,4 @@
-"""What is sent: every documented field, checked first; call beats constructor; no nulls; headers."""
+"""Requests: fields are validated and sent under their names; arguments of a call win; no nulls; headers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_field_is_sent_under_its_name(api: Api, wire: WireServer) -> None:
     assert wire.bodies == [{**ALL_FIELDS, "stop": "\n", "prompt": "Hi"}]
 
 
-def test_what_is_not_set_is_not_sent_and_nothing_is_null(api: Api, wire: WireServer) -> None:
+def test_fields_that_are_not_set_are_not_sent_as_null(api: Api, wire: WireServer) -> None:
     wire.always(reply(completion("a")))
     client = api.client(wire)
     client.complete("Hi", model=MODEL)
@@ -45,7 +45,7 @@ def test_what_is_not_set_is_not_sent_and_nothing_is_null(api: Api, wire: WireSer
     assert wire.bodies == [{"model": MODEL, "max_tokens": 256, "prompt": "Hi"}, {"model": MODEL, "prompt": "Hi"}]
 
 
-def test_a_call_beats_the_parameters(api: Api, wire: WireServer) -> None:
+def test_arguments_of_a_call_override_the_parameters(api: Api, wire: WireServer) -> None:
     wire.always(reply(completion("a")))
     parameters = CompletionParameters(model=MODEL, temperature=0.1, top_p=0.5, extra_body={"seed": 1, "top_k": 5})
     client = api.client(wire)
@@ -57,7 +57,7 @@ def test_a_call_beats_the_parameters(api: Api, wire: WireServer) -> None:
     assert "top_p" not in second
 
 
-def test_extra_body_is_sent_as_it_is(api: Api, wire: WireServer) -> None:
+def test_extra_body_is_sent_unchanged(api: Api, wire: WireServer) -> None:
     wire.script(reply(completion("a")))
     extra = {"top_k": 5, "structured_outputs": {"json": {"type": "object"}}, "seed": None}
     api.client(wire).complete("Hi", model=MODEL, extra_body=extra)
@@ -76,13 +76,15 @@ def test_extra_body_is_sent_as_it_is(api: Api, wire: WireServer) -> None:
         ([], None),
     ],
 )
-def test_stops_are_sent_as_the_endpoint_takes_them(api: Api, wire: WireServer, stop: object, sent: object) -> None:
+def test_stops_are_sent_in_the_forms_that_the_endpoint_accepts(
+    api: Api, wire: WireServer, stop: object, sent: object
+) -> None:
     wire.script(reply(completion("x")))
     api.client(wire).complete("Hi", model=MODEL, stop=stop)
     assert wire.bodies[0].get("stop") == sent
 
 
-def test_text_of_any_language_arrives(api: Api, wire: WireServer) -> None:
+def test_text_of_any_language_arrives_unchanged(api: Api, wire: WireServer) -> None:
     prompt = 'Été 数 🦜 \u2028 \x00 "\\'
     wire.script(reply(completion(prompt)))
     assert api.client(wire).complete(prompt, model=MODEL).text == prompt
@@ -98,18 +100,18 @@ def test_text_of_any_language_arrives(api: Api, wire: WireServer) -> None:
         ({"n": 0}, "n: .*1 or more"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"logit_bias": {"1": 101}}, "logit_bias"),
-        ({"stop": ["a", ""]}, "stop: an empty string"),
+        ({"stop": ["a", ""]}, "stop: stop sequences must not be empty"),
         ({"temprature": 1}, "temprature.*did you mean temperature"),
         ({"n": 2, "best_of": 1}, "best_of must be at least n"),
         ({"extra_body": {"stream": True}}, "extra_body holds stream"),
         ({"extra_body": {"stream_options": {}}}, "extra_body holds stream_options"),
         ({"extra_body": {"temperature": 1}}, "extra_body holds temperature"),
-        ({"extra_body": {"seed": object()}}, "cannot carry"),
+        ({"extra_body": {"seed": object()}}, "cannot be encoded"),
         ({"model": None}, "model"),
         ({"model": ""}, "model"),
     ],
 )
-def test_a_wrong_field_is_named_before_anything_is_sent(
+def test_wrong_field_is_reported_before_anything_is_sent(
     api: Api, wire: WireServer, fields: dict[str, object], message: str
 ) -> None:
     client = api.client(wire)
@@ -120,18 +122,18 @@ def test_a_wrong_field_is_named_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("prompt", [None, 5, ["a", "b"], b"Hi", "\ud800"])
-def test_a_prompt_is_one_text(api: Api, wire: WireServer, prompt: object) -> None:
+def test_prompt_that_is_not_one_string_raises(api: Api, wire: WireServer, prompt: object) -> None:
     with pytest.raises(InvalidParameterError, match="prompt"):
         api.client(wire).complete(prompt, model=MODEL)
     assert wire.connections == 0
 
 
-def test_a_model_must_be_named(api: Api, wire: WireServer) -> None:
+def test_missing_model_raises(api: Api, wire: WireServer) -> None:
     with pytest.raises(InvalidParameterError, match="model is required"):
         api.client(wire).complete("Hi")
 
 
-def test_headers(api: Api, wire: WireServer) -> None:
+def test_request_has_our_headers_and_reply_has_its_id(api: Api, wire: WireServer) -> None:
     wire.script(reply(completion("a"), headers={"X-Request-Id": "req-7"}))
     answer = api.client(wire, default_headers={"X-Team": "search"}).complete("Hi", model=MODEL)
     [request] = wire.requests
@@ -143,7 +145,7 @@ def test_headers(api: Api, wire: WireServer) -> None:
     assert answer.request_id == "req-7"
 
 
-def test_a_header_of_the_user_takes_the_place_of_ours(api: Api, wire: WireServer) -> None:
+def test_default_headers_replace_ours_in_any_case(api: Api, wire: WireServer) -> None:
     wire.script(reply(completion("a")))
     api.client(wire, default_headers={"USER-AGENT": "mine/1", "Authorization": "Basic x"}).complete("Hi", model=MODEL)
     assert wire.requests[0].raw.lower().count(b"user-agent") == 1
@@ -152,7 +154,7 @@ def test_a_header_of_the_user_takes_the_place_of_ours(api: Api, wire: WireServer
     assert wire.requests[0].headers["authorization"] == "Basic x"
 
 
-def test_no_cookie_is_kept(api: Api, wire: WireServer) -> None:
+def test_cookies_are_not_kept(api: Api, wire: WireServer) -> None:
     wire.always(reply(completion("a"), headers={"Set-Cookie": "session=of-somebody; Path=/"}))
     client = api.client(wire)
     client.complete("Hi", model=MODEL)
@@ -160,7 +162,7 @@ def test_no_cookie_is_kept(api: Api, wire: WireServer) -> None:
     assert "cookie" not in wire.requests[1].headers
 
 
-def test_stream_options_go_only_with_a_stream(api: Api, wire: WireServer) -> None:
+def test_stream_options_are_sent_only_with_a_stream(api: Api, wire: WireServer) -> None:
     wire.script(reply(completion("a")), sse(chunk("a", "stop")), sse(chunk("a", "stop")))
     client = api.client(wire)
     client.complete("Hi", model=MODEL)
@@ -185,7 +187,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_server_that_refuses_stream_options_is_asked_without_and_remembered(
+def test_stream_options_are_dropped_for_good_once_the_server_refuses_them(
     api: Api, wire: WireServer, refusal: list[bytes]
 ) -> None:
     wire.script(refusal)
@@ -197,7 +199,7 @@ def test_a_server_that_refuses_stream_options_is_asked_without_and_remembered(
     assert api.slept == [0.0]
 
 
-def test_stream_options_are_given_up_only_where_they_were_the_reason(api: Api, wire: WireServer) -> None:
+def test_stream_options_are_kept_if_the_refusal_had_another_reason(api: Api, wire: WireServer) -> None:
     echo = {"detail": [{"loc": ["body", "model"], "msg": "no", "input": {"stream_options": {}}}]}
     wire.script(reply(echo, 422), reply(echo, 422), sse(chunk("a", "stop")))
     client = api.client(wire)
@@ -207,7 +209,7 @@ def test_stream_options_are_given_up_only_where_they_were_the_reason(api: Api, w
     assert ["stream_options" in body for body in wire.bodies] == [True, False, True]
 
 
-def test_an_unrelated_refusal_is_not_asked_again(api: Api, wire: WireServer) -> None:
+def test_unrelated_refusal_of_a_stream_is_not_retried(api: Api, wire: WireServer) -> None:
     wire.script(reply({"error": {"message": "no such model", "code": 400}}, 400))
     with pytest.raises(BadRequestError, match="no such model"):
         list(api.client(wire).stream("Hi", model=MODEL))

@@ -1,4 +1,4 @@
-"""The two shells are the same code but for `await`; what is exported is what is promised."""
+"""Sync and async classes are the same code but for `await`; `__all__` and the imports are as documented."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from types import ModuleType
 import pytest
 
 import paradigm_transport
-from paradigm_transport import client
-from paradigm_transport.http import connections, pool
+from paradigm_transport import client, streams
+from paradigm_transport.http import connections, pool, responses
 
 RENAMED = {
     "AsyncParadigmClient": "ParadigmClient",
-    "AsyncCompletionStream": "CompletionStream",
+    "AsyncStream": "Stream",
     "AsyncConnections": "Connections",
-    "AsyncAnswer": "Answer",
+    "AsyncResponse": "Response",
     "AsyncLease": "Lease",
     "AsyncPool": "SyncPool",
     "_aclose": "_close",
@@ -80,27 +80,28 @@ def sync_source(module: ModuleType, name: str) -> str:
     return ast.unparse(ast.fix_missing_locations(Sync().visit(node)))
 
 
-@pytest.mark.parametrize("name", ["ParadigmClient", "CompletionStream"])
-def test_the_clients_are_the_same_code(name: str) -> None:
-    assert sync_source(client, f"Async{name}") == sync_source(client, name)
+@pytest.mark.parametrize(("module", "name"), [(client, "ParadigmClient"), (streams, "Stream")])
+def test_sync_and_async_shells_are_the_same_code(module: ModuleType, name: str) -> None:
+    assert sync_source(module, f"Async{name}") == sync_source(module, name)
 
 
 @pytest.mark.parametrize("name", ["read", "next_part", "_read_rest", "__enter__", "__exit__"])
-def test_the_answers_are_the_same_code(name: str) -> None:
+def test_sync_and_async_responses_are_the_same_code(name: str) -> None:
     counterpart = {sync: other for other, sync in RENAMED.items()}.get(name, name) if "__" in name else name
-    assert sync_source(connections, f"AsyncAnswer.{counterpart}") == sync_source(connections, f"Answer.{name}")
+    assert sync_source(responses, f"AsyncResponse.{counterpart}") == sync_source(responses, f"Response.{name}")
 
 
-def test_the_connections_open_alike() -> None:
+def test_sync_and_async_connections_open_alike() -> None:
     assert sync_source(connections, "AsyncConnections.open") == sync_source(connections, "Connections.open")
 
 
-def test_the_leases_are_the_same_code() -> None:
-    end = sync_source(pool, "AsyncLease.end").replace("free.release()", "free.put(None)")
-    assert end == sync_source(pool, "Lease.end")
+def test_sync_and_async_pools_and_leases_are_the_same_code() -> None:
+    assert sync_source(pool, "AsyncLease.release") == sync_source(pool, "Lease.release")
+    release = sync_source(pool, "AsyncPool.release").replace("slots.release()", "slots.put(None)")
+    assert release == sync_source(pool, "SyncPool.release")
 
 
-def test_all_is_what_is_exported() -> None:
+def test_all_lists_what_is_exported() -> None:
     modules = {name for name, value in vars(paradigm_transport).items() if isinstance(value, ModuleType)}
     public = {name for name in vars(paradigm_transport) if not name.startswith("_")} - modules
     assert public | {"__version__"} == set(paradigm_transport.__all__)
@@ -118,7 +119,9 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_httpx_is_touched_in_one_module_and_the_environment_read_in_few() -> None:
-    files = list(Path(inspect.getfile(paradigm_transport)).parent.rglob("*.py"))
-    assert [file.name for file in files if "httpx" in imports(file)] == ["connections.py"]
-    assert {file.name for file in files if "os.environ" in file.read_text()} == {"settings.py", "connections.py"}
+def test_few_modules_import_httpx_or_read_the_environment() -> None:
+    package = Path(inspect.getfile(paradigm_transport)).parent
+    files = {file.relative_to(package).as_posix(): file for file in package.rglob("*.py")}
+    assert {name for name, file in files.items() if "httpx" in imports(file)} == {"http/connections.py", "http/tls.py"}
+    readers = {name for name, file in files.items() if "os.environ" in file.read_text()}
+    assert readers == {"http/settings.py", "http/tls.py"}

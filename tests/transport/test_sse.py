@@ -1,4 +1,4 @@
-"""The decoder: any way of cutting the bytes gives the same events."""
+"""The SSE decoder: any split of the bytes gives the same events."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
         (b"\n\r\n\r", []),
     ],
 )
-def test_events(data: bytes, events: list[bytes]) -> None:
+def test_events_are_decoded_whole_and_byte_by_byte(data: bytes, events: list[bytes]) -> None:
     assert [event.data for event in decode(data)] == events
     assert [event.data for event in decode(*(bytes([byte]) for byte in data))] == events
 
 
-def test_names() -> None:
+def test_events_have_the_names_that_the_server_gave() -> None:
     events = decode(b"event: error\ndata: a\n\ndata: b\n\nevent: lost\n\ndata: c\n\nevent: p\nevent: q\ndata: d\n\n")
     assert events == [Event(b"a", b"error"), Event(b"b"), Event(b"c"), Event(b"d", b"q")]
 
 
-def test_an_error_line_is_an_event_of_its_own() -> None:
+def test_error_line_is_an_event_without_a_blank_line() -> None:
     assert decode(b'data: a\n\nerror: {"code": 500}\n\n') == [Event(b"a"), Event(b'{"code": 500}', b"error")]
     assert decode(b"error: a") == [Event(b"a", b"error")]
 
 
-def test_an_event_comes_as_soon_as_its_blank_line_has_begun() -> None:
+def test_event_is_complete_at_the_first_byte_of_its_blank_line() -> None:
     for end in (b"\n\n", b"\r\r", b"\r\n\r"):
         assert list(SSEDecoder().feed(b"data: a" + end)) == [Event(b"a")]
 
@@ -83,14 +83,14 @@ STREAMS = st.builds(
 @given(STREAMS | st.binary(max_size=60), st.lists(st.integers(0, 400), max_size=30))
 @example(b"data: a\r\n\r\ndata: b\n\n", [8])
 @example(b"\xef\xbb\xbfdata: a\n\n", [1, 2])
-def test_any_way_of_cutting_the_bytes_gives_the_same_events(data: bytes, places: list[int]) -> None:
+def test_any_split_of_the_bytes_gives_the_same_events(data: bytes, places: list[int]) -> None:
     whole = decode(data)
     assert decode(*cut(data, places)) == whole
     assert decode(*(bytes([byte]) for byte in data)) == whole
 
 
 def oracle(data: bytes) -> list[tuple[str, str]]:
-    """What httpx-sse reads, given whole lines; what it misses of the standard is spared."""
+    """What httpx-sse reads, given whole lines; the caller avoids what it misses of the standard."""
     decoder = Oracle()
     lines = data.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n")
     events = [decoder.decode(line) for line in lines[:-1]]
@@ -98,7 +98,7 @@ def oracle(data: bytes) -> list[tuple[str, str]]:
 
 
 @given(STREAMS)
-def test_the_events_are_those_of_httpx_sse(data: bytes) -> None:
+def test_events_are_those_of_httpx_sse(data: bytes) -> None:
     # It keeps a BOM, loses an event that has no blank line, and makes events of ids, names and retries alone.
     data = data.removeprefix(b"\xef\xbb\xbf") + b"\n\n"
     ours = [(event.name.decode(), event.data.decode()) for event in decode(data)]
@@ -106,25 +106,25 @@ def test_the_events_are_those_of_httpx_sse(data: bytes) -> None:
         assert [event for event in ours if event[1]] == [event for event in oracle(data) if event[1]]
 
 
-def test_an_event_of_many_megabytes_takes_linear_time() -> None:
+def test_event_of_many_megabytes_is_decoded_in_linear_time() -> None:
     decoder = SSEDecoder()
     begin = time.process_time()
     for part in itertools.chain([b"data: "], itertools.repeat(b"x" * 1024, 16 * 1024), [b"\n"]):
         assert list(decoder.feed(part)) == []
     [event] = decoder.feed(b"\n")
     assert len(event.data) == 16 << 20
-    assert time.process_time() - begin < 8  # to copy all that came so far with each part takes many times as long
+    assert time.process_time() - begin < 8  # copying everything so far with each part would take many times as long
 
 
 @pytest.mark.parametrize("tail", [b"", b"\ndata: ", b"\n: "])
-def test_an_event_beyond_the_bound_is_refused(tail: bytes) -> None:
+def test_event_larger_than_the_bound_raises(tail: bytes) -> None:
     decoder = SSEDecoder(max_event_bytes=100)
     assert list(decoder.feed(b"data: " + b"x" * 94 + b"\n\n")) == [Event(b"x" * 94)]
     with pytest.raises(APIResponseError, match="more than 100 bytes"):
         list(decoder.feed(b"data: " + b"x" * 90 + tail + b"x" * 10))
 
 
-def test_the_bound_is_on_one_event_not_on_the_stream() -> None:
+def test_bound_holds_for_one_event_not_for_the_stream() -> None:
     decoder = SSEDecoder(max_event_bytes=100)
     data = b": comment that is not kept\nid: 5\ndata: " + b"x" * 40 + b"\n"
     for _ in range(100):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paradigm_transport import Completion, Logprobs
 from paradigm_transport.endpoints.completions.reply import read_completion
 from paradigm_transport.endpoints.completions.stream import StreamReader
-from paradigm_transport.errors import Origin
+from paradigm_transport.refusals import Origin
 from paradigm_transport.stops import StopScanner, find_stop
 from tests.transport.conftest import MODEL, Api
 from tests.wire import STALL, WireServer, chunk, completion, event, reply, sse, texts, to_json

@@ -25,8 +25,8 @@ from paradigm_transport import (
     Usage,
 )
 from paradigm_transport.endpoints.completions.stream import StreamReader
-from paradigm_transport.errors import Origin
 from paradigm_transport.http import sse as sse_module
+from paradigm_transport.refusals import Origin
 from tests.transport.conftest import MODEL, Api
 from tests.wire import (
     CUT,
@@ -48,9 +48,11 @@ from tests.wire import (
 )
 
 
-def stream(api: Api, wire: WireServer, *parts: dict[str, Any] | bytes | Step, **options: Any) -> list[CompletionChunk]:
+def stream(
+    api: Api, wire: WireServer, *parts: dict[str, Any] | bytes | Step, n: int = 1, **options: Any
+) -> list[CompletionChunk]:
     wire.script(sse(*parts, **options))
-    return list(api.client(wire).stream("Hi", model=MODEL))
+    return list(api.client(wire).stream("Hi", model=MODEL, n=n))
 
 
 def test_pieces_of_text_come_first_and_then_all_that_is_known(api: Api, wire: WireServer) -> None:
@@ -116,14 +118,67 @@ def test_a_finish_reason_that_is_said_twice_counts_once(api: Api, wire: WireServ
     assert [(c.finish_reason, c.stop_reason) for c in chunks] == [(None, None), ("stop", 5)]
 
 
-@pytest.mark.parametrize("reason", ["length", "abort", "repetition", "néw"])
+@pytest.mark.parametrize("reason", ["abort", "error", "cancelled"])
+@pytest.mark.parametrize("parts", [[chunk("Once"), chunk(" upon")], [chunk("Once upon")], []])
+def test_stream_that_the_server_gave_up_raises_with_the_text_so_far(
+    api: Api, wire: WireServer, parts: list[Any], reason: str
+) -> None:
+    wire.always(sse(*parts, chunk(" a", reason)))
+    chunks: list[CompletionChunk] = []
+    with pytest.raises(ServerError, match=f"finish_reason '{reason}'") as caught:
+        chunks.extend(api.client(wire).stream("Hi", model=MODEL, stop="a time"))
+    assert texts(chunks) == caught.value.partial_text == texts(chunks_of(parts)) + " a"
+
+
+@pytest.mark.parametrize("reason", ["length", "repetition", "néw"])
 def test_any_finish_reason_is_handed_on(api: Api, wire: WireServer, reason: str) -> None:
     assert stream(api, wire, chunk("a", reason))[-1].finish_reason == reason
 
 
+def chunks_of(parts: list[Any]) -> list[CompletionChunk]:
+    return [CompletionChunk(part["choices"][0]["text"]) for part in parts]
+
+
+ERRORS_IN_PLACE_OF_A_CHUNK = [
+    ({"detail": "No luck."}, ServerError, "No luck"),
+    ({"detail": [{"loc": ["body", "n"], "msg": "Too many."}]}, ServerError, "n: Too many"),
+    ({"message": "No luck."}, ServerError, "No luck"),
+    ({"message": "Slow down.", "code": 429}, RateLimitError, "Slow down"),
+    ({"errors": [{"message": "No luck."}]}, ServerError, "No luck"),
+    ({"errors": ["No luck."]}, ServerError, "No luck"),
+    ({"non_field_errors": ["No luck."]}, ServerError, "No luck"),
+    ({"model": ["Unknown model."]}, ServerError, "model: Unknown model"),
+    ({"code": "400"}, BadRequestError, "answered 400"),
+    ({"error": "No luck.", "code": 429}, RateLimitError, "No luck"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "words"), ERRORS_IN_PLACE_OF_A_CHUNK)
+@pytest.mark.parametrize("text", ["", "Once upon"])
+def test_error_in_place_of_a_chunk_raises_with_the_text_so_far(
+    api: Api, wire: WireServer, error: dict[str, Any], kind: type[ParadigmError], words: str, text: str
+) -> None:
+    chunks: list[CompletionChunk] = []
+    wire.always(sse(*[chunk(text)] * bool(text), error))
+    with pytest.raises(kind, match=words) as caught:
+        chunks.extend(api.client(wire).stream("Hi", model=MODEL))
+    assert texts(chunks) == caught.value.partial_text == text
+    wire.always(reply(error))
+    for call in (api.client(wire).complete, lambda *args, **options: list(api.client(wire).stream(*args, **options))):
+        with pytest.raises(kind, match=words):
+            call("Hi", model=MODEL)
+
+
+def test_choice_that_was_not_asked_for_is_left_out_of_a_stream(api: Api, wire: WireServer) -> None:
+    parts = [chunk("a"), chunk("x", index=1), chunk("b"), chunk("y", "stop", index=1), chunk("c", "stop")]
+    chunks = stream(api, wire, *parts)
+    assert [(c.index, c.text) for c in chunks] == [(0, "a"), (0, "b"), (0, "c"), (0, "")]
+
+
 def test_several_choices_interleave(api: Api, wire: WireServer) -> None:
     both = {"choices": [{"index": 1, "text": "y"}, {"index": 0, "text": "b"}]}
-    chunks = stream(api, wire, chunk("x", index=1), chunk("a"), both, chunk("", "stop"), chunk("z", "length", index=1))
+    parts = [chunk("x", index=1), chunk("a"), both, chunk("", "stop"), chunk("z", "length", index=1)]
+    chunks = stream(api, wire, *parts, n=2)
     assert [texts(chunks, 0), texts(chunks, 1)] == ["ab", "xyz"]
     assert [(c.index, c.finish_reason, c.is_last) for c in chunks[-2:]] == [(0, "stop", False), (1, "length", True)]
 
@@ -182,7 +237,7 @@ def test_broken_gzip_keeps_the_text_so_far(api: Api, wire: WireServer) -> None:
     packer = gzip.compress(event(to_json(chunk("Hello"))) * 50)
     headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
     wire.script([head(200, headers), frame(packer[:-8]), frame(b"\xff" * 50), b"0\r\n\r\n"])
-    with pytest.raises(APIResponseError, match="cannot be unpacked") as caught:
+    with pytest.raises(APIResponseError, match="cannot be decompressed") as caught:
         list(api.client(wire).stream("Hi", model=MODEL))
     assert caught.value.partial_text == "Hello" * 50
 
@@ -199,7 +254,7 @@ def test_a_stream_is_told_by_its_bytes_not_by_its_headers(api: Api, wire: WireSe
 @pytest.mark.parametrize("lead", [b"", b" \r\n"])
 def test_json_where_a_stream_was_asked_for(api: Api, wire: WireServer, kind: str, lead: bytes) -> None:
     wire.script(trickle(reply(lead + to_json(completion("a", "b")), headers={"Content-Type": kind})))
-    chunks = list(api.client(wire).stream("Hi", model=MODEL, stop="x"))
+    chunks = list(api.client(wire).stream("Hi", model=MODEL, stop="x", n=2))
     assert [texts(chunks, 0), texts(chunks, 1)] == ["a", "b"]
     assert (chunks[-1].finish_reason, chunks[-1].usage, chunks[-1].id) == ("stop", Usage(3, 5, 8), "cmpl-1")
 
@@ -306,7 +361,7 @@ def test_a_reset_stream_is_a_cut_one(api: Api, wire: WireServer) -> None:
     chunks = api.client(wire).stream("Hi", model=MODEL)
     assert next(chunks).text == "a"
     wire.release()
-    with pytest.raises(StreamInterruptedError, match="broke off its answer") as caught:
+    with pytest.raises(StreamInterruptedError, match="ended its response early") as caught:
         next(chunks)
     assert caught.value.partial_text == "a"
 
@@ -367,7 +422,7 @@ def test_chunks_come_as_they_are_sent(api: Api, wire: WireServer) -> None:
 def test_the_last_chunk_does_not_wait_for_the_end_of_the_connection(
     api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 30)
+    monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 30)
     wire.script(sse(chunk("a", "stop"), event("[DONE]"), STALL, done=False))
     chunks = api.client(wire).stream("Hi", model=MODEL)
     begin = time.perf_counter()
@@ -408,7 +463,7 @@ def test_what_follows_done_is_read_so_that_the_connection_serves_again(api: Api,
 def test_a_server_that_does_not_end_after_done_loses_the_connection(
     api: Api, wire: WireServer, tail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paradigm_transport.http.connections.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 0.05)
     after = {"silence": [STALL], "flood": [b": x" * 10_000] * 100 + [STALL], "break": [RESET]}[tail]
     wire.script(sse(chunk("a", "stop"), event("[DONE]"), *after, done=False), sse(chunk("b", "stop")))
     client = api.client(wire)
@@ -422,10 +477,10 @@ def test_a_server_that_does_not_end_after_done_loses_the_connection(
 
 
 def test_the_bounds_of_the_drain_are_small() -> None:
-    from paradigm_transport.http import connections
+    from paradigm_transport.http import responses
 
-    assert connections.DRAIN_SECONDS <= 0.5
-    assert connections.DRAIN_BYTES <= 1 << 16
+    assert responses.DRAIN_SECONDS <= 0.5
+    assert responses.DRAIN_BYTES <= 1 << 16
 
 
 def test_nothing_is_sent_before_the_first_piece_is_asked_for(api: Api, wire: WireServer) -> None:
@@ -466,7 +521,7 @@ def test_the_length_that_nobody_chose_is_told_once(
     [record] = [record for record in caplog.records if record.name == "paradigm_transport"]
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
-        f"An answer of {wire.host} was cut at its length limit, which was not chosen: set max_tokens (now 256)."
+        f"A completion of {wire.host} was cut at a length limit that nobody chose: set max_tokens (now 256)."
     )
     caplog.clear()
     other = api.client(wire)

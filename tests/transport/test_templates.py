@@ -10,7 +10,7 @@ from paradigm_transport.chat.templates.named import find_template
 TURNS = [("system", "Be brief."), ("user", "Hi {role}"), ("assistant", "{content}"), ("user", "Bye")]
 
 
-def test_the_two_that_are_known() -> None:
+def test_named_templates_write_their_markup() -> None:
     assert CHAT_TEMPLATES["alfred"].render(TURNS) == (
         "<start_system>Be brief.<end_message><start_user>Hi {role}<end_message>"
         "<start_assistant>{content}<end_message><start_user>Bye<end_message><start_assistant>"
@@ -20,18 +20,19 @@ def test_the_two_that_are_known() -> None:
     )
 
 
-def test_a_prompt_is_the_one_turn_of_a_user() -> None:
+def test_prompt_becomes_the_one_turn_of_a_user() -> None:
     assert CHAT_TEMPLATES["alfred"].render_prompt("Hi") == "<start_user>Hi<end_message><start_assistant>"
 
 
-def test_a_template_of_ones_own() -> None:
+def test_own_template_writes_its_roles() -> None:
     own = ChatTemplate(turn="[{role}] {content}\n", opening="[bot] ", stop="\n", roles={"assistant": "bot"})
     assert own.render([("assistant", "a"), ("user", "b")]) == "[bot] a\n[user] b\n[bot] "
     assert find_template(own) is own
 
 
-def test_finding() -> None:
+def test_template_is_found_by_its_name() -> None:
     assert find_template(None) is None
     assert find_template("chatml") is CHAT_TEMPLATES["chatml"]
-    with pytest.raises(InvalidParameterError, match=r"^there is none named x; known are alfred, chatml"):
-        find_template("x")
+    with pytest.raises(InvalidParameterError) as raised:
+        find_template("llama")
+    assert str(raised.value) == "unknown template 'llama'; use 'alfred', 'chatml', a ChatTemplate or Jinja source"

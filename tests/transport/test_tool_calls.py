@@ -1,69 +1,79 @@
-"""Tool calls out of what a model writes: mended, refused, told piece by piece, the same however the text is cut."""
+"""Tool calls in the Hermes dialect, read from what a model writes: repaired or refused, and alike for any split."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paradigm_transport.chat.dialects.hermes import (
-    Answer,
-    AnswerReader,
-    CallArguments,
-    CallBegin,
-    CallEnd,
-    InvalidToolCall,
-    Piece,
-    TextPiece,
-)
-from paradigm_transport.chat.json_repair import NoJSONError, first_object
-from paradigm_transport.messages import Message, ToolCall, as_turns
+from paradigm_transport import ChatTemplate
+from paradigm_transport.chat.dialects.base import TextReader, read_message
+from paradigm_transport.chat.dialects.hermes import HERMES, HermesReader
+from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event, ParsedMessage, Text, Thought
+from paradigm_transport.messages import InvalidToolCall, Message, ToolCall
 
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": [2]}}\n</tool_call>'
 TIME = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
 
 
-def reader(**options: Any) -> AnswerReader:
+def reader(**options: Any) -> HermesReader:
     numbers = itertools.count()
-    return AnswerReader(make_id=lambda: f"id{next(numbers)}", **options)
+    return HermesReader(make_id=lambda: f"id{next(numbers)}", **options)
 
 
-def read(text: str, **options: Any) -> Answer:
-    return reader(**options).read(text)
+def read(text: str, **options: Any) -> ParsedMessage:
+    return read_message(reader(**options), text)
 
 
-def pieces_of(parts: list[str], **options: Any) -> list[Piece]:
+def events_of(parts: list[str], **options: Any) -> list[Event]:
     reading = reader(**options)
     return [*itertools.chain.from_iterable(map(reading.feed, parts)), *reading.finish()]
+
+
+def parsed(text: str = "", calls: Sequence[ToolCall] = ()) -> ParsedMessage:
+    return ParsedMessage(text, calls=list(calls))
 
 
 def calls(*named: tuple[str, dict[str, Any]]) -> list[ToolCall]:
     return [ToolCall(f"id{number}", name, arguments) for number, (name, arguments) in enumerate(named)]
 
 
-def test_a_call() -> None:
-    assert read(ADD) == Answer("", calls(("add", {"a": 1, "b": [2]})))
+def test_call_is_read() -> None:
+    assert read(ADD) == parsed("", calls(("add", {"a": 1, "b": [2]})))
 
 
-def test_parallel_calls_and_the_text_around_them() -> None:
+def test_parallel_calls_and_the_text_around_them_are_read() -> None:
     answer = read(f"Let me see.\n{ADD}\n{TIME}\n\nDone. \n")
     assert answer.text == "Let me see.\nDone. \n"
     assert answer.calls == calls(("add", {"a": 1, "b": [2]}), ("time", {}))
 
 
 @pytest.mark.parametrize("text", ["", " Paris\n", "a < b", "x </", "<b>bold</b>", '{"name": "add"}', "tool_call>"])
-def test_text_alone_stays_as_it_is(text: str) -> None:
-    assert read(text) == Answer(text)
-    assert read(ADD, reads_calls=False) == Answer(ADD)
+def test_text_without_calls_is_unchanged(text: str) -> None:
+    assert read(text) == parsed(text)
 
 
-def test_two_calls_have_two_ids() -> None:
-    first, second = AnswerReader().read(ADD + ADD).calls
+def test_text_reader_reads_marks_as_text() -> None:
+    assert read_message(TextReader(), ADD) == parsed(ADD)
+    assert TextReader().feed("") == []
+
+
+def test_thoughts_of_a_message_are_apart_from_its_text() -> None:
+    message = ParsedMessage()
+    message.add([Thought("Hm"), Thought("m."), Text("Yes.")])
+    assert message == ParsedMessage("Yes.", "Hmm.")
+
+
+def test_calls_have_different_ids() -> None:
+    first, second = read_message(HERMES.reader(), ADD + ADD).calls
     assert first.id != second.id
     assert re.fullmatch("[a-zA-Z0-9]{9}", first.id)  # the form that Mistral's templates want
 
@@ -87,8 +97,8 @@ def test_two_calls_have_two_ids() -> None:
         '<tool_call><tool_call>{"name": "add", "arguments": {"a": 1, "b": [2]}}</tool_',
     ],
 )
-def test_what_is_simple_is_mended(written: str) -> None:
-    assert read(written) == Answer("", calls(("add", {"a": 1, "b": [2]})))
+def test_simple_mistakes_are_repaired(written: str) -> None:
+    assert read(written) == parsed("", calls(("add", {"a": 1, "b": [2]})))
 
 
 @pytest.mark.parametrize(
@@ -101,88 +111,99 @@ def test_what_is_simple_is_mended(written: str) -> None:
         ("null", {}),
     ],
 )
-def test_arguments(written: str, arguments: dict[str, Any]) -> None:
+def test_arguments_are_parsed(written: str, arguments: dict[str, Any]) -> None:
     answer = read(f'<tool_call>{{"name": "f", "arguments": {written}}}</tool_call>')
-    assert answer == Answer("", calls(("f", arguments)))
+    assert answer == parsed("", calls(("f", arguments)))
 
 
 @pytest.mark.parametrize(
     ("written", "name", "text", "reason"),
     [
-        ("<tool_call>add 1, 2</tool_call>", None, "add 1, 2", "it is no JSON"),
-        ("<tool_call></tool_call>", None, "", "it is no JSON"),
-        ('<tool_call>{"arguments": {}}</tool_call>', None, '{"arguments": {}}', "it names no tool"),
-        ('<tool_call>{"name": 3}</tool_call>', None, '{"name": 3}', "it names no tool"),
+        ("<tool_call>add 1, 2</tool_call>", None, "add 1, 2", "not valid JSON"),
+        ("<tool_call></tool_call>", None, "", "not valid JSON"),
+        ('<tool_call>{"arguments": {}}</tool_call>', None, '{"arguments": {}}', "the call names no tool"),
+        ('<tool_call>{"name": 3}</tool_call>', None, '{"name": 3}', "the call names no tool"),
         (
             '<tool_call>{"name": "f", "arguments": [1]}</tool_call>',
             "f",
             '{"name": "f", "arguments": [1]}',
-            "the arguments are no JSON object",
+            "the arguments are not a JSON object",
         ),
-        ('<tool_call>{"name": "f", "arguments": {a: 1}}</tool_call>', "f", None, "it is no JSON"),
-        ('<tool_call>{"name": "f", "arguments": {"a": 1]}</tool_call>', "f", None, "it is no JSON"),
-        ('<tool_call>{"name": "f", "arguments": "{1"}</tool_call>', "f", None, "it is no JSON"),
-        ('<tool_call>{"name": "f", "arguments": {"a": "b}}\n</tool_call>', "f", None, "it is no JSON"),
-        ('<tool_call>{"name" "f"}</tool_call>', None, '{"name" "f"}', "it is no JSON"),
+        ('<tool_call>{"name": "f", "arguments": {a: 1}}</tool_call>', "f", None, "not valid JSON"),
+        ('<tool_call>{"name": "f", "arguments": {"a": 1]}</tool_call>', "f", None, "not valid JSON"),
+        ('<tool_call>{"name": "f", "arguments": "{1"}</tool_call>', "f", None, "not valid JSON"),
+        ('<tool_call>{"name": "f", "arguments": {"a": "b}}\n</tool_call>', "f", None, "not valid JSON"),
+        ('<tool_call>{"name" "f"}</tool_call>', None, '{"name" "f"}', "not valid JSON"),
     ],
 )
-def test_what_cannot_be_mended_is_told(written: str, name: str | None, text: str | None, reason: str) -> None:
+def test_unreadable_call_is_reported_with_its_reason(
+    written: str, name: str | None, text: str | None, reason: str
+) -> None:
     answer = read(f"Well: {written} And\n{TIME}")
     text = written.removeprefix("<tool_call>").removesuffix("</tool_call>") if text is None else text
-    assert answer.invalid == [InvalidToolCall("id0", name, text, reason)]
+    assert answer.invalid_calls == [InvalidToolCall("id0", name, text, reason)]
     assert answer.calls == [ToolCall("id1", "time", {})]
     assert answer.text == "Well:\nAnd"
 
 
-@pytest.mark.parametrize("written", ["<tool_call>", "<tool_call>\n", '<tool_call>{"name": "f", "arguments": {"a": "b'])
-def test_an_answer_that_is_cut_off(written: str) -> None:
-    (invalid,) = read(f"Hi {written}").invalid
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<tool_call>",
+        "<tool_call>\n",
+        "<tool_call>```js",
+        '<tool_call>{"name": "f", "arguments": {"a": "b',
+        '<tool_call>{"name": f',
+    ],
+)
+def test_call_cut_off_by_the_end_is_invalid(written: str) -> None:
+    (invalid,) = read(f"Hi {written}").invalid_calls
     assert invalid.reason == "the answer ends before the call does"
     assert read(f"Hi {written}").text == "Hi"
 
 
-def test_a_tag_that_is_cut_off_is_not_shown() -> None:
-    assert read("Hi <tool_ca") == Answer("Hi")
+def test_mark_cut_off_by_the_end_is_not_text() -> None:
+    assert read("Hi <tool_ca") == parsed("Hi")
     assert read(f"{ADD} </tool_c") == read(ADD)
 
 
-def test_two_that_cannot_be_read() -> None:
+def test_each_unreadable_call_is_reported() -> None:
     answer = read('<tool_call>foo</tool_call>A<tool_call>bar</tool_call>B<tool_call>{"a": 1, b')
-    assert [invalid.text for invalid in answer.invalid] == ["foo", "bar", '{"a": 1, b']
+    assert [invalid.text for invalid in answer.invalid_calls] == ["foo", "bar", '{"a": 1, b']
     assert answer.text == "A\nB"
 
 
-def test_results_are_not_the_models_to_write() -> None:
+def test_results_that_the_model_invents_are_dropped() -> None:
     invented = "<tool_response>\n3\n</tool_response>\nIt is 3."
-    assert read(f"I add.\n{ADD}\n{invented}") == Answer("I add.", read(ADD).calls)
+    assert read(f"I add.\n{ADD}\n{invented}") == parsed("I add.", read(ADD).calls)
     assert read(f"<tool_call>add</tool_call>{invented}").text == ""
-    assert read("<tool_response>\nIt is 3.</tool_response> So.") == Answer("It is 3.\nSo.")
+    assert read("<tool_response>\nIt is 3.</tool_response> So.") == parsed("It is 3.\nSo.")
 
 
-def test_an_answer_begun_within_a_call() -> None:
+def test_answer_to_a_prefilled_mark_begins_within_a_call() -> None:
     rest = ADD.removeprefix("<tool_call>\n")
-    assert read(rest, opened=True) == read(ADD)
-    assert read(rest + TIME, opened=True).calls == read(ADD + TIME).calls
+    assert read(rest, prefilled=True) == read(ADD)
+    assert read(rest + TIME, prefilled=True).calls == read(ADD + TIME).calls
 
 
-def test_an_answer_begun_with_a_calls_arguments() -> None:
+def test_answer_to_a_prefilled_name_begins_with_arguments() -> None:
     for written in (
         ' {"a": 1, "b": [2]}',
         '{"a": 1, "b": [2]}}\n</tool_call>',
         '\n```json\n{"a": 1, "b": [2]}\n```\n}',
         '```{"a": 1, "b": [2]}```',
     ):
-        assert read(written, opened=True, name="add") == read(ADD)
-    assert read("```js", opened=True, name="add").invalid[0].reason == "the answer ends before the call does"
-    assert read("null", opened=True, name="add").calls == calls(("add", {}))
-    (invalid,) = read("Paris", opened=True, name="add").invalid
-    assert (invalid.name, invalid.text, invalid.reason) == ("add", "Paris", "it is no JSON")
-    assert read("", opened=True, name="add").invalid[0].reason == "the answer ends before the call does"
+        assert read(written, prefilled=True, name="add") == read(ADD)
+    assert read("```js", prefilled=True, name="add").invalid_calls[0].reason == "the answer ends before the call does"
+    assert read("null", prefilled=True, name="add").calls == calls(("add", {}))
+    (invalid,) = read("Paris", prefilled=True, name="add").invalid_calls
+    assert (invalid.name, invalid.text, invalid.reason) == ("add", "Paris", "not valid JSON")
+    assert read("", prefilled=True, name="add").invalid_calls[0].reason == "the answer ends before the call does"
 
 
-def test_a_stream_tells_what_it_knows() -> None:
-    assert pieces_of(["Hi ", "\n<to", 'ol_call>{"name": "a', 'dd", "argum', 'ents": {"a"', ": 1,", "}", "}"]) == [
-        TextPiece("Hi"),
+def test_stream_emits_what_is_certain() -> None:
+    assert events_of(["Hi ", "\n<to", 'ol_call>{"name": "a', 'dd", "argum', 'ents": {"a"', ": 1,", "}", "}"]) == [
+        Text("Hi"),
         CallBegin(0, "id0", "add"),
         CallArguments(0, '{"a"'),
         CallArguments(0, ": 1"),  # whether the comma is one too many, the next character tells
@@ -202,6 +223,8 @@ WORDS = [
     "<tool",
     '{"name": "f", "arguments": ',
     '{"a": "b"}',
+    '{"name": ',
+    "nope",
     "}",
     ADD,
     TIME,
@@ -222,41 +245,54 @@ def cut(text: str, data: st.DataObject) -> list[str]:
 
 @unhurried
 @given(st.lists(st.sampled_from(WORDS) | st.text(CHARACTERS, max_size=6), max_size=8).map("".join), st.data())
-def test_however_a_text_is_cut_the_same_is_read(text: str, data: st.DataObject) -> None:
+def test_any_split_gives_the_same_message(text: str, data: st.DataObject) -> None:
     opened = data.draw(st.booleans())
     name = data.draw(st.none() | st.just("g")) if opened else None
-    whole = read(text, opened=opened, name=name)
-    pieces = pieces_of(cut(text, data), opened=opened, name=name)
-    answer = Answer()
-    answer.add(pieces)
+    whole = read(text, prefilled=opened, name=name)
+    events = events_of(cut(text, data), prefilled=opened, name=name)
+    assert joined(events) == joined(events_of([text], prefilled=opened, name=name))
+    answer = ParsedMessage()
+    answer.add(events)
     assert answer == whole
     assert "<tool_call>" not in answer.text
     assert "</tool_call>" not in answer.text
     assert "tool_response>" not in answer.text
-    check_pieces(pieces)
+    check_events(events)
 
 
-def check_pieces(pieces: list[Piece]) -> None:
-    """Calls come one after the other: its begin, its arguments, its end, which say the same."""
+def joined(events: list[Event]) -> list[Event]:
+    """The events with the parts of each text joined."""
+    whole: list[Event] = []
+    for event in events:
+        last = whole[-1] if whole else None
+        if isinstance(event, Text | CallArguments) and type(event) is type(last):
+            whole[-1] = replace(event, text=last.text + event.text)
+        else:
+            whole.append(event)
+    return whole
+
+
+def check_events(events: list[Event]) -> None:
+    """Calls follow each other: begin, arguments and end, which agree."""
     count = 0
     begin, arguments = None, ""
-    for piece in pieces:
-        if isinstance(piece, TextPiece):
-            assert piece.text
+    for event in events:
+        if isinstance(event, Text | Thought):
+            assert event.text
             assert begin is None
             continue
-        assert piece.index == count
-        if isinstance(piece, CallBegin):
+        assert event.index == count
+        if isinstance(event, CallBegin):
             assert begin is None
-            begin = piece
-        elif isinstance(piece, CallArguments):
+            begin = event
+        elif isinstance(event, CallArguments):
             assert begin is not None
-            arguments += piece.text
+            arguments += event.text
         else:
-            if isinstance(piece.call, ToolCall):
+            if isinstance(event.call, ToolCall):
                 assert begin is not None
-                assert (begin.id, begin.name) == (piece.call.id, piece.call.name)
-                assert json.loads(arguments) == piece.call.arguments
+                assert (begin.id, begin.name) == (event.call.id, event.call.name)
+                assert json.loads(arguments) == event.call.arguments
             begin, arguments, count = None, "", count + 1
     assert begin is None
 
@@ -267,19 +303,38 @@ def check_pieces(pieces: list[Piece]) -> None:
     st.lists(st.tuples(st.text(min_size=1), ARGUMENTS), min_size=1, max_size=3),
     st.data(),
 )
-def test_calls_as_they_are_written_are_read_back(
-    text: str, named: list[tuple[str, dict[str, Any]]], data: st.DataObject
-) -> None:
+def test_written_calls_are_read_back(text: str, named: list[tuple[str, dict[str, Any]]], data: st.DataObject) -> None:
     written = tuple(calls(*named))
-    ((_, turn),) = as_turns([Message("assistant", text, written)], ())
-    answer = Answer()
-    answer.add(pieces_of(cut(turn, data)))
-    assert answer == Answer(text.rstrip(), list(written))
+    turn = ChatTemplate(turn="{content}", opening="", stop=".").render_chat([Message("assistant", text, written)])
+    answer = ParsedMessage()
+    answer.add(events_of(cut(turn, data)))
+    assert answer == parsed(text.rstrip(), list(written))
 
 
-def test_the_first_object_in_a_text() -> None:
-    assert json.loads(first_object("Here: ```json\n{'a': {'b': [1,]}}\n``` and {}")) == {"a": {"b": [1]}}
-    assert first_object('Of {x} and {y]: {"name": "P"}') == '{"name": "P"}'
-    for text, reason in (("none", "there is no"), ('{"a": 1', "does not end"), ("{a]", "it is no JSON")):
-        with pytest.raises(NoJSONError, match=reason):
-            first_object(text)
+def cpu_time(work: Callable[[], object]) -> float:
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+CALL = '<tool_call>{"name": "write", "arguments": {"text": '
+
+
+@pytest.mark.parametrize(
+    ("begin", "repeated"),
+    [
+        (CALL + '"', "word "),
+        (CALL + '"', "\\n"),
+        (CALL, "1, "),
+        ("", "<tool"),
+        ("Hi", "  "),
+        ("", "</tool_call>x"),
+    ],
+)
+def test_time_is_linear_in_the_length_of_a_stream(begin: str, repeated: str) -> None:
+    def stream(length: int) -> None:
+        text = begin + repeated * (length // len(repeated))
+        events_of([text[at : at + 4] for at in range(0, length, 4)])
+
+    short = min(cpu_time(lambda: stream(20_000)) for _ in range(3))
+    assert cpu_time(lambda: stream(800_000)) < 120 * short  # 40 times the text; joining it anew took 500 times the time

@@ -1,4 +1,4 @@
-"""The scripted server and the guards themselves: tests that lean on a broken tool prove nothing."""
+"""The scripted server and the guards of the tests work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_steps_are_sent_as_written(wire: WireServer) -> None:
     assert wire.connections == 1
 
 
-def test_a_connection_serves_request_after_request(wire: WireServer) -> None:
+def test_connection_serves_one_request_after_another(wire: WireServer) -> None:
     wire.script([b"one"], [b"two"])
     with ask(wire) as connection:
         assert connection.recv(100) == b"one"
@@ -43,7 +43,7 @@ def test_reset_breaks_the_connection(wire: WireServer) -> None:
         connection.makefile("rb").read()
 
 
-def test_a_stall_ends_when_released(wire: WireServer) -> None:
+def test_stall_ends_when_released(wire: WireServer) -> None:
     wire.script([STALL, b"late", CUT])
     with ask(wire) as connection:
         threading.Timer(0.02, wire.release).start()
@@ -51,7 +51,7 @@ def test_a_stall_ends_when_released(wire: WireServer) -> None:
 
 
 @pytest.mark.parametrize("wait", [STALL, pause(60)], ids=["stall", "pause"])
-def test_who_leaves_is_noticed(wire: WireServer, wait: object) -> None:
+def test_client_that_leaves_is_noticed(wire: WireServer, wait: object) -> None:
     wire.script([b"one", wait])
     with ask(wire) as connection:
         assert connection.recv(100) == b"one"
@@ -59,24 +59,24 @@ def test_who_leaves_is_noticed(wire: WireServer, wait: object) -> None:
     assert wire.requests[0].left.wait(5)
 
 
-def test_trickle_changes_no_byte() -> None:
+def test_trickle_sends_the_same_bytes_one_by_one() -> None:
     for script in (reply(completion("é")), [*sse(b"x"), STALL]):
         slow = trickle(script)
         assert b"".join(s for s in slow if isinstance(s, bytes)) == b"".join(s for s in script if isinstance(s, bytes))
         assert all(len(step) == 1 for step in slow if isinstance(step, bytes))
 
 
-def test_a_script_may_depend_on_the_request(wire: WireServer) -> None:
+def test_script_may_depend_on_the_request(wire: WireServer) -> None:
     wire.always(lambda request: [request.path.encode(), CUT])
     with ask(wire) as connection:
         assert connection.recv(100) == b"/api/v2/models"
 
 
-def test_no_test_sees_a_real_environment() -> None:
+def test_tests_do_not_see_the_real_environment() -> None:
     assert not [name for name in os.environ if name in ("PARADIGM_API_KEY", "LIGHTON_API_KEY", "https_proxy")]
 
 
-def test_no_test_leaves_this_machine(strays: list[str]) -> None:
+def test_tests_cannot_reach_beyond_this_machine(strays: list[str]) -> None:
     for reach in (
         lambda: socket.create_connection(("192.0.2.1", 80), timeout=0.1),
         lambda: socket.getaddrinfo("paradigm.lighton.ai", 443),

@@ -27,6 +27,7 @@ def calls(llm: ParadigmLLM) -> None:
 
 def chats(chat: ChatParadigm) -> None:
     assert_type(chat.invoke("Hi"), AIMessage)
+    assert_type(chat.batch(["Hi"]), list[AIMessage])
     for piece in chat.stream("Hi"):
         assert_type(piece, AIMessageChunk)
     answer = chat.bind_tools([chats]).invoke("Hi")

@@ -3,85 +3,61 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from paradigm_transport.chat.templates.base import BaseTemplate
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import Message, Tool, as_turns, in_order_of_calls
+from paradigm_transport.messages import JsonObject, Message, Tool
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
+    from jinja2.parser import Parser
 
 
-class JinjaTemplate(BaseModel):
+class JinjaTemplate(BaseTemplate):
     """A chat template in Jinja, such as `chat_template` in a model's `tokenizer_config.json`.
 
     It gets what Transformers gives it: `messages`, `tools`, `add_generation_prompt`, `bos_token` and `eos_token`,
-    the functions `raise_exception` and `strftime_now`, and loop controls. Calls are read by the Hermes convention;
-    where the template knows nothing of tools, they are written by it too.
+    the functions `raise_exception` and `strftime_now`, and loop controls. If it mentions tools, it writes calls
+    itself; else they are written by the Hermes convention. Calls are read by that convention.
 
     Attributes:
         source: the template.
-        stop: what the model writes at the end of its answer; `eos_token` where it is not given.
-        bos_token: what a prompt begins with. Servers put it there by themselves, so it is empty by default.
+        stop: what the model writes at the end of its answer; `eos_token` by default.
+        bos_token: what a prompt begins with. Servers add it themselves, so it is empty by default.
         eos_token: what ends a turn.
         variables: what else the template asks for, such as `{"enable_thinking": False}`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(min_length=1)
     stop: str | None = Field(default=None, min_length=1)
     bos_token: str = ""
     eos_token: str = ""
-    variables: dict[str, Any] = {}
+    variables: JsonObject = Field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(self.source)  # `variables` has no hash
 
     @model_validator(mode="before")
     @classmethod
-    def _stop_at_the_end(cls, fields: Any) -> Any:
+    def _stop_at_the_end(cls, fields: object) -> object:
         return {"stop": fields.get("eos_token") or None, **fields} if isinstance(fields, dict) else fields
 
-    def render(self, messages: Iterable[tuple[str, str]]) -> str:
-        """Write messages, and open the model's answer.
+    @property
+    def writes_tools(self) -> bool:
+        """Whether the template itself writes tools, calls and results; else they become text of its turns."""
+        return "tools" in self.source or "tool_calls" in self.source
 
-        Args:
-            messages: each a role and its content.
-
-        Raises:
-            UnwritableError: an InvalidParameterError; the template refuses the messages, or it is wrong.
-        """
-        return self.render_chat([Message(role, content) for role, content in messages])
-
-    def render_prompt(self, prompt: str) -> str:
-        """Write a plain prompt as the one turn of a user; as `render`.
-
-        Args:
-            prompt: what the user says.
-        """
-        return self.render([("user", prompt)])
-
-    def render_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
-        """Write messages and tools, and open the model's answer.
-
-        Args:
-            messages: the chat.
-            tools: what the model may call.
-
-        Raises:
-            UnwritableError: an InvalidParameterError; the template refuses the messages, or it is wrong.
-        """
-        if not any(word in self.source for word in ("tools", "tool_calls")):
-            messages, tools = [Message(*turn) for turn in as_turns(messages, tools)], ()
-        else:
-            messages = in_order_of_calls(messages)
+    def _write(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
         try:
             return compiled(self.source).render(
-                messages=[message.as_openai() for message in messages],
-                tools=[tool.as_function() for tool in tools] or None,
+                messages=[message.to_openai() for message in messages],
+                tools=[tool.to_openai() for tool in tools] or None,
                 add_generation_prompt=True,
                 bos_token=self.bos_token,
                 eos_token=self.eos_token,
@@ -90,41 +66,39 @@ class JinjaTemplate(BaseModel):
         except InvalidParameterError:
             raise
         except Exception as problem:  # noqa: BLE001  # a template may call anything
-            told = self._told(problem)
-        raise UnwritableError(told)  # out here: the problem holds the messages
+            reason = self._reason(problem)
+        raise UnwritableError(f"chat_template cannot write these messages: {reason}")  # `problem` holds them
 
-    def _told(self, problem: Exception) -> str:
+    def _reason(self, problem: Exception) -> str:
         words = str(problem)
-        is_own = isinstance(problem, RefusedError) and words.strip() and words in self.source
-        if not is_own:  # but perhaps of the messages
-            words = type(problem).__name__
-        return f"chat_template: it cannot write these messages: {' '.join(words.split())}"
+        is_from_source = isinstance(problem, RefusedError) and words.strip() and words in self.source
+        return " ".join(words.split()) if is_from_source else type(problem).__name__  # others may quote the messages
 
 
 class UnwritableError(InvalidParameterError):
-    """The template cannot write these messages, perhaps because they are a part of a chat."""
+    """The template cannot write these messages; perhaps they are only a part of a chat."""
 
 
 class RefusedError(ValueError):
-    """What a template says by `raise_exception`."""
+    """A template has called `raise_exception`."""
 
 
 @lru_cache(maxsize=16)
 def compiled(source: str) -> Template:
-    """A template, ready to render.
+    """Compile a template.
 
     Raises:
-        InvalidParameterError: it is no Jinja, or Jinja is not installed.
+        InvalidParameterError: it is not valid Jinja, or Jinja is not installed.
     """
     try:
         from jinja2 import TemplateSyntaxError
     except ModuleNotFoundError:
-        raise InvalidParameterError("a template in Jinja needs jinja2: pip install jinja2") from None
+        raise InvalidParameterError("a Jinja template needs jinja2: pip install jinja2") from None
     try:
         return _environment().from_string(source)
     except TemplateSyntaxError as problem:
         line, words = problem.lineno, problem.message
-    raise InvalidParameterError(f"it is no Jinja template: line {line}: {words}")
+    raise InvalidParameterError(f"not a valid Jinja template: line {line}: {words}")
 
 
 def _environment() -> Environment:
@@ -137,7 +111,7 @@ def _environment() -> Environment:
 
         tags = {"generation"}  # noqa: RUF012  # Jinja's own form
 
-        def parse(self, parser: Any) -> nodes.Node:
+        def parse(self, parser: Parser) -> nodes.Node:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
             return nodes.Scope(body, lineno=line)
@@ -152,13 +126,13 @@ def _environment() -> Environment:
 
 
 def _to_json(
-    value: Any,
+    value: object,
     ensure_ascii: bool = False,
     indent: int | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    # Jinja's own is for HTML. Nothing that is called may come from a template: it would run outside of the sandbox.
+    # Jinja's own filter escapes for HTML. No argument may be callable: it would run outside of the sandbox.
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
@@ -167,4 +141,4 @@ def _raise(message: str) -> None:
 
 
 def _now(form: str) -> str:
-    return datetime.now().strftime(form)  # a template means the day here
+    return datetime.now().strftime(form)  # a template means the local day

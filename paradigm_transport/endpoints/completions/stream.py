@@ -1,45 +1,48 @@
-"""A streamed answer: bytes in, chunks out; no HTTP."""
+"""A streamed completion: bytes in, chunks out; no HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from paradigm_transport.endpoints.completions.logprobs import Logprobs
 from paradigm_transport.endpoints.completions.reply import (
+    ABORTED,
     Choice,
     CompletionChunk,
-    Logprobs,
-    Usage,
+    Identity,
     choices_of,
     identity,
-    parse_reply,
+    object_of,
     read_choice,
-    read_usage,
 )
 from paradigm_transport.errors import (
     APIConnectionError,
     APIResponseError,
     APITimeoutError,
-    Origin,
     ParadigmError,
     StreamInterruptedError,
-    unreadable,
 )
-from paradigm_transport.http.sse import Event, SSEDecoder
+from paradigm_transport.http.sse import BOM, Event, SSEDecoder
+from paradigm_transport.messages import JsonObject
+from paradigm_transport.refusals import Origin, aborted, parse_reply, unexpected_response
 from paradigm_transport.stops import StopScanner
+from paradigm_transport.usage import Usage, read_usage
+
+MAX_START = 1024
+"""The most bytes of white space before a response that are kept."""
 
 
 class StreamReader:
-    """Reads one streamed answer.
+    """Reads one streamed completion.
 
-    Feed it the bytes as they come; at their end call `finish`, or `interrupted` where they broke off. Each
-    yields chunks. Once `ended` is true nothing more is wanted.
+    Feed it the bytes as they arrive; at their end call `finish`, or `interrupted` if they broke off. Each yields
+    chunks. Once `ended` is true, nothing more is wanted.
 
     Args:
-        origin: where the answer comes from. One JSON reply where a stream was asked for is read as if streamed.
+        origin: where the response comes from. One JSON reply in place of a stream is read as if it were streamed.
         stops: stop sequences to enforce.
-        echoed: characters at the start of each text that are the prompt given back.
-        n: how many choices were asked for.
+        echoed: the number of characters at the start of each text that are the echoed prompt.
+        n: the number of choices that were asked for.
     """
 
     def __init__(self, origin: Origin, *, stops: list[str], echoed: int = 0, n: int = 1) -> None:
@@ -47,48 +50,53 @@ class StreamReader:
         self._stops = stops
         self._echoed = echoed
         self._n = n
-        self._is_stream: bool | None = None  # the first byte will tell, whatever the headers say
+        self._is_stream: bool | None = None  # decided by the first byte, not by the headers
+        self._start = b""  # white space, and perhaps a BOM
         self._whole: list[bytes] = []
         self._decoder = SSEDecoder()
         self._choices: dict[int, _StreamedChoice] = {}
-        self._identity: dict[str, Any] = {}
+        self._identity: Identity = {"id": None, "model": None, "created": None}
         self._usage: Usage | None = None
-        self._raw: dict[str, Any] = {}
+        self._raw: JsonObject = {}
         self._shown: list[str] = []  # of choice 0
-        self._was_cut = False  # a stop has ended a choice on our side
+        self._was_cut = False  # a stop has ended a choice here
+        self._aborted: str | None = None  # the finish reason of a choice that the server gave up
         self.ended = False
         self.done = False
         """The server said `[DONE]`: the few bytes left are worth reading, to keep the connection."""
 
     def feed(self, data: bytes) -> Iterator[CompletionChunk]:
-        """Take one read's bytes.
+        """Take the bytes of one read.
 
         Raises:
             APIStatusError: the stream holds an error.
-            APIResponseError: an event is no chunk of a completion.
+            APIResponseError: an event is not a chunk of a completion.
         """
         if self._is_stream is None:
-            data = data.lstrip()
-            if not data:
+            data = self._start + data
+            first = data.removeprefix(BOM).lstrip()[:1]
+            if not first or BOM.startswith(data):
+                self._start = data if len(data) < MAX_START else b""
                 return
-            self._is_stream = data[:1] not in (b"{", b"[", b"<")
+            self._is_stream = first not in (b"{", b"[", b"<")
         if not self._is_stream:
             self._whole.append(data)
             return
         try:
             for event in self._decoder.feed(data):
                 yield from self._read_event(event)
+                self._check_aborted()
                 if self.ended:
                     return
         except ParadigmError as error:
             yield from self._fail(error)
 
     def finish(self) -> Iterator[CompletionChunk]:
-        """The bytes have ended in good order.
+        """Take the regular end of the bytes.
 
         Raises:
-            StreamInterruptedError: the answer had not.
-            APIResponseError: it was no completion.
+            StreamInterruptedError: the completion had not ended.
+            APIResponseError: it was not a completion.
         """
         try:
             if self._is_stream:
@@ -102,10 +110,11 @@ class StreamReader:
         )
 
     def interrupted(self, error: ParadigmError) -> Iterator[CompletionChunk]:
-        """The bytes have broken off.
+        """Take the error that broke off the bytes.
 
         Raises:
-            StreamInterruptedError: the answer had not ended; an error of another kind than of the connection as it is.
+            StreamInterruptedError: the completion had not ended. An error that is not the connection's is raised as
+                it is.
         """
         if not self.ended:
             yield from self._end() if self._finished() >= self._n else self._fail(error)
@@ -114,14 +123,16 @@ class StreamReader:
         for event in self._decoder.finish():
             try:
                 yield from self._read_event(event)
+                self._check_aborted()
             except (APIResponseError, APIConnectionError):
-                return  # cut in its middle: not a bad event, but a stream that was interrupted
+                return  # cut in the middle: not a bad event, but a stream that was interrupted
 
     def _read_whole(self) -> Iterator[CompletionChunk]:
-        body = parse_reply(b"".join(self._whole), self._origin)
-        if not choices_of(body, self._origin):
-            raise unreadable(body, self._origin)
+        body = object_of(parse_reply(b"".join(self._whole), self._origin), self._origin)
+        if not choices_of(body, self._origin, self._n, must_have_text=True):
+            raise unexpected_response(body, self._origin)
         yield from self._read_chunk(body)
+        self._check_aborted()
         yield from self._end()
 
     def _read_event(self, event: Event) -> list[CompletionChunk]:
@@ -130,12 +141,12 @@ class StreamReader:
         if data == b"[DONE]":
             self.done = True
             return self._end()
-        if data or is_error:  # without data it only keeps the connection open
-            return self._read_chunk(parse_reply(data, self._origin, is_error=is_error))
+        if data or is_error:  # an event without data only keeps the connection open
+            return self._read_chunk(object_of(parse_reply(data, self._origin, is_error=is_error), self._origin))
         return []
 
-    def _read_chunk(self, body: Any) -> list[CompletionChunk]:
-        choices = choices_of(body, self._origin)
+    def _read_chunk(self, body: JsonObject) -> list[CompletionChunk]:
+        choices = choices_of(body, self._origin, self._n)
         self._raw = body
         if not self._identity.get("id"):
             self._identity = identity(body)
@@ -148,10 +159,17 @@ class StreamReader:
             if text or logprobs:
                 chunks.append(self._chunk(index, text, logprobs))
             self._was_cut = self._was_cut or streamed.stopped_here
-        # Where a stop ended a choice on our side, the server does not know, and would go on.
+            if streamed.finish_reason is not None and streamed.finish_reason in ABORTED:
+                self._aborted = streamed.finish_reason
+        # The server does not know of a stop that ended a choice here, and would go on.
         if self._was_cut and self._finished() >= self._n and any(c.stopped_here for c in self._choices.values()):
             chunks += self._end()
         return chunks
+
+    def _check_aborted(self) -> None:
+        """Raise the error for a choice that the server gave up, once its text is handed out."""
+        if self._aborted is not None:
+            raise aborted(self._aborted, "", self._raw, self._origin)
 
     def _begin(self, index: int) -> _StreamedChoice:
         scanner = StopScanner(self._stops, self._echoed) if self._stops else None
@@ -159,7 +177,7 @@ class StreamReader:
         return streamed
 
     def _finished(self) -> int:
-        """How many choices have ended."""
+        """Count the choices that have ended."""
         return sum(choice.finish_reason is not None for choice in self._choices.values())
 
     def _chunk(self, index: int, text: str, logprobs: Logprobs | None) -> CompletionChunk:
@@ -168,12 +186,12 @@ class StreamReader:
         return CompletionChunk(text, index, logprobs, self._raw)
 
     def _release(self) -> list[CompletionChunk]:
-        """What was held back and became no stop."""
+        """Return what was held back and did not become a stop."""
         released = [(index, *choice.release()) for index, choice in sorted(self._choices.items())]
         return [self._chunk(*piece) for piece in released if any(piece[1:])]
 
     def _end(self) -> list[CompletionChunk]:
-        """The answer is whole: one last piece for each choice, and all that is known on the very last."""
+        """End the completion: one last piece for each choice; the very last carries usage and ids."""
         if self.ended:
             return []
         self.ended = True
@@ -185,12 +203,11 @@ class StreamReader:
         last.is_last = True
         last.usage = self._usage
         last.request_id = self._origin.request_id
-        for name, value in self._identity.items():
-            setattr(last, name, value)
+        last.id, last.model, last.created = self._identity["id"], self._identity["model"], self._identity["created"]
         return self._release() + ends
 
     def _fail(self, error: ParadigmError) -> Iterator[CompletionChunk]:
-        """Hand out what was held back, then raise with all the text there was."""
+        """Hand out what was held back, then raise with all the text so far."""
         self.ended = True
         yield from self._release()
         if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
@@ -200,7 +217,7 @@ class StreamReader:
 
 
 class _StreamedChoice:
-    """How far one choice has come."""
+    """One choice of a stream: what was received, held back and shown."""
 
     def __init__(self, scanner: StopScanner | None) -> None:
         self._scanner = scanner
@@ -213,13 +230,13 @@ class _StreamedChoice:
 
     @property
     def stopped_here(self) -> bool:
-        """True where a stop ended it on our side alone."""
+        """Whether a stop ended it here, unknown to the server."""
         return self._scanner is not None and self._scanner.stopped and not self._server_finished
 
     def take(self, choice: Choice) -> tuple[str, Logprobs | None]:
         """Take what an event adds to this choice; return what of it, and of what was held, may be shown."""
         self.received += len(choice.text)
-        if choice.finish_reason is not None and not self._server_finished:  # some servers say it twice
+        if choice.finish_reason is not None and not self._server_finished:  # some servers send it twice
             self._server_finished = True
             self.finish_reason = self.finish_reason or choice.finish_reason
             self.stop_reason = choice.stop_reason
@@ -233,14 +250,14 @@ class _StreamedChoice:
         return text, self._ready(self._scanner, len(text), choice.logprobs)
 
     def release(self) -> tuple[str, Logprobs | None]:
-        """What was held back and became no stop."""
+        """Return what was held back and did not become a stop."""
         if self._scanner is None or self._scanner.stopped:
             return "", None
         logprobs, self._held = self._held, None
         return self._scanner.finish(), logprobs
 
     def _ready(self, scanner: StopScanner, shown: int, new: Logprobs | None) -> Logprobs | None:
-        """The log-probabilities of the tokens whose text may be shown."""
+        """Return the log-probabilities of the tokens whose text may be shown."""
         held = self._held + new if self._held and new else self._held or new
         if not scanner.held and not scanner.stopped:  # all text is out, and so may all tokens be
             self._ahead, self._held = 0, None

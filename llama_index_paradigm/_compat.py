@@ -1,0 +1,281 @@
+"""Everything this package uses of llama-index-core that LlamaIndex does not promise to keep.
+
+No other module overrides a private method of LlamaIndex, imports a helper that it does not export, or relies on a
+convention that it does not document. Here stand, in this order:
+
+- hooks: mixins that override one private method each; the public classes inherit them,
+- helpers: functions that LlamaIndex defines and does not export,
+- conventions: where other parts of LlamaIndex look for tool calls, results and usage.
+
+Each says what it relies on (*Upstream*, with the file in `llama_index/core`), what users see once that changes (*If it
+moves*), and which test in `tests/llama_index/test_compat.py` fails on that day (*Test*). None of them hides an error of
+the user's: what LlamaIndex no longer has is left out, not raised.
+
+One more stands elsewhere: `paradigm_transport/access.py` replaces `BaseComponent.__getstate__` and `__setstate__`
+(`schema.py`), which drop what cannot be pickled and run `__init__` again; see
+`test_base_component_drops_what_cannot_be_pickled_and_runs_init_again`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from llama_index.core.base.llms import types
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.llms import LLM
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.prompts import BasePromptTemplate
+from pydantic import BaseModel
+
+from paradigm_transport import InvalidParameterError, Usage
+from paradigm_transport.messages import JsonObject
+
+if TYPE_CHECKING:
+    from llama_index.core.base.llms.types import ContentBlock
+    from llama_index.core.program.utils import FlexibleModel as FlexibleModel
+    from llama_index.core.tools import BaseTool
+
+logger = logging.getLogger(__name__)
+
+Method = TypeVar("Method", bound=Callable[..., object])
+
+StoredCall = tuple[str, str, str | JsonObject]
+"""A tool call in a message: its id, the tool's name, the arguments as JSON text or as an object."""
+
+
+def _find(module: str, name: str) -> Callable[..., Any] | None:
+    try:
+        found: Callable[..., Any] = getattr(import_module(f"llama_index.core.{module}"), name)
+    except (ImportError, AttributeError):
+        logger.warning("llama_index.core.%s has no %s any more; is there a newer paradigm-llm?", module, name)
+        return None
+    return found
+
+
+# Hooks
+
+
+class PromptHook(LLM):
+    """Has `predict`, `stream` and their async twins format prompts with `_format_prompt`.
+
+    Upstream: `llms/llm.py`: the four methods call `LLM._get_prompt(prompt, **prompt_args)` and complete its result with
+        `formatted=True`, unless the metadata say `is_chat_model`.
+    If it moves: LlamaIndex formats these prompts by itself, without `chat_template`.
+    Test: `test_predictions_format_prompts_with_the_private_hook`
+    """
+
+    def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        return self._format_prompt(prompt, prompt_args)
+
+    def _format_prompt(self, prompt: BasePromptTemplate, prompt_args: JsonObject) -> str:
+        raise NotImplementedError
+
+
+class MessagesHook(LLM):
+    """Keeps LlamaIndex from adding `system_prompt` to messages: `chat` and its twins add it themselves.
+
+    Upstream: `llms/llm.py` and `program/function_program.py`: predictions and programs pass messages through
+        `LLM._extend_messages(messages)` before they call `chat`.
+    If it moves: these messages hold `system_prompt` twice.
+    Test: `test_predictions_and_programs_extend_messages_with_the_private_hook`
+    """
+
+    def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
+        return messages
+
+
+class ToolsHook(FunctionCallingLLM):
+    """Turns the arguments of `chat_with_tools` and its twins into those of `chat`.
+
+    Upstream: `llms/function_calling.py`: the four methods call the abstract `_prepare_chat_with_tools` and pass its
+        result to `chat`; they look for `tool_required` in its signature, and agents add `tool_choice`.
+    If it moves: the class cannot be instantiated, or `chat` refuses the arguments by name.
+    Test: `test_chat_with_tools_passes_the_prepared_arguments_to_chat`
+    """
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        tool_choice: str | JsonObject | None = None,
+        **kwargs: Any,
+    ) -> JsonObject:
+        last = [ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg] if user_msg else []
+        return {
+            "messages": [*(chat_history or ()), *last],
+            # plain data, for events carry them
+            "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
+            "tool_choice": tool_choice or ("required" if tool_required else "auto"),
+            "parallel_tool_calls": allow_parallel_tool_calls,
+            **kwargs,
+        }
+
+
+# Helpers
+
+
+def llm_callback(kind: Literal["chat", "completion"]) -> Callable[[Method], Method]:
+    """Return the decorator that reports each call of a method to LlamaIndex's callbacks and event handlers.
+
+    Upstream: `llms/callbacks.py`, `llm_chat_callback()` and `llm_completion_callback()`: they call the method once,
+        acquire `rate_limiter` once, and recognise streams by the types `Generator` and `AsyncGenerator`.
+    If it moves: calls work, but are neither reported nor rate-limited; a warning is logged at import.
+    Test: `test_callback_decorators_report_each_call_once`
+    """
+    make = _find("llms.callbacks", f"llm_{kind}_callback")
+    return (lambda method: method) if make is None else make()
+
+
+def is_default_prompt_function(function: object) -> bool:
+    """Return whether `messages_to_prompt` or `completion_to_prompt` is LlamaIndex's default and not the user's.
+
+    Upstream: `llms/llm.py`: `LLM` replaces None by functions of `llama_index.core`.
+    If it moves: a default counts as the user's function, and `ParadigmLLM` does not apply `chat_template`.
+    Test: `test_default_prompt_functions_are_defined_in_llama_index_core`
+    """
+    return str(getattr(function, "__module__", "")).startswith("llama_index.core.")
+
+
+_create_flexible_model = _find("program.utils", "create_flexible_model")
+
+
+def partial_class(output_cls: type[BaseModel]) -> type[FlexibleModel] | None:
+    """Return the class of which streams of structured predictions yield objects that do not validate yet.
+
+    Upstream: `program/utils.py`, `create_flexible_model(model)`: the same fields, all of them optional and of any type.
+    If it moves: None; streams yield only objects that validate.
+    Test: `test_flexible_models_take_incomplete_objects`
+    """
+    return None if _create_flexible_model is None else _create_flexible_model(output_cls)
+
+
+# Conventions
+
+
+def _type_of(block: object) -> str:
+    return str(getattr(block, "block_type", type(block).__name__))
+
+
+def text_blocks(blocks: Iterable[ContentBlock]) -> list[ContentBlock]:
+    """Return the blocks with the text inside citable blocks and citations as blocks of their own.
+
+    Upstream: `base/llms/types.py`: `block_type` tells blocks apart; `CitableBlock.content` holds blocks, and
+        `CitationBlock.cited_content` one; neither class exists in the oldest LlamaIndex that is supported.
+    If it moves: a block that is not known is refused by its type, as an image is.
+    Test: `test_blocks_have_the_known_types_and_contents`
+
+    Raises:
+        InvalidParameterError: a block holds something other than text; names its type.
+    """
+    return [inner for block in blocks for inner in _unfolded(block)]
+
+
+def _unfolded(block: Any) -> list[ContentBlock]:
+    kind = _type_of(block)
+    if kind == "citable":
+        return text_blocks(block.content)
+    if kind == "citation":
+        return _unfolded(block.cited_content)
+    if kind not in ("text", "tool_call", "thinking", "cache"):
+        raise InvalidParameterError(f"a message contains a block of type {kind}; the endpoint accepts text only")
+    return [block]
+
+
+ThinkingBlock: type[Any] | None = getattr(types, "ThinkingBlock", None)
+
+
+def thinking_blocks(thoughts: str) -> list[ContentBlock]:
+    """Return thoughts as a block of a message; without thoughts, none.
+
+    Upstream: `base/llms/types.py`, `ThinkingBlock(content=)`, newer than the oldest LlamaIndex that is supported.
+    If it moves: messages have no thoughts.
+    Test: `test_thinking_blocks_hold_thoughts_apart_from_the_content`
+    """
+    return [ThinkingBlock(content=thoughts)] if thoughts and ThinkingBlock is not None else []
+
+
+ToolCallBlock: type[Any] | None = getattr(types, "ToolCallBlock", None)
+
+
+def tool_call_blocks(calls: Iterable[StoredCall]) -> list[ContentBlock]:
+    """Return tool calls as blocks of a message.
+
+    Upstream: `base/llms/types.py`, `ToolCallBlock(tool_call_id=, tool_name=, tool_kwargs=)`, newer than the oldest
+        LlamaIndex that is supported.
+    If it moves: messages have no such blocks; their calls are in `additional_kwargs` all the same.
+    Test: `test_tool_call_blocks_hold_an_id_a_name_and_arguments`
+    """
+    if ToolCallBlock is None:
+        return []
+    return [ToolCallBlock(tool_call_id=call_id, tool_name=name, tool_kwargs=args) for call_id, name, args in calls]
+
+
+def tool_call_kwargs(calls: Iterable[tuple[str, str, str]]) -> JsonObject:
+    """Return tool calls, their arguments as JSON text, as `additional_kwargs` of a message; without calls, nothing.
+
+    Upstream: `program/utils.py`, `chat_engine/types.py` and tracers look for tool calls in
+        `additional_kwargs["tool_calls"]`, in the form of OpenAI's API.
+    If it moves: LlamaIndex's own programs and chat engines take such a message for text.
+    Test: `test_programs_and_chat_engines_find_tool_calls_in_additional_kwargs`
+    """
+    stored = [
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
+        for call_id, name, text in calls
+    ]
+    return {"tool_calls": stored} if stored else {}
+
+
+def stored_tool_calls(message: ChatMessage) -> list[StoredCall]:
+    """Return the tool calls of a message: those in its blocks, else those in `additional_kwargs`.
+
+    Upstream: `base/llms/types.py` and `program/utils.py`, as for `tool_call_blocks` and `tool_call_kwargs`. LLMs of
+        other packages write one or the other, and OpenAI's write objects instead of dictionaries.
+    If it moves: calls in another place are not found, and calls in another form are refused.
+    Test: `test_tool_call_blocks_hold_an_id_a_name_and_arguments`
+
+    Raises:
+        InvalidParameterError: the calls have another form.
+    """
+    blocks: list[Any] = [block for block in message.blocks if _type_of(block) == "tool_call"]
+    if blocks:
+        return [(block.tool_call_id or "", block.tool_name, block.tool_kwargs) for block in blocks]
+    try:
+        return [_from_openai(call) for call in message.additional_kwargs.get("tool_calls") or ()]
+    except (KeyError, TypeError):
+        raise InvalidParameterError("tool_calls of a message must have the form of OpenAI's API") from None
+
+
+def _from_openai(call: Any) -> StoredCall:
+    call = call.model_dump() if isinstance(call, BaseModel) else call
+    return call["id"] or "", call["function"]["name"], call["function"]["arguments"]
+
+
+def tool_result(message: ChatMessage) -> tuple[str | None, str | None]:
+    """Return the id of the call that a message is the result of, and the tool's name; None for what it does not say.
+
+    Upstream: `agent/workflow/function_agent.py` writes the id into `additional_kwargs["tool_call_id"]`.
+    If it moves: results go to the model in their order, without an id and a name.
+    Test: `test_agents_write_the_id_of_a_call_into_additional_kwargs`
+    """
+    return message.additional_kwargs.get("tool_call_id"), message.additional_kwargs.get("name")
+
+
+def raw_with_usage(raw: JsonObject, usage: Usage | None) -> JsonObject:
+    """Return a server's reply with its usage where LlamaIndex counts tokens: exact and final, or absent.
+
+    Upstream: `callbacks/token_counting.py` reads `raw["usage"]`, under the names of OpenAI's API.
+    If it moves: LlamaIndex's token counter estimates.
+    Test: `test_token_counter_reads_usage_from_the_raw_response`
+    """
+    rest = dict(raw)
+    reported = rest.pop("usage", None)
+    if usage is not None:
+        rest["usage"] = {**(reported if isinstance(reported, dict) else {}), **usage.as_dict()}
+    return rest

@@ -1,0 +1,261 @@
+"""Calls: what is sent to an endpoint, how the response is read, and whether a failure is retried; no I/O.
+
+A call describes itself: method, path, body, reading. A client binds it to its `Policy`, sends it and asks it whether to
+retry; that is all that a client knows of an endpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from paradigm_transport.errors import APIStatusError, ParadigmError
+from paradigm_transport.http.responses import BaseResponse
+from paradigm_transport.http.retry import RetryPolicy
+from paradigm_transport.http.settings import Settings
+from paradigm_transport.refusals import Origin, Redaction, parse_reply, status_error
+from paradigm_transport.usage import Meter
+
+Reply = TypeVar("Reply")
+Piece = TypeVar("Piece")
+Event = TypeVar("Event")
+PieceOut = TypeVar("PieceOut", covariant=True)
+
+logger = logging.getLogger("paradigm_transport")
+
+_REFUSALS = {"stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE)}
+"""How a server's refusal names the fields that calls can do without."""
+
+
+class Policy:
+    """What a client decides by, without I/O.
+
+    Attributes:
+        settings: how to reach the server.
+        retry: when to retry.
+        clock: returns Unix seconds.
+        chance: returns random numbers from 0 to 1.
+        unsupported: fields that the server refuses, and that calls leave out.
+        host: the host that is called.
+        secrets: what must not be in errors.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        retry: RetryPolicy | None = None,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings
+        self.retry = retry or RetryPolicy(max_retries=settings.max_retries)
+        self.clock = clock
+        self.chance = chance
+        self.unsupported: set[str] = set() if settings.stream_usage else {"stream_options"}
+        self.host, self.secrets = settings.host, settings.secrets  # once: it reads the environment
+        self._warnings: set[str] = set()
+
+    def warn_once(self, message: str, *args: object) -> None:
+        """Log a warning, once for each message."""
+        if message not in self._warnings:
+            self._warnings.add(message)
+            logger.warning(message, *args)
+
+
+def describe(error: ParadigmError) -> str:
+    """Describe an error in a log, without the words of the server."""
+    status = f" {error.status_code}" if isinstance(error, APIStatusError) else ""
+    return f"{type(error).__name__}{status}"
+
+
+class Request(ABC):
+    """One request to an endpoint, and what is decided about it: whether it is retried, and what its errors say.
+
+    Attributes:
+        method: the HTTP method.
+        path: the path below the base URL.
+        optional: fields of the body that the call can do without if the server refuses them.
+        body: the JSON to send; None for none.
+        model: the model that is called, for usage counters; None for a call that is not counted.
+        prompt: the user's text, which is redacted from error messages.
+        policy: what the client that sends the call decides by; set by `bind`.
+        retries: the number of retries so far.
+    """
+
+    method: ClassVar[str] = "POST"
+    path: ClassVar[str]
+    optional: ClassVar[frozenset[str]] = frozenset()
+    body: bytes | None = None
+    model: str | None = None
+    prompt: str = ""
+    policy: Policy
+
+    def __init__(self) -> None:
+        self.retries = 0
+        self._left_out: frozenset[str] = frozenset()
+        self._meter: Meter | None = None
+
+    def bind(self, policy: Policy) -> None:
+        """Prepare to be sent by the client that decides by a policy.
+
+        Raises:
+            InvalidParameterError: the request cannot be encoded.
+        """
+        self.policy = policy
+        self._left_out = self.optional & policy.unsupported
+        self.body = self.encode()
+
+    def encode(self) -> bytes | None:
+        """Return the body; called again when the server refuses an optional field."""
+        return None
+
+    def sends(self, field: str) -> bool:
+        """Whether an optional field is sent."""
+        return field not in self._left_out
+
+    @property
+    def meter(self) -> Meter:
+        """What measures the call, from the first use on."""
+        if self._meter is None:
+            self._meter = Meter(self.model)
+        return self._meter
+
+    def begin(self) -> None:
+        """Record that a request is sent; a call that is retried begins once."""
+        _ = self.meter
+
+    def fail(self) -> None:
+        """Record that the call failed or its stream broke off."""
+        self.meter.fail()
+
+    def wait_before_retry(self, error: ParadigmError) -> float | None:
+        """Return the seconds after which to send again; None to give up."""
+        if self._leave_out_refused(error):
+            return 0.0
+        policy = self.policy
+        delay = policy.retry.delay(self.retries, error, policy.chance())
+        if delay is not None:
+            self.retries += 1
+            logger.info(
+                "Retrying %s of %s after %.2f s (retry %s of %s): %s",
+                self.path,
+                policy.host,
+                delay,
+                self.retries,
+                policy.retry.max_retries,
+                describe(error),
+            )
+        return delay
+
+    def origin(self, response: BaseResponse) -> Origin:
+        """Return where a response came from."""
+        policy = self.policy
+        return Origin(policy.host, response.headers, Redaction(policy.secrets, self.prompt))
+
+    def check(self, response: BaseResponse, data: bytes) -> None:
+        """Raise the error for a response that refuses the request.
+
+        Raises:
+            APIStatusError: it does.
+        """
+        if not response.is_success:
+            raise status_error(response.status, data, self.origin(response), self.policy.clock())
+
+    def accept(self) -> None:
+        """Record that the server accepted the request as it was sent."""
+        self.policy.unsupported |= self._left_out
+
+    def _leave_out_refused(self, error: ParadigmError) -> bool:
+        """Leave out the optional fields that the server has just refused; return whether there are any."""
+        if not isinstance(error, APIStatusError) or error.status_code not in (400, 422):
+            return False
+        words = f"{error} {error.body}"
+        refused = {name for name in self.optional - self._left_out if _REFUSALS[name].search(words)}
+        if refused:
+            self._left_out |= refused
+            self.body = self.encode()
+        return bool(refused)
+
+
+class Call(Request, Generic[Reply]):
+    """A request that is answered by one reply."""
+
+    @abstractmethod
+    def read(self, body: object, origin: Origin) -> Reply:
+        """Read the reply.
+
+        Args:
+            body: the parsed reply.
+            origin: where it came from.
+
+        Raises:
+            APIResponseError: it is not what was asked for.
+        """
+
+    def read_response(self, response: BaseResponse, data: bytes) -> Reply:
+        """Read a whole response.
+
+        Raises:
+            APIStatusError: it is a refusal.
+            APIResponseError: it is not what was asked for.
+        """
+        self.check(response, data)
+        self.accept()
+        origin = self.origin(response)
+        return self.read(parse_reply(data, origin), origin)
+
+
+class PieceReader(Protocol[PieceOut]):
+    """Reads the bytes of a streamed response.
+
+    Attributes:
+        ended: nothing more is wanted.
+        done: the server ended the stream; the few bytes left are worth reading, to keep the connection.
+    """
+
+    ended: bool
+    done: bool
+
+    def feed(self, data: bytes) -> Iterator[PieceOut]:
+        """Take the bytes of one read."""
+
+    def finish(self) -> Iterator[PieceOut]:
+        """Take the regular end of the bytes."""
+
+    def interrupted(self, error: ParadigmError) -> Iterator[PieceOut]:
+        """Take the error that broke off the bytes."""
+
+
+class StreamCall(Request, Generic[Piece, Event]):
+    """A request that is answered by a stream: read in pieces, handed out as events, one event for each piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handed_out = False
+
+    @abstractmethod
+    def make_reader(self, origin: Origin) -> PieceReader[Piece]:
+        """Return a reader of one response."""
+
+    @abstractmethod
+    def make_event(self, piece: Piece) -> Event:
+        """Return the event for a piece."""
+
+    def reader(self, response: BaseResponse) -> PieceReader[Piece]:
+        """Return a reader of a response that is not a refusal."""
+        self.accept()
+        return self.make_reader(self.origin(response))
+
+    def hand_out(self, piece: Piece) -> Event:
+        """Return the event for a piece; from now on nothing may be sent again."""
+        self._handed_out = True
+        return self.make_event(piece)
+
+    def wait_before_retry(self, error: ParadigmError) -> float | None:
+        """As `Request.wait_before_retry`; None once something was handed out."""
+        return None if self._handed_out else super().wait_before_retry(error)

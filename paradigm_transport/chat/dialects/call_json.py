@@ -1,0 +1,188 @@
+"""Calls written as a JSON object with the tool's name and arguments: the reader that such dialects share."""
+
+from __future__ import annotations
+
+import secrets
+from string import ascii_letters, digits
+
+from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event
+from paradigm_transport.chat.json_repair import QUOTES, SPACE, InvalidJSONError, RepairedValue, parse
+from paradigm_transport.messages import InvalidToolCall, JsonObject, ToolCall, to_json
+
+NO_NAME = "the call names no tool"
+NOT_AN_OBJECT = "the arguments are not a JSON object"
+CUT_OFF = "the answer ends before the call does"
+
+_ARGUMENTS = ("arguments", "parameters")  # models trained on several dialects mix the two
+_ID_LETTERS = ascii_letters + digits
+
+
+def new_call_id() -> str:
+    """Return a new id of nine letters and digits, the only form that Mistral's templates take."""
+    return "".join(_ID_LETTERS[byte % len(_ID_LETTERS)] for byte in secrets.token_bytes(9))
+
+
+class CallReader:
+    """Reads the JSON object of one call from pieces of text, and reports the call as events.
+
+    Args:
+        index: the call's place among the calls of the answer, from 0.
+        call_id: its id.
+        name: the tool, if the text begins with the arguments.
+
+    Attributes:
+        is_complete: the object has ended.
+        is_broken: the text does not continue the object.
+        is_valid: `end` has found a valid call.
+    """
+
+    def __init__(self, index: int, call_id: str, name: str | None = None) -> None:
+        self.is_complete = False
+        self.is_broken = False
+        self.is_valid = False
+        self._index = index
+        self._id = call_id
+        self._name = name
+        self._has_only_arguments = name is not None
+        self._key = "arguments" if self._has_only_arguments else None
+        self._expects = "value" if self._has_only_arguments else "{"
+        self._depth = 0  # of `function` in OpenAI's form of a call
+        self._value: RepairedValue | None = None
+        self._arguments: RepairedValue | None = None
+        self._texts: list[str] = []
+        self._is_announced = False
+
+    @property
+    def text(self) -> str:
+        """What the model wrote."""
+        return "".join(self._texts)
+
+    @property
+    def has_arguments(self) -> bool:
+        """Whether the name and the whole arguments have been read."""
+        return self._name is not None and self._arguments is not None and self._arguments.is_complete
+
+    # Reading
+
+    def feed(self, text: str, at: int = 0) -> int:
+        """Read a piece of the text.
+
+        Args:
+            text: holds the piece.
+            at: where in `text` the piece begins.
+
+        Returns:
+            Where reading ended: behind the piece or the object, or where it breaks.
+        """
+        begin = at
+        while at < len(text) and not (self.is_complete or self.is_broken):
+            if self._value is not None:
+                at = self._value.feed(text, at)
+                self.is_broken = self._value.is_broken
+                if self._value.is_complete:
+                    self._end_value(self._value)
+            elif text[at] in SPACE:
+                at += 1
+            else:
+                at += self._read_mark(text[at])
+        self._texts.append(text[begin:at])
+        return at
+
+    def finish(self) -> None:
+        """End the text, and with it a number or a word."""
+        if self._value is not None:
+            self._value.finish()
+            if self._value.is_complete:
+                self._end_value(self._value)
+
+    def _read_mark(self, char: str) -> bool:
+        """Read a character around keys and values; return False if it remains to be read."""
+        if self._expects in ("{", ":"):
+            self.is_broken = char != self._expects
+            self._expects = "key" if char == "{" else "value"
+        elif self._expects == "value" and self._key == "function" and char == "{":
+            self._depth += 1
+            self._key, self._expects = None, "key"
+        elif self._expects == "value" or (self._expects == "key" and char in QUOTES):
+            self._begin_value()
+            return False
+        elif char == "}":
+            self.is_complete = self._depth == 0
+            self._depth, self._expects = self._depth - 1, ","
+        elif char == ",":
+            self._expects = "key"
+        else:  # perhaps only the last brace is missing
+            self.is_complete = self._expects == "," and self.has_arguments
+            self.is_broken = not self.is_complete
+            return False
+        return not self.is_broken
+
+    def _begin_value(self) -> None:
+        self._value = RepairedValue()
+        if self._key in _ARGUMENTS and self._arguments is None:
+            self._arguments = self._value
+
+    def _end_value(self, value: RepairedValue) -> None:
+        key, self._key = self._key, None
+        self._value, self._expects = None, ","
+        self.is_complete = self._has_only_arguments
+        if key is None or (key == "name" and self._name is None):
+            self._take_text(value.text, is_key=key is None)
+
+    def _take_text(self, text: str, *, is_key: bool) -> None:
+        try:
+            value = parse(text)
+        except InvalidJSONError:
+            self.is_broken = True
+            return
+        if is_key:
+            self._key, self._expects = str(value), ":"
+        else:
+            self._name = value if isinstance(value, str) else None
+
+    # Reporting
+
+    def new_events(self) -> list[Event]:
+        """Return the call's beginning and its arguments, as far as they are known and new."""
+        if self._name is None or self._arguments is None or not self._arguments.is_object:
+            return []
+        text = self._arguments.take()
+        return [*self._begin(self._name), CallArguments(self._index, text)] if text else []
+
+    def end(self) -> list[Event]:
+        """End the call; return the remaining events."""
+        try:
+            name, arguments = self._parsed()
+        except InvalidJSONError as problem:
+            return self.refuse(self.text, str(problem))
+        self.is_valid = True
+        end = CallEnd(self._index, ToolCall(self._id, name, arguments))
+        if self._is_announced:
+            return [end]
+        # The arguments are null, missing, or JSON in a string.
+        return [*self._begin(name), CallArguments(self._index, to_json(arguments)), end]
+
+    def refuse(self, text: str, reason: str) -> list[Event]:
+        """End the call as an invalid one.
+
+        Args:
+            text: what the model wrote.
+            reason: what is wrong.
+        """
+        return [CallEnd(self._index, InvalidToolCall(self._id, self._name, text, reason))]
+
+    def _begin(self, name: str) -> list[Event]:
+        if self._is_announced:
+            return []
+        self._is_announced = True
+        return [CallBegin(self._index, self._id, name)]
+
+    def _parsed(self) -> tuple[str, JsonObject]:
+        if self._name is None:
+            raise InvalidJSONError(NO_NAME)
+        arguments = parse(self._arguments.text) if self._arguments else None
+        if isinstance(arguments, str):
+            arguments = parse(arguments)
+        if not isinstance(arguments, dict | None):
+            raise InvalidJSONError(NOT_AN_OBJECT)
+        return self._name, arguments or {}

@@ -1,0 +1,107 @@
+"""JSON schemas: of pydantic classes, of calls, and closed to properties that they do not name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from paradigm_transport.messages import JsonObject, Tool
+
+_DEFINITIONS = ("$defs", "definitions")
+_PARTS = ("properties", "anyOf", "oneOf", "$ref")  # with `allOf`, what an object's schema may be made of
+
+
+def schema_of(kind: type[BaseModel]) -> JsonObject:
+    """Return the JSON schema of a pydantic class, at its root even if the class refers to itself."""
+    schema = kind.model_json_schema(schema_generator=_WithoutFieldTitles)
+    reference = schema.pop("$ref", None)
+    return schema if reference is None else {**schema["$defs"][reference.split("/")[-1]], **schema}
+
+
+def tool_of(kind: type[BaseModel]) -> Tool:
+    """Return a tool whose arguments are an object of a pydantic class."""
+    schema = schema_of(kind)
+    return Tool(schema.pop("title"), schema.pop("description", ""), schema)
+
+
+class _WithoutFieldTitles(GenerateJsonSchema):
+    """Leaves out the titles of fields, which repeat the names."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+
+def call_schema(tools: Sequence[Tool]) -> JsonObject:
+    """Return the JSON schema of a call of one of some tools: an object with its `name` and `arguments`."""
+    definitions: JsonObject = {}
+    calls = []
+    for tool in tools:
+        parameters = closed(_prefixed(tool.parameters, f"{tool.name}."))
+        for keyword in _DEFINITIONS:  # references start at the root of the whole schema
+            own = parameters.pop(keyword, {})
+            definitions.update({f"{tool.name}.{name}": schema for name, schema in own.items()})
+        calls.append(_call_of(tool.name, parameters))
+    schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    return {**schema, "$defs": definitions} if definitions else schema
+
+
+def _call_of(name: str, parameters: JsonObject) -> JsonObject:
+    return {
+        "type": "object",
+        "properties": {"name": {"const": name}, "arguments": parameters},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+
+
+def _prefixed(schema: JsonObject, prefix: str) -> JsonObject:
+    """Prefix the definitions that a schema refers to: two tools may use one name for two things."""
+    prefixed = {keyword: _prefixed_value(value, prefix) for keyword, value in schema.items()}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith(("#/$defs/", "#/definitions/")):
+        prefixed["$ref"] = f"#/$defs/{prefix}{reference.split('/', 2)[2]}"
+    return prefixed
+
+
+def _prefixed_value(value: object, prefix: str) -> object:
+    if isinstance(value, list):
+        return [_prefixed_value(part, prefix) for part in value]
+    return _prefixed(value, prefix) if isinstance(value, dict) else value
+
+
+def closed(schema: Mapping[str, object]) -> JsonObject:
+    """Return a schema whose objects have no more than the named properties, unless the schema allows others.
+
+    Under a schema that leaves this open, a small model goes on with properties it invents.
+    """
+    # If several schemas make up an object, each lacks what another names.
+    return _closed(schema) if _combines(schema) else _closed_throughout(schema)
+
+
+def _closed_throughout(schema: Mapping[str, object]) -> JsonObject:
+    return _closed({keyword: _closed_value(value) for keyword, value in schema.items()})
+
+
+def _closed_value(value: object) -> object:
+    if isinstance(value, list):
+        return [_closed_value(part) for part in value]
+    return _closed_throughout(value) if isinstance(value, Mapping) else value
+
+
+def _combines(schema: object) -> bool:
+    """Whether several schemas make up one object, anywhere in a schema."""
+    if isinstance(schema, list):
+        return any(map(_combines, schema))
+    if not isinstance(schema, Mapping):
+        return False
+    parts = schema.get("allOf")
+    count = sum(word in schema for word in _PARTS) + (len(parts) if isinstance(parts, list) else 0)
+    return count > 1 or "not" in schema or "if" in schema or any(map(_combines, schema.values()))
+
+
+def _closed(schema: Mapping[str, object]) -> JsonObject:
+    has_more = any(word in schema for word in ("$ref", "allOf", "anyOf", "oneOf", "patternProperties"))
+    is_open = schema.get("type") == "object" and "properties" in schema and not has_more
+    return {"additionalProperties": False, **schema} if is_open else dict(schema)

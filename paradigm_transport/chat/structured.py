@@ -1,0 +1,90 @@
+"""Structured answers: ask for an object of a JSON schema, read it, and ask once more if it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from paradigm_transport.chat.json_repair import InvalidJSONError, RepairedValue, parse
+from paradigm_transport.messages import Message, to_json
+
+
+def schema_instruction(schema: Mapping[str, object]) -> str:
+    """Return the instruction that asks for an object of a JSON schema."""
+    return f"Answer with nothing but a JSON object of this JSON schema:\n{to_json(schema)}"
+
+
+def first_object(text: str) -> str:
+    """Return the first JSON object in a text, repaired.
+
+    Raises:
+        InvalidJSONError: there is none, or it does not end.
+    """
+    problem = InvalidJSONError("there is no JSON object in the answer")
+    at = text.find("{")
+    while at >= 0:
+        value = RepairedValue()
+        end = value.feed(text, at)
+        try:
+            return _checked(value)
+        except InvalidJSONError as error:  # perhaps a brace in the text before the object
+            problem = error
+        at = text.find("{", end)  # not from `at`: each character is read once
+    raise problem
+
+
+def _checked(value: RepairedValue) -> str:
+    if value.is_complete:
+        parse(value.text)
+    elif not value.is_broken:
+        raise InvalidJSONError("the JSON object in the answer does not end")
+    else:
+        raise InvalidJSONError
+    return value.text
+
+
+def partial_object(text: str) -> object:
+    """Return as much of the first JSON object as a text holds; None if none has begun.
+
+    Raises:
+        ValueError: the text so far is not JSON.
+    """
+    begin = text.find("{")
+    return from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else None
+
+
+def explain(problem: ValueError) -> str:
+    """Say what is wrong with an object to the model that wrote it, without the object's values."""
+    if not isinstance(problem, ValidationError):
+        return str(problem)
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, error["loc"])), error["msg"])))
+        for error in problem.errors(include_input=False, include_url=False)
+    )
+
+
+def repair_messages(answer: str, problem: str) -> list[Message]:
+    """Return what to add to a chat for another attempt at an answer that does not fit.
+
+    Args:
+        answer: what the model wrote.
+        problem: what is wrong with it.
+    """
+    return [Message("assistant", answer), Message("user", _repair_request(problem))]
+
+
+def repair_prompt(prompt: str, answer: str, problem: str) -> str:
+    """Return a prompt for another attempt, with the words of `repair_messages`.
+
+    Args:
+        prompt: the prompt that was answered.
+        answer: what the model wrote.
+        problem: what is wrong with it.
+    """
+    return f"{prompt}\n\nThis was the answer:\n{answer}\n\n{_repair_request(problem)}"
+
+
+def _repair_request(problem: str) -> str:
+    return f"That cannot be used: {problem}. Correct this and answer again."

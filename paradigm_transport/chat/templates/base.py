@@ -1,0 +1,75 @@
+"""What all chat templates share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from paradigm_transport.chat.dialects.base import Dialect
+from paradigm_transport.chat.dialects.hermes import HERMES
+from paradigm_transport.messages import Message, Tool, in_order_of_calls, with_system
+
+
+class BaseTemplate(BaseModel, ABC):
+    """A chat template: messages in, the model's own markup out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def writes_tools(self) -> bool:
+        """Whether the template itself writes tools, calls and results; else they become text of its turns."""
+        return False
+
+    def render(self, messages: Iterable[tuple[str, str]]) -> str:
+        """Write messages, and open the model's answer.
+
+        Args:
+            messages: each a role and its content.
+
+        Raises:
+            InvalidParameterError: the template cannot write the messages.
+        """
+        return self._write([Message(role, content) for role, content in messages], ())
+
+    def render_prompt(self, prompt: str) -> str:
+        """Write a plain prompt as the one turn of a user; as `render`.
+
+        Args:
+            prompt: what the user says.
+        """
+        return self.render([("user", prompt)])
+
+    def render_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = (), dialect: Dialect = HERMES) -> str:
+        """Write messages and tools, and open the model's answer.
+
+        Args:
+            messages: the chat.
+            tools: what the model may call.
+            dialect: how tools, calls and results are written, unless the template writes them itself.
+
+        Raises:
+            InvalidParameterError: the template cannot write the messages.
+        """
+        if self.writes_tools:
+            return self._write(in_order_of_calls(messages), tools)
+        return self._write(as_turns(messages, tools, dialect), ())
+
+    @abstractmethod
+    def _write(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        """Write messages as they are, and open the model's answer."""
+
+
+def as_turns(messages: Iterable[Message], tools: Sequence[Tool], dialect: Dialect) -> list[Message]:
+    """Return messages of text alone: tools, calls and results are written in a dialect."""
+    messages = in_order_of_calls(messages)
+    if tools:
+        messages = with_system(messages, dialect.describe(tools))
+    return [Message(message.role, _content(message, dialect)) for message in messages]
+
+
+def _content(message: Message, dialect: Dialect) -> str:
+    if message.role == "tool":
+        return dialect.result(message)
+    return "\n".join([message.content] * bool(message.content) + [dialect.call(call) for call in message.tool_calls])

@@ -1,0 +1,137 @@
+"""Log-probabilities of tokens, of either shape that servers send."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from paradigm_transport.messages import JsonObject
+from paradigm_transport.usage import read_count
+
+
+@dataclass(slots=True)
+class Logprobs:
+    """Log-probabilities, in the four parallel arrays that the endpoint documents.
+
+    Attributes:
+        tokens: the tokens of the text.
+        token_logprobs: the log-probability of each; None if the server sends none (an echoed first token).
+        top_logprobs: for each, the likeliest tokens and their log-probabilities.
+        text_offset: where in the text each token begins, in characters.
+    """
+
+    tokens: list[str] = field(default_factory=list)
+    token_logprobs: list[float | None] = field(default_factory=list)
+    top_logprobs: list[dict[str, float] | None] = field(default_factory=list)
+    text_offset: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        return len(self.tokens)
+
+    def __getitem__(self, part: slice) -> Logprobs:
+        """Return a part of the tokens."""
+        return Logprobs(
+            self.tokens[part],
+            self.token_logprobs[part],
+            self.top_logprobs[part],
+            self.text_offset[part],
+        )
+
+    def __add__(self, other: Logprobs) -> Logprobs:
+        """Return these tokens, then those of another."""
+        return Logprobs(
+            self.tokens + other.tokens,
+            self.token_logprobs + other.token_logprobs,
+            self.top_logprobs + other.top_logprobs,
+            self.text_offset + other.text_offset,
+        )
+
+    def count_within(self, characters: int) -> int:
+        """Count the tokens that begin within the first characters of the text that they spell.
+
+        Args:
+            characters: the number of these characters.
+        """
+        begin = 0
+        for count, token in enumerate(self.tokens):
+            if begin >= characters:
+                return count
+            begin += len(token)
+        return len(self.tokens)
+
+    def as_dict(self) -> JsonObject:
+        """Return the four arrays under the endpoint's names."""
+        return {
+            "tokens": self.tokens,
+            "token_logprobs": self.token_logprobs,
+            "top_logprobs": self.top_logprobs,
+            "text_offset": self.text_offset,
+        }
+
+
+def read_logprobs(wire: object, offset: int = 0) -> Logprobs | None:
+    """Read logprobs of either shape: the documented four arrays, or llama.cpp's list of objects."""
+    if not isinstance(wire, dict):
+        return None
+    content = wire.get("content")
+    if isinstance(content, list):
+        return _from_objects([entry for entry in content if isinstance(entry, dict)], offset)
+    tokens = wire.get("tokens")
+    if not isinstance(tokens, list):
+        return None
+    tokens = [str(token) for token in tokens]
+    return Logprobs(
+        tokens,
+        [_number(value) for value in _array(wire, "token_logprobs", tokens)],
+        [_table(value) for value in _array(wire, "top_logprobs", tokens)],
+        _offsets(tokens, wire.get("text_offset"), offset),
+    )
+
+
+def _from_objects(entries: list[JsonObject], offset: int) -> Logprobs:
+    tokens = [str(entry.get("token", "")) for entry in entries]
+    return Logprobs(
+        tokens,
+        [_number(entry.get("logprob")) for entry in entries],
+        [_table_of_objects(entry.get("top_logprobs")) for entry in entries],
+        _offsets(tokens, None, offset),
+    )
+
+
+def _array(wire: JsonObject, name: str, tokens: list[str]) -> list[object]:
+    """Return one of the parallel arrays, cut or filled to the number of tokens."""
+    values = wire.get(name)
+    values = values if isinstance(values, list) else []
+    return (values + [None] * len(tokens))[: len(tokens)]
+
+
+def _offsets(tokens: list[str], given: object, offset: int) -> list[int]:
+    if isinstance(given, list) and len(given) == len(tokens) and all(read_count(value) is not None for value in given):
+        return given
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token)
+    return offsets
+
+
+def _table(value: object) -> dict[str, float] | None:
+    if not isinstance(value, dict):
+        return None
+    return {str(token): number for token, logprob in value.items() if (number := _number(logprob)) is not None}
+
+
+def _table_of_objects(entries: object) -> dict[str, float] | None:
+    entries = entries if isinstance(entries, list) else []
+    return _table({str(entry.get("token")): entry.get("logprob") for entry in entries if isinstance(entry, dict)})
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if number < math.inf else None

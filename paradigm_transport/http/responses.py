@@ -1,0 +1,274 @@
+"""Responses whose body is still to be read, sync and async, and what closes them when nobody awaits it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import cached_property, partial
+
+import anyio
+from typing_extensions import Self
+
+from paradigm_transport.errors import APIResponseError, ParadigmError
+from paradigm_transport.http.pool import AsyncLease, Lease
+from paradigm_transport.http.protocols import AsyncHTTPResponse, HTTPResponse, NetworkStream, ResponseHead
+from paradigm_transport.http.translate import translate_errors
+
+DRAIN_SECONDS = 0.5
+"""The most seconds to wait for the end of a response after its last event."""
+
+DRAIN_BYTES = 64 * 1024
+"""The most bytes to read for it."""
+
+ERROR_BYTES = 1024 * 1024
+"""The most bytes of a refusal that are read."""
+
+
+class BaseResponse:
+    """What sync and async responses share.
+
+    Args:
+        response: the response of the HTTP library.
+        reading: translates the errors of reading it.
+        max_bytes: the most bytes of its body, decompressed.
+
+    Attributes:
+        status: the HTTP status.
+        is_success: whether the status is 2xx.
+        headers: the headers, names in lower case.
+    """
+
+    def __init__(self, response: ResponseHead, reading: translate_errors, max_bytes: int) -> None:
+        self._reading = reading
+        self._max_bytes = max_bytes
+        self._size = 0
+        self.status = response.status_code
+        self.is_success = 200 <= self.status < 300
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+
+    def _count(self, part: bytes) -> bytes:
+        """Count the bytes of a part.
+
+        Raises:
+            APIResponseError: there are too many.
+        """
+        self._size += len(part)
+        if self._size > self._max_bytes:
+            raise APIResponseError(f"The response has more than {self._max_bytes:,} bytes (max_response_bytes).")
+        return part
+
+    def _is_enough(self) -> bool:
+        """Whether no more of the body is wanted: a refusal is read only as far as people will."""
+        return not self.is_success and self._size >= ERROR_BYTES
+
+
+class Response(BaseResponse):
+    """A response whose headers have arrived. Close it, or use `with`; one that is dropped closes itself.
+
+    Args:
+        response: the response of the HTTP library.
+        reading: translates the errors of reading it.
+        lease: the use of the client, released when the response closes.
+        max_bytes: the most bytes of its body, decompressed.
+    """
+
+    def __init__(self, response: HTTPResponse, reading: translate_errors, lease: Lease, max_bytes: int) -> None:
+        self._lease = lease
+        self._response = response
+        self._process = os.getpid()
+        lease.shut_down = partial(_shut_down, response)  # a bound method would keep this object alive in the pool
+        super().__init__(response, reading, max_bytes)
+
+    def read(self) -> bytes:
+        """Read the body: all of it, or the first `ERROR_BYTES` of a refusal.
+
+        Raises:
+            APIResponseError: it has more than `max_bytes`.
+        """
+        parts = []
+        while not self._is_enough() and (part := self.next_part()) is not None:
+            parts.append(part)
+        return b"".join(parts)
+
+    def next_part(self) -> bytes | None:
+        """Read the next part of the body; None at its end.
+
+        Raises:
+            APIResponseError: the body has more than `max_bytes`.
+        """
+        with self._reading:
+            part = next(self._parts, None)
+        return part and self._count(part)
+
+    @cached_property
+    def _parts(self) -> Iterator[bytes]:
+        return self._response.iter_bytes()
+
+    def drain(self) -> None:
+        """Read the few bytes after the last event, so that the connection can be used again.
+
+        The connection of a server that does not end the response within DRAIN_SECONDS and DRAIN_BYTES is lost.
+        """
+        # httpx fixes its read time-out, which is too long, when it begins to read; and only another thread can end
+        # a read in progress.
+        end = threading.Lock()  # for the first of the two: the timer or the end of the response
+
+        def give_up() -> None:
+            if end.acquire(blocking=False):
+                _shut_down(self._response)
+
+        timer = threading.Timer(DRAIN_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._read_rest()
+        finally:
+            timer.cancel()
+            if not end.acquire(blocking=False):
+                timer.join()  # or it would shut down the connection under the next request
+
+    def _read_rest(self) -> None:
+        left = DRAIN_BYTES
+        try:
+            while left > 0 and (part := self.next_part()) is not None:
+                left -= len(part)
+        except ParadigmError:
+            pass  # the text is complete; only the connection is lost
+
+    def close(self) -> None:
+        """Return the connection to the pool, or close it if the body was not read to its end."""
+        if not self._response.is_closed and self._process == os.getpid():  # in a fork the connection is the parent's
+            # Closing alone does not wake a thread that reads, nor reach the server while a fork has the socket too.
+            _shut_down(self._response)
+        with self._reading:
+            _close(self._response, self._lease)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._lease.is_released:
+            self.close()
+
+
+class AsyncResponse(BaseResponse):
+    """As `Response`."""
+
+    def __init__(
+        self, response: AsyncHTTPResponse, reading: translate_errors, lease: AsyncLease, max_bytes: int
+    ) -> None:
+        self._lease = lease
+        self._response = response
+        self._loop = asyncio.get_running_loop()
+        super().__init__(response, reading, max_bytes)
+
+    async def read(self) -> bytes:
+        """As `Response.read`."""
+        parts = []
+        while not self._is_enough() and (part := await self.next_part()) is not None:
+            parts.append(part)
+        return b"".join(parts)
+
+    async def next_part(self) -> bytes | None:
+        """As `Response.next_part`."""
+        with self._reading:
+            part = await anext(self._parts, None)
+        return part and self._count(part)
+
+    @cached_property
+    def _parts(self) -> AsyncIterator[bytes]:
+        return self._response.aiter_bytes()
+
+    async def drain(self) -> None:
+        """As `Response.drain`."""
+        with anyio.move_on_after(DRAIN_SECONDS):  # asyncio.wait_for of Python 3.10 and 3.11 loses cancellations
+            await self._read_rest()
+
+    async def _read_rest(self) -> None:
+        left = DRAIN_BYTES
+        try:
+            while left > 0 and (part := await self.next_part()) is not None:
+                left -= len(part)
+        except ParadigmError:
+            pass  # the text is complete; only the connection is lost
+
+    async def aclose(self) -> None:
+        """As `Response.close`."""
+        with self._reading:
+            await _aclose(self._response, self._lease)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if not self._lease.is_released:
+            close_on_loop(self._loop, partial(_aclose, self._response, self._lease))
+
+
+def _shut_down(response: ResponseHead) -> None:
+    stream = response.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if isinstance(stream, NetworkStream) else None
+    if isinstance(connection, socket.socket):
+        with suppress(OSError):  # it is closed already
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def _close(response: HTTPResponse, lease: Lease) -> None:
+    try:
+        response.close()
+    finally:
+        lease.release()
+
+
+async def _aclose(response: AsyncHTTPResponse, lease: AsyncLease) -> None:
+    try:
+        await response.aclose()
+    finally:
+        await lease.release()
+
+
+# Closing on an event loop without an `await`.
+
+_closing: set[asyncio.Future[None]] = set()
+
+
+def close_on_loop(loop: asyncio.AbstractEventLoop, aclose: Callable[[], Awaitable[None]]) -> None:
+    """Close something on its event loop, from any thread; nothing happens if the loop is closed.
+
+    Args:
+        loop: the event loop.
+        aclose: closes it.
+    """
+    with suppress(RuntimeError):  # the loop is closed, perhaps by another thread just now
+        loop.call_soon_threadsafe(start_closing, aclose)
+
+
+def start_closing(aclose: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
+    """Close something in a task of the running event loop.
+
+    Args:
+        aclose: closes it.
+
+    Returns:
+        The task. It is kept until it is done, and need not be awaited.
+    """
+    task = asyncio.ensure_future(aclose())
+    _closing.add(task)  # a loop has only weak references to its tasks
+    task.add_done_callback(_closed)
+    return task
+
+
+def _closed(task: asyncio.Future[None]) -> None:
+    _closing.discard(task)
+    if not task.cancelled():
+        task.exception()  # retrieved, or asyncio would report it

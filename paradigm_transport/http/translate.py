@@ -1,0 +1,68 @@
+"""Errors of an HTTP library, as errors of this one."""
+
+from __future__ import annotations
+
+from paradigm_transport.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APITimeoutError,
+    InvalidParameterError,
+    ParadigmError,
+)
+
+CONNECTION_HINT = "Check base_url (or PARADIGM_BASE_URL), the network and the proxy."
+TIMEOUT_HINT = "Raise timeout, or ask for fewer tokens."
+
+_TIMEOUTS = {"TimeoutException", "TimeoutError"}
+# httpx lets an OSError through now and then: an SSLError while reading.
+_FAILURES = {"HTTPError", "StreamError", "InvalidURL", "OSError"}
+
+
+class translate_errors:  # noqa: N801  # a context manager, named as those of contextlib are
+    """Map the errors of httpx, or of a library like it, to errors of this library, within a `with`.
+
+    Classes are recognised by name, for a client that was passed in may be of a library that is not imported here.
+    One object serves any number of `with` statements, in any threads.
+
+    Args:
+        host: the host that is called.
+        is_borrowed: the client was passed in.
+        failure: what the message says of the host if the connection failed ("could not be reached").
+        hint: what the user can do about that.
+
+    Raises:
+        APITimeoutError: connecting, sending or reading took too long.
+        APIConnectionError: the connection failed.
+        APIResponseError: the body cannot be decompressed.
+        InvalidParameterError: the client that was passed in is closed, or belongs to another event loop.
+    """
+
+    def __init__(self, host: str, is_borrowed: bool, failure: str, hint: str = "") -> None:
+        self._host = host
+        self._is_borrowed = is_borrowed
+        self._failure = failure
+        self._hint = hint
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if kind is not None:
+            names = {base.__name__ for base in kind.__mro__}
+            translation = self._translate(names, kind is RuntimeError, f"{kind.__name__}: {error}".removesuffix(": "))
+            if translation is not None:
+                raise translation from None
+
+    def _translate(self, names: set[str], is_runtime_error: bool, cause: str) -> ParadigmError | None:
+        if "ConnectTimeout" in names:
+            return APITimeoutError(f"{self._host} did not respond in time ({cause}). {CONNECTION_HINT}")
+        if not names.isdisjoint(_TIMEOUTS):
+            return APITimeoutError(f"{self._host} did not respond in time ({cause}). {TIMEOUT_HINT}")
+        if "DecodingError" in names:
+            return APIResponseError(f"{self._host} sent a body that cannot be decompressed ({cause}).")
+        # A RuntimeError means that the client is closed, or belongs to another event loop.
+        if is_runtime_error and self._is_borrowed:
+            return InvalidParameterError(f"The client that was passed in cannot be used here ({cause}).")
+        if is_runtime_error or not names.isdisjoint(_FAILURES):
+            return APIConnectionError(f"{self._host} {self._failure} ({cause}). {self._hint}".rstrip())
+        return None

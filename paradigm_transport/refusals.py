@@ -1,0 +1,391 @@
+"""Refusals: a status and a body in, an error out; redaction; and lenient reading of any JSON response.
+
+A response may hold the key and the prompt, since gateways like to repeat the request. What leaves this module in a
+message or a body went through the redaction of `Origin`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from functools import cached_property, lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from pydantic_core import from_json
+
+from paradigm_transport.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    UnprocessableEntityError,
+)
+from paradigm_transport.messages import JsonObject
+
+MESSAGE_LIMIT = 500
+"""The most characters of the server's words in a message."""
+
+MIN_REDACTED_PROMPT = 12
+"""Shorter prompts are not redacted from the server's words: common words would go with them."""
+
+MIN_SECRET_IN_WORDS = 8
+"""Shorter secrets are redacted only as whole words: `local` must not garble `localhost`."""
+
+REDACTED = "[…]"
+
+MAX_RETRY_AFTER_LENGTH = 64
+"""Longer headers are not read: they hold neither seconds nor a date, and reading them as one takes long."""
+
+MAX_DIGITS = 300
+"""Longer whole numbers, which nobody counts by, are read as floats; Python refuses those of over 4,300 digits."""
+
+_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+_HINTS = {
+    401: "Check api_key (or PARADIGM_API_KEY), and that the key belongs to this host.",
+    403: "The key has no right to this; ask the administrator of the platform.",
+    404: "Check model and base_url (or PARADIGM_BASE_URL).",
+    413: "The request is larger than the server accepts.",
+}
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """Removes secrets and the prompt from what leaves in errors.
+
+    Attributes:
+        secrets: the key, values of headers, passwords; removed from messages and bodies in every form that they take
+            in JSON and in addresses. One of fewer than 8 characters is removed only as a whole word.
+        prompt: the prompt; removed from messages if it has 12 characters or more.
+    """
+
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    prompt: str = field(default="", repr=False)
+
+    def body(self, value: Any) -> Any:
+        """Return a parsed body without the secrets, at any depth."""
+        return _map_text(value, self._without_secrets)
+
+    def words(self, body: object) -> str:
+        """Return the words of a text or of an error's parsed body, fit for a message.
+
+        They are without the secrets and the prompt, on one line, and of at most `MESSAGE_LIMIT` characters.
+        """
+        # Before the words are taken out, which changes their white space and their escapes.
+        words = server_words(_map_text(body, self._without_anything))
+        return words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…"
+
+    def _without_secrets(self, text: str) -> str:
+        return _secret_pattern(self.secrets).sub(REDACTED, text) if self.secrets else text
+
+    def _without_anything(self, text: str) -> str:
+        for form in self._forms_of_prompt:
+            text = text.replace(form, REDACTED)
+        return self._without_secrets(text)
+
+    @cached_property
+    def _forms_of_prompt(self) -> list[str]:
+        """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
+        prompt, data = self.prompt, self.prompt.encode(errors="replace")
+        if len(prompt) < MIN_REDACTED_PROMPT:
+            return []
+        quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
+        return [prompt, " ".join(prompt.split()), *(form[1:-1] for form in quoted), repr(data)[2:-1]]
+
+
+def _map_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_map_text(entry, change) for entry in value]
+    if isinstance(value, dict):
+        return {_map_text(name, change): _map_text(entry, change) for name, entry in value.items()}
+    return value
+
+
+@lru_cache(maxsize=16)
+def _secret_pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
+    forms = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))}
+    words = [
+        re.escape(form) if len(form) >= MIN_SECRET_IN_WORDS else rf"(?<!\w){re.escape(form)}(?!\w)"
+        for form in sorted(forms, key=len, reverse=True)
+    ]
+    return re.compile("|".join(words))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a response came from: what its errors say, and what they must not.
+
+    Attributes:
+        host: the host that was called.
+        headers: the headers of the response, names in lower case.
+        redaction: removes what must not be in errors.
+    """
+
+    host: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    redaction: Redaction = Redaction()
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request, if it sent one."""
+        request_id = self.headers.get("x-request-id") or self.headers.get("request-id")
+        return self.redaction.words(request_id) if request_id else None
+
+
+# Errors
+
+
+def status_error(status: int, body: object, origin: Origin, now: float = 0.0) -> APIStatusError:
+    """Return the error for a refusal.
+
+    Args:
+        status: the HTTP status, or the code of an error inside a 200 response.
+        body: the body: bytes, or what they were parsed into.
+        origin: where it came from.
+        now: Unix seconds, to read a Retry-After date against.
+    """
+    kind = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+    body = _clean(body, origin)
+    hint = _redirect_hint(origin) if 300 <= status < 400 else _HINTS.get(status, "")
+    return kind(
+        _sentences(f"{origin.host} answered {status}", origin.redaction.words(body), hint),
+        status_code=status,
+        body=body,
+        request_id=origin.request_id,
+        retry_after=_retry_after(origin.headers, now),
+        should_retry=_should_retry(status, body, origin.headers),
+    )
+
+
+def _should_retry(status: int, body: object, headers: Mapping[str, str]) -> bool | None:
+    asked = {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+    # Waiting does not bring back a budget that is spent.
+    return False if asked is None and status == 429 and _SPENT.search(str(body)) else asked
+
+
+_SPENT = re.compile(r"insufficient_quota|exceeded your current quota|budget|billing|out of credits", re.IGNORECASE)
+
+
+def aborted(finish_reason: str, text: str, body: object, origin: Origin) -> ServerError:
+    """Return the error for a completion that the server gave up, with the text so far."""
+    return ServerError(
+        f"{origin.host} ended the completion before its end (finish_reason {origin.redaction.words(finish_reason)!r}).",
+        status_code=500,
+        body=_clean(body, origin),
+        request_id=origin.request_id,
+        partial_text=text,
+    )
+
+
+def unexpected_response(body: object, origin: Origin) -> APIResponseError:
+    """Return the error for a response that is not what was asked for."""
+    body = _clean(body, origin)
+    return APIResponseError(
+        _sentences(
+            f"{origin.host} returned an unexpected response",
+            origin.redaction.words(body),
+            "Check base_url (or PARADIGM_BASE_URL).",
+        ),
+        body=body,
+        request_id=origin.request_id,
+    )
+
+
+def _clean(body: object, origin: Origin) -> Any:
+    return origin.redaction.body(parse_body(body) if isinstance(body, bytes) else body)
+
+
+def _sentences(said: str, words: str, hint: str) -> str:
+    said = f"{said}: {words}" if words else said
+    return f"{said if said[-1] in '.!?…' else said + '.'} {hint}".strip()
+
+
+def _redirect_hint(origin: Origin) -> str:
+    target = origin.redaction.words(origin.headers.get("location", "another address").split("?")[0])
+    return f"It redirects to {target}; redirects are not followed: set base_url to the final address."
+
+
+# Reading
+
+
+def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> Any:
+    """Parse the JSON of a reply, or of an event of a stream.
+
+    Args:
+        data: the bytes.
+        origin: where they came from.
+        is_error: the event was named an error.
+
+    Raises:
+        APIStatusError: it is an error of the server's.
+        APIConnectionError: it breaks off in the middle.
+        APIResponseError: it is not JSON.
+    """
+    is_cut = False
+    try:
+        body = from_json(data)
+    except ValueError as problem:
+        is_cut = data.lstrip()[:1] in (b"{", b"[") and str(problem).startswith("EOF")
+        body = None if is_cut else _parse_leniently(data)
+    code = error_code(body)
+    if is_error and code is None:
+        code = error_code({"error": body}) or 500
+    if code is not None:
+        raise status_error(code, data if body is None else body, origin)
+    if is_cut:
+        raise APIConnectionError(f"{origin.host} broke off its response in the middle.")
+    if body is None:
+        raise unexpected_response(data, origin)
+    return body
+
+
+def _parse_leniently(data: bytes) -> Any:
+    """Parse JSON in spite of a BOM, bytes that are not UTF-8, half a surrogate pair or a number of 5,000 digits.
+
+    None if it is not JSON.
+    """
+    try:
+        body = json.loads(data.decode("utf-8-sig", "replace"), parse_int=_parse_int)
+        text = json.dumps(body, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return from_json(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parse_int(digits: str) -> float:
+    return int(digits) if len(digits) < MAX_DIGITS else float(digits)
+
+
+def parse_body(body: bytes) -> Any:
+    """Parse the body of an error if it is JSON; else return its text."""
+    try:
+        return from_json(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+
+
+def error_code(body: object) -> int | None:
+    """Return the code of an error inside a 200 response or a stream; None if the body is not an error.
+
+    Any of the forms that servers refuse with counts, if it stands in place of a reply: `{"error": {…, "code": 400}}`,
+    `{"error": "…", "code": 403}`, `{"object": "error", …}`, `{"detail": "…"}`, `{"errors": […]}`, `{"code": 429}`,
+    `{"field": ["message", …]}`. An error without a usable code counts as 500.
+    """
+    if not isinstance(body, dict):
+        return None
+    inner = body.get("error")
+    if inner is None and body.get("object") != "error" and ("choices" in body or not _stands_in_for_reply(body)):
+        return None
+    code = inner.get("code") if isinstance(inner, dict) else body.get("code")
+    return _status(code) or 500
+
+
+def _stands_in_for_reply(body: JsonObject) -> bool:
+    """Whether a body consists of nothing but an error."""
+    if not body.keys().isdisjoint(_OF_REPLIES):
+        return False
+    return _status(body.get("code")) is not None or server_words(body) != ""
+
+
+_OF_REPLIES = ("choices", "data", "object", "usage")
+"""Keys that replies have and errors do not."""
+
+
+def _status(code: object) -> int | None:
+    """Return a code if it is the status of an error."""
+    if isinstance(code, str) and len(code) == 3 and code.isdecimal():
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code < 600 else None
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    milliseconds = parse_retry_after(headers.get("retry-after-ms"), now)
+    return parse_retry_after(headers.get("retry-after"), now) if milliseconds is None else milliseconds / 1000
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Read a Retry-After header, seconds or an HTTP date, as seconds from `now`; None if it is neither."""
+    if value is None or len(value) > MAX_RETRY_AFTER_LENGTH:
+        return None
+    try:
+        seconds = float(value)
+        return seconds if 0 <= seconds < float("inf") else None
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+        # "-0000" reads as a naive date; HTTP dates are always UTC.
+        date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+        return max(0.0, date.timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+# The server's words
+
+
+def server_words(body: object) -> str:
+    """Find the server's own words in any of the shapes that servers of this family use for errors."""
+    if isinstance(body, str):
+        return _text_of_page(body)
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(server_words, body)))
+    if not isinstance(body, dict):
+        return ""
+    if isinstance(body.get("msg"), str):  # {"loc": ["body", "temperature"], "msg": "…", "input": …}: never the input
+        loc = body.get("loc")
+        where = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else ""
+        return f"{where}: {body['msg']}" if where else str(body["msg"])
+    for key in ("error", "detail", "message", "errors", "non_field_errors"):
+        words = server_words(body.get(key))
+        if words:
+            return words
+    return _field_words(body)
+
+
+def _field_words(body: dict[object, object]) -> str:
+    """Read `{"field": ["message", …]}`: each field with its messages."""
+    return "; ".join(
+        f"{field}: {' '.join(str(message) for message in messages)}"
+        for field, messages in body.items()
+        if isinstance(messages, list) and messages and all(isinstance(message, str) for message in messages)
+    )
+
+
+_PAGE = re.compile(r"<(!doctype|html|head|body|title|h1|center)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title\b", re.IGNORECASE)
+_END_OF_TITLE = re.compile(r"</title\b", re.IGNORECASE)
+
+
+def _text_of_page(text: str) -> str:
+    """Return the words of a gateway's HTML page, of its title if it has one; plain text as it is."""
+    if _PAGE.search(text):
+        title = _TITLE.search(text)
+        if title is not None:
+            begin = text.find(">", title.end()) + 1
+            end = _END_OF_TITLE.search(text, begin)
+            text = text[begin : end.start() if end else None]
+        # No regular expression for tags: on a page of "<" it would be quadratic.
+        first, *others = text.split("<")
+        text = html.unescape(first + " ".join(other.partition(">")[2] for other in others))
+    return " ".join(text.split())

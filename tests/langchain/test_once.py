@@ -1,0 +1,217 @@
+"""Work that is done once in a call: rendering, validation, summing up usage; and no detour for a single prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
+from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+
+from langchain_paradigm import _tracing
+from langchain_paradigm._in import rendered
+from paradigm_transport import CHAT_TEMPLATES, BadRequestError, ChatTemplate, CompletionParameters
+from tests.langchain.conftest import Calls, Make, MakeChat, collect
+from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse
+
+MESSAGES = [SystemMessage("Be short."), HumanMessage("Why?")]
+TEXT = PromptTemplate.from_template("{q}")
+CHAT = ChatPromptTemplate.from_messages([("system", "Be short."), ("human", "{q}")])
+
+
+def answer(request: Request) -> Script:
+    return sse(chunk("So.", "stop")) if request.body.get("stream") else reply(completion("So."))
+
+
+@pytest.fixture
+def renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prompts that templates write."""
+    written: list[str] = []
+    write = ChatTemplate._write
+
+    def note(template: ChatTemplate, *chat: Any) -> str:
+        written.append(write(template, *chat))
+        return written[-1]
+
+    monkeypatch.setattr(ChatTemplate, "_write", note)
+    return written
+
+
+def events(calls: Calls, llm: Any) -> Any:
+    return asyncio.run(collect(llm.astream_events("Why?", version="v2")))
+
+
+PATHS: dict[str, Callable[[Calls, Any], Any]] = {
+    "invoke with a text": lambda calls, llm: calls.invoke(llm, "Why?"),
+    "invoke with messages": lambda calls, llm: calls.invoke(llm, MESSAGES),
+    "invoke with tuples": lambda calls, llm: calls.invoke(llm, [("human", "Why?")]),
+    "invoke with a prompt value": lambda calls, llm: calls.invoke(llm, StringPromptValue(text="Why?")),
+    "invoke with a chat prompt value": lambda calls, llm: calls.invoke(llm, ChatPromptValue(messages=MESSAGES)),
+    "invoke with a field": lambda calls, llm: calls.invoke(llm, "Why?", temperature=1),
+    "invoke of a binding": lambda calls, llm: calls.invoke(llm.bind(stop=["x"]), MESSAGES),
+    "stream with a text": lambda calls, llm: calls.stream(llm, "Why?"),
+    "stream with messages": lambda calls, llm: calls.stream(llm, MESSAGES),
+    "stream with a prompt value": lambda calls, llm: calls.stream(llm, StringPromptValue(text="Why?")),
+    "stream with a field": lambda calls, llm: calls.stream(llm, "Why?", temperature=1),
+    "batch": lambda calls, llm: calls.batch(llm, ["a", "b", "c"]),
+    "batch of one": lambda calls, llm: calls.batch(llm, [MESSAGES]),
+    "batch as completed": lambda calls, llm: calls.batch_as_completed(llm, ["a", MESSAGES, "c"]),
+    "generate": lambda calls, llm: calls.generate(llm, ["a", "b", "c"]),
+    "generate with a field": lambda calls, llm: calls.generate(llm, ["a"], max_tokens=5),
+    "generate_prompt": lambda calls, llm: calls.generate_prompt(
+        llm, [StringPromptValue(text="a"), ChatPromptValue(messages=MESSAGES)]
+    ),
+    "generate_prompt with a field": lambda calls, llm: calls.generate_prompt(
+        llm, [StringPromptValue(text="a")], stop=["x"]
+    ),
+    "a chain": lambda calls, llm: calls.invoke(TEXT | llm, {"q": "Why?"}),
+    "a chat chain": lambda calls, llm: calls.invoke(CHAT | llm, {"q": "Why?"}),
+    "a chain that streams": lambda calls, llm: calls.stream(CHAT | llm | str.upper, {"q": "Why?"}),
+    "a chain in a batch": lambda calls, llm: calls.batch(CHAT | llm, [{"q": "a"}, {"q": "b"}]),
+    "a retry": lambda calls, llm: calls.invoke(llm.with_retry(), "Why?"),
+    "a fallback": lambda calls, llm: calls.stream(llm.with_fallbacks([llm]), "Why?"),
+    "events": events,
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("path", PATHS)
+def test_each_prompt_is_rendered_once(
+    wire: WireServer, make: Make, calls: Calls, renderings: list[str], path: str, streaming: bool
+) -> None:
+    wire.always(answer)
+    PATHS[path](calls, make(chat_template="alfred", streaming=streaming))
+    assert renderings
+    assert sorted(renderings) == sorted(body["prompt"] for body in wire.bodies)
+
+
+def test_a_rendered_prompt_is_not_rendered_again(
+    wire: WireServer, make: Make, calls: Calls, renderings: list[str]
+) -> None:
+    wire.always(answer)
+    value = rendered("Why?", CHAT_TEMPLATES["alfred"])
+    llm = make(chat_template="alfred")
+    calls.invoke(llm, value)
+    calls.stream(llm, value)
+    calls.generate_prompt(llm, [value])
+    assert [body["prompt"] for body in wire.bodies] == [value.to_string()] * 3
+    assert len(renderings) == 1
+
+
+def test_a_text_that_looks_rendered_is_rendered(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.always(answer)
+    markup = rendered("Why?", CHAT_TEMPLATES["alfred"]).to_string()
+    calls.generate(make(chat_template="alfred"), [markup])
+    assert wire.bodies[0]["prompt"] == CHAT_TEMPLATES["alfred"].render_prompt(markup)
+
+
+def test_a_prompt_of_another_type_is_refused(make: Make, calls: Calls) -> None:
+    for way in (calls.invoke, calls.stream):
+        with pytest.raises(ValueError, match="int"):
+            way(make(chat_template="alfred"), 5)
+
+
+@pytest.fixture
+def validations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The fields of each set of parameters that is made for a call."""
+    made: list[dict[str, Any]] = []
+    construct = CompletionParameters.__init__
+
+    def note(parameters: CompletionParameters, **fields: Any) -> None:
+        if type(parameters) is CompletionParameters:  # else a model is constructed
+            made.append(fields)
+        construct(parameters, **fields)
+
+    monkeypatch.setattr(CompletionParameters, "__init__", note)
+    return made
+
+
+WAYS: dict[str, Callable[..., Any]] = {
+    "invoke": lambda calls, llm, **fields: calls.invoke(llm, "x", **fields),
+    "stream": lambda calls, llm, **fields: calls.stream(llm, "x", **fields),
+    "batch": lambda calls, llm, **fields: calls.batch(llm, ["x"], **fields),
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"temperature": 0.5}, {"stop": ["a"]}], ids=["none", "a field", "a stop"])
+@pytest.mark.parametrize("template", [None, "alfred"])
+@pytest.mark.parametrize("way", [*WAYS, "generate"])
+def test_parameters_are_validated_once(
+    wire: WireServer,
+    make: Make,
+    calls: Calls,
+    validations: list[Any],
+    way: str,
+    template: str | None,
+    fields: dict[str, Any],
+    streaming: bool,
+) -> None:
+    wire.always(answer)
+    llm = make(streaming=streaming, chat_template=template)
+    if way == "generate":
+        calls.generate(llm, ["x", "y", "z"], **fields)
+    else:
+        WAYS[way](calls, llm, **fields)
+    assert len(validations) == 1
+    assert all(body["temperature"] == 0.5 for body in wire.bodies if "temperature" in fields)
+    llm.invoke("x")  # the fields of a call are of that call alone
+    assert "temperature" not in wire.bodies[-1]
+    assert wire.bodies[-1].get("stop") == (CHAT_TEMPLATES[template].stop if template else None)
+
+
+@pytest.mark.parametrize("fields", [{}, {"temperature": 0.5}], ids=["none", "a field"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_parameters_of_a_chat_are_validated_once(
+    wire: WireServer,
+    make_chat: MakeChat,
+    calls: Calls,
+    validations: list[Any],
+    way: str,
+    fields: dict[str, Any],
+    streaming: bool,
+) -> None:
+    wire.always(answer)
+    WAYS[way](calls, make_chat(streaming=streaming), **fields)
+    assert len(validations) == 1
+
+
+@pytest.mark.parametrize("as_chat", [True, False])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_usage_is_summed_up_once(
+    wire: WireServer, make: Make, calls: Calls, monkeypatch: pytest.MonkeyPatch, as_chat: bool, streaming: bool
+) -> None:
+    counted: list[Any] = []
+    llm_output = _tracing.llm_output
+
+    def note(candidates: Any) -> Any:
+        counted.append(candidates)
+        return llm_output(candidates)
+
+    monkeypatch.setattr(_tracing, "llm_output", note)
+    wire.always(answer)
+    calls.generate(make(trace_as_chat=as_chat, streaming=streaming), ["a", "b", "c"])
+    assert len(counted) == 3
+
+
+SINGLE: dict[str, Callable[[Calls, Any], Any]] = {
+    "invoke": lambda calls, llm: calls.invoke(llm, "x"),
+    "generate": lambda calls, llm: calls.generate(llm, ["x"]),
+    "batch": lambda calls, llm: calls.batch(llm, ["x"]),
+    "stream": lambda calls, llm: calls.stream(llm, "x"),
+}
+
+
+@pytest.mark.parametrize("path", SINGLE)
+def test_a_single_prompt_does_not_go_through_fan_out(wire: WireServer, make: Make, calls: Calls, path: str) -> None:
+    wire.script(reply({"error": "no"}, 400))
+    with pytest.raises(BadRequestError) as raised:
+        SINGLE[path](calls, make())
+    files = {frame.filename.rsplit("/", 1)[-1] for frame in traceback.extract_tb(raised.value.__traceback__)}
+    assert {"client.py", "streams.py"} & files
+    assert "fan_out.py" not in files

@@ -1,0 +1,74 @@
+"""Bounds: no response takes unlimited memory or time."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import pytest
+
+from paradigm_transport import APIResponseError, InvalidParameterError, ServerError, Settings
+from tests.transport.conftest import KEY, MODEL, Api
+from tests.wire import STALL, WireServer, chunk, completion, frame, head, reply, sse, texts, usage
+
+LIMIT = 100_000
+TOO_LARGE = r"more than 100,000 bytes \(max_response_bytes\)"
+
+
+def bomb(size: int) -> bytes:
+    return gzip.compress(b" " * size)
+
+
+def large_scripts() -> list[Any]:
+    chunked = {"Transfer-Encoding": "chunked"}
+    packed = {"Content-Encoding": "gzip"}
+    return [
+        reply(completion("x" * LIMIT)),
+        [head(200, chunked), *[frame(b" " * 10_000)] * 11, STALL],
+        reply(bomb(50_000_000), headers=packed),
+        [head(200, {**chunked, **packed}), frame(bomb(50_000_000)), STALL],
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_reply_beyond_the_bound_raises(api: Api, wire: WireServer, number: int) -> None:
+    wire.always(large_scripts()[number])
+    client = api.client(wire, max_response_bytes=LIMIT)
+    for call in (
+        lambda: client.complete("Hi", model=MODEL),
+        client.models,
+        lambda: list(client.stream("Hi", model=MODEL)),
+    ):
+        with pytest.raises(APIResponseError, match=TOO_LARGE):
+            call()
+
+
+def test_stream_beyond_the_bound_raises_with_the_text_so_far(api: Api, wire: WireServer) -> None:
+    wire.script(sse(*[chunk("x" * 10_000)] * 11, STALL))
+    chunks = []
+    with pytest.raises(APIResponseError, match=TOO_LARGE) as caught:
+        chunks.extend(api.client(wire, max_response_bytes=LIMIT).stream("Hi", model=MODEL))
+    assert caught.value.partial_text == "x" * 10_000 * (len(caught.value.partial_text) // 10_000)
+    assert len(caught.value.partial_text) >= 80_000
+    assert wire.requests[0].left.wait(5)
+
+
+def test_response_at_the_bound_is_read(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("x" * 80_000), chunk("", "stop"), chunk(usage=usage(1, 2))))
+    assert len(texts(api.client(wire, max_response_bytes=LIMIT).stream("Hi", model=MODEL))) == 80_000
+
+
+def test_body_of_an_error_is_cut(api: Api, wire: WireServer) -> None:
+    page = b"<html><title>Bad gateway</title>" + b"x" * 3_000_000
+    wire.always(reply(page, 502))
+    client = api.client(wire, max_retries=0)
+    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+        with pytest.raises(ServerError, match="Bad gateway") as caught:
+            call()
+        assert 1 << 20 <= len(caught.value.body) < 1_500_000
+
+
+def test_bound_is_64_mib_by_default() -> None:
+    assert Settings(api_key=KEY).max_response_bytes == 64 << 20
+    with pytest.raises(InvalidParameterError, match="max_response_bytes"):
+        Settings(api_key=KEY, max_response_bytes=0)

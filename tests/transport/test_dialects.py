@@ -1,0 +1,141 @@
+"""The dialect of a chat template is found by rendering a call and reading it back."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from paradigm_transport import CHAT_TEMPLATES, ChatTemplate, InvalidParameterError, JinjaTemplate
+from paradigm_transport.chat.dialects.hermes import HERMES
+from paradigm_transport.chat.dialects.rows import DIALECTS, find_dialect
+from paradigm_transport.messages import Message, Tool, ToolCall
+from tests.transport.test_chat import QWEN
+
+TIME = Tool("time")
+
+# Each writes the tools, calls as `CALL` does, and turns. The names are of the models whose templates do the like.
+SOURCE = """
+{%- for m in messages -%}
+{%- if loop.first and tools %}<|im_start|>system
+{{ tools | tojson }}<|im_end|>
+{% endif %}<|im_start|>{{ m.role }}
+{{ m.content }}
+{%- for call in m.tool_calls or () %}CALL{% endfor %}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+CALLS = {
+    "llama 3": '{"name": "{{ call.function.name }}", "parameters": {{ call.function.arguments | tojson }}}',
+    "mistral": "[TOOL_CALLS][{{ call.function | tojson }}]",
+    "qwen coder": "<tool_call>\n<function={{ call.function.name }}>\n</function>\n</tool_call>",
+    "another name": '<tool_call>{"name": "get", "arguments": {{ call.function | tojson }}}</tool_call>',
+    "no arguments": '<tool_call>{"name": "{{ call.function.name }}"}</tool_call>',
+}
+HERMES_CALL = "\n<tool_call>\n{{ call.function | tojson }}\n</tool_call>"
+READABLE = {
+    "qwen 2.5": QWEN,
+    "hermes": SOURCE.replace("CALL", HERMES_CALL),
+    "qwen 3 without thoughts": SOURCE.replace("CALL", HERMES_CALL).replace(
+        "<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif"
+    ),
+    "one line": "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% for call in m.tool_calls %}"
+    "<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}{% endfor %}[assistant]<think></think>",
+    "no results": "{% for m in messages %}{{ raise_exception('No results.') if m.role == 'tool' }}{{ m.content }}"
+    "{% for call in m.tool_calls %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}{% endfor %}",
+}
+
+
+def silently_found(template: ChatTemplate | JinjaTemplate) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return find_dialect(template).name
+
+
+def test_dialects_have_the_names_they_are_listed_by() -> None:
+    assert DIALECTS == {"hermes": HERMES}
+    assert all(dialect.name == name for name, dialect in DIALECTS.items())
+
+
+@pytest.mark.parametrize("name", CHAT_TEMPLATES)
+def test_turns_are_written_in_hermes(name: str) -> None:
+    assert silently_found(CHAT_TEMPLATES[name]) == "hermes"
+
+
+def test_jinja_template_without_tools_is_written_in_hermes() -> None:
+    source = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    assert silently_found(JinjaTemplate(source=source)) == "hermes"
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_call_of_a_template_that_writes_hermes_is_read_back(name: str) -> None:
+    assert silently_found(JinjaTemplate(source=READABLE[name])) == "hermes"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_template_that_writes_another_form_warns_once(name: str) -> None:
+    template = JinjaTemplate(source=SOURCE.replace("CALL", CALLS[name]), stop=name)
+    with pytest.warns(UserWarning, match=r"^chat_template writes tool calls in a form .* chat_template='chatml'$"):
+        assert find_dialect(template) is HERMES
+    assert silently_found(template) == "hermes"
+    assert silently_found(template.model_copy()) == "hermes"
+
+
+def test_each_template_warns() -> None:
+    source = SOURCE.replace("CALL", CALLS["llama 3"])
+    for day in ("Monday", "Tuesday"):
+        with pytest.warns(UserWarning, match="chat_template writes tool calls"):
+            find_dialect(JinjaTemplate(source=source, variables={"day": day}))
+
+
+@pytest.mark.parametrize("source", ["{{ messages }}{{ tools | length }}", SOURCE.replace("CALL", "")])
+def test_template_that_writes_no_calls_warns(source: str) -> None:
+    template = JinjaTemplate(
+        source=source.replace("{{ messages }}", "{% for m in messages %}{{ m.content }}{% endfor %}")
+    )
+    with pytest.warns(UserWarning, match=r"^chat_template takes tools but writes no tool calls, .* <tool_call>"):
+        assert find_dialect(template) is HERMES
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ raise_exception('No tools.') if tools }}",
+        "{% for m in messages %}{{ raise_exception('No calls.') if m.tool_calls }}{% endfor %}",
+        "{{ tools.nothing.more }}",
+    ],
+)
+def test_template_that_refuses_calls_raises_only_when_it_is_used(source: str) -> None:
+    template = JinjaTemplate(source=source)
+    assert silently_found(template) == "hermes"
+    with pytest.raises(InvalidParameterError):
+        template.render_chat([Message("assistant", tool_calls=(ToolCall("1", "time", {}),))], [TIME])
+
+
+class Bracketed:
+    """A dialect that writes calls in brackets; it is enough of one to write with."""
+
+    name = "bracketed"
+
+    def describe(self, tools: list[Tool]) -> str:
+        return f"Tools: {[tool.name for tool in tools]}"
+
+    def call(self, call: ToolCall) -> str:
+        return f"[call {call.name}]"
+
+    def result(self, message: Message) -> str:
+        return f"[result {message.content}]"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        ChatTemplate(turn="{role}: {content}\n", opening="assistant: ", stop="\n"),
+        JinjaTemplate(source="{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "),
+    ],
+)
+def test_turns_are_written_in_the_given_dialect(template: ChatTemplate | JinjaTemplate) -> None:
+    chat = [Message("assistant", "I look.", (ToolCall("1", "time", {}),)), Message("tool", "Noon.", tool_call_id="1")]
+    assert template.render_chat(chat, [TIME], dialect=Bracketed()) == (  # type: ignore[arg-type]
+        "system: Tools: ['time']\nassistant: I look.\n[call time]\ntool: [result Noon.]\nassistant: "
+    )

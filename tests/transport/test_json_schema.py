@@ -1,0 +1,98 @@
+"""JSON schemas of calls and of pydantic classes, closed to properties that they do not name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from paradigm_transport.chat.json_schema import call_schema, closed, schema_of, tool_of
+from paradigm_transport.messages import Tool
+
+WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
+TIME = Tool("time")
+
+
+def test_call_schema_holds_the_name_and_the_closed_arguments() -> None:
+    assert call_schema([TIME]) == {
+        "type": "object",
+        "properties": {"name": {"const": "time"}, "arguments": closed(TIME.parameters)},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+    first, second = call_schema([TIME, WEATHER])["anyOf"]
+    assert first == call_schema([TIME])
+    assert second["properties"]["arguments"] == closed(WEATHER.parameters)
+
+
+def test_schema_is_closed_unless_it_allows_more() -> None:
+    assert closed(TIME.parameters) == {"type": "object", "properties": {}, "additionalProperties": False}
+    for says in (
+        {"type": "object"},
+        {"type": "object", "properties": {}, "additionalProperties": True},
+        {"type": "object", "properties": {}, "allOf": []},
+        {"$ref": "#/$defs/a"},
+    ):
+        assert closed(says) == says
+
+
+def test_objects_within_a_schema_are_closed_unless_several_schemas_make_them_up() -> None:
+    def thing(**more: Any) -> dict[str, Any]:
+        return {"type": "object", "properties": {"a": {"type": "integer"}}, **more}
+
+    def around(inner: dict[str, Any], **more: Any) -> dict[str, Any]:
+        properties = {"all": {"type": "array", "items": inner}, "one": {"anyOf": [inner, {"type": "null"}]}}
+        return {"$defs": {"A": inner}, "type": "object", "properties": properties, **more}
+
+    shut = thing(additionalProperties=False)
+    assert closed(around(thing())) == around(shut, additionalProperties=False)
+    assert closed(around(thing(additionalProperties=True))) == around(
+        thing(additionalProperties=True), additionalProperties=False
+    )
+    for made_up in (
+        {"allOf": [thing(), {"$ref": "#/$defs/A"}]},
+        thing(anyOf=[thing(), thing()]),
+        thing(**{"$ref": "#/$defs/A"}),
+        {"not": thing()},
+        {"if": thing(), "then": thing()},
+    ):
+        assert closed(around(made_up)) == around(made_up, additionalProperties=False)
+    described = {"allOf": [thing()], "description": "As an older pydantic writes it."}
+    assert closed(around(described)) == around({**described, "allOf": [shut]}, additionalProperties=False)
+
+
+def test_definitions_of_two_tools_with_one_name_stay_apart() -> None:
+    def of(kind: str, place: str) -> dict[str, object]:
+        list_of = {"type": "array", "items": {"$ref": f"#/{place}/Item"}}
+        return {"properties": {"all": list_of}, place: {"Item": {"type": kind, "not": {"$ref": "#"}}}}
+
+    parameters = of("string", "$defs"), of("integer", "definitions")
+    schema = call_schema([Tool("a", "", parameters[0]), Tool("b", "", parameters[1])])
+    refs = [call["properties"]["arguments"]["properties"]["all"]["items"]["$ref"] for call in schema["anyOf"]]
+    assert refs == ["#/$defs/a.Item", "#/$defs/b.Item"]
+    assert {name: kept["type"] for name, kept in schema["$defs"].items()} == {"a.Item": "string", "b.Item": "integer"}
+    assert parameters == (of("string", "$defs"), of("integer", "definitions"))  # left as they were
+
+
+def test_reference_at_the_root_of_a_tools_schema_is_prefixed() -> None:
+    parameters = {"$ref": "#/$defs/Item", "$defs": {"Item": {"type": "object"}}}
+    assert call_schema([Tool("a", "", parameters)])["properties"]["arguments"] == {"$ref": "#/$defs/a.Item"}
+
+
+class Part(BaseModel):
+    """A part."""
+
+    name: str = Field(description="Its name.")
+    parts: list[Part] = []
+
+
+def test_schema_of_a_class_that_refers_to_itself_has_its_properties_at_the_root() -> None:
+    schema = schema_of(Part)
+    assert schema["properties"]["name"] == {"type": "string", "description": "Its name."}
+    assert schema["properties"]["parts"]["items"] == {"$ref": "#/$defs/Part"}
+
+
+def test_tool_of_a_class_has_its_name_and_docstring() -> None:
+    tool = tool_of(Part)
+    assert (tool.name, tool.description) == ("Part", "A part.")
+    assert "title" not in tool.parameters
