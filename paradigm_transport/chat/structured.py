@@ -28,21 +28,13 @@ def first_object(text: str) -> str:
         value = RepairedValue()
         end = value.feed(text, at)
         try:
-            return _checked(value)
+            parse(value.text)
+            return value.text
         except InvalidJSONError as error:  # perhaps a brace in the text before the object
-            problem = error
+            is_open = not (value.is_complete or value.is_broken)
+            problem = InvalidJSONError("the JSON object in the answer does not end") if is_open else error
         at = text.find("{", end)  # not from `at`: each character is read once
     raise problem
-
-
-def _checked(value: RepairedValue) -> str:
-    if value.is_complete:
-        parse(value.text)
-    elif not value.is_broken:
-        raise InvalidJSONError("the JSON object in the answer does not end")
-    else:
-        raise InvalidJSONError
-    return value.text
 
 
 def partial_object(text: str) -> object:

@@ -117,12 +117,13 @@ class HermesReader:
 
     def feed(self, text: str) -> list[Event]:
         """As `Reader.feed`."""
-        self._rest, self._at = self._rest[self._at :] + text, 0
+        self._rest, self._at, self._events = self._rest[self._at :] + text, 0, []
         self._read_on()
-        return self._take_events()
+        return self._events
 
     def finish(self) -> list[Event]:
         """As `Reader.finish`."""
+        self._events = []
         while self._call is not None and self._read is HermesReader._read_call:
             self._cut_off(self._call)
             self._read_on()
@@ -133,11 +134,7 @@ class HermesReader:
             self._refuse(rest, CUT_OFF)
         elif len(rest) < _LIKELY_MARK:
             self._events += self._text.add(rest) + self._text.finish()
-        return self._take_events()
-
-    def _take_events(self) -> list[Event]:
-        events, self._events = self._events, []
-        return events
+        return self._events
 
     def _read_on(self) -> None:
         while self._at < len(self._rest) and self._read(self):

@@ -17,8 +17,9 @@ class Marks:
     def __init__(self, *marks: str) -> None:
         self._marks = marks
         self._longest = max(map(len, marks))
-        self._any = re.compile("|".join(map(re.escape, marks)))
-        self._first = re.compile("|".join({re.escape(mark[0]) for mark in marks}))
+        beginnings = {mark[:length] for mark in marks for length in range(1, len(mark))}
+        # One flat list of literals, so that the regex engine looks for their first characters alone.
+        self._any = re.compile("|".join([*map(re.escape, marks), *(rf"{re.escape(begin)}\Z" for begin in beginnings)]))
 
     def next(self, text: str, at: int) -> tuple[int, str]:
         """Find the first mark from a place on.
@@ -28,12 +29,9 @@ class Marks:
             the text's length), and an empty string.
         """
         found = self._any.search(text, at)
-        if found is not None:
-            return found.start(), found[0]
-        for first in self._first.finditer(text, max(at, len(text) - self._longest + 1)):
-            if self.may_begin(text, first.start()):
-                return first.start(), ""
-        return len(text), ""
+        if found is None:
+            return len(text), ""
+        return found.start(), found[0] if found[0] in self._marks else ""
 
     def may_begin(self, text: str, at: int) -> bool:
         """Whether all that a text holds from a place on is a mark or the beginning of one."""
