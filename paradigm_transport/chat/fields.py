@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from paradigm_transport.arguments import Fields
 from paradigm_transport.chat.dialects.rows import find_dialect
@@ -13,8 +13,6 @@ from paradigm_transport.chat.templates.named import Template, find_template
 
 class TemplateFields(Fields):
     """How prompts are written for a chat model: declarations and checks only."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     chat_template: str | Template | None = Field(
         default=None,

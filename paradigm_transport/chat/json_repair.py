@@ -28,14 +28,7 @@ _SPACE_RUN = re.compile(r"[ \t\r\n]+")
 
 
 class InvalidJSONError(ValueError):
-    """A text is not JSON, not even after repair.
-
-    Args:
-        reason: what is wrong.
-    """
-
-    def __init__(self, reason: str = NOT_JSON) -> None:
-        super().__init__(reason)
+    """A text is not JSON, not even after repair."""
 
 
 class RepairedValue:
@@ -177,5 +170,36 @@ def parse(text: str) -> object:
     try:
         value: object = from_json(text)
     except ValueError:
-        raise InvalidJSONError from None
+        raise InvalidJSONError(NOT_JSON) from None
     return value
+
+
+def first_object(text: str) -> str:
+    """Return the first JSON object in a text, repaired.
+
+    Raises:
+        InvalidJSONError: there is none, or it does not end.
+    """
+    problem = InvalidJSONError("there is no JSON object in the answer")
+    at = text.find("{")
+    while at >= 0:
+        value = RepairedValue()
+        end = value.feed(text, at)
+        try:
+            parse(value.text)
+            return value.text
+        except InvalidJSONError as error:  # perhaps a brace in the text before the object
+            is_open = not (value.is_complete or value.is_broken)
+            problem = InvalidJSONError("the JSON object in the answer does not end") if is_open else error
+        at = text.find("{", end)  # not from `at`: each character is read once
+    raise problem
+
+
+def partial_object(text: str) -> object:
+    """Return as much of the first JSON object as a text holds; None if none has begun.
+
+    Raises:
+        ValueError: the text so far is not JSON.
+    """
+    begin = text.find("{")
+    return from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else None

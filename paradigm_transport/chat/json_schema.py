@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from paradigm_transport.messages import JsonObject, Tool
-
-_DEFINITIONS = ("$defs", "definitions")
-_PARTS = ("properties", "anyOf", "oneOf", "$ref")  # with `allOf`, what an object's schema may be made of
 
 
 def schema_of(kind: type[BaseModel]) -> JsonObject:
@@ -38,37 +36,28 @@ def call_schema(tools: Sequence[Tool]) -> JsonObject:
     definitions: JsonObject = {}
     calls = []
     for tool in tools:
-        parameters = closed(_prefixed(tool.parameters, f"{tool.name}."))
-        for keyword in _DEFINITIONS:  # references start at the root of the whole schema
+        parameters = closed(_with_objects(tool.parameters, partial(_prefix_reference, f"{tool.name}.")))
+        for keyword in ("$defs", "definitions"):  # references start at the root of the whole schema
             own = parameters.pop(keyword, {})
             definitions.update({f"{tool.name}.{name}": schema for name, schema in own.items()})
-        calls.append(_call_of(tool.name, parameters))
+        calls.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": tool.name}, "arguments": parameters},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
     schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
     return {**schema, "$defs": definitions} if definitions else schema
 
 
-def _call_of(name: str, parameters: JsonObject) -> JsonObject:
-    return {
-        "type": "object",
-        "properties": {"name": {"const": name}, "arguments": parameters},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-
-
-def _prefixed(schema: JsonObject, prefix: str) -> JsonObject:
-    """Prefix the definitions that a schema refers to: two tools may use one name for two things."""
-    prefixed = {keyword: _prefixed_value(value, prefix) for keyword, value in schema.items()}
+def _prefix_reference(prefix: str, schema: JsonObject) -> JsonObject:
+    """Prefix the definition that a schema refers to: two tools may use one name for two things."""
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith(("#/$defs/", "#/definitions/")):
-        prefixed["$ref"] = f"#/$defs/{prefix}{reference.split('/', 2)[2]}"
-    return prefixed
-
-
-def _prefixed_value(value: object, prefix: str) -> object:
-    if isinstance(value, list):
-        return [_prefixed_value(part, prefix) for part in value]
-    return _prefixed(value, prefix) if isinstance(value, dict) else value
+        return {**schema, "$ref": f"#/$defs/{prefix}{reference.split('/', 2)[2]}"}
+    return schema
 
 
 def closed(schema: Mapping[str, object]) -> JsonObject:
@@ -77,17 +66,18 @@ def closed(schema: Mapping[str, object]) -> JsonObject:
     Under a schema that leaves this open, a small model goes on with properties it invents.
     """
     # If several schemas make up an object, each lacks what another names.
-    return _closed(schema) if _combines(schema) else _closed_throughout(schema)
+    return _closed(dict(schema)) if _combines(schema) else _with_objects(schema, _closed)
 
 
-def _closed_throughout(schema: Mapping[str, object]) -> JsonObject:
-    return _closed({keyword: _closed_value(value) for keyword, value in schema.items()})
+def _with_objects(schema: Mapping[str, object], change: Callable[[JsonObject], JsonObject]) -> JsonObject:
+    """Return a schema with each object in it changed, the inner ones first."""
 
+    def changed(value: object) -> object:
+        if isinstance(value, list):
+            return [changed(part) for part in value]
+        return _with_objects(value, change) if isinstance(value, Mapping) else value
 
-def _closed_value(value: object) -> object:
-    if isinstance(value, list):
-        return [_closed_value(part) for part in value]
-    return _closed_throughout(value) if isinstance(value, Mapping) else value
+    return change({keyword: changed(value) for keyword, value in schema.items()})
 
 
 def _combines(schema: object) -> bool:
@@ -97,11 +87,12 @@ def _combines(schema: object) -> bool:
     if not isinstance(schema, Mapping):
         return False
     parts = schema.get("allOf")
-    count = sum(word in schema for word in _PARTS) + (len(parts) if isinstance(parts, list) else 0)
+    count = sum(word in schema for word in ("properties", "anyOf", "oneOf", "$ref"))
+    count += len(parts) if isinstance(parts, list) else 0
     return count > 1 or "not" in schema or "if" in schema or any(map(_combines, schema.values()))
 
 
-def _closed(schema: Mapping[str, object]) -> JsonObject:
+def _closed(schema: JsonObject) -> JsonObject:
     has_more = any(word in schema for word in ("$ref", "allOf", "anyOf", "oneOf", "patternProperties"))
     is_open = schema.get("type") == "object" and "properties" in schema and not has_more
-    return {"additionalProperties": False, **schema} if is_open else dict(schema)
+    return {"additionalProperties": False, **schema} if is_open else schema

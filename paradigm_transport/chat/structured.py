@@ -1,50 +1,17 @@
-"""Structured answers: ask for an object of a JSON schema, read it, and ask once more if it does not fit."""
+"""Structured answers: ask for an object of a JSON schema, and ask once more if the answer does not fit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
-from paradigm_transport.chat.json_repair import InvalidJSONError, RepairedValue, parse
 from paradigm_transport.messages import Message, to_json
 
 
 def schema_instruction(schema: Mapping[str, object]) -> str:
     """Return the instruction that asks for an object of a JSON schema."""
     return f"Answer with nothing but a JSON object of this JSON schema:\n{to_json(schema)}"
-
-
-def first_object(text: str) -> str:
-    """Return the first JSON object in a text, repaired.
-
-    Raises:
-        InvalidJSONError: there is none, or it does not end.
-    """
-    problem = InvalidJSONError("there is no JSON object in the answer")
-    at = text.find("{")
-    while at >= 0:
-        value = RepairedValue()
-        end = value.feed(text, at)
-        try:
-            parse(value.text)
-            return value.text
-        except InvalidJSONError as error:  # perhaps a brace in the text before the object
-            is_open = not (value.is_complete or value.is_broken)
-            problem = InvalidJSONError("the JSON object in the answer does not end") if is_open else error
-        at = text.find("{", end)  # not from `at`: each character is read once
-    raise problem
-
-
-def partial_object(text: str) -> object:
-    """Return as much of the first JSON object as a text holds; None if none has begun.
-
-    Raises:
-        ValueError: the text so far is not JSON.
-    """
-    begin = text.find("{")
-    return from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else None
 
 
 def explain(problem: ValueError) -> str:

@@ -12,12 +12,11 @@ from paradigm_transport.messages import InvalidToolCall, ToolCall, to_json
 CUT_OFF = "the answer ends before the call does"
 
 _ARGUMENTS = ("arguments", "parameters")  # models trained on several dialects mix the two
-_ID_LETTERS = ascii_letters + digits
 
 
 def new_call_id() -> str:
     """Return a new id of nine letters and digits, the only form that Mistral's templates take."""
-    return "".join(_ID_LETTERS[byte % len(_ID_LETTERS)] for byte in secrets.token_bytes(9))
+    return "".join(secrets.choice(ascii_letters + digits) for _ in range(9))
 
 
 class CallReader:

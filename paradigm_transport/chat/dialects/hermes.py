@@ -13,7 +13,7 @@ from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_
 from paradigm_transport.chat.dialects.marks import Marks, TextAroundMarks
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.json_repair import NOT_JSON
-from paradigm_transport.chat.json_schema import call_schema, closed
+from paradigm_transport.chat.json_schema import call_schema
 from paradigm_transport.messages import JsonObject, Message, Tool, ToolCall, to_json
 
 CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
@@ -65,9 +65,7 @@ class Hermes:
 
     def schema(self, tools: Sequence[Tool], name: str | None) -> JsonObject:
         """As `Dialect.schema`."""
-        if name is None:
-            return call_schema(tools)
-        return closed(next(tool.parameters for tool in tools if tool.name == name))
+        return call_schema(tools) if name is None else next(tool.parameters for tool in tools if tool.name == name)
 
     def reader(self, *, prefilled: bool = False, name: str | None = None, parallel: bool = True) -> HermesReader:
         """As `Dialect.reader`."""

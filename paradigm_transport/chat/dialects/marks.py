@@ -16,7 +16,6 @@ class Marks:
 
     def __init__(self, *marks: str) -> None:
         self._marks = marks
-        self._longest = max(map(len, marks))
         beginnings = {mark[:length] for mark in marks for length in range(1, len(mark))}
         # One flat list of literals, so that the regex engine looks for their first characters alone.
         self._any = re.compile("|".join([*map(re.escape, marks), *(rf"{re.escape(begin)}\Z" for begin in beginnings)]))
@@ -35,8 +34,7 @@ class Marks:
 
     def may_begin(self, text: str, at: int) -> bool:
         """Whether all that a text holds from a place on is a mark or the beginning of one."""
-        rest = text[at : at + self._longest + 1]
-        return any(mark.startswith(rest) for mark in self._marks)
+        return at == len(text) or self._any.fullmatch(text, at) is not None
 
 
 class TextAroundMarks:

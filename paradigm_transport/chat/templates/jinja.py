@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from paradigm_transport.chat.templates.base import BaseTemplate
+from paradigm_transport.chat.templates.turns import BaseTemplate
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import JsonObject, Message, Tool
 
@@ -66,13 +66,11 @@ class JinjaTemplate(BaseTemplate):
         except InvalidParameterError:
             raise
         except Exception as problem:  # noqa: BLE001  # a template may call anything
-            reason = self._reason(problem)
+            words = str(problem)
+            is_from_source = isinstance(problem, RefusedError) and words.strip() and words in self.source
+            # Other words may quote the messages.
+            reason = " ".join(words.split()) if is_from_source else type(problem).__name__
         raise UnwritableError(f"chat_template cannot write these messages: {reason}")  # `problem` holds them
-
-    def _reason(self, problem: Exception) -> str:
-        words = str(problem)
-        is_from_source = isinstance(problem, RefusedError) and words.strip() and words in self.source
-        return " ".join(words.split()) if is_from_source else type(problem).__name__  # others may quote the messages
 
 
 class UnwritableError(InvalidParameterError):
@@ -120,8 +118,7 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = _now
+    environment.globals.update(raise_exception=_raise, strftime_now=_now)
     return environment
 
 

@@ -11,15 +11,11 @@ Template = ChatTemplate | JinjaTemplate
 CHAT_TEMPLATES = {
     # The markup alfred-40b was trained on.
     "alfred": ChatTemplate(
-        turn="<start_{role}>{content}<end_message>",
-        opening="<start_assistant>",
-        stop="<end_message>",
+        turn="<start_{role}>{content}<end_message>", opening="<start_assistant>", stop="<end_message>"
     ),
     # SmolLM2, Qwen and many others.
     "chatml": ChatTemplate(
-        turn="<|im_start|>{role}\n{content}<|im_end|>\n",
-        opening="<|im_start|>assistant\n",
-        stop="<|im_end|>",
+        turn="<|im_start|>{role}\n{content}<|im_end|>\n", opening="<|im_start|>assistant\n", stop="<|im_end|>"
     ),
 }
 """The templates that have names."""
