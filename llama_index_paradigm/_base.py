@@ -29,7 +29,7 @@ from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
 from paradigm_transport.chat.fields import TemplateFields, template_of
 from paradigm_transport.chat.routes import completion_parameters
-from paradigm_transport.chat.templates.named import Template
+from paradigm_transport.chat.templates import Template
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import JsonObject
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from paradigm_transport.arguments import Fields
 from paradigm_transport.chat.dialects.rows import find_dialect
-from paradigm_transport.chat.templates.named import Template, find_template
+from paradigm_transport.chat.templates import Template, find_template
 
 
 class TemplateFields(Fields):

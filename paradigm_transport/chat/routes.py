@@ -16,7 +16,7 @@ from paradigm_transport.chat.dialects.rows import find_dialect
 from paradigm_transport.chat.events import Event, ParsedMessage
 from paradigm_transport.chat.json_schema import closed
 from paradigm_transport.chat.structured import schema_instruction
-from paradigm_transport.chat.templates.named import Template, find_template
+from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk

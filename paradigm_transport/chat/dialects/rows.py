@@ -10,7 +10,7 @@ from os.path import commonprefix
 
 from paradigm_transport.chat.dialects.base import Dialect, read_message
 from paradigm_transport.chat.dialects.hermes import HERMES
-from paradigm_transport.chat.templates.turns import BaseTemplate
+from paradigm_transport.chat.templates import BaseTemplate
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import Message, Tool, ToolCall
 

@@ -1,22 +1,106 @@
-"""Chat templates written in Jinja, as model repositories ship them; rendered in a sandbox."""
+"""Chat templates: messages in, the model's own markup out. Templates in Jinja are rendered in a sandbox."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from paradigm_transport.chat.templates.turns import BaseTemplate
+from paradigm_transport.chat.dialects.base import Dialect
+from paradigm_transport.chat.dialects.hermes import HERMES
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, Message, Tool
+from paradigm_transport.messages import JsonObject, Message, Tool, in_order_of_calls, with_system
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, Template
+    import jinja2
     from jinja2.parser import Parser
+
+
+class BaseTemplate(BaseModel, ABC):
+    """A chat template: messages in, the model's own markup out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def writes_tools(self) -> bool:
+        """Whether the template itself writes tools, calls and results; else they become text of its turns."""
+        return False
+
+    def render(self, messages: Iterable[tuple[str, str]]) -> str:
+        """Write messages, and open the model's answer.
+
+        Args:
+            messages: each a role and its content.
+
+        Raises:
+            InvalidParameterError: the template cannot write the messages.
+        """
+        return self._write([Message(role, content) for role, content in messages], ())
+
+    def render_prompt(self, prompt: str) -> str:
+        """Write a plain prompt as the one turn of a user; as `render`.
+
+        Args:
+            prompt: what the user says.
+        """
+        return self.render([("user", prompt)])
+
+    def render_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = (), dialect: Dialect = HERMES) -> str:
+        """Write messages and tools, and open the model's answer.
+
+        Args:
+            messages: the chat.
+            tools: what the model may call.
+            dialect: how tools, calls and results are written, unless the template writes them itself.
+
+        Raises:
+            InvalidParameterError: the template cannot write the messages.
+        """
+        messages = in_order_of_calls(messages)
+        if self.writes_tools:
+            return self._write(messages, tools)
+        if tools:
+            messages = with_system(messages, dialect.describe(tools))
+        return self._write([Message(message.role, _text(message, dialect)) for message in messages], ())
+
+    @abstractmethod
+    def _write(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        """Write messages as they are, and open the model's answer."""
+
+
+class ChatTemplate(BaseTemplate):
+    """How a model wants its turns written.
+
+    Attributes:
+        turn: one turn, with `{role}` and `{content}` in their places.
+        opening: what follows the last turn and makes the model answer.
+        stop: what the model writes at the end of its answer; sent as a stop sequence.
+        roles: the model's names of roles that are not called `system`, `user`, `assistant` and `tool`.
+    """
+
+    turn: str
+    opening: str
+    stop: str = Field(min_length=1)
+    roles: dict[str, str] = Field(default_factory=dict)
+
+    def _write(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        turns = []
+        for message in messages:
+            role = self.roles.get(message.role, message.role)
+            turns.append(self.turn.replace("{role}", role).replace("{content}", message.content))
+        return "".join(turns) + self.opening
+
+
+def _text(message: Message, dialect: Dialect) -> str:
+    """Return the content of a message with its calls, or the result that it is, written in a dialect."""
+    if message.role == "tool":
+        return dialect.result(message)
+    return "\n".join([message.content] * bool(message.content) + [dialect.call(call) for call in message.tool_calls])
 
 
 class JinjaTemplate(BaseTemplate):
@@ -82,7 +166,7 @@ class RefusedError(ValueError):
 
 
 @lru_cache(maxsize=16)
-def compiled(source: str) -> Template:
+def compiled(source: str) -> jinja2.Template:
     """Compile a template.
 
     Raises:
@@ -99,7 +183,7 @@ def compiled(source: str) -> Template:
     raise InvalidParameterError(f"not a valid Jinja template: line {line}: {words}")
 
 
-def _environment() -> Environment:
+def _environment() -> jinja2.Environment:
     from jinja2 import nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -139,3 +223,36 @@ def _raise(message: str) -> None:
 
 def _now(form: str) -> str:
     return datetime.now().strftime(form)  # a template means the local day
+
+
+Template = ChatTemplate | JinjaTemplate
+
+CHAT_TEMPLATES = {
+    # The markup alfred-40b was trained on.
+    "alfred": ChatTemplate(
+        turn="<start_{role}>{content}<end_message>", opening="<start_assistant>", stop="<end_message>"
+    ),
+    # SmolLM2, Qwen and many others.
+    "chatml": ChatTemplate(
+        turn="<|im_start|>{role}\n{content}<|im_end|>\n", opening="<|im_start|>assistant\n", stop="<|im_end|>"
+    ),
+}
+"""The templates that have names."""
+
+
+def find_template(template: str | Template) -> Template:
+    """Return the template of a name or of a text in Jinja; a template as it is.
+
+    Raises:
+        InvalidParameterError: no template has that name, or a Jinja template is not valid.
+    """
+    if isinstance(template, str):
+        if template in CHAT_TEMPLATES:
+            return CHAT_TEMPLATES[template]
+        if not any(mark in template for mark in ("{{", "{%")):
+            known = ", ".join(map(repr, CHAT_TEMPLATES))
+            raise InvalidParameterError(f"unknown template {template!r}; use {known}, a ChatTemplate or Jinja source")
+        template = JinjaTemplate(source=template)
+    if isinstance(template, JinjaTemplate):
+        compiled(template.source)
+    return template
