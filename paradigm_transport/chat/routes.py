@@ -14,8 +14,7 @@ from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.dialects.base import Reader, TextReader, read_message
 from paradigm_transport.chat.dialects.rows import find_dialect
 from paradigm_transport.chat.events import Event, ParsedMessage
-from paradigm_transport.chat.json_schema import closed
-from paradigm_transport.chat.structured import schema_instruction
+from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters

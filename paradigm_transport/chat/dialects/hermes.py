@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
-from paradigm_transport.chat.dialects.marks import Marks, TextAroundMarks
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.json_repair import NOT_JSON
-from paradigm_transport.chat.json_schema import call_schema
+from paradigm_transport.chat.structured import call_schema
 from paradigm_transport.messages import JsonObject, Message, Tool, ToolCall, to_json
 
 CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
@@ -123,7 +123,14 @@ class HermesReader:
         """As `Reader.finish`."""
         self._events = []
         while self._call is not None and self._read is HermesReader._read_call:
-            self._cut_off(self._call)
+            call = self._call
+            call.finish()
+            if call.is_complete or call.has_arguments:
+                self._end(call, call.end())
+            else:  # a string without its end hides the end of the call, and text that follows it
+                text, mark, rest = call.text.partition(END_OF_CALL)
+                self._refuse(text, NOT_JSON if mark else CUT_OFF)
+                self._rest, self._at = mark + rest, 0
             self._read_on()
         rest = self._rest[self._at :]
         if self._read is HermesReader._read_unparsable:
@@ -241,14 +248,3 @@ class HermesReader:
         self._text.mark()
         is_last = call.is_valid and not self._parallel
         self._read = HermesReader._read_nothing if is_last else HermesReader._read_between
-
-    def _cut_off(self, call: CallReader) -> None:
-        """End a call with the answer, and return to text that was read as a part of it."""
-        call.finish()
-        if call.is_complete or call.has_arguments:
-            self._end(call, call.end())
-            return
-        # A string without its end hides the end of the call.
-        text, mark, rest = call.text.partition(END_OF_CALL)
-        self._refuse(text, NOT_JSON if mark else CUT_OFF)
-        self._rest, self._at = mark + rest, 0
