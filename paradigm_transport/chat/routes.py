@@ -1,4 +1,4 @@
-"""Routes: a chat in, a call out whose reply is a message, or whose stream is a message's events.
+"""Routes: a chat in, a call out whose reply is a message, or whose stream is a message's events; and their fields.
 
 A route knows how an endpoint takes messages, tools and schemas, and how it returns text and calls. `PromptRoute` writes
 all of it as the prompt of a completion.
@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from pydantic import Field, field_validator
+
+from paradigm_transport.arguments import Fields
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.dialects.base import Reader, TextReader, read_message
 from paradigm_transport.chat.dialects.rows import find_dialect
@@ -24,6 +27,48 @@ from paradigm_transport.messages import Message, NamedTool, Tool, ToolChoice, wi
 
 Layer = CompletionFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
+
+
+class TemplateFields(Fields):
+    """How prompts are written for a chat model: declarations and checks only."""
+
+    chat_template: str | Template | None = Field(
+        default=None,
+        description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja "
+        "source or a JinjaTemplate; None to send prompts as they are.",
+    )
+
+    @field_validator("chat_template")
+    @classmethod
+    def _check_template(cls, template: str | Template | None) -> str | Template | None:
+        if template is not None:
+            find_template(template)
+        return template
+
+
+def template_of(fields: TemplateFields) -> Template | None:
+    """Return the chat template that was chosen, if any."""
+    return None if fields.chat_template is None else find_template(fields.chat_template)
+
+
+class ChatFields(TemplateFields):
+    """How messages and tools are written for a chat model: declarations and checks only."""
+
+    chat_template: str | Template = Field(
+        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source or a "
+        "JinjaTemplate.",
+    )
+    constrain: Literal["vllm"] | None = Field(
+        default=None,
+        description="The server-side mechanism that enforces the JSON schema of structured output and of required tool "
+        "calls: `vllm` for vLLM's field `structured_outputs`; None for none.",
+    )
+
+    @field_validator("chat_template")
+    @classmethod
+    def _check_dialect(cls, template: str | Template) -> str | Template:
+        find_dialect(find_template(template))
+        return template
 
 
 @dataclass(frozen=True, slots=True)

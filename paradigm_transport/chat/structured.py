@@ -40,14 +40,8 @@ def call_schema(tools: Sequence[Tool]) -> JsonObject:
         for keyword in ("$defs", "definitions"):  # references start at the root of the whole schema
             own = parameters.pop(keyword, {})
             definitions.update({f"{tool.name}.{name}": schema for name, schema in own.items()})
-        calls.append(
-            {
-                "type": "object",
-                "properties": {"name": {"const": tool.name}, "arguments": parameters},
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-        )
+        call = {"name": {"const": tool.name}, "arguments": parameters}
+        calls.append(_closed({"type": "object", "properties": call, "required": ["name", "arguments"]}))
     schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
     return {**schema, "$defs": definitions} if definitions else schema
 
