@@ -202,7 +202,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals.update(raise_exception=_raise, strftime_now=_now)
+    # A template means the local day.
+    environment.globals.update(raise_exception=_raise, strftime_now=lambda form: datetime.now().strftime(form))
     return environment
 
 
@@ -219,10 +220,6 @@ def _to_json(
 
 def _raise(message: str) -> None:
     raise RefusedError(message)
-
-
-def _now(form: str) -> str:
-    return datetime.now().strftime(form)  # a template means the local day
 
 
 Template = ChatTemplate | JinjaTemplate
