@@ -92,9 +92,8 @@ class ChatRequest:
     @property
     def offered(self) -> Sequence[Tool]:
         """The tools that may be called."""
-        name = self.required_name
-        if name is not None:
-            return [tool for tool in self.tools if tool.name == name]
+        if self.required_name is not None:
+            return [tool for tool in self.tools if tool.name == self.required_name]
         return () if self.tool_choice == "none" else self.tools
 
     @property
@@ -235,7 +234,7 @@ class PromptRoute:
         parameters = completion_parameters(self._template, *layers, single=single)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
-        schema: Mapping[str, Any] | None = None
+        schema: Mapping[str, object] | None = None
         if self._constrain is not None and request.requires_call:
             schema = self._dialect.schema(request.offered, request.required_name)
         elif self._constrain is not None and not request.offered:  # under a schema, the model could not call anything
