@@ -16,8 +16,8 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_paradigm._in import to_messages
 from langchain_paradigm._out import is_whole
-from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, parse
-from paradigm_transport.chat.structured import explain, first_object, partial_object, repair_messages
+from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, first_object, parse, partial_object
+from paradigm_transport.chat.structured import explain, repair_messages
 from paradigm_transport.messages import to_json
 
 Ask = Runnable[LanguageModelInput, AIMessage]

@@ -24,8 +24,7 @@ from langchain_paradigm._in import AnyTool, as_function, openai_tools, prompt_va
 from langchain_paradigm._out import ChunkWriter, chat_result
 from langchain_paradigm._structured import ObjectParser, Output, RetryOnce, schema_enforced
 from paradigm_transport import CompletionParameters
-from paradigm_transport.chat.fields import ChatFields
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
+from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
 from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
 from paradigm_transport.messages import read_response_format, read_tool_choice, read_tools
 

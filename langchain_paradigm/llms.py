@@ -28,9 +28,8 @@ from langchain_paradigm._in import rendered, rendered_texts
 from langchain_paradigm._out import generations, joined, to_chunk
 from langchain_paradigm._tracing import report_stream_end, result
 from paradigm_transport import CompletionParameters
-from paradigm_transport.chat.fields import template_of
-from paradigm_transport.chat.routes import completion_parameters
-from paradigm_transport.chat.templates.named import Template
+from paradigm_transport.chat.routes import completion_parameters, template_of
+from paradigm_transport.chat.templates import Template
 from paradigm_transport.fan_out import afan_out, fan_out
 
 

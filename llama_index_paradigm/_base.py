@@ -27,9 +27,8 @@ from llama_index_paradigm._out import CompletionReader, aresponses, responses
 from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
-from paradigm_transport.chat.fields import TemplateFields, template_of
-from paradigm_transport.chat.routes import completion_parameters
-from paradigm_transport.chat.templates.named import Template
+from paradigm_transport.chat.routes import TemplateFields, completion_parameters, template_of
+from paradigm_transport.chat.templates import Template
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import JsonObject
 

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ValidationError
 
 from llama_index_paradigm._compat import PromptHook, partial_class
 from llama_index_paradigm._in import text_only
-from paradigm_transport.chat.structured import explain, first_object, partial_object, repair_prompt
+from paradigm_transport.chat.json_repair import first_object, partial_object
+from paradigm_transport.chat.structured import explain, repair_prompt
 from paradigm_transport.messages import JsonObject, to_json
 
 if TYPE_CHECKING:

@@ -17,10 +17,8 @@ from llama_index_paradigm._events import chat_event
 from llama_index_paradigm._in import plain_messages, tool_calls_of
 from llama_index_paradigm._out import CallReader, aresponses, responses, written_object
 from llama_index_paradigm._structured import Task
-from paradigm_transport.chat.fields import ChatFields
-from paradigm_transport.chat.json_schema import schema_of, tool_of
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
-from paradigm_transport.chat.structured import repair_messages
+from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import JsonObject, Message, read_tool_choice, read_tools
 

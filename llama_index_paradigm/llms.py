@@ -16,7 +16,7 @@ from llama_index_paradigm._events import chat_event
 from llama_index_paradigm._in import plain_messages, text_only
 from llama_index_paradigm._out import ChatReader, aresponses, responses
 from llama_index_paradigm._structured import CompletionTask
-from paradigm_transport.chat.json_schema import closed, schema_of
+from paradigm_transport.chat.structured import closed, schema_of
 from paradigm_transport.messages import JsonObject
 
 

@@ -11,10 +11,8 @@ import pytest
 from paradigm_transport import CHAT_TEMPLATES, InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.events import ParsedMessage, Text
-from paradigm_transport.chat.fields import ChatFields
-from paradigm_transport.chat.json_schema import call_schema
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
-from paradigm_transport.chat.structured import repair_messages
+from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.chat.structured import call_schema, repair_messages
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import Message, NamedTool, Tool, ToolCall
 
