@@ -19,7 +19,7 @@ from llama_index.core.tools import FunctionTool
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
 from llama_index_paradigm._compat import ToolCallBlock
-from llama_index_paradigm._out import CallReader
+from llama_index_paradigm._out import ChatReader
 from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
@@ -187,11 +187,11 @@ def test_stream_split_anywhere_reads_as_the_whole_answer(pieces: list[str], cuts
     route = PromptRoute("chatml")
     text = "".join(pieces)
     completion = Completion("1", "m", 1, [Choice(0, text, "stop")])
-    whole = CallReader().read(ChatCompletion(completion, [read_message(route.reader(request), text)]))
+    whole = ChatReader().read(ChatCompletion(completion, [read_message(route.reader(request), text)]))
     ends = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     chunks = [CompletionChunk(text[begin:end]) for begin, end in itertools.pairwise(ends)]
     call = route.stream_call(request, {"model": "m"})
-    reader = CallReader()
+    reader = ChatReader()
     responses = [reader.read_chunk(call.hand_out(chunk)) for chunk in [*chunks, CompletionChunk("", is_last=True)]]
     last = responses[-1].message
     assert "".join(response.delta or "" for response in responses) == (whole.message.content or "")
