@@ -1,4 +1,4 @@
-"""What `ParadigmLLM` and `ChatParadigm` share: fields, metadata, completions."""
+"""What `ParadigmLLM` and `ChatParadigm` share: fields, metadata, completions, chats."""
 
 from __future__ import annotations
 

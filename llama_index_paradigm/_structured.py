@@ -118,7 +118,10 @@ class Task(ABC, Generic[Model, Request, Response]):
     Attributes:
         request: what to ask.
         schema_enforced: the server enforces the schema, as far as it can; a retry would not help.
-        ask: the model's method that answers a request, with the fields of this prediction; the others as `ask`.
+        ask: the model's method that answers a request, with the fields of this prediction.
+        aask: as `ask`, async.
+        stream: as `ask`, piece by piece; each answer holds all that has arrived.
+        astream: as `stream`, async.
     """
 
     request: Request
@@ -166,9 +169,8 @@ class Task(ABC, Generic[Model, Request, Response]):
         if values is None or values == self._seen:
             return
         self._seen = values
-        output: Model | FlexibleModel
         try:
-            output = self._output_cls.model_validate(values)
+            output: Model | FlexibleModel = self._output_cls.model_validate(values)
         except ValidationError:
             if self._partial_cls is None:
                 return

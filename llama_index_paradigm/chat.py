@@ -111,7 +111,7 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         """The name under which LlamaIndex serialises this class."""
         return "ChatParadigm"
 
-    # `chat_with_tools` and its twins are LlamaIndex's, and call `chat` and its twins.
+    # Chats. Every path adds `system_prompt` and `query_wrapper_prompt` in `_request`.
 
     def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
         request = self._request(messages, fields)
@@ -138,7 +138,7 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
     def _format(self, prompt: str, formatted: bool) -> str:
         return prompt if formatted else self._route.prompt(self._request([ChatMessage(prompt)], {}))
 
-    # Tools
+    # Tools. `chat_with_tools` and its twins are LlamaIndex's, and call `chat` and its twins.
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: object
@@ -157,9 +157,8 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         if not calls and error_on_no_tool_call:
             invalid = response.message.additional_kwargs.get("invalid_tool_calls") or ()
             reasons = "; ".join(call["reason"] for call in invalid)
-            raise ValueError(
-                f"the model's tool call is malformed: {reasons}" if reasons else "the model did not call a tool"
-            )
+            problem = f"the model's tool call is malformed: {reasons}" if reasons else "the model did not call a tool"
+            raise ValueError(problem)
         return [ToolSelection(tool_id=call.id, tool_name=call.name, tool_kwargs=call.arguments) for call in calls]
 
     # Structured prediction
@@ -191,11 +190,8 @@ class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
             fields = {**fields, "schema": schema_of(output_cls)}
         else:
             tool = tool_of(output_cls)
-            fields = {
-                **fields,
-                "tools": [tool.to_openai()],
-                "tool_choice": {"type": "function", "function": {"name": tool.name}},
-            }
+            choice = {"type": "function", "function": {"name": tool.name}}
+            fields = {**fields, "tools": [tool.to_openai()], "tool_choice": choice}
         self.ask, self.aask = partial(llm.chat, **fields), partial(llm.achat, **fields)
         self.stream, self.astream = partial(llm.stream_chat, **fields), partial(llm.astream_chat, **fields)
 

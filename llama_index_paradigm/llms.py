@@ -110,11 +110,15 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
             return self._join([ChatMessage(prompt)])
         return self._surround(self.completion_to_prompt(prompt))  # type: ignore[misc]  # LlamaIndex replaces None
 
-    def _format_prompt(self, prompt: BasePromptTemplate, prompt_args: JsonObject) -> str:
-        if self._writes_turns:
-            return self._join(self._messages(prompt, prompt_args))
+    def _format_prompt(
+        self, prompt: BasePromptTemplate, prompt_args: JsonObject, instruction: BaseOutputParser | None = None
+    ) -> str:
         if isinstance(prompt, SelectorPromptTemplate):
             prompt = prompt.select(self)
+        if instruction is not None:  # in a copy: other calls use the same prompt without it
+            prompt = prompt.model_copy(update={"output_parser": instruction})
+        if self._writes_turns:
+            return self._join(self._messages(prompt, prompt_args))
         if isinstance(prompt, RichPromptTemplate) and not prompt.is_chat_template:
             # Its `format` applies neither `output_parser` nor `completion_to_prompt`.
             prompt_args = {"text": prompt.format(**prompt_args)}
@@ -137,6 +141,8 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
 
     def _write_lines(self, messages: Sequence[ChatMessage]) -> str:
         return self.messages_to_prompt(list(map(text_only, messages)))  # type: ignore[misc]  # as in `_format`
+
+    # Chats
 
     def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
         def convert(completion: Completion) -> ChatCompletion:
@@ -164,7 +170,8 @@ class CompletionTask(Task[Model, str, CompletionResponse]):
     ) -> None:
         self._llm, self._template, self._template_args = llm, template, template_args
         self._instruction = _SchemaInstruction(output_cls)
-        super().__init__(output_cls, template, template_args, self._format(template, template_args))
+        request = llm._format_prompt(template, template_args, self._instruction)
+        super().__init__(output_cls, template, template_args, request)
         self.schema_enforced = llm.constrain is not None
         fields = {**fields, "formatted": True}
         self.ask, self.aask = partial(llm.complete, **fields), partial(llm.acomplete, **fields)
@@ -177,14 +184,8 @@ class CompletionTask(Task[Model, str, CompletionResponse]):
     def repair(self, answer: CompletionResponse, problem: str) -> str:
         """As in `Task`."""
         request = self._template.format(llm=self._llm, messages_to_prompt=_lines, **self._template_args)
-        return self._format(PromptTemplate("{text}"), {"text": repair_prompt(request, answer.text, problem)})
-
-    def _format(self, template: BasePromptTemplate, template_args: JsonObject) -> str:
-        if isinstance(template, SelectorPromptTemplate):
-            template = template.select(self._llm)
-        # A copy: other calls use the same prompt without the schema.
-        with_schema = template.model_copy(update={"output_parser": self._instruction})
-        return self._llm._format_prompt(with_schema, template_args)
+        text = repair_prompt(request, answer.text, problem)
+        return self._llm._format_prompt(PromptTemplate("{text}"), {"text": text}, self._instruction)
 
 
 def _lines(messages: Sequence[ChatMessage]) -> str:

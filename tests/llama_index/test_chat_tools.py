@@ -419,5 +419,7 @@ def test_tool_without_parameters_is_called_with_an_empty_object(wire: WireServer
     chat = make_chat(constrain="vllm")
     response = chat.chat([ChatMessage("How late is it?")], tools=[bare], tool_choice="now")
     assert [call.tool_kwargs for call in chat.get_tool_calls_from_response(response)] == [{}]
+    if ToolCallBlock is not None:
+        assert [block.tool_kwargs for block in response.message.blocks if isinstance(block, ToolCallBlock)] == [{}]
     nothing = {"type": "object", "properties": {}, "additionalProperties": False}
     assert wire.bodies[0]["structured_outputs"]["json"] == nothing
