@@ -116,7 +116,7 @@ class RepairedValue:
 
     def _read_outside(self, text: str, at: int) -> int:
         char = text[at]
-        space = _SPACE_RUN.match(text, at)
+        space = _SPACE_RUN.match(text, at) if char in SPACE else None
         if space is not None:
             self._gap.append(space[0])
             return space.end()

@@ -16,7 +16,8 @@ _ARGUMENTS = ("arguments", "parameters")  # models trained on several dialects m
 
 def new_call_id() -> str:
     """Return a new id of nine letters and digits, the only form that Mistral's templates take."""
-    return "".join(secrets.choice(ascii_letters + digits) for _ in range(9))
+    characters = ascii_letters + digits
+    return "".join(characters[byte % len(characters)] for byte in secrets.token_bytes(9))
 
 
 class CallReader:
