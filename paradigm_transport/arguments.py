@@ -6,10 +6,21 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, to_json
 
 from paradigm_transport.errors import InvalidParameterError
+
+if TYPE_CHECKING:
+
+    class Key:
+        """A key, as type checkers see it: a string may be assigned, a `SecretStr` is read."""
+
+        def __get__(self, settings: object, owner: type | None = None) -> SecretStr: ...
+        def __set__(self, settings: object, key: SecretStr | str) -> None: ...
+
+else:
+    Key = SecretStr
 
 
 class Fields(BaseModel):
