@@ -25,7 +25,7 @@ from paradigm_transport import (
 )
 from paradigm_transport.endpoints.completions.logprobs import read_logprobs
 from paradigm_transport.endpoints.completions.reply import read_completion
-from paradigm_transport.endpoints.models import read_models
+from paradigm_transport.endpoints.models import ModelsCall
 from paradigm_transport.http.sse import BOM
 from paradigm_transport.refusals import Origin, parse_reply
 from paradigm_transport.usage import read_usage
@@ -447,7 +447,7 @@ def test_models_are_read_in_every_format(api: Api, wire: WireServer, body: Any, 
 
 def test_model_keeps_raw_entry() -> None:
     entry = {"id": "a", "owned_by": "lighton"}
-    assert read_models([entry], HOST) == [Model("a", None, entry)]
+    assert ModelsCall().read([entry], HOST) == [Model("a", None, entry)]
 
 
 @pytest.mark.parametrize("body", [{}, {"data": None}, {"data": "a"}, completion("a"), 5])
