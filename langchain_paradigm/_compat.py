@@ -19,7 +19,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, wraps
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.callbacks import (
@@ -121,8 +121,8 @@ async def agenerate_on(
     return await BaseLLM.agenerate(llm, prompts, stop, callbacks or None, **options)
 
 
-def metadata_for_tracing(callbacks: AnyCallbacks, count: int) -> dict[str, object] | list[dict[str, object]]:
-    """Empty metadata of a call of `generate` that was given none, in the form its callbacks need.
+def run_options(arguments: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
+    """Take LangChain's own arguments of `generate` out of those of a call; without metadata, add an empty one.
 
     Upstream: `langchain_core/language_models/llms.py: BaseLLM.generate`.
     Relies on: the names by which tracers know a model are added to metadata that is given, and to no other; callbacks
@@ -130,8 +130,12 @@ def metadata_for_tracing(callbacks: AnyCallbacks, count: int) -> dict[str, objec
     If it moves: traces of a direct `generate` lack those names.
     Test: `test_generate_names_the_model_in_metadata_that_is_given`.
     """
-    of_each = isinstance(callbacks, list) and callbacks and not isinstance(callbacks[0], BaseCallbackHandler)
-    return [{} for _ in range(count)] if of_each else {}
+    names = [name for name in RunOptions.__annotations__ if name in arguments]
+    options = cast("RunOptions", {name: arguments.pop(name) for name in names})
+    if options.get("metadata") is None:
+        of_each = isinstance(callbacks, list) and callbacks and not isinstance(callbacks[0], BaseCallbackHandler)
+        options["metadata"] = [{} for _ in range(count)] if of_each else {}
+    return options
 
 
 def manager_of_prompt(index: int, first: Manager | None) -> Manager | None:

@@ -11,14 +11,8 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
 
+from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
-from langchain_paradigm._compat import (
-    CacheKeyHook,
-    StreamingHooks,
-    structured_output_mark,
-    without_own_arguments,
-    writes_content_blocks,
-)
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool, as_function, openai_tools, prompt_value, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result
@@ -32,7 +26,7 @@ from paradigm_transport.messages import read_response_format, read_tool_choice, 
 Method = Literal["function_calling", "json_schema", "json_mode"]
 
 
-class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheKeyHook):
+class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook):
     """A chat model over completions of LightOn's Paradigm: messages, tools, structured output.
 
     The endpoint takes texts: messages are written in the model's own markup, and calls of tools are read from the
@@ -142,7 +136,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
             strict: make the schema strict, as OpenAI's API wants it.
             kwargs: arguments of each call: the endpoint's fields.
         """
-        kwargs = {**structured_output_mark(schema, method), **kwargs}
+        kwargs = {**_compat.structured_output_mark(schema, method), **kwargs}
         tool_name = None
         if method == "function_calling":
             (tool,) = openai_tools([schema], strict)
@@ -166,7 +160,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
         self, messages: Sequence[BaseMessage], stop: Stop, arguments: Mapping[str, object]
     ) -> tuple[ChatRequest, CompletionFields, dict[str, object]]:
         """What a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
-        fields = without_own_arguments(arguments)
+        fields = _compat.without_own_arguments(arguments)
         request = ChatRequest(
             to_messages(messages),
             read_tools(fields.pop("tools", None)),
@@ -199,7 +193,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
     ) -> Iterator[ChatGenerationChunk]:
         with as_langchain:
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
-            writer = ChunkWriter(writes_content_blocks(self))
+            writer = ChunkWriter(_compat.writes_content_blocks(self))
             with self.client.open(call) as chunks:
                 yield from filter(None, map(writer.write, chunks))
 
@@ -208,7 +202,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
     ) -> AsyncIterator[ChatGenerationChunk]:
         with as_langchain:
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
-            writer = ChunkWriter(writes_content_blocks(self))
+            writer = ChunkWriter(_compat.writes_content_blocks(self))
             async with self.async_client.open(call) as chunks:
                 async for each in chunks:
                     chunk = writer.write(each)

@@ -1,9 +1,9 @@
 """`ParadigmLLM` for LangChain."""
+# ruff: noqa: A002  # `input`, as LangChain calls it
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import cast
 
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.language_models.llms import LLM
@@ -14,15 +14,8 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
+from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
-from langchain_paradigm._compat import (
-    AnyCallbacks,
-    RunOptions,
-    agenerate_on,
-    generate_on,
-    manager_of_prompt,
-    metadata_for_tracing,
-)
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import rendered, rendered_texts
 from langchain_paradigm._out import generations, joined, to_chunk
@@ -88,12 +81,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
     # Prompts. Each is rendered once, in the public method by which it comes in
 
     def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002  # as LangChain calls it
-        config: RunnableConfig | None = None,
-        *,
-        stop: Stop = None,
-        **kwargs: object,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Stop = None, **kwargs: object
     ) -> Iterator[str]:
         """Complete a prompt, piece by piece.
 
@@ -106,18 +94,13 @@ class ParadigmLLM(LangChainModel[str], LLM):
         return super().stream(rendered(input, self._template), config, stop=stop, **kwargs)
 
     def astream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        *,
-        stop: Stop = None,
-        **kwargs: object,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Stop = None, **kwargs: object
     ) -> AsyncIterator[str]:
         """As `stream`."""
         return super().astream(rendered(input, self._template), config, stop=stop, **kwargs)
 
     def generate_prompt(
-        self, prompts: list[PromptValue], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+        self, prompts: list[PromptValue], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate`, for prompts and messages as LangChain passes them on.
 
@@ -127,16 +110,16 @@ class ParadigmLLM(LangChainModel[str], LLM):
             callbacks: LangChain's callbacks.
             kwargs: as those of `generate`.
         """
-        return self._generate_rendered(self._rendered(prompts), stop, callbacks, kwargs)
+        return _compat.generate_on(*self._run(self._rendered(prompts), stop, callbacks, kwargs))
 
     async def agenerate_prompt(
-        self, prompts: list[PromptValue], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+        self, prompts: list[PromptValue], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate_prompt`."""
-        return await self._agenerate_rendered(self._rendered(prompts), stop, callbacks, kwargs)
+        return await _compat.agenerate_on(*self._run(self._rendered(prompts), stop, callbacks, kwargs))
 
     def generate(
-        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+        self, prompts: list[str], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """Complete prompts, concurrently and in order; the first error stops the rest.
 
@@ -150,13 +133,13 @@ class ParadigmLLM(LangChainModel[str], LLM):
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        return self._generate_rendered(rendered_texts(prompts, self._template), stop, callbacks, kwargs)
+        return _compat.generate_on(*self._run(rendered_texts(prompts, self._template), stop, callbacks, kwargs))
 
     async def agenerate(
-        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+        self, prompts: list[str], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate`."""
-        return await self._agenerate_rendered(rendered_texts(prompts, self._template), stop, callbacks, kwargs)
+        return await _compat.agenerate_on(*self._run(rendered_texts(prompts, self._template), stop, callbacks, kwargs))
 
     def _rendered(self, prompts: list[PromptValue]) -> list[str]:
         template = self._template
@@ -175,31 +158,19 @@ class ParadigmLLM(LangChainModel[str], LLM):
         call = overrides if stop is None else {**overrides, "stop": stop}
         return completion_parameters(self._template, self, call, single=stream)
 
-    def _generate_rendered(
-        self, texts: list[str], stop: Stop, callbacks: AnyCallbacks, kwargs: dict[str, object]
-    ) -> LLMResult:
-        """Complete prompts that are in the model's markup."""
-        options = _run_options(kwargs, callbacks, len(texts))
-        call = self._for_call(stop, kwargs)
-        return generate_on(call, texts, call.stop, callbacks, options)
-
-    async def _agenerate_rendered(
-        self, texts: list[str], stop: Stop, callbacks: AnyCallbacks, kwargs: dict[str, object]
-    ) -> LLMResult:
-        options = _run_options(kwargs, callbacks, len(texts))
-        call = self._for_call(stop, kwargs)
-        return await agenerate_on(call, texts, call.stop, callbacks, options)
-
-    def _for_call(self, stop: Stop, overrides: Mapping[str, object]) -> Self:
-        """This model with a call's fields as its own, which cache keys and traces are made of."""
-        if stop is None and not overrides:
-            return self
+    def _run(
+        self, texts: list[str], stop: Stop, callbacks: _compat.AnyCallbacks, kwargs: dict[str, object]
+    ) -> tuple[Self, list[str], Stop, _compat.AnyCallbacks, _compat.RunOptions]:
+        """What `generate_on` takes, with the fields of the call on a copy: cache keys and traces are made of them."""
+        options = _compat.run_options(kwargs, callbacks, len(texts))
+        if stop is None and not kwargs:
+            return self, texts, self.stop, callbacks, options
         with as_langchain:
-            parameters = self._parameters(stop, overrides, stream=self.streaming)
+            parameters = self._parameters(stop, kwargs, stream=self.streaming)
         self._current_access()  # made before the copy is, which then shares their connections
         call = self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
         call._call_parameters = parameters
-        return call
+        return call, texts, call.stop, callbacks, options
 
     def _generate(
         self, prompts: list[str], stop: Stop = None, run_manager: Manager = None, **kwargs: object
@@ -209,7 +180,9 @@ class ParadigmLLM(LangChainModel[str], LLM):
 
             def complete(index: int) -> list[Generation]:
                 if self.streaming:
-                    return [joined(self._chunks(prompts[index], parameters, manager_of_prompt(index, run_manager)))]
+                    return [
+                        joined(self._chunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager)))
+                    ]
                 self._acquire()
                 return generations(self.client.complete(prompts[index], parameters))
 
@@ -227,7 +200,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
 
             async def complete(index: int) -> list[Generation]:
                 if self.streaming:
-                    chunks = self._achunks(prompts[index], parameters, manager_of_prompt(index, run_manager))
+                    chunks = self._achunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager))
                     return [joined([chunk async for chunk in chunks])]
                 await self._aacquire()
                 return generations(await self.async_client.complete(prompts[index], parameters))
@@ -280,14 +253,6 @@ class ParadigmLLM(LangChainModel[str], LLM):
                     if run_manager is not None:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk
-
-
-def _run_options(kwargs: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
-    """Take LangChain's own arguments of `generate` out of those of a call."""
-    options = cast("RunOptions", {name: kwargs.pop(name) for name in RunOptions.__annotations__ if name in kwargs})
-    if options.get("metadata") is None:
-        options["metadata"] = metadata_for_tracing(callbacks, count)
-    return options
 
 
 def _logprobs(chunk: GenerationChunk) -> object:
