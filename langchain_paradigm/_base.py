@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput, LanguageModelOutputVar
@@ -26,10 +26,11 @@ from paradigm_transport.fan_out import afan_out, fan_out
 MOST_COUNTS = 512
 """How many texts' token counts are remembered."""
 
+T = TypeVar("T")
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
 AsyncManager = AsyncCallbackManagerForLLMRun | None
-Inputs = list[LanguageModelInput]
+Inputs = Sequence[LanguageModelInput]
 Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
@@ -103,9 +104,7 @@ class LangChainModel(
                     raise
                 return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
 
-        if len(inputs) == 1:
-            return [invoke(0)]
-        return fan_out(invoke, range(len(inputs)), _limit(configs), self.show_progress)
+        return self._fan_out(invoke, len(inputs), _limit(configs))
 
     async def abatch(
         self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
@@ -121,13 +120,9 @@ class LangChainModel(
                     raise
                 return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
 
-        if len(inputs) == 1:
-            return [await invoke(0)]
-        return await afan_out(invoke, range(len(inputs)), _limit(configs), self.show_progress)
+        return await self._afan_out(invoke, len(inputs), _limit(configs))
 
-    def batch_as_completed(
-        self, inputs: Sequence[LanguageModelInput], config: Configs = None, **kwargs: Any
-    ) -> Iterator[tuple[int, Any]]:
+    def batch_as_completed(self, inputs: Inputs, config: Configs = None, **kwargs: Any) -> Iterator[tuple[int, Any]]:
         """As `batch`, each answer as soon as it is there: pairs of an input's index and its answer.
 
         Args:
@@ -138,17 +133,20 @@ class LangChainModel(
         return super().batch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
 
     def abatch_as_completed(
-        self, inputs: Sequence[LanguageModelInput], config: Configs = None, **kwargs: Any
+        self, inputs: Inputs, config: Configs = None, **kwargs: Any
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `batch_as_completed`."""
         return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
 
     def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
-        configs = get_config_list(config, length)
-        for each in configs:
-            if each.get("max_concurrency") is None:
-                each["max_concurrency"] = self.max_concurrency
-        return configs
+        return [{"max_concurrency": self.max_concurrency, **each} for each in get_config_list(config, length)]
+
+    def _fan_out(self, call: Callable[[int], T], count: int, limit: int) -> list[T]:
+        """Call a function for each index, without a detour for a single one."""
+        return [call(0)] if count == 1 else fan_out(call, range(count), limit, self.show_progress)
+
+    async def _afan_out(self, call: Callable[[int], Awaitable[T]], count: int, limit: int) -> list[T]:
+        return [await call(0)] if count == 1 else await afan_out(call, range(count), limit, self.show_progress)
 
     # Tokens
 

@@ -24,7 +24,6 @@ from paradigm_transport import CompletionParameters
 from paradigm_transport.chat.fields import template_of
 from paradigm_transport.chat.routes import completion_parameters
 from paradigm_transport.chat.templates.named import Template
-from paradigm_transport.fan_out import afan_out, fan_out
 
 
 class ParadigmLLM(LangChainModel[str], LLM):
@@ -180,16 +179,12 @@ class ParadigmLLM(LangChainModel[str], LLM):
 
             def complete(index: int) -> list[Generation]:
                 if self.streaming:
-                    return [
-                        joined(self._chunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager)))
-                    ]
+                    chunks = self._chunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager))
+                    return [joined(chunks)]
                 self._acquire()
                 return generations(self.client.complete(prompts[index], parameters))
 
-            if len(prompts) == 1:
-                by_prompt = [complete(0)]
-            else:
-                by_prompt = fan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+            by_prompt = self._fan_out(complete, len(prompts), self.max_concurrency)
         return result(by_prompt, parameters.model, self.trace_as_chat)
 
     async def _agenerate(
@@ -205,10 +200,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
                 await self._aacquire()
                 return generations(await self.async_client.complete(prompts[index], parameters))
 
-            if len(prompts) == 1:
-                by_prompt = [await complete(0)]
-            else:
-                by_prompt = await afan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+            by_prompt = await self._afan_out(complete, len(prompts), self.max_concurrency)
         return result(by_prompt, parameters.model, self.trace_as_chat)
 
     def _call(self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object) -> str:
