@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import add
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk
@@ -195,11 +195,6 @@ class ChunkWriter:
             chunk["id"], chunk["name"] = call.id, call.name
             self._add(chunk, call.text)
         self._add(chunk, unrepairable_end("".join(self._arguments)))
-
-
-def is_whole(message: BaseMessage) -> bool:
-    """Whether all of a message is there; while one of ours is streamed, what has arrived of it is not."""
-    return "finish_reason" in message.response_metadata
 
 
 def _thoughts(text: str) -> Info:

@@ -14,9 +14,9 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool, as_function, openai_tools, prompt_value, to_messages
+from langchain_paradigm._in import AnyTool, as_function, openai_tools, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result
-from langchain_paradigm._structured import ObjectParser, Output, RetryOnce, schema_enforced
+from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
 from paradigm_transport import CompletionParameters
 from paradigm_transport.chat.fields import ChatFields
 from paradigm_transport.chat.routes import ChatRequest, PromptRoute
@@ -143,12 +143,14 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
             tool_name = tool["function"]["name"]
             choice = {"type": "function", "function": {"name": tool_name}}
             ask = self.bind(tools=[tool], tool_choice=choice, **kwargs)
+        elif method == "json_mode":
+            ask = self.bind(response_format={"type": "json_object"}, **kwargs)
         else:
-            ask = self.bind(response_format=_response_format(schema, method, strict), **kwargs)
+            json_schema = convert_to_json_schema(as_function(schema), strict=strict)
+            named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
+            ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name)
-        if self.constrain is not None:
-            return schema_enforced(ask, parser, include_raw)
-        return RetryOnce(ask, parser, include_raw, _messages_of).runnable()
+        return StructuredOutput(ask, parser, include_raw, retry=self.constrain is None).runnable()
 
     # One chat, one call
 
@@ -228,14 +230,3 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         stops = {} if stop is None else {"stop": stop}
         sent = CompletionParameters.of(self, fields, stops).model_dump()
         return str(sorted({**self._identifying_params, **arguments, **sent}.items()))
-
-
-def _messages_of(question: LanguageModelInput) -> list[BaseMessage]:
-    return prompt_value(question).to_messages()
-
-
-def _response_format(schema: dict[str, Any] | type, method: Method, strict: bool | None) -> dict[str, Any]:
-    if method == "json_mode":
-        return {"type": "json_object"}
-    json_schema = convert_to_json_schema(as_function(schema), strict=strict)
-    return {"type": "json_schema", "json_schema": {"name": json_schema.get("title", "answer"), "schema": json_schema}}
