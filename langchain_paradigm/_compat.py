@@ -35,6 +35,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.json import parse_partial_json
+from pydantic import PrivateAttr
 
 logger = logging.getLogger("langchain_paradigm")
 
@@ -160,13 +161,11 @@ class ResultPerRun(LLMResult):
     `test_caches_get_the_result_itself`, `test_upstream_flatten_gives_the_first_run_all_usage`.
     """
 
+    _of_runs: list[LLMResult] = PrivateAttr(default_factory=list)
+
     def flatten(self) -> list[LLMResult]:
         """The result for the callbacks of each prompt's run."""
-        return self.results_for_callbacks()
-
-    def results_for_callbacks(self) -> list[LLMResult]:
-        """The same, in the class that can make them."""
-        raise NotImplementedError
+        return self._of_runs
 
 
 def replace_stream_result(manager: RunManager | None, replace: Callable[[LLMResult], LLMResult]) -> None:
@@ -208,11 +207,8 @@ def chat_generation(generation: Generation, model: str) -> ChatGeneration:
     """
     info = generation.generation_info or {}
     known = {name: value for name, value in info.items() if name != "usage_metadata" and value is not None}
-    message = AIMessage(
-        content=generation.text,
-        response_metadata={"model_name": model, **known},
-        usage_metadata=info.get("usage_metadata"),
-    )
+    metadata = {"model_name": model, **known}
+    message = AIMessage(generation.text, response_metadata=metadata, usage_metadata=info.get("usage_metadata"))
     return ChatGeneration(message=message, generation_info=generation.generation_info)
 
 
@@ -230,19 +226,15 @@ class StreamingHooks(BaseChatModel):
     `test_a_handler_that_wants_a_stream_gets_one_unless_the_argument_says_no`.
     """
 
-    def _streams(self, arguments: Mapping[str, object]) -> bool | None:
-        """Whether a call with these arguments streams; None leaves it to LangChain."""
+    def _stream_argument(self, arguments: Mapping[str, object]) -> dict[str, bool]:
+        """The `stream` that decides for a call with these arguments; none leaves it to LangChain."""
         raise NotImplementedError
 
     def _should_stream(self, **kwargs: Any) -> bool:
-        return super()._should_stream(**{**self._choice(kwargs), **kwargs})
+        return super()._should_stream(**{**self._stream_argument(kwargs), **kwargs})
 
     def _should_use_protocol_streaming(self, **kwargs: Any) -> bool:
-        return super()._should_use_protocol_streaming(**{**self._choice(kwargs), **kwargs})
-
-    def _choice(self, arguments: Mapping[str, object]) -> dict[str, bool]:
-        choice = self._streams(arguments)
-        return {} if choice is None else {"stream": choice}
+        return super()._should_use_protocol_streaming(**{**self._stream_argument(kwargs), **kwargs})
 
 
 class CacheKeyHook(BaseChatModel):
@@ -282,10 +274,7 @@ def without_own_arguments(arguments: Mapping[str, object]) -> dict[str, Any]:
     If it moves: nothing changes, for it is only taken out.
     Test: `test_a_stream_argument_decides_whether_invoke_streams`.
     """
-    return {name: value for name, value in arguments.items() if name not in _OWN_ARGUMENTS}
-
-
-_OWN_ARGUMENTS = ("stream", "ls_structured_output_format")
+    return {name: value for name, value in arguments.items() if name not in ("stream", "ls_structured_output_format")}
 
 
 # langchain_core/messages and langchain_core/utils/json.py

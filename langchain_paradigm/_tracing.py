@@ -9,24 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from langchain_core.outputs import Generation, LLMResult
-from pydantic import PrivateAttr
+from typing_extensions import Required, TypedDict
 
 from langchain_paradigm._compat import ResultPerRun, RunManager, chat_generation, replace_stream_result
-from langchain_paradigm._out import LLMOutput, llm_output, summed
+
+_COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens", "total_tokens": "total_tokens"}
+"""The names of token counts in `LLMResult.llm_output`, and in `usage_metadata`."""
 
 
-class RunResult(ResultPerRun):
-    """The generations of all prompts; the callbacks of each run get its own, with its own usage."""
+class LLMOutput(TypedDict, total=False):
+    """`LLMResult.llm_output`, by the names that LangChain's counters and tracers read."""
 
-    _outputs: list[LLMOutput] = PrivateAttr(default_factory=list)
-    _as_chat: bool = PrivateAttr(default=False)
+    model_name: str
+    ids: Required[list[str | None]]
+    token_usage: dict[str, int]
 
-    def results_for_callbacks(self) -> list[LLMResult]:
-        """The result of each run."""
-        return [
-            result_for_callbacks(candidates, output, self._as_chat)
-            for candidates, output in zip(self.generations, self._outputs, strict=True)
-        ]
+
+def llm_output(candidates: Sequence[Generation]) -> LLMOutput:
+    """`LLMResult.llm_output` of one prompt; without `model_name` if the server does not say which model answered."""
+    info = candidates[0].generation_info or {}
+    output: LLMOutput = {"ids": [info.get("id")]}
+    if "model_name" in info:
+        output["model_name"] = info["model_name"]
+    if "usage_metadata" in info:
+        output["token_usage"] = {name: info["usage_metadata"][key] for name, key in _COUNTS.items()}
+    return output
 
 
 def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool) -> LLMResult:
@@ -38,9 +45,15 @@ def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool) -> 
         as_chat: give callbacks chat messages; the result itself holds texts.
     """
     outputs = [llm_output(candidates) for candidates in by_prompt]
-    whole = RunResult(generations=list(by_prompt), llm_output=dict(summed(outputs, model)))
-    whole._outputs = [{**output, "model_name": output.get("model_name", model)} for output in outputs]
-    whole._as_chat = as_chat
+    total: LLMOutput = {
+        "model_name": next((each["model_name"] for each in outputs if "model_name" in each), model),
+        "ids": [id_ for each in outputs for id_ in each["ids"]],
+    }
+    usages = [each["token_usage"] for each in outputs if "token_usage" in each]
+    if usages:
+        total["token_usage"] = {name: sum(usage[name] for usage in usages) for name in _COUNTS}
+    whole = ResultPerRun(generations=list(by_prompt), llm_output=dict(total))
+    whole._of_runs = [result_for_callbacks(*each, model, as_chat) for each in zip(by_prompt, outputs, strict=True)]
     return whole
 
 
@@ -55,20 +68,20 @@ def report_stream_end(manager: RunManager | None, model: str, as_chat: bool) -> 
 
     def as_run(response: LLMResult) -> LLMResult:
         (candidates,) = response.generations
-        output = llm_output(candidates)
-        output.setdefault("model_name", model)
-        return result_for_callbacks(candidates, output, as_chat)
+        return result_for_callbacks(candidates, llm_output(candidates), model, as_chat)
 
     replace_stream_result(manager, as_run)
 
 
-def result_for_callbacks(candidates: Sequence[Generation], output: LLMOutput, as_chat: bool) -> LLMResult:
+def result_for_callbacks(candidates: Sequence[Generation], output: LLMOutput, model: str, as_chat: bool) -> LLMResult:
     """The result of one run.
 
     Args:
         candidates: the generations of its prompt.
         output: their `llm_output`.
+        model: the model asked, which stands in for one that the server does not name.
         as_chat: give chat messages in place of texts.
     """
-    shown = [chat_generation(each, output["model_name"]) for each in candidates] if as_chat else list(candidates)
+    name = output.setdefault("model_name", model)
+    shown = [chat_generation(each, name) for each in candidates] if as_chat else list(candidates)
     return LLMResult(generations=[shown], llm_output=dict(output))

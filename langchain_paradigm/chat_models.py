@@ -172,11 +172,11 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         )
         return request, self, fields if stop is None else {**fields, "stop": stop}
 
-    def _streams(self, arguments: Mapping[str, object]) -> bool | None:
+    def _stream_argument(self, arguments: Mapping[str, object]) -> dict[str, bool]:
         if self.streaming:  # LangChain before 1.0 does not look at it
-            return True
+            return {"stream": True}
         # LangChain also streams for handlers that want it, but a stream is a single completion.
-        return None if arguments.get("n", self.n) in (None, 1) else False
+        return {} if arguments.get("n", self.n) in (None, 1) else {"stream": False}
 
     def _generate(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: object
