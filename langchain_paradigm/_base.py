@@ -184,9 +184,8 @@ class LangChainModel(
             with as_langchain:
                 usage = self.client.complete(text, model=self.model, max_tokens=1).usage
             if usage is None:
-                raise APIResponseError(
-                    f"{self.client.settings.host} counts no tokens: pass custom_get_token_ids to count them here"
-                )
+                host = self.client.settings.host
+                raise APIResponseError(f"{host} counts no tokens: pass custom_get_token_ids to count them here")
             if len(self._counts) >= MOST_COUNTS:
                 self._counts.clear()
             count = self._counts[key] = usage.prompt_tokens
@@ -224,8 +223,9 @@ class LangChainModel(
     @property
     def _identifying_params(self) -> Mapping[str, object]:
         """What an answer depends on, for cache keys and traces."""
-        fields = {name: getattr(self, name) for name in CompletionFields.model_fields}
-        fields.update(base_url=self.base_url, chat_template=self._plain_template)
+        values = vars(self)  # without `constrain`, if this writes no messages
+        fields = {name: values.get(name) for name in (*CompletionFields.model_fields, "base_url", "constrain")}
+        fields["chat_template"] = self._plain_template
         return {name: value for name, value in fields.items() if value is not None}
 
     @property

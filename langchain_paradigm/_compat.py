@@ -22,17 +22,11 @@ from functools import lru_cache, wraps
 from typing import Any, TypedDict, TypeVar, cast
 from uuid import UUID
 
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForLLMRun,
-    BaseCallbackHandler,
-    CallbackManagerForLLMRun,
-    Callbacks,
-)
+from langchain_core.callbacks.base import BaseCallbackHandler, Callbacks
+from langchain_core.callbacks.manager import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.language_models.base import BaseLanguageModel, LangSmithParams, LanguageModelOutputVar
-from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.language_models.llms import BaseLLM
-from langchain_core.messages import AIMessage
-from langchain_core.messages.tool import ToolCallChunk
+from langchain_core.messages import AIMessage, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.json import parse_partial_json
 from pydantic import PrivateAttr

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import add
 
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.ai import AIMessage, AIMessageChunk, UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk
 
@@ -70,7 +69,7 @@ def chat_result(reply: ChatCompletion) -> ChatResult:
     for parsed, choice in zip(reply.messages, reply.completion.choices, strict=True):
         message = AIMessage(
             content=parsed.text,
-            additional_kwargs=_thoughts(parsed.thoughts),
+            additional_kwargs={"reasoning_content": parsed.thoughts} if parsed.thoughts else {},
             tool_calls=[tool_call(name=call.name, args=call.arguments, id=call.id) for call in parsed.calls],
             invalid_tool_calls=[
                 invalid_tool_call(name=call.name, args=call.text, id=call.id, error=call.reason)
@@ -109,7 +108,7 @@ class ChunkWriter:
             metadata["output_version"] = "v1"
         message = AIMessageChunk(
             content=content_blocks(text, calls) if self._as_blocks else text,
-            additional_kwargs=_thoughts(thoughts),
+            additional_kwargs={"reasoning_content": thoughts} if thoughts else {},
             tool_call_chunks=calls,
             response_metadata=metadata,
             usage_metadata=_usage(piece.usage) if piece.is_last else None,
@@ -141,10 +140,6 @@ class ChunkWriter:
             self._arguments.append(call.text)
             chunk["id"], chunk["name"], chunk["args"] = call.id, call.name, call.text
         chunk["args"] = (chunk["args"] or "") + unrepairable_end("".join(self._arguments))
-
-
-def _thoughts(text: str) -> Info:
-    return {"reasoning_content": text} if text else {}
 
 
 def _logprobs(answer: Choice | CompletionChunk) -> Info:

@@ -18,7 +18,6 @@ from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, pars
 from paradigm_transport.chat.structured import explain, first_object, partial_object, repair_messages
 from paradigm_transport.messages import to_json
 
-Ask = Runnable[LanguageModelInput, AIMessage]
 Output = Runnable[LanguageModelInput, Any]
 
 
@@ -102,7 +101,7 @@ class StructuredOutput:
         retry: ask once more if the answer does not fit; it does not help if the server enforces the schema.
     """
 
-    ask: Ask
+    ask: Runnable[LanguageModelInput, AIMessage]
     parser: ObjectParser
     include_raw: bool
     retry: bool
@@ -134,11 +133,9 @@ class StructuredOutput:
             return {"raw": raw, "parsed": None, "parsing_error": problem}
 
     def _result(self, read: Read) -> object:
-        if self.include_raw:
-            return read
-        if read["parsing_error"] is not None:
+        if read["parsing_error"] is not None and not self.include_raw:
             raise read["parsing_error"]
-        return read["parsed"]
+        return read if self.include_raw else read["parsed"]
 
 
 def _again(question: LanguageModelInput, raw: AIMessage, problem: OutputParserException) -> list[BaseMessage]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from langchain_core.outputs import Generation, LLMResult
-from typing_extensions import Required, TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from langchain_paradigm._compat import ResultPerRun, RunManager, chat_generation, replace_stream_result
 
@@ -17,20 +17,23 @@ _COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"
 """The names of token counts in `LLMResult.llm_output`, and in `usage_metadata`."""
 
 
-class LLMOutput(TypedDict, total=False):
+class LLMOutput(TypedDict):
     """`LLMResult.llm_output`, by the names that LangChain's counters and tracers read."""
 
     model_name: str
-    ids: Required[list[str | None]]
-    token_usage: dict[str, int]
+    ids: list[str | None]
+    token_usage: NotRequired[dict[str, int]]
 
 
-def llm_output(candidates: Sequence[Generation]) -> LLMOutput:
-    """`LLMResult.llm_output` of one prompt; without `model_name` if the server does not say which model answered."""
+def llm_output(candidates: Sequence[Generation], model: str) -> LLMOutput:
+    """`LLMResult.llm_output` of one prompt.
+
+    Args:
+        candidates: the generations of the prompt; the usage is on the first.
+        model: the model asked, which stands in for one that the server does not name.
+    """
     info = candidates[0].generation_info or {}
-    output: LLMOutput = {"ids": [info.get("id")]}
-    if "model_name" in info:
-        output["model_name"] = info["model_name"]
+    output: LLMOutput = {"model_name": info.get("model_name", model), "ids": [info.get("id")]}
     if "usage_metadata" in info:
         output["token_usage"] = {name: info["usage_metadata"][key] for name, key in _COUNTS.items()}
     return output
@@ -44,16 +47,17 @@ def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool) -> 
         model: the model asked, which stands in for one that the server does not name.
         as_chat: give callbacks chat messages; the result itself holds texts.
     """
-    outputs = [llm_output(candidates) for candidates in by_prompt]
+    outputs = [llm_output(candidates, model) for candidates in by_prompt]
+    infos = [candidates[0].generation_info or {} for candidates in by_prompt]
     total: LLMOutput = {
-        "model_name": next((each["model_name"] for each in outputs if "model_name" in each), model),
+        "model_name": next((info["model_name"] for info in infos if "model_name" in info), model),
         "ids": [id_ for each in outputs for id_ in each["ids"]],
     }
     usages = [each["token_usage"] for each in outputs if "token_usage" in each]
     if usages:
         total["token_usage"] = {name: sum(usage[name] for usage in usages) for name in _COUNTS}
     whole = ResultPerRun(generations=list(by_prompt), llm_output=dict(total))
-    whole._of_runs = [result_for_callbacks(*each, model, as_chat) for each in zip(by_prompt, outputs, strict=True)]
+    whole._of_runs = [result_for_callbacks(*each, as_chat) for each in zip(by_prompt, outputs, strict=True)]
     return whole
 
 
@@ -68,20 +72,18 @@ def report_stream_end(manager: RunManager | None, model: str, as_chat: bool) -> 
 
     def as_run(response: LLMResult) -> LLMResult:
         (candidates,) = response.generations
-        return result_for_callbacks(candidates, llm_output(candidates), model, as_chat)
+        return result_for_callbacks(candidates, llm_output(candidates, model), as_chat)
 
     replace_stream_result(manager, as_run)
 
 
-def result_for_callbacks(candidates: Sequence[Generation], output: LLMOutput, model: str, as_chat: bool) -> LLMResult:
+def result_for_callbacks(candidates: Sequence[Generation], output: LLMOutput, as_chat: bool) -> LLMResult:
     """The result of one run.
 
     Args:
         candidates: the generations of its prompt.
         output: their `llm_output`.
-        model: the model asked, which stands in for one that the server does not name.
         as_chat: give chat messages in place of texts.
     """
-    name = output.setdefault("model_name", model)
-    shown = [chat_generation(each, name) for each in candidates] if as_chat else list(candidates)
+    shown = [chat_generation(each, output["model_name"]) for each in candidates] if as_chat else list(candidates)
     return LLMResult(generations=[shown], llm_output=dict(output))

@@ -17,10 +17,9 @@ from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool, as_function, openai_tools, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
-from paradigm_transport import CompletionParameters
 from paradigm_transport.chat.fields import ChatFields
 from paradigm_transport.chat.routes import ChatRequest, PromptRoute
-from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
+from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields, CompletionParameters
 from paradigm_transport.messages import read_response_format, read_tool_choice, read_tools
 
 Method = Literal["function_calling", "json_schema", "json_mode"]
@@ -219,11 +218,6 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
     @property
     def _llm_type(self) -> str:
         return "paradigm-chat"
-
-    @property
-    def _identifying_params(self) -> Mapping[str, object]:
-        constrained = {} if self.constrain is None else {"constrain": self.constrain}
-        return {**super()._identifying_params, **constrained}
 
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}

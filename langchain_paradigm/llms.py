@@ -23,7 +23,6 @@ from langchain_paradigm._tracing import report_stream_end, result
 from paradigm_transport import CompletionParameters
 from paradigm_transport.chat.fields import template_of
 from paradigm_transport.chat.routes import completion_parameters
-from paradigm_transport.chat.templates.named import Template
 
 
 class ParadigmLLM(LangChainModel[str], LLM):
@@ -70,8 +69,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
     """
 
     trace_as_chat: bool = Field(
-        default=True,
-        description="Give callbacks a chat message in place of a text: many read usage nowhere else.",
+        default=True, description="Give callbacks a chat message in place of a text: many read usage nowhere else."
     )
 
     _call_parameters: CompletionParameters | None = PrivateAttr(default=None)
@@ -90,13 +88,13 @@ class ParadigmLLM(LangChainModel[str], LLM):
             stop: stop sequences; they win over the constructor's.
             kwargs: the endpoint's fields; they win over the constructor's.
         """
-        return super().stream(rendered(input, self._template), config, stop=stop, **kwargs)
+        return super().stream(rendered(input, template_of(self)), config, stop=stop, **kwargs)
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Stop = None, **kwargs: object
     ) -> AsyncIterator[str]:
         """As `stream`."""
-        return super().astream(rendered(input, self._template), config, stop=stop, **kwargs)
+        return super().astream(rendered(input, template_of(self)), config, stop=stop, **kwargs)
 
     def generate_prompt(
         self, prompts: list[PromptValue], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
@@ -132,43 +130,41 @@ class ParadigmLLM(LangChainModel[str], LLM):
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        return _compat.generate_on(*self._run(rendered_texts(prompts, self._template), stop, callbacks, kwargs))
+        return _compat.generate_on(*self._run(rendered_texts(prompts, template_of(self)), stop, callbacks, kwargs))
 
     async def agenerate(
         self, prompts: list[str], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate`."""
-        return await _compat.agenerate_on(*self._run(rendered_texts(prompts, self._template), stop, callbacks, kwargs))
+        return await _compat.agenerate_on(
+            *self._run(rendered_texts(prompts, template_of(self)), stop, callbacks, kwargs)
+        )
 
     def _rendered(self, prompts: list[PromptValue]) -> list[str]:
-        template = self._template
+        template = template_of(self)
         return [rendered(prompt, template).to_string() for prompt in prompts]
 
     def _prompt_of(self, messages: list[BaseMessage], tools: object) -> str:
-        return rendered(messages, self._template).to_string()
+        return rendered(messages, template_of(self)).to_string()
 
     # One call
 
-    @property
-    def _template(self) -> Template | None:
-        return template_of(self)
-
     def _parameters(self, stop: Stop, overrides: Mapping[str, object], *, stream: bool) -> CompletionParameters:
         call = overrides if stop is None else {**overrides, "stop": stop}
-        return completion_parameters(self._template, self, call, single=stream)
+        with as_langchain:
+            return completion_parameters(template_of(self), self, call, single=stream)
 
     def _run(
         self, texts: list[str], stop: Stop, callbacks: _compat.AnyCallbacks, kwargs: dict[str, object]
     ) -> tuple[Self, list[str], Stop, _compat.AnyCallbacks, _compat.RunOptions]:
         """What `generate_on` takes, with the fields of the call on a copy: cache keys and traces are made of them."""
         options = _compat.run_options(kwargs, callbacks, len(texts))
-        if stop is None and not kwargs:
-            return self, texts, self.stop, callbacks, options
-        with as_langchain:
+        call = self
+        if stop is not None or kwargs:
             parameters = self._parameters(stop, kwargs, stream=self.streaming)
-        self._current_access()  # made before the copy is, which then shares their connections
-        call = self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
-        call._call_parameters = parameters
+            self._current_access()  # made before the copy is, which then shares their connections
+            call = self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
+            call._call_parameters = parameters
         return call, texts, call.stop, callbacks, options
 
     def _generate(
@@ -211,16 +207,14 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _stream(
         self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> Iterator[GenerationChunk]:
-        with as_langchain:
-            parameters = self._parameters(stop, kwargs, stream=True)
+        parameters = self._parameters(stop, kwargs, stream=True)
         report_stream_end(run_manager, parameters.model, self.trace_as_chat)
         return self._chunks(prompt, parameters, run_manager)
 
     def _astream(
         self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> AsyncIterator[GenerationChunk]:
-        with as_langchain:
-            parameters = self._parameters(stop, kwargs, stream=True)
+        parameters = self._parameters(stop, kwargs, stream=True)
         report_stream_end(run_manager, parameters.model, self.trace_as_chat)
         return self._achunks(prompt, parameters, run_manager)
 
