@@ -66,8 +66,7 @@ class LangChainModel(
 
     @property
     def _rate_limit_hooks(self) -> RateLimitHooks | None:
-        limiter = self.rate_limiter
-        return RateLimitHooks(limiter.acquire, limiter.aacquire) if limiter else None
+        return RateLimitHooks(self.rate_limiter.acquire, self.rate_limiter.aacquire) if self.rate_limiter else None
 
     def _acquire(self) -> None:
         if self.rate_limiter is not None:

@@ -29,7 +29,6 @@ from langchain_core.language_models.base import BaseLanguageModel, LangSmithPara
 from langchain_core.messages import AIMessage, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.json import parse_partial_json
-from pydantic import PrivateAttr
 
 logger = logging.getLogger("langchain_paradigm")
 
@@ -67,9 +66,7 @@ class LangSmithHook(BaseLanguageModel[LanguageModelOutputVar]):
     """
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = "paradigm"
-        return params
+        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": "paradigm"}
 
 
 def with_version(metadata: Mapping[str, object] | None, version: str) -> dict[str, object]:
@@ -80,10 +77,9 @@ def with_version(metadata: Mapping[str, object] | None, version: str) -> dict[st
     If it moves: tracers do not find the version.
     Test: `test_versions_of_packages_are_in_the_metadata`.
     """
-    metadata = metadata or {}
-    versions = metadata.get("lc_versions")
+    versions = metadata.get("lc_versions") if metadata else None
     known = versions if isinstance(versions, Mapping) else {}
-    return {**metadata, "lc_versions": {**known, "paradigm-llm": version}}
+    return {**(metadata or {}), "lc_versions": {**known, "paradigm-llm": version}}
 
 
 # langchain_core/language_models/llms.py
@@ -116,7 +112,7 @@ async def agenerate_on(
     return await BaseLLM.agenerate(llm, prompts, stop, callbacks or None, **options)
 
 
-def run_options(arguments: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
+def run_options(kwargs: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
     """Take LangChain's own arguments of `generate` out of those of a call; without metadata, add an empty one.
 
     Upstream: `langchain_core/language_models/llms.py: BaseLLM.generate`.
@@ -125,8 +121,7 @@ def run_options(arguments: dict[str, object], callbacks: AnyCallbacks, count: in
     If it moves: traces of a direct `generate` lack those names.
     Test: `test_generate_names_the_model_in_metadata_that_is_given`.
     """
-    names = [name for name in RunOptions.__annotations__ if name in arguments]
-    options = cast("RunOptions", {name: arguments.pop(name) for name in names})
+    options = cast("RunOptions", {name: kwargs.pop(name) for name in RunOptions.__annotations__ if name in kwargs})
     if options.get("metadata") is None:
         of_each = isinstance(callbacks, list) and callbacks and not isinstance(callbacks[0], BaseCallbackHandler)
         options["metadata"] = [{} for _ in range(count)] if of_each else {}
@@ -155,7 +150,7 @@ class ResultPerRun(LLMResult):
     `test_caches_get_the_result_itself`, `test_upstream_flatten_gives_the_first_run_all_usage`.
     """
 
-    _of_runs: list[LLMResult] = PrivateAttr(default_factory=list)
+    _of_runs: list[LLMResult]
 
     def flatten(self) -> list[LLMResult]:
         """The result for the callbacks of each prompt's run."""
@@ -310,11 +305,8 @@ def unrepairable_end(arguments: str) -> str:
     If it moves: a call that was cut off is made with half of its arguments.
     Test: `test_a_bracket_that_was_not_opened_is_not_repaired`.
     """
-    return next((end for end in _UNOPENED if not _is_repaired(arguments + end)), "")
-
-
-_UNOPENED = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
-"""One of these closes what was not opened, whatever the text before it is."""
+    # One of these closes what was not opened, whatever the text before it is.
+    return next((end for end in ("", "]", "}", '"]', '"}', '\\"]', '\\"}') if not _is_repaired(arguments + end)), "")
 
 
 def _is_repaired(arguments: str) -> bool:

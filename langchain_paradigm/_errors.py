@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 
 from langchain_core import exceptions
 
@@ -28,11 +29,8 @@ _OVERFLOW = re.compile(r"context.(length|window|size)|fit into the context", re.
 """How servers say that a prompt is too long."""
 
 
-class _AsLangChain:
-    """A context manager that makes errors of the transport instances of LangChain's classes too."""
-
-    def __enter__(self) -> None:
-        pass
+class _AsLangChain(AbstractContextManager[object]):
+    """Makes errors of the transport instances of LangChain's classes too."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, errors.ParadigmError):

@@ -75,11 +75,9 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
 
     def _validated(self, values: object) -> object:
         is_pydantic = isinstance(self.output, type) and is_basemodel_subclass(self.output)
-        if not is_pydantic:
-            return values
-        if hasattr(self.output, "model_validate"):
-            return self.output.model_validate(values)
-        return self.output.parse_obj(values)  # of pydantic 1
+        if is_pydantic and not hasattr(self.output, "model_validate"):
+            return self.output.parse_obj(values)  # of pydantic 1
+        return self.output.model_validate(values) if is_pydantic else values
 
 
 def _arguments(message: BaseMessage | None, tool: str) -> object:

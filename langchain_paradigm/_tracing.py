@@ -51,7 +51,7 @@ def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool) -> 
     infos = [candidates[0].generation_info or {} for candidates in by_prompt]
     total: LLMOutput = {
         "model_name": next((info["model_name"] for info in infos if "model_name" in info), model),
-        "ids": [id_ for each in outputs for id_ in each["ids"]],
+        "ids": [info.get("id") for info in infos],
     }
     usages = [each["token_usage"] for each in outputs if "token_usage" in each]
     if usages:

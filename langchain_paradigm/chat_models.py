@@ -221,6 +221,5 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
 
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
-        stops = {} if stop is None else {"stop": stop}
-        sent = CompletionParameters.of(self, fields, stops).model_dump()
+        sent = CompletionParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
         return str(sorted({**self._identifying_params, **arguments, **sent}.items()))

@@ -12,7 +12,6 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 from pydantic import Field, PrivateAttr
-from typing_extensions import Self
 
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
@@ -130,15 +129,15 @@ class ParadigmLLM(LangChainModel[str], LLM):
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        return _compat.generate_on(*self._run(rendered_texts(prompts, template_of(self)), stop, callbacks, kwargs))
+        texts = rendered_texts(prompts, template_of(self))
+        return _compat.generate_on(*self._run(texts, stop, callbacks, kwargs))
 
     async def agenerate(
         self, prompts: list[str], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate`."""
-        return await _compat.agenerate_on(
-            *self._run(rendered_texts(prompts, template_of(self)), stop, callbacks, kwargs)
-        )
+        texts = rendered_texts(prompts, template_of(self))
+        return await _compat.agenerate_on(*self._run(texts, stop, callbacks, kwargs))
 
     def _rendered(self, prompts: list[PromptValue]) -> list[str]:
         template = template_of(self)
@@ -156,7 +155,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
 
     def _run(
         self, texts: list[str], stop: Stop, callbacks: _compat.AnyCallbacks, kwargs: dict[str, object]
-    ) -> tuple[Self, list[str], Stop, _compat.AnyCallbacks, _compat.RunOptions]:
+    ) -> tuple[ParadigmLLM, list[str], Stop, _compat.AnyCallbacks, _compat.RunOptions]:
         """What `generate_on` takes, with the fields of the call on a copy: cache keys and traces are made of them."""
         options = _compat.run_options(kwargs, callbacks, len(texts))
         call = self
