@@ -94,32 +94,30 @@ class LangChainModel(
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
         configs = self._limited(config, len(inputs))
+        caught = Exception if return_exceptions else ()
 
         def invoke(index: int) -> LanguageModelOutputVar:
             try:
                 return self.invoke(inputs[index], configs[index], **kwargs)
-            except Exception as error:
-                if not return_exceptions:
-                    raise
+            except caught as error:
                 return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
 
-        return self._fan_out(invoke, len(inputs), _limit(configs))
+        return self._fan_out(invoke, len(inputs), configs[0]["max_concurrency"] if configs else 1)
 
     async def abatch(
         self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
     ) -> list[LanguageModelOutputVar]:
         """As `batch`."""
         configs = self._limited(config, len(inputs))
+        caught = Exception if return_exceptions else ()
 
         async def invoke(index: int) -> LanguageModelOutputVar:
             try:
                 return await self.ainvoke(inputs[index], configs[index], **kwargs)
-            except Exception as error:
-                if not return_exceptions:
-                    raise
+            except caught as error:
                 return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
 
-        return await self._afan_out(invoke, len(inputs), _limit(configs))
+        return await self._afan_out(invoke, len(inputs), configs[0]["max_concurrency"] if configs else 1)
 
     def batch_as_completed(self, inputs: Inputs, config: Configs = None, **kwargs: Any) -> Iterator[tuple[int, Any]]:
         """As `batch`, each answer as soon as it is there: pairs of an input's index and its answer.
@@ -140,12 +138,12 @@ class LangChainModel(
     def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
         return [{"max_concurrency": self.max_concurrency, **each} for each in get_config_list(config, length)]
 
-    def _fan_out(self, call: Callable[[int], T], count: int, limit: int) -> list[T]:
+    def _fan_out(self, call: Callable[[int], T], count: int, limit: int | None) -> list[T]:
         """Call a function for each index, without a detour for a single one."""
-        return [call(0)] if count == 1 else fan_out(call, range(count), limit, self.show_progress)
+        return [call(0)] if count == 1 else fan_out(call, range(count), limit or 1, self.show_progress)
 
-    async def _afan_out(self, call: Callable[[int], Awaitable[T]], count: int, limit: int) -> list[T]:
-        return [await call(0)] if count == 1 else await afan_out(call, range(count), limit, self.show_progress)
+    async def _afan_out(self, call: Callable[[int], Awaitable[T]], count: int, limit: int | None) -> list[T]:
+        return [await call(0)] if count == 1 else await afan_out(call, range(count), limit or 1, self.show_progress)
 
     # Tokens
 
@@ -204,10 +202,9 @@ class LangChainModel(
             ParadigmError: see `get_num_tokens`.
         """
         try:
-            prompt = self._prompt_of(messages, tools or ())
+            return self.get_num_tokens(self._prompt_of(messages, tools or ()))
         except UnwritableError:
             return super().get_num_tokens_from_messages(messages)
-        return self.get_num_tokens(prompt)
 
     def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[AnyTool]) -> str:
         """Messages and tools as they are sent."""
@@ -248,7 +245,3 @@ class LangChainModel(
         is_plain = isinstance(self.timeout, (int, float))
         plain = {"chat_template": self._plain_template, "timeout": self.timeout if is_plain else None}
         return {name: value for name, value in plain.items() if value is not None}
-
-
-def _limit(configs: list[RunnableConfig]) -> int:
-    return configs[0].get("max_concurrency") or 1 if configs else 1

@@ -17,7 +17,7 @@ from paradigm_transport import messages as chat
 from paradigm_transport.chat.json_schema import tool_of
 from paradigm_transport.chat.templates.named import Template
 
-AnyTool = dict[str, Any] | type | Callable[..., Any] | BaseTool
+AnyTool = chat.JsonObject | type | Callable[..., Any] | BaseTool
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
@@ -124,7 +124,7 @@ def content_of(message: BaseMessage) -> str:
 # Tools
 
 
-def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[dict[str, Any]]:
+def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[chat.JsonObject]:
     """Anything that LangChain takes for a tool, in OpenAI's form.
 
     Raises:

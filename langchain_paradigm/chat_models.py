@@ -20,9 +20,7 @@ from langchain_paradigm._structured import ObjectParser, Output, StructuredOutpu
 from paradigm_transport.chat.fields import ChatFields
 from paradigm_transport.chat.routes import ChatRequest, PromptRoute
 from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields, CompletionParameters
-from paradigm_transport.messages import read_response_format, read_tool_choice, read_tools
-
-Method = Literal["function_calling", "json_schema", "json_mode"]
+from paradigm_transport.messages import JsonObject, read_response_format, read_tool_choice, read_tools
 
 
 class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook):
@@ -92,7 +90,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         self,
         tools: Sequence[AnyTool],
         *,
-        tool_choice: str | bool | dict[str, Any] | None = None,
+        tool_choice: str | bool | JsonObject | None = None,
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
@@ -114,9 +112,9 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
 
     def with_structured_output(
         self,
-        schema: dict[str, Any] | type,
+        schema: JsonObject | type,
         *,
-        method: Method = "function_calling",
+        method: Literal["function_calling", "json_schema", "json_mode"] = "function_calling",
         include_raw: bool = False,
         strict: bool | None = None,
         **kwargs: Any,
