@@ -189,9 +189,9 @@ def test_usage_is_summed_once_per_prompt(
     counted: list[Any] = []
     llm_output = _tracing.llm_output
 
-    def note(candidates: Any) -> Any:
+    def note(candidates: Any, model: str) -> Any:
         counted.append(candidates)
-        return llm_output(candidates)
+        return llm_output(candidates, model)
 
     monkeypatch.setattr(_tracing, "llm_output", note)
     wire.always(answer)
