@@ -12,6 +12,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from paradigm_transport.errors import APIStatusError, ParadigmError
@@ -90,7 +91,6 @@ class Request(ABC):
     policy: Policy
     retries: int = 0
     _left_out: frozenset[str] = frozenset()
-    _meter: Meter | None = None
 
     def bind(self, policy: Policy) -> None:
         """Prepare to be sent by the client that decides by a policy.
@@ -106,12 +106,10 @@ class Request(ABC):
         """Return the body; called again when the server refuses an optional field."""
         return None
 
-    @property
+    @cached_property
     def meter(self) -> Meter:
         """What measures the call, from the first use on."""
-        if self._meter is None:
-            self._meter = Meter(self.model)
-        return self._meter
+        return Meter(self.model)
 
     def begin(self) -> None:
         """Record that a request is sent; a call that is retried begins once."""
