@@ -7,9 +7,7 @@ retry; that is all that a client knows of an endpoint.
 from __future__ import annotations
 
 import logging
-import random
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -47,11 +45,7 @@ class Policy:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        retry: RetryPolicy | None = None,
-        clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        self, settings: Settings, retry: RetryPolicy | None, clock: Callable[[], float], chance: Callable[[], float]
     ) -> None:
         self.settings = settings
         self.retry = retry or RetryPolicy(max_retries=settings.max_retries)
