@@ -7,11 +7,10 @@ retry; that is all that a client knows of an endpoint.
 from __future__ import annotations
 
 import logging
-import random
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from paradigm_transport.errors import APIStatusError, ParadigmError
@@ -46,11 +45,7 @@ class Policy:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        retry: RetryPolicy | None = None,
-        clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        self, settings: Settings, retry: RetryPolicy | None, clock: Callable[[], float], chance: Callable[[], float]
     ) -> None:
         self.settings = settings
         self.retry = retry or RetryPolicy(max_retries=settings.max_retries)
@@ -90,7 +85,6 @@ class Request(ABC):
     policy: Policy
     retries: int = 0
     _left_out: frozenset[str] = frozenset()
-    _meter: Meter | None = None
 
     def bind(self, policy: Policy) -> None:
         """Prepare to be sent by the client that decides by a policy.
@@ -106,12 +100,10 @@ class Request(ABC):
         """Return the body; called again when the server refuses an optional field."""
         return None
 
-    @property
+    @cached_property
     def meter(self) -> Meter:
         """What measures the call, from the first use on."""
-        if self._meter is None:
-            self._meter = Meter(self.model)
-        return self._meter
+        return Meter(self.model)
 
     def begin(self) -> None:
         """Record that a request is sent; a call that is retried begins once."""
