@@ -18,8 +18,8 @@ from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, InvalidParameterError, __version__
 from paradigm_transport.access import Connected, RateLimitHooks
-from paradigm_transport.chat.fields import TemplateFields
-from paradigm_transport.chat.templates.jinja import UnwritableError
+from paradigm_transport.chat.routes import TemplateFields
+from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out
 

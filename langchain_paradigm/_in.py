@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from paradigm_transport import InvalidParameterError
 from paradigm_transport import messages as chat
-from paradigm_transport.chat.json_schema import tool_of
-from paradigm_transport.chat.templates.named import Template
+from paradigm_transport.chat.structured import tool_of
+from paradigm_transport.chat.templates import Template
 
 AnyTool = chat.JsonObject | type | Callable[..., Any] | BaseTool
 

@@ -14,8 +14,8 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_paradigm._in import prompt_value, to_messages
-from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, parse
-from paradigm_transport.chat.structured import explain, first_object, partial_object, repair_messages
+from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, first_object, parse, partial_object
+from paradigm_transport.chat.structured import explain, repair_messages
 from paradigm_transport.messages import to_json
 
 Output = Runnable[LanguageModelInput, Any]
@@ -90,7 +90,7 @@ def _arguments(message: BaseMessage | None, tool: str) -> object:
 
 @dataclass(frozen=True)
 class StructuredOutput:
-    """Asks and reads.
+    """Asks for an object and reads it.
 
     Args:
         ask: gives the answer, a message.

@@ -17,8 +17,7 @@ from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool, as_function, openai_tools, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
-from paradigm_transport.chat.fields import ChatFields
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
+from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
 from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields, CompletionParameters
 from paradigm_transport.messages import JsonObject, read_response_format, read_tool_choice, read_tools
 

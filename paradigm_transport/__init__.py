@@ -4,9 +4,7 @@ What is exported here is public. The modules below are internal to the project: 
 """
 
 from paradigm_transport._version import __version__
-from paradigm_transport.chat.templates.jinja import JinjaTemplate
-from paradigm_transport.chat.templates.named import CHAT_TEMPLATES
-from paradigm_transport.chat.templates.turns import ChatTemplate
+from paradigm_transport.chat.templates import CHAT_TEMPLATES, ChatTemplate, JinjaTemplate
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.logprobs import Logprobs

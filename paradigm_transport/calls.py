@@ -67,12 +67,6 @@ class Policy:
             logger.warning(message, *args)
 
 
-def describe(error: ParadigmError) -> str:
-    """Describe an error in a log, without the words of the server."""
-    status = f" {error.status_code}" if isinstance(error, APIStatusError) else ""
-    return f"{type(error).__name__}{status}"
-
-
 class Request(ABC):
     """One request to an endpoint, and what is decided about it: whether it is retried, and what its errors say.
 
@@ -94,11 +88,9 @@ class Request(ABC):
     model: str | None = None
     prompt: str = ""
     policy: Policy
-
-    def __init__(self) -> None:
-        self.retries = 0
-        self._left_out: frozenset[str] = frozenset()
-        self._meter: Meter | None = None
+    retries: int = 0
+    _left_out: frozenset[str] = frozenset()
+    _meter: Meter | None = None
 
     def bind(self, policy: Policy) -> None:
         """Prepare to be sent by the client that decides by a policy.
@@ -113,10 +105,6 @@ class Request(ABC):
     def encode(self) -> bytes | None:
         """Return the body; called again when the server refuses an optional field."""
         return None
-
-    def sends(self, field: str) -> bool:
-        """Whether an optional field is sent."""
-        return field not in self._left_out
 
     @property
     def meter(self) -> Meter:
@@ -141,15 +129,10 @@ class Request(ABC):
         delay = policy.retry.delay(self.retries, error, policy.chance())
         if delay is not None:
             self.retries += 1
-            logger.info(
-                "Retrying %s of %s after %.2f s (retry %s of %s): %s",
-                self.path,
-                policy.host,
-                delay,
-                self.retries,
-                policy.retry.max_retries,
-                describe(error),
-            )
+            status = f" {error.status_code}" if isinstance(error, APIStatusError) else ""
+            cause = type(error).__name__ + status  # without the words of the server
+            count = f"retry {self.retries} of {policy.retry.max_retries}"
+            logger.info("Retrying %s of %s after %.2f s (%s): %s", self.path, policy.host, delay, count, cause)
         return delay
 
     def origin(self, response: BaseResponse) -> Origin:
@@ -234,9 +217,7 @@ class PieceReader(Protocol[PieceOut]):
 class StreamCall(Request, Generic[Piece, Event]):
     """A request that is answered by a stream: read in pieces, handed out as events, one event for each piece."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._handed_out = False
+    _handed_out = False
 
     @abstractmethod
     def make_reader(self, origin: Origin) -> PieceReader[Piece]:
