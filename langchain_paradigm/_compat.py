@@ -113,7 +113,9 @@ async def agenerate_on(
 
 
 def run_options(kwargs: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
-    """Take LangChain's own arguments of `generate` out of those of a call; without metadata, add an empty one.
+    """Take LangChain's own arguments of `generate` out of those of a call.
+
+    If no metadata is given, add empty metadata in the form that the callbacks need.
 
     Upstream: `langchain_core/language_models/llms.py: BaseLLM.generate`.
     Relies on: the names by which tracers know a model are added to metadata that is given, and to no other; callbacks

@@ -90,7 +90,7 @@ def _arguments(message: BaseMessage | None, tool: str) -> object:
 
 @dataclass(frozen=True)
 class StructuredOutput:
-    """Asks and reads.
+    """Asks for an object and reads it.
 
     Args:
         ask: gives the answer, a message.

@@ -155,7 +155,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _run(
         self, texts: list[str], stop: Stop, callbacks: _compat.AnyCallbacks, kwargs: dict[str, object]
     ) -> tuple[ParadigmLLM, list[str], Stop, _compat.AnyCallbacks, _compat.RunOptions]:
-        """What `generate_on` takes, with the fields of the call on a copy: cache keys and traces are made of them."""
+        """Return what `generate_on` takes. A call with its own fields runs on a copy of this model that has them."""
         options = _compat.run_options(kwargs, callbacks, len(texts))
         call = self
         if stop is not None or kwargs:
