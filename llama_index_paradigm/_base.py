@@ -82,7 +82,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     def _metadata(self, window: int | None) -> LLMMetadata:
         is_chat = self._calls_tools
         numbers = {"context_window": window, "num_output": self.additional_kwargs.get("max_tokens", self.max_tokens)}
-        known = {name: number for name, number in numbers.items() if number}
+        known: JsonObject = {name: number for name, number in numbers.items() if number}
         return LLMMetadata(is_chat_model=is_chat, is_function_calling_model=is_chat, model_name=self.model, **known)
 
     def _find_window(self) -> int | None:
