@@ -219,4 +219,5 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
         sent = CompletionParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
-        return str(sorted({**self._identifying_params, **arguments, **sent}.items()))
+        answered_by = {**self._identifying_params, **arguments, **sent}
+        return str(sorted(item for item in answered_by.items() if item[0] not in ("extra_headers", "timeout")))

@@ -21,6 +21,7 @@ from langchain_paradigm._out import generations, joined, to_chunk
 from langchain_paradigm._tracing import report_stream_end, result
 from paradigm_transport import CompletionParameters
 from paradigm_transport.chat.routes import completion_parameters, template_of
+from paradigm_transport.endpoints.completions.fields import FIELDS
 
 
 class ParadigmLLM(LangChainModel[str], LLM):
@@ -161,7 +162,9 @@ class ParadigmLLM(LangChainModel[str], LLM):
         if stop is not None or kwargs:
             parameters = self._parameters(stop, kwargs, stream=self.streaming)
             self._current_access()  # made before the copy is, which then shares their connections
-            call = self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
+            call = self.model_copy(
+                update={name: getattr(parameters, name) for name in parameters.model_fields_set & FIELDS}
+            )
             call._call_parameters = parameters
         return call, texts, call.stop, callbacks, options
 

@@ -34,7 +34,7 @@ class Fields(BaseModel):
             pydantic's ValidationError, which quotes the values: one may be a key.
     """
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
     _argument_aliases: ClassVar[Mapping[str, str]] = {}
     """Other names of arguments, under which a framework's users know them."""

@@ -31,12 +31,13 @@ class _Client:
         *,
         retry: RetryPolicy | None = None,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         **fields: Any,
     ) -> None:
         if settings is not None and fields:
             raise InvalidParameterError(f"{type(self).__name__} takes settings or {next(iter(fields))}, not both")
-        self.policy = Policy(settings or Settings(**fields), retry, clock, chance)
+        self.policy = Policy(settings or Settings(**fields), retry, clock, timer, chance)
 
     @property
     def settings(self) -> Settings:
@@ -88,7 +89,8 @@ class ParadigmClient(_Client):
         sleep: waits for a number of seconds before a retry.
         options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…) if there are no `settings`; and `retry`,
             a `RetryPolicy` in place of what `max_retries` says; `clock`, which returns Unix seconds to read a
-            Retry-After date against; `chance`, which returns random numbers from 0 to 1 for the jitter.
+            Retry-After date against; `timer`, which returns seconds that only grow; `chance`, which returns random
+            numbers from 0 to 1 for the jitter.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -160,8 +162,8 @@ class ParadigmClient(_Client):
         call.begin()
         while True:
             try:
-                with self._connections.open(call.method, call.path, call.body) as response:
-                    return call.read_response(response, response.read())
+                with self._connections.open(call.outgoing) as response:
+                    return call.read_response(response, response.read(call.check_time))
             except ParadigmError as error:
                 delay = call.wait_before_retry(error)
                 if delay is None:
@@ -200,7 +202,8 @@ class AsyncParadigmClient(_Client):
         sleep: waits for a number of seconds before a retry.
         options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…) if there are no `settings`; and `retry`,
             a `RetryPolicy` in place of what `max_retries` says; `clock`, which returns Unix seconds to read a
-            Retry-After date against; `chance`, which returns random numbers from 0 to 1 for the jitter.
+            Retry-After date against; `timer`, which returns seconds that only grow; `chance`, which returns random
+            numbers from 0 to 1 for the jitter.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -239,8 +242,8 @@ class AsyncParadigmClient(_Client):
         call.begin()
         while True:
             try:
-                async with await self._connections.open(call.method, call.path, call.body) as response:
-                    return call.read_response(response, await response.read())
+                async with await self._connections.open(call.outgoing) as response:
+                    return call.read_response(response, await response.read(call.check_time))
             except ParadigmError as error:
                 delay = call.wait_before_retry(error)
                 if delay is None:

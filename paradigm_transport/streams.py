@@ -77,13 +77,14 @@ class Stream(Generic[Event]):
 
     def _open(self) -> None:
         self._call.begin()
-        self._response = self._connections.open(self._call.method, self._call.path, self._call.body)
+        self._response = self._connections.open(self._call.outgoing)
         if not self._response.is_success:
-            self._call.check(self._response, self._response.read())
+            self._call.check(self._response, self._response.read(self._call.check_time))
         self._reader = self._call.reader(self._response)
 
     def _read(self, response: Response, reader: Reader) -> None:
         try:
+            self._call.check_time()
             part = response.next_part()
         except ParadigmError as error:
             self._ready.extend(reader.interrupted(error))
@@ -177,13 +178,14 @@ class AsyncStream(Generic[Event]):
 
     async def _open(self) -> None:
         self._call.begin()
-        self._response = await self._connections.open(self._call.method, self._call.path, self._call.body)
+        self._response = await self._connections.open(self._call.outgoing)
         if not self._response.is_success:
-            self._call.check(self._response, await self._response.read())
+            self._call.check(self._response, await self._response.read(self._call.check_time))
         self._reader = self._call.reader(self._response)
 
     async def _read(self, response: AsyncResponse, reader: Reader) -> None:
         try:
+            self._call.check_time()
             part = await response.next_part()
         except ParadigmError as error:
             self._ready.extend(reader.interrupted(error))

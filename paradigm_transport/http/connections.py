@@ -6,22 +6,42 @@ import asyncio
 import os
 import ssl
 import weakref
+from collections.abc import Mapping
 from functools import cached_property, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import httpx
 
 from paradigm_transport._version import __version__
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.http.pool import KEEPALIVE_SECONDS, AsyncLease, AsyncPool, Lease, SyncPool
-from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Request, RequestBuilder, Timeout, Timeouts
+from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Request, RequestBuilder, Timeouts
 from paradigm_transport.http.responses import AsyncResponse, Response, close_on_loop, start_closing
-from paradigm_transport.http.settings import CONNECT_TIMEOUT, Settings
+from paradigm_transport.http.settings import Settings
+from paradigm_transport.http.timeouts import seconds_of
 from paradigm_transport.http.tls import create_ssl_context
 from paradigm_transport.http.translate import CONNECTION_HINT, translate_errors
 
 OwnClient = TypeVar("OwnClient", httpx.Client, httpx.AsyncClient)
+
+
+class Outgoing(NamedTuple):
+    """What is sent.
+
+    Attributes:
+        method: the HTTP method.
+        path: the path under the base URL, without a slash in front.
+        body: the JSON body.
+        headers: further headers, which win over the settings'.
+        timeouts: time-outs in place of the settings'.
+    """
+
+    method: str
+    path: str
+    body: bytes | None = None
+    headers: Mapping[str, str] | None = None
+    timeouts: Timeouts | None = None
 
 
 class _BaseConnections:
@@ -34,23 +54,31 @@ class _BaseConnections:
         self._opening = translate_errors(settings.host, is_borrowed, "could not be reached", CONNECTION_HINT)
         self._reading = translate_errors(settings.host, is_borrowed, "ended its response early")
 
-    def _request(self, client: RequestBuilder, method: str, path: str, body: bytes | None) -> Request:
+    def _request(self, client: RequestBuilder, sent: Outgoing) -> Request:
         if self._is_borrowed:
-            return self._build(client, method, path, body)
+            return self._build(client, sent)
         # Everything but the body is the same each time, and takes most of the time to build.
-        head = self._heads.get(path)
+        head = self._heads.get(sent.path)
         if head is None:
-            head = self._build(client, method, path, None)
+            head = self._build(client, Outgoing(sent.method, sent.path))
             head.headers.pop("content-length", None)
-            self._heads[path] = head  # only when finished: other threads use it as it is
-        return httpx.Request(method, head.url, headers=head.headers, content=body, extensions=head.extensions)
+            self._heads[sent.path] = head  # only when finished: other threads use it as it is
+        extensions = head.extensions
+        if sent.timeouts is not None:
+            extensions = {**extensions, "timeout": httpx.Timeout(sent.timeouts).as_dict()}
+        request = httpx.Request(sent.method, head.url, headers=head.headers, content=sent.body, extensions=extensions)
+        if sent.headers:
+            request.headers.update(_lower(sent.headers))
+        return request
 
-    def _build(self, client: RequestBuilder, method: str, path: str, body: bytes | None) -> Request:
-        url, headers = f"{self._settings.base_url}/{path}", self._headers()
-        if self._is_borrowed and "timeout" not in self._settings.model_fields_set:
-            return client.build_request(method, url, headers=headers, content=body)
-        timeouts = _timeouts(self._settings.timeout)
-        return client.build_request(method, url, headers=headers, content=body, timeout=timeouts)
+    def _build(self, client: RequestBuilder, sent: Outgoing) -> Request:
+        url, timeouts = f"{self._settings.base_url}/{sent.path}", sent.timeouts
+        headers = {**self._headers(), **_lower(sent.headers)}
+        if timeouts is None:
+            if self._is_borrowed and "timeout" not in self._settings.model_fields_set:
+                return client.build_request(sent.method, url, headers=headers, content=sent.body)
+            timeouts = seconds_of(self._settings.timeout)
+        return client.build_request(sent.method, url, headers=headers, content=sent.body, timeout=timeouts)
 
     def _headers(self) -> dict[str, str]:
         own = {
@@ -59,7 +87,7 @@ class _BaseConnections:
             "user-agent": f"paradigm-llm/{__version__}",
         }
         # In lower case, so that a header of the user's replaces ours however it is written.
-        return own | {name.lower(): value for name, value in (self._settings.default_headers or {}).items()}
+        return own | _lower(self._settings.default_headers)
 
     def _make_client(self, kind: type[OwnClient]) -> OwnClient:
         try:
@@ -78,6 +106,10 @@ class _BaseConnections:
         return create_ssl_context(self._settings)
 
 
+def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {name.lower(): value for name, value in (headers or {}).items()}
+
+
 class Connections(_BaseConnections):
     """The connections of a sync client: opened when first needed, shared by threads, opened anew after a fork.
 
@@ -91,13 +123,11 @@ class Connections(_BaseConnections):
         self._by_process: dict[int, SyncPool] = {}
         weakref.finalize(self, _close_own, self._by_process)
 
-    def open(self, method: str, path: str, body: bytes | None = None) -> Response:
+    def open(self, sent: Outgoing) -> Response:
         """Send a request.
 
         Args:
-            method: the HTTP method.
-            path: the path under the base URL, without a slash in front.
-            body: the JSON body.
+            sent: the request.
 
         Returns:
             The response, whose body is still to be read.
@@ -110,7 +140,8 @@ class Connections(_BaseConnections):
         lease = self._acquire()
         try:
             with self._opening:
-                response = lease.client.send(self._request(lease.client, method, path, body), stream=True)
+                request = self._request(lease.client, sent)
+                response = lease.client.send(request, stream=True)
         except BaseException:
             lease.release()
             raise
@@ -148,12 +179,13 @@ class AsyncConnections(_BaseConnections):
         self._by_loop: dict[asyncio.AbstractEventLoop, AsyncPool] = {}
         weakref.finalize(self, _close_all, self._by_loop)
 
-    async def open(self, method: str, path: str, body: bytes | None = None) -> AsyncResponse:
+    async def open(self, sent: Outgoing) -> AsyncResponse:
         """As `Connections.open`."""
         lease = await self._acquire()
         try:
             with self._opening:
-                response = await lease.client.send(self._request(lease.client, method, path, body), stream=True)
+                request = self._request(lease.client, sent)
+                response = await lease.client.send(request, stream=True)
         except BaseException:
             await lease.release()
             raise
@@ -190,12 +222,3 @@ def _close_all(by_loop: dict[asyncio.AbstractEventLoop, AsyncPool]) -> None:
     _forget_closed_loops(by_loop)
     for loop, pool in by_loop.items():
         close_on_loop(loop, pool.aclose)
-
-
-def _timeouts(timeout: float | Timeout | None) -> Timeouts:
-    """As a tuple, which libraries like httpx accept too. Calls over the limit queue for a connection without one."""
-    if timeout is None:
-        return None, None, None, None
-    if isinstance(timeout, (int, float)):
-        return min(timeout, CONNECT_TIMEOUT), timeout, timeout, None
-    return timeout.connect, timeout.read, timeout.write, None

@@ -83,8 +83,11 @@ class Response(BaseResponse):
         lease.shut_down = partial(_shut_down, response)  # a bound method would keep this object alive in the pool
         super().__init__(response, reading, max_bytes)
 
-    def read(self) -> bytes:
+    def read(self, check_time: Callable[[], None]) -> bytes:
         """Read the body: all of it, or the first `ERROR_BYTES` of a refusal.
+
+        Args:
+            check_time: called whenever bytes arrive; raises an error if they arrive too late.
 
         Raises:
             APIResponseError: it has more than `max_bytes`.
@@ -92,6 +95,7 @@ class Response(BaseResponse):
         parts = []
         while not self._is_enough() and (part := self.next_part()) is not None:
             parts.append(part)
+            check_time()
         return b"".join(parts)
 
     def next_part(self) -> bytes | None:
@@ -169,11 +173,12 @@ class AsyncResponse(BaseResponse):
         self._loop = asyncio.get_running_loop()
         super().__init__(response, reading, max_bytes)
 
-    async def read(self) -> bytes:
+    async def read(self, check_time: Callable[[], None]) -> bytes:
         """As `Response.read`."""
         parts = []
         while not self._is_enough() and (part := await self.next_part()) is not None:
             parts.append(part)
+            check_time()
         return b"".join(parts)
 
     async def next_part(self) -> bytes | None:

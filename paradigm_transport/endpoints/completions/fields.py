@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields, encode_body
 from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.http.protocols import TimeoutLike
+from paradigm_transport.http.settings import Opaque, check_headers
+from paradigm_transport.http.timeouts import check_timeout
 
 MAX_STOPS = 4
 """The most stop sequences that the endpoint accepts; further ones are enforced here."""
@@ -116,6 +119,16 @@ class CompletionParameters(CompletionFields):
         InvalidParameterError: a name is unknown, or a value is of a wrong type or out of its range.
     """
 
+    extra_headers: dict[str, str] | None = Field(
+        default=None, exclude=True, repr=False, description="Further headers of this request, not of the body."
+    )
+    timeout: Opaque[float | TimeoutLike | None] = Field(
+        default=None, description="The time-outs of this call, not of the body; by default those of the settings."
+    )
+
+    _check_headers = field_validator("extra_headers")(check_headers)
+    _check_timeout = field_validator("timeout")(check_timeout)
+
     @classmethod
     def of(cls, *layers: CompletionFields | Mapping[str, Any]) -> CompletionParameters:
         """Merge layers of fields: a later layer wins, and None leaves a field out.
@@ -193,4 +206,5 @@ class CompletionParameters(CompletionFields):
 
 
 def _given(fields: CompletionFields) -> dict[str, Any]:
-    return {name: getattr(fields, name) for name in fields.model_fields_set & FIELDS}
+    known = CompletionParameters.model_fields.keys() if isinstance(fields, CompletionParameters) else FIELDS
+    return {name: getattr(fields, name) for name in fields.model_fields_set & known}
