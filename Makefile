@@ -5,7 +5,7 @@ VENV_USAGE := .venv-usage
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit package test-all test-usage bench docs notebooks clean
+.PHONY: help demo test lint format types unit package test-all test-usage bench soak docs notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-all: $(VENV)/.installed-dev ## the tests of the wheel on all Pythons with t
 
 bench: $(VENV)/.installed-bench ## compare the cost of a call and of a chunk with the floor and a peer, some minutes
 	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.installed-dev ## 20,000 mixed calls against a server that fails in every way, a few minutes
+	$(BIN)/python -m benchmarks.soak
 
 docs: $(VENV)/.installed-dev ## build the site of the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput, LanguageModelOutputVar
@@ -18,18 +18,19 @@ from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, InvalidParameterError, __version__
 from paradigm_transport.access import Connected, RateLimitHooks
-from paradigm_transport.chat.fields import TemplateFields
-from paradigm_transport.chat.templates.jinja import UnwritableError
+from paradigm_transport.chat.routes import TemplateFields
+from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out
 
 MOST_COUNTS = 512
 """How many texts' token counts are remembered."""
 
+T = TypeVar("T")
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
 AsyncManager = AsyncCallbackManagerForLLMRun | None
-Inputs = list[LanguageModelInput]
+Inputs = Sequence[LanguageModelInput]
 Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
@@ -65,8 +66,7 @@ class LangChainModel(
 
     @property
     def _rate_limit_hooks(self) -> RateLimitHooks | None:
-        limiter = self.rate_limiter
-        return RateLimitHooks(limiter.acquire, limiter.aacquire) if limiter else None
+        return RateLimitHooks(self.rate_limiter.acquire, self.rate_limiter.aacquire) if self.rate_limiter else None
 
     def _acquire(self) -> None:
         if self.rate_limiter is not None:
@@ -94,40 +94,32 @@ class LangChainModel(
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
         configs = self._limited(config, len(inputs))
+        caught = Exception if return_exceptions else ()
 
         def invoke(index: int) -> LanguageModelOutputVar:
             try:
                 return self.invoke(inputs[index], configs[index], **kwargs)
-            except Exception as error:
-                if not return_exceptions:
-                    raise
+            except caught as error:
                 return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
 
-        if len(inputs) == 1:
-            return [invoke(0)]
-        return fan_out(invoke, range(len(inputs)), _limit(configs), self.show_progress)
+        return self._fan_out(invoke, len(inputs), configs[0]["max_concurrency"] if configs else 1)
 
     async def abatch(
         self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
     ) -> list[LanguageModelOutputVar]:
         """As `batch`."""
         configs = self._limited(config, len(inputs))
+        caught = Exception if return_exceptions else ()
 
         async def invoke(index: int) -> LanguageModelOutputVar:
             try:
                 return await self.ainvoke(inputs[index], configs[index], **kwargs)
-            except Exception as error:
-                if not return_exceptions:
-                    raise
+            except caught as error:
                 return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
 
-        if len(inputs) == 1:
-            return [await invoke(0)]
-        return await afan_out(invoke, range(len(inputs)), _limit(configs), self.show_progress)
+        return await self._afan_out(invoke, len(inputs), configs[0]["max_concurrency"] if configs else 1)
 
-    def batch_as_completed(
-        self, inputs: Sequence[LanguageModelInput], config: Configs = None, **kwargs: Any
-    ) -> Iterator[tuple[int, Any]]:
+    def batch_as_completed(self, inputs: Inputs, config: Configs = None, **kwargs: Any) -> Iterator[tuple[int, Any]]:
         """As `batch`, each answer as soon as it is there: pairs of an input's index and its answer.
 
         Args:
@@ -138,17 +130,20 @@ class LangChainModel(
         return super().batch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
 
     def abatch_as_completed(
-        self, inputs: Sequence[LanguageModelInput], config: Configs = None, **kwargs: Any
+        self, inputs: Inputs, config: Configs = None, **kwargs: Any
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `batch_as_completed`."""
         return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
 
     def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
-        configs = get_config_list(config, length)
-        for each in configs:
-            if each.get("max_concurrency") is None:
-                each["max_concurrency"] = self.max_concurrency
-        return configs
+        return [{"max_concurrency": self.max_concurrency, **each} for each in get_config_list(config, length)]
+
+    def _fan_out(self, call: Callable[[int], T], count: int, limit: int | None) -> list[T]:
+        """Call a function for each index, without a detour for a single one."""
+        return [call(0)] if count == 1 else fan_out(call, range(count), limit or 1, self.show_progress)
+
+    async def _afan_out(self, call: Callable[[int], Awaitable[T]], count: int, limit: int | None) -> list[T]:
+        return [await call(0)] if count == 1 else await afan_out(call, range(count), limit or 1, self.show_progress)
 
     # Tokens
 
@@ -186,9 +181,8 @@ class LangChainModel(
             with as_langchain:
                 usage = self.client.complete(text, model=self.model, max_tokens=1).usage
             if usage is None:
-                raise APIResponseError(
-                    f"{self.client.settings.host} counts no tokens: pass custom_get_token_ids to count them here"
-                )
+                host = self.client.settings.host
+                raise APIResponseError(f"{host} counts no tokens: pass custom_get_token_ids to count them here")
             if len(self._counts) >= MOST_COUNTS:
                 self._counts.clear()
             count = self._counts[key] = usage.prompt_tokens
@@ -208,10 +202,9 @@ class LangChainModel(
             ParadigmError: see `get_num_tokens`.
         """
         try:
-            prompt = self._prompt_of(messages, tools or ())
+            return self.get_num_tokens(self._prompt_of(messages, tools or ()))
         except UnwritableError:
             return super().get_num_tokens_from_messages(messages)
-        return self.get_num_tokens(prompt)
 
     def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[AnyTool]) -> str:
         """Messages and tools as they are sent."""
@@ -226,8 +219,9 @@ class LangChainModel(
     @property
     def _identifying_params(self) -> Mapping[str, object]:
         """What an answer depends on, for cache keys and traces."""
-        fields = {name: getattr(self, name) for name in CompletionFields.model_fields}
-        fields.update(base_url=self.base_url, chat_template=self._plain_template)
+        values = vars(self)  # without `constrain`, if this writes no messages
+        fields = {name: values.get(name) for name in (*CompletionFields.model_fields, "base_url", "constrain")}
+        fields["chat_template"] = self._plain_template
         return {name: value for name, value in fields.items() if value is not None}
 
     @property
@@ -251,7 +245,3 @@ class LangChainModel(
         is_plain = isinstance(self.timeout, (int, float))
         plain = {"chat_template": self._plain_template, "timeout": self.timeout if is_plain else None}
         return {name: value for name, value in plain.items() if value is not None}
-
-
-def _limit(configs: list[RunnableConfig]) -> int:
-    return configs[0].get("max_concurrency") or 1 if configs else 1

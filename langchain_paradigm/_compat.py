@@ -19,20 +19,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, wraps
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 from uuid import UUID
 
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForLLMRun,
-    BaseCallbackHandler,
-    CallbackManagerForLLMRun,
-    Callbacks,
-)
+from langchain_core.callbacks.base import BaseCallbackHandler, Callbacks
+from langchain_core.callbacks.manager import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.language_models.base import BaseLanguageModel, LangSmithParams, LanguageModelOutputVar
-from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.language_models.llms import BaseLLM
-from langchain_core.messages import AIMessage
-from langchain_core.messages.tool import ToolCallChunk
+from langchain_core.messages import AIMessage, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.json import parse_partial_json
 
@@ -72,9 +66,7 @@ class LangSmithHook(BaseLanguageModel[LanguageModelOutputVar]):
     """
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = "paradigm"
-        return params
+        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": "paradigm"}
 
 
 def with_version(metadata: Mapping[str, object] | None, version: str) -> dict[str, object]:
@@ -85,10 +77,9 @@ def with_version(metadata: Mapping[str, object] | None, version: str) -> dict[st
     If it moves: tracers do not find the version.
     Test: `test_versions_of_packages_are_in_the_metadata`.
     """
-    metadata = metadata or {}
-    versions = metadata.get("lc_versions")
+    versions = metadata.get("lc_versions") if metadata else None
     known = versions if isinstance(versions, Mapping) else {}
-    return {**metadata, "lc_versions": {**known, "paradigm-llm": version}}
+    return {**(metadata or {}), "lc_versions": {**known, "paradigm-llm": version}}
 
 
 # langchain_core/language_models/llms.py
@@ -121,8 +112,10 @@ async def agenerate_on(
     return await BaseLLM.agenerate(llm, prompts, stop, callbacks or None, **options)
 
 
-def metadata_for_tracing(callbacks: AnyCallbacks, count: int) -> dict[str, object] | list[dict[str, object]]:
-    """Empty metadata of a call of `generate` that was given none, in the form its callbacks need.
+def run_options(kwargs: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
+    """Take LangChain's own arguments of `generate` out of those of a call.
+
+    If no metadata is given, add empty metadata in the form that the callbacks need.
 
     Upstream: `langchain_core/language_models/llms.py: BaseLLM.generate`.
     Relies on: the names by which tracers know a model are added to metadata that is given, and to no other; callbacks
@@ -130,8 +123,11 @@ def metadata_for_tracing(callbacks: AnyCallbacks, count: int) -> dict[str, objec
     If it moves: traces of a direct `generate` lack those names.
     Test: `test_generate_names_the_model_in_metadata_that_is_given`.
     """
-    of_each = isinstance(callbacks, list) and callbacks and not isinstance(callbacks[0], BaseCallbackHandler)
-    return [{} for _ in range(count)] if of_each else {}
+    options = cast("RunOptions", {name: kwargs.pop(name) for name in RunOptions.__annotations__ if name in kwargs})
+    if options.get("metadata") is None:
+        of_each = isinstance(callbacks, list) and callbacks and not isinstance(callbacks[0], BaseCallbackHandler)
+        options["metadata"] = [{} for _ in range(count)] if of_each else {}
+    return options
 
 
 def manager_of_prompt(index: int, first: Manager | None) -> Manager | None:
@@ -156,13 +152,11 @@ class ResultPerRun(LLMResult):
     `test_caches_get_the_result_itself`, `test_upstream_flatten_gives_the_first_run_all_usage`.
     """
 
+    _of_runs: list[LLMResult]
+
     def flatten(self) -> list[LLMResult]:
         """The result for the callbacks of each prompt's run."""
-        return self.results_for_callbacks()
-
-    def results_for_callbacks(self) -> list[LLMResult]:
-        """The same, in the class that can make them."""
-        raise NotImplementedError
+        return self._of_runs
 
 
 def replace_stream_result(manager: RunManager | None, replace: Callable[[LLMResult], LLMResult]) -> None:
@@ -204,11 +198,8 @@ def chat_generation(generation: Generation, model: str) -> ChatGeneration:
     """
     info = generation.generation_info or {}
     known = {name: value for name, value in info.items() if name != "usage_metadata" and value is not None}
-    message = AIMessage(
-        content=generation.text,
-        response_metadata={"model_name": model, **known},
-        usage_metadata=info.get("usage_metadata"),
-    )
+    metadata = {"model_name": model, **known}
+    message = AIMessage(generation.text, response_metadata=metadata, usage_metadata=info.get("usage_metadata"))
     return ChatGeneration(message=message, generation_info=generation.generation_info)
 
 
@@ -226,19 +217,15 @@ class StreamingHooks(BaseChatModel):
     `test_a_handler_that_wants_a_stream_gets_one_unless_the_argument_says_no`.
     """
 
-    def _streams(self, arguments: Mapping[str, object]) -> bool | None:
-        """Whether a call with these arguments streams; None leaves it to LangChain."""
+    def _stream_argument(self, arguments: Mapping[str, object]) -> dict[str, bool]:
+        """The `stream` that decides for a call with these arguments; none leaves it to LangChain."""
         raise NotImplementedError
 
     def _should_stream(self, **kwargs: Any) -> bool:
-        return super()._should_stream(**{**self._choice(kwargs), **kwargs})
+        return super()._should_stream(**{**self._stream_argument(kwargs), **kwargs})
 
     def _should_use_protocol_streaming(self, **kwargs: Any) -> bool:
-        return super()._should_use_protocol_streaming(**{**self._choice(kwargs), **kwargs})
-
-    def _choice(self, arguments: Mapping[str, object]) -> dict[str, bool]:
-        choice = self._streams(arguments)
-        return {} if choice is None else {"stream": choice}
+        return super()._should_use_protocol_streaming(**{**self._stream_argument(kwargs), **kwargs})
 
 
 class CacheKeyHook(BaseChatModel):
@@ -278,10 +265,7 @@ def without_own_arguments(arguments: Mapping[str, object]) -> dict[str, Any]:
     If it moves: nothing changes, for it is only taken out.
     Test: `test_a_stream_argument_decides_whether_invoke_streams`.
     """
-    return {name: value for name, value in arguments.items() if name not in _OWN_ARGUMENTS}
-
-
-_OWN_ARGUMENTS = ("stream", "ls_structured_output_format")
+    return {name: value for name, value in arguments.items() if name not in ("stream", "ls_structured_output_format")}
 
 
 # langchain_core/messages and langchain_core/utils/json.py
@@ -323,11 +307,8 @@ def unrepairable_end(arguments: str) -> str:
     If it moves: a call that was cut off is made with half of its arguments.
     Test: `test_a_bracket_that_was_not_opened_is_not_repaired`.
     """
-    return next((end for end in _UNOPENED if not _is_repaired(arguments + end)), "")
-
-
-_UNOPENED = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
-"""One of these closes what was not opened, whatever the text before it is."""
+    # One of these closes what was not opened, whatever the text before it is.
+    return next((end for end in ("", "]", "}", '"]', '"}', '\\"]', '\\"}') if not _is_repaired(arguments + end)), "")
 
 
 def _is_repaired(arguments: str) -> bool:

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 
 from langchain_core import exceptions
 
 from langchain_paradigm._compat import add_class
-from paradigm_transport import (
-    APIConnectionError,
-    APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
-    InvalidParameterError,
-    NotFoundError,
-    ParadigmError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-    UnprocessableEntityError,
-)
-from paradigm_transport.errors import rebuild
+from paradigm_transport import errors
 
-_COUNTERPARTS: dict[type[ParadigmError], str] = {
-    ParadigmError: "ModelError",
-    InvalidParameterError: "ModelInvalidRequestError",
-    APIConnectionError: "ModelConnectionError",
-    APITimeoutError: "ModelTimeoutError",
-    BadRequestError: "ModelInvalidRequestError",
-    AuthenticationError: "ModelAuthenticationError",
-    PermissionDeniedError: "ModelPermissionDeniedError",
-    NotFoundError: "ModelNotFoundError",
-    UnprocessableEntityError: "ModelInvalidRequestError",
-    RateLimitError: "ModelRateLimitError",
-    ServerError: "ModelAPIError",
+_COUNTERPARTS: dict[type[errors.ParadigmError], str] = {
+    errors.ParadigmError: "ModelError",
+    errors.InvalidParameterError: "ModelInvalidRequestError",
+    errors.APIConnectionError: "ModelConnectionError",
+    errors.APITimeoutError: "ModelTimeoutError",
+    errors.BadRequestError: "ModelInvalidRequestError",
+    errors.AuthenticationError: "ModelAuthenticationError",
+    errors.PermissionDeniedError: "ModelPermissionDeniedError",
+    errors.NotFoundError: "ModelNotFoundError",
+    errors.UnprocessableEntityError: "ModelInvalidRequestError",
+    errors.RateLimitError: "ModelRateLimitError",
+    errors.ServerError: "ModelAPIError",
 }
 """The class of LangChain for each of ours and its subclasses, if `langchain_core.exceptions` has it (1.x)."""
 
@@ -41,31 +29,26 @@ _OVERFLOW = re.compile(r"context.(length|window|size)|fit into the context", re.
 """How servers say that a prompt is too long."""
 
 
-class _AsLangChain:
-    """A context manager that makes errors of the transport instances of LangChain's classes too."""
-
-    def __enter__(self) -> None:
-        pass
+class _AsLangChain(AbstractContextManager[object]):
+    """Makes errors of the transport instances of LangChain's classes too."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, ParadigmError):
+        if isinstance(error, errors.ParadigmError):
             _add_langchain(error)
 
 
 as_langchain = _AsLangChain()
 
 
-def _add_langchain(error: ParadigmError) -> ParadigmError:
-    if not isinstance(error, exceptions.LangChainException):
-        add_class(error, getattr(exceptions, _counterpart(error), exceptions.LangChainException), _reduce)
+def _add_langchain(error: errors.ParadigmError) -> errors.ParadigmError:
+    if isinstance(error, exceptions.LangChainException):
+        return error
+    name = next(_COUNTERPARTS[base] for base in type(error).__mro__ if base in _COUNTERPARTS)
+    if isinstance(error, errors.BadRequestError) and _OVERFLOW.search(str(error)):
+        name = "ContextOverflowError"
+    add_class(error, getattr(exceptions, name, exceptions.LangChainException), _reduce)
     return error
 
 
-def _counterpart(error: ParadigmError) -> str:
-    if isinstance(error, BadRequestError) and _OVERFLOW.search(str(error)):
-        return "ContextOverflowError"
-    return next(_COUNTERPARTS[base] for base in type(error).__mro__ if base in _COUNTERPARTS)
-
-
-def _reduce(error: ParadigmError) -> tuple[object, ...]:
-    return _add_langchain, (rebuild(type(error).__bases__[0], error.args, error.__dict__),)
+def _reduce(error: errors.ParadigmError) -> tuple[object, ...]:
+    return _add_langchain, (errors.rebuild(type(error).__bases__[0], error.args, error.__dict__),)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, ToolCall, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from paradigm_transport import InvalidParameterError
 from paradigm_transport import messages as chat
-from paradigm_transport.chat.json_schema import tool_of
-from paradigm_transport.chat.templates.named import Template
+from paradigm_transport.chat.structured import tool_of
+from paradigm_transport.chat.templates import Template
 
-AnyTool = dict[str, Any] | type | Callable[..., Any] | BaseTool
+AnyTool = chat.JsonObject | type | Callable[..., Any] | BaseTool
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
@@ -84,26 +84,17 @@ def to_messages(messages: Iterable[BaseMessage]) -> list[chat.Message]:
     Raises:
         InvalidParameterError: a message holds something other than text.
     """
-    return [
-        chat.Message(
-            role_of(message),
-            _content_with_failed_calls(message),
-            tuple(map(_to_call, message.tool_calls)) if isinstance(message, AIMessage) else (),
-            getattr(message, "tool_call_id", None),
-            message.name,
-        )
-        for message in messages
-    ]
-
-
-def _to_call(call: ToolCall) -> chat.ToolCall:
-    return chat.ToolCall(call["id"] or "", call["name"], call["args"])
-
-
-def _content_with_failed_calls(message: BaseMessage) -> str:
-    """The text of a message and the calls in it that could not be read, so that the model sees what it wrote."""
-    failed = message.invalid_tool_calls if isinstance(message, AIMessage) else []
-    return "\n".join(filter(None, [content_of(message), *(call["args"] for call in failed)]))
+    converted = []
+    for message in messages:
+        content = content_of(message)
+        calls: tuple[chat.ToolCall, ...] = ()
+        if isinstance(message, AIMessage):
+            calls = tuple(chat.ToolCall(call["id"] or "", call["name"], call["args"]) for call in message.tool_calls)
+            # Calls that could not be read become text, so that the model sees what it wrote.
+            content = "\n".join(filter(None, [content, *(call["args"] for call in message.invalid_tool_calls)]))
+        result_of = getattr(message, "tool_call_id", None)
+        converted.append(chat.Message(role_of(message), content, calls, result_of, message.name))
+    return converted
 
 
 def role_of(message: BaseMessage) -> str:
@@ -133,7 +124,7 @@ def content_of(message: BaseMessage) -> str:
 # Tools
 
 
-def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[dict[str, Any]]:
+def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[chat.JsonObject]:
     """Anything that LangChain takes for a tool, in OpenAI's form.
 
     Raises:
@@ -142,9 +133,8 @@ def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[dict[str
     converted = [convert_to_openai_tool(as_function(tool), strict=strict) for tool in tools]
     for tool in converted:
         if "function" not in tool:
-            raise InvalidParameterError(
-                f"tools: {tool.get('type')} is not a function; Paradigm runs no tools on the server"
-            )
+            kind = tool.get("type")
+            raise InvalidParameterError(f"tools: {kind} is not a function; Paradigm runs no tools on the server")
     return converted
 
 

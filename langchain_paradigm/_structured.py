@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from langchain_core.exceptions import OutputParserException
@@ -14,13 +13,11 @@ from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
-from langchain_paradigm._in import to_messages
-from langchain_paradigm._out import is_whole
-from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, parse
-from paradigm_transport.chat.structured import explain, first_object, partial_object, repair_messages
+from langchain_paradigm._in import prompt_value, to_messages
+from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, first_object, parse, partial_object
+from paradigm_transport.chat.structured import explain, repair_messages
 from paradigm_transport.messages import to_json
 
-Ask = Runnable[LanguageModelInput, AIMessage]
 Output = Runnable[LanguageModelInput, Any]
 
 
@@ -53,17 +50,20 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         Raises:
             OutputParserException: there is no such object; `observation` says why.
         """
-        generation = result[0]
-        message = generation.message if isinstance(generation, ChatGeneration) else None
-        is_partial = partial and not (message is not None and is_whole(message))
+        text = result[0].text
+        message = result[0].message if isinstance(result[0], ChatGeneration) else None
+        # A message that is streamed is whole once its finish reason is there.
+        is_partial = partial and not (message is not None and "finish_reason" in message.response_metadata)
         try:
-            values = self._values(generation.text, message, is_partial)
+            if self.tool_name is not None:
+                return self._validated(_arguments(message, self.tool_name))
+            values = partial_object(text) if is_partial else parse(first_object(text))
             return values if values is None else self._validated(values)
         except ValueError as problem:
             if is_partial:
                 return None
             reason = explain(problem)
-        raise OutputParserException(reason, observation=reason, llm_output=generation.text)
+        raise OutputParserException(reason, observation=reason, llm_output=text)
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> object:
         """As `parse_result`, without the thread that LangChain would start for each chunk."""
@@ -73,18 +73,11 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         """As `parse_result`, of a text."""
         return self.parse_result([Generation(text=text)])
 
-    def _values(self, text: str, message: BaseMessage | None, is_partial: bool) -> object:
-        if self.tool_name is not None:
-            return _arguments(message, self.tool_name)
-        return partial_object(text) if is_partial else parse(first_object(text))
-
     def _validated(self, values: object) -> object:
         is_pydantic = isinstance(self.output, type) and is_basemodel_subclass(self.output)
-        if not is_pydantic:
-            return values
-        if hasattr(self.output, "model_validate"):
-            return self.output.model_validate(values)
-        return self.output.parse_obj(values)  # of pydantic 1
+        if is_pydantic and not hasattr(self.output, "model_validate"):
+            return self.output.parse_obj(values)  # of pydantic 1
+        return self.output.model_validate(values) if is_pydantic else values
 
 
 def _arguments(message: BaseMessage | None, tool: str) -> object:
@@ -95,70 +88,57 @@ def _arguments(message: BaseMessage | None, tool: str) -> object:
     raise InvalidJSONError(reasons[0] if reasons else f"the answer is not a call of {tool}")
 
 
-def schema_enforced(ask: Ask, parser: ObjectParser, include_raw: bool) -> Output:
-    """Ask and read, for a server that enforces the schema: a retry would not help."""
-    if not include_raw:
-        return ask | parser
-    return ask | RunnableLambda(partial(_read, parser), name="StructuredOutput")
-
-
-def _read(parser: ObjectParser, raw: AIMessage) -> Read:
-    try:
-        return {"raw": raw, "parsed": parser.invoke(raw), "parsing_error": None}
-    except OutputParserException as problem:
-        return {"raw": raw, "parsed": None, "parsing_error": problem}
-
-
-class RetryOnce:
-    """Asks and reads, and asks once more if the answer does not fit.
+@dataclass(frozen=True)
+class StructuredOutput:
+    """Asks for an object and reads it.
 
     Args:
         ask: gives the answer, a message.
         parser: reads it.
         include_raw: return the message and the error too, instead of raising it.
-        messages_of: makes messages of a question.
+        retry: ask once more if the answer does not fit; it does not help if the server enforces the schema.
     """
 
-    def __init__(
-        self,
-        ask: Ask,
-        parser: ObjectParser,
-        include_raw: bool,
-        messages_of: Callable[[LanguageModelInput], list[BaseMessage]],
-    ) -> None:
-        self._ask = ask
-        self._parser = parser
-        self._include_raw = include_raw
-        self._messages_of = messages_of
+    ask: Runnable[LanguageModelInput, AIMessage]
+    parser: ObjectParser
+    include_raw: bool
+    retry: bool
 
     def runnable(self) -> Output:
         """This, as LangChain runs it."""
-        return RunnableLambda(self._call, self._acall, name="StructuredOutput")
+        if self.retry:
+            return RunnableLambda(self._call, self._acall, name="StructuredOutput")
+        return self.ask | (RunnableLambda(self._read, name="StructuredOutput") if self.include_raw else self.parser)
 
     def _call(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: object) -> object:
-        read = _read(self._parser, self._ask.invoke(question, config, **kwargs))
+        read = self._read(self.ask.invoke(question, config, **kwargs))
         if read["parsing_error"] is not None:
-            again = self._again(question, read["raw"], read["parsing_error"])
-            read = _read(self._parser, self._ask.invoke(again, config, **kwargs))
+            again = _again(question, read["raw"], read["parsing_error"])
+            read = self._read(self.ask.invoke(again, config, **kwargs))
         return self._result(read)
 
     async def _acall(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: object) -> object:
-        read = _read(self._parser, await self._ask.ainvoke(question, config, **kwargs))
+        read = self._read(await self.ask.ainvoke(question, config, **kwargs))
         if read["parsing_error"] is not None:
-            again = self._again(question, read["raw"], read["parsing_error"])
-            read = _read(self._parser, await self._ask.ainvoke(again, config, **kwargs))
+            again = _again(question, read["raw"], read["parsing_error"])
+            read = self._read(await self.ask.ainvoke(again, config, **kwargs))
         return self._result(read)
 
-    def _again(self, question: LanguageModelInput, raw: AIMessage, problem: OutputParserException) -> list[BaseMessage]:
-        # Calls as text: one without a result is not part of a chat, and some templates refuse it.
-        (written,) = to_messages([raw])
-        text = "\n".join(filter(None, [written.content, *(to_json(call.arguments) for call in written.tool_calls)]))
-        answer, request = repair_messages(text, problem.observation or str(problem))
-        return [*self._messages_of(question), AIMessage(answer.content), HumanMessage(request.content)]
+    def _read(self, raw: AIMessage) -> Read:
+        try:
+            return {"raw": raw, "parsed": self.parser.invoke(raw), "parsing_error": None}
+        except OutputParserException as problem:
+            return {"raw": raw, "parsed": None, "parsing_error": problem}
 
     def _result(self, read: Read) -> object:
-        if self._include_raw:
-            return read
-        if read["parsing_error"] is not None:
+        if read["parsing_error"] is not None and not self.include_raw:
             raise read["parsing_error"]
-        return read["parsed"]
+        return read if self.include_raw else read["parsed"]
+
+
+def _again(question: LanguageModelInput, raw: AIMessage, problem: OutputParserException) -> list[BaseMessage]:
+    # Calls as text: one without a result is not part of a chat, and some templates refuse it.
+    (written,) = to_messages([raw])
+    text = "\n".join(filter(None, [written.content, *(to_json(call.arguments) for call in written.tool_calls)]))
+    answer, request = repair_messages(text, problem.observation or str(problem))
+    return [*prompt_value(question).to_messages(), AIMessage(answer.content), HumanMessage(request.content)]

@@ -9,24 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from langchain_core.outputs import Generation, LLMResult
-from pydantic import PrivateAttr
+from typing_extensions import NotRequired, TypedDict
 
 from langchain_paradigm._compat import ResultPerRun, RunManager, chat_generation, replace_stream_result
-from langchain_paradigm._out import LLMOutput, llm_output, summed
+
+_COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens", "total_tokens": "total_tokens"}
+"""The names of token counts in `LLMResult.llm_output`, and in `usage_metadata`."""
 
 
-class RunResult(ResultPerRun):
-    """The generations of all prompts; the callbacks of each run get its own, with its own usage."""
+class LLMOutput(TypedDict):
+    """`LLMResult.llm_output`, by the names that LangChain's counters and tracers read."""
 
-    _outputs: list[LLMOutput] = PrivateAttr(default_factory=list)
-    _as_chat: bool = PrivateAttr(default=False)
+    model_name: str
+    ids: list[str | None]
+    token_usage: NotRequired[dict[str, int]]
 
-    def results_for_callbacks(self) -> list[LLMResult]:
-        """The result of each run."""
-        return [
-            result_for_callbacks(candidates, output, self._as_chat)
-            for candidates, output in zip(self.generations, self._outputs, strict=True)
-        ]
+
+def llm_output(candidates: Sequence[Generation], model: str) -> LLMOutput:
+    """`LLMResult.llm_output` of one prompt.
+
+    Args:
+        candidates: the generations of the prompt; the usage is on the first.
+        model: the model asked, which stands in for one that the server does not name.
+    """
+    info = candidates[0].generation_info or {}
+    output: LLMOutput = {"model_name": info.get("model_name", model), "ids": [info.get("id")]}
+    if "usage_metadata" in info:
+        output["token_usage"] = {name: info["usage_metadata"][key] for name, key in _COUNTS.items()}
+    return output
 
 
 def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool) -> LLMResult:
@@ -37,10 +47,17 @@ def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool) -> 
         model: the model asked, which stands in for one that the server does not name.
         as_chat: give callbacks chat messages; the result itself holds texts.
     """
-    outputs = [llm_output(candidates) for candidates in by_prompt]
-    whole = RunResult(generations=list(by_prompt), llm_output=dict(summed(outputs, model)))
-    whole._outputs = [{**output, "model_name": output.get("model_name", model)} for output in outputs]
-    whole._as_chat = as_chat
+    outputs = [llm_output(candidates, model) for candidates in by_prompt]
+    infos = [candidates[0].generation_info or {} for candidates in by_prompt]
+    total: LLMOutput = {
+        "model_name": next((info["model_name"] for info in infos if "model_name" in info), model),
+        "ids": [info.get("id") for info in infos],
+    }
+    usages = [each["token_usage"] for each in outputs if "token_usage" in each]
+    if usages:
+        total["token_usage"] = {name: sum(usage[name] for usage in usages) for name in _COUNTS}
+    whole = ResultPerRun(generations=list(by_prompt), llm_output=dict(total))
+    whole._of_runs = [result_for_callbacks(*each, as_chat) for each in zip(by_prompt, outputs, strict=True)]
     return whole
 
 
@@ -55,9 +72,7 @@ def report_stream_end(manager: RunManager | None, model: str, as_chat: bool) -> 
 
     def as_run(response: LLMResult) -> LLMResult:
         (candidates,) = response.generations
-        output = llm_output(candidates)
-        output.setdefault("model_name", model)
-        return result_for_callbacks(candidates, output, as_chat)
+        return result_for_callbacks(candidates, llm_output(candidates, model), as_chat)
 
     replace_stream_result(manager, as_run)
 

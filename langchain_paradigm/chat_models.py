@@ -11,28 +11,18 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
 
+from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
-from langchain_paradigm._compat import (
-    CacheKeyHook,
-    StreamingHooks,
-    structured_output_mark,
-    without_own_arguments,
-    writes_content_blocks,
-)
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool, as_function, openai_tools, prompt_value, to_messages
+from langchain_paradigm._in import AnyTool, as_function, openai_tools, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result
-from langchain_paradigm._structured import ObjectParser, Output, RetryOnce, schema_enforced
-from paradigm_transport import CompletionParameters
-from paradigm_transport.chat.fields import ChatFields
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
-from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
-from paradigm_transport.messages import read_response_format, read_tool_choice, read_tools
-
-Method = Literal["function_calling", "json_schema", "json_mode"]
+from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
+from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields, CompletionParameters
+from paradigm_transport.messages import JsonObject, read_response_format, read_tool_choice, read_tools
 
 
-class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheKeyHook):
+class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook):
     """A chat model over completions of LightOn's Paradigm: messages, tools, structured output.
 
     The endpoint takes texts: messages are written in the model's own markup, and calls of tools are read from the
@@ -99,7 +89,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
         self,
         tools: Sequence[AnyTool],
         *,
-        tool_choice: str | bool | dict[str, Any] | None = None,
+        tool_choice: str | bool | JsonObject | None = None,
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
@@ -121,9 +111,9 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
 
     def with_structured_output(
         self,
-        schema: dict[str, Any] | type,
+        schema: JsonObject | type,
         *,
-        method: Method = "function_calling",
+        method: Literal["function_calling", "json_schema", "json_mode"] = "function_calling",
         include_raw: bool = False,
         strict: bool | None = None,
         **kwargs: Any,
@@ -142,19 +132,21 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
             strict: make the schema strict, as OpenAI's API wants it.
             kwargs: arguments of each call: the endpoint's fields.
         """
-        kwargs = {**structured_output_mark(schema, method), **kwargs}
+        kwargs = {**_compat.structured_output_mark(schema, method), **kwargs}
         tool_name = None
         if method == "function_calling":
             (tool,) = openai_tools([schema], strict)
             tool_name = tool["function"]["name"]
             choice = {"type": "function", "function": {"name": tool_name}}
             ask = self.bind(tools=[tool], tool_choice=choice, **kwargs)
+        elif method == "json_mode":
+            ask = self.bind(response_format={"type": "json_object"}, **kwargs)
         else:
-            ask = self.bind(response_format=_response_format(schema, method, strict), **kwargs)
+            json_schema = convert_to_json_schema(as_function(schema), strict=strict)
+            named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
+            ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name)
-        if self.constrain is not None:
-            return schema_enforced(ask, parser, include_raw)
-        return RetryOnce(ask, parser, include_raw, _messages_of).runnable()
+        return StructuredOutput(ask, parser, include_raw, retry=self.constrain is None).runnable()
 
     # One chat, one call
 
@@ -166,7 +158,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
         self, messages: Sequence[BaseMessage], stop: Stop, arguments: Mapping[str, object]
     ) -> tuple[ChatRequest, CompletionFields, dict[str, object]]:
         """What a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
-        fields = without_own_arguments(arguments)
+        fields = _compat.without_own_arguments(arguments)
         request = ChatRequest(
             to_messages(messages),
             read_tools(fields.pop("tools", None)),
@@ -176,11 +168,11 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
         )
         return request, self, fields if stop is None else {**fields, "stop": stop}
 
-    def _streams(self, arguments: Mapping[str, object]) -> bool | None:
+    def _stream_argument(self, arguments: Mapping[str, object]) -> dict[str, bool]:
         if self.streaming:  # LangChain before 1.0 does not look at it
-            return True
+            return {"stream": True}
         # LangChain also streams for handlers that want it, but a stream is a single completion.
-        return None if arguments.get("n", self.n) in (None, 1) else False
+        return {} if arguments.get("n", self.n) in (None, 1) else {"stream": False}
 
     def _generate(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: object
@@ -199,7 +191,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
     ) -> Iterator[ChatGenerationChunk]:
         with as_langchain:
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
-            writer = ChunkWriter(writes_content_blocks(self))
+            writer = ChunkWriter(_compat.writes_content_blocks(self))
             with self.client.open(call) as chunks:
                 yield from filter(None, map(writer.write, chunks))
 
@@ -208,7 +200,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
     ) -> AsyncIterator[ChatGenerationChunk]:
         with as_langchain:
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
-            writer = ChunkWriter(writes_content_blocks(self))
+            writer = ChunkWriter(_compat.writes_content_blocks(self))
             async with self.async_client.open(call) as chunks:
                 async for each in chunks:
                     chunk = writer.write(each)
@@ -224,24 +216,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], StreamingHooks, CacheK
     def _llm_type(self) -> str:
         return "paradigm-chat"
 
-    @property
-    def _identifying_params(self) -> Mapping[str, object]:
-        constrained = {} if self.constrain is None else {"constrain": self.constrain}
-        return {**super()._identifying_params, **constrained}
-
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
-        stops = {} if stop is None else {"stop": stop}
-        sent = CompletionParameters.of(self, fields, stops).model_dump()
+        sent = CompletionParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
         return str(sorted({**self._identifying_params, **arguments, **sent}.items()))
-
-
-def _messages_of(question: LanguageModelInput) -> list[BaseMessage]:
-    return prompt_value(question).to_messages()
-
-
-def _response_format(schema: dict[str, Any] | type, method: Method, strict: bool | None) -> dict[str, Any]:
-    if method == "json_mode":
-        return {"type": "json_object"}
-    json_schema = convert_to_json_schema(as_function(schema), strict=strict)
-    return {"type": "json_schema", "json_schema": {"name": json_schema.get("title", "answer"), "schema": json_schema}}

@@ -1,9 +1,9 @@
 """`ParadigmLLM` for LangChain."""
+# ruff: noqa: A002  # `input`, as LangChain calls it
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import cast
 
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.language_models.llms import LLM
@@ -12,26 +12,15 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 from pydantic import Field, PrivateAttr
-from typing_extensions import Self
 
+from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
-from langchain_paradigm._compat import (
-    AnyCallbacks,
-    RunOptions,
-    agenerate_on,
-    generate_on,
-    manager_of_prompt,
-    metadata_for_tracing,
-)
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import rendered, rendered_texts
 from langchain_paradigm._out import generations, joined, to_chunk
 from langchain_paradigm._tracing import report_stream_end, result
 from paradigm_transport import CompletionParameters
-from paradigm_transport.chat.fields import template_of
-from paradigm_transport.chat.routes import completion_parameters
-from paradigm_transport.chat.templates.named import Template
-from paradigm_transport.fan_out import afan_out, fan_out
+from paradigm_transport.chat.routes import completion_parameters, template_of
 
 
 class ParadigmLLM(LangChainModel[str], LLM):
@@ -78,8 +67,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
     """
 
     trace_as_chat: bool = Field(
-        default=True,
-        description="Give callbacks a chat message in place of a text: many read usage nowhere else.",
+        default=True, description="Give callbacks a chat message in place of a text: many read usage nowhere else."
     )
 
     _call_parameters: CompletionParameters | None = PrivateAttr(default=None)
@@ -88,12 +76,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
     # Prompts. Each is rendered once, in the public method by which it comes in
 
     def stream(
-        self,
-        input: LanguageModelInput,  # noqa: A002  # as LangChain calls it
-        config: RunnableConfig | None = None,
-        *,
-        stop: Stop = None,
-        **kwargs: object,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Stop = None, **kwargs: object
     ) -> Iterator[str]:
         """Complete a prompt, piece by piece.
 
@@ -103,21 +86,16 @@ class ParadigmLLM(LangChainModel[str], LLM):
             stop: stop sequences; they win over the constructor's.
             kwargs: the endpoint's fields; they win over the constructor's.
         """
-        return super().stream(rendered(input, self._template), config, stop=stop, **kwargs)
+        return super().stream(rendered(input, template_of(self)), config, stop=stop, **kwargs)
 
     def astream(
-        self,
-        input: LanguageModelInput,  # noqa: A002
-        config: RunnableConfig | None = None,
-        *,
-        stop: Stop = None,
-        **kwargs: object,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Stop = None, **kwargs: object
     ) -> AsyncIterator[str]:
         """As `stream`."""
-        return super().astream(rendered(input, self._template), config, stop=stop, **kwargs)
+        return super().astream(rendered(input, template_of(self)), config, stop=stop, **kwargs)
 
     def generate_prompt(
-        self, prompts: list[PromptValue], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+        self, prompts: list[PromptValue], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate`, for prompts and messages as LangChain passes them on.
 
@@ -127,16 +105,16 @@ class ParadigmLLM(LangChainModel[str], LLM):
             callbacks: LangChain's callbacks.
             kwargs: as those of `generate`.
         """
-        return self._generate_rendered(self._rendered(prompts), stop, callbacks, kwargs)
+        return _compat.generate_on(*self._run(self._rendered(prompts), stop, callbacks, kwargs))
 
     async def agenerate_prompt(
-        self, prompts: list[PromptValue], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+        self, prompts: list[PromptValue], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate_prompt`."""
-        return await self._agenerate_rendered(self._rendered(prompts), stop, callbacks, kwargs)
+        return await _compat.agenerate_on(*self._run(self._rendered(prompts), stop, callbacks, kwargs))
 
     def generate(
-        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+        self, prompts: list[str], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """Complete prompts, concurrently and in order; the first error stops the rest.
 
@@ -150,56 +128,42 @@ class ParadigmLLM(LangChainModel[str], LLM):
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        return self._generate_rendered(rendered_texts(prompts, self._template), stop, callbacks, kwargs)
+        texts = rendered_texts(prompts, template_of(self))
+        return _compat.generate_on(*self._run(texts, stop, callbacks, kwargs))
 
     async def agenerate(
-        self, prompts: list[str], stop: Stop = None, callbacks: AnyCallbacks = None, **kwargs: object
+        self, prompts: list[str], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
     ) -> LLMResult:
         """As `generate`."""
-        return await self._agenerate_rendered(rendered_texts(prompts, self._template), stop, callbacks, kwargs)
+        texts = rendered_texts(prompts, template_of(self))
+        return await _compat.agenerate_on(*self._run(texts, stop, callbacks, kwargs))
 
     def _rendered(self, prompts: list[PromptValue]) -> list[str]:
-        template = self._template
+        template = template_of(self)
         return [rendered(prompt, template).to_string() for prompt in prompts]
 
     def _prompt_of(self, messages: list[BaseMessage], tools: object) -> str:
-        return rendered(messages, self._template).to_string()
+        return rendered(messages, template_of(self)).to_string()
 
     # One call
 
-    @property
-    def _template(self) -> Template | None:
-        return template_of(self)
-
     def _parameters(self, stop: Stop, overrides: Mapping[str, object], *, stream: bool) -> CompletionParameters:
         call = overrides if stop is None else {**overrides, "stop": stop}
-        return completion_parameters(self._template, self, call, single=stream)
-
-    def _generate_rendered(
-        self, texts: list[str], stop: Stop, callbacks: AnyCallbacks, kwargs: dict[str, object]
-    ) -> LLMResult:
-        """Complete prompts that are in the model's markup."""
-        options = _run_options(kwargs, callbacks, len(texts))
-        call = self._for_call(stop, kwargs)
-        return generate_on(call, texts, call.stop, callbacks, options)
-
-    async def _agenerate_rendered(
-        self, texts: list[str], stop: Stop, callbacks: AnyCallbacks, kwargs: dict[str, object]
-    ) -> LLMResult:
-        options = _run_options(kwargs, callbacks, len(texts))
-        call = self._for_call(stop, kwargs)
-        return await agenerate_on(call, texts, call.stop, callbacks, options)
-
-    def _for_call(self, stop: Stop, overrides: Mapping[str, object]) -> Self:
-        """This model with a call's fields as its own, which cache keys and traces are made of."""
-        if stop is None and not overrides:
-            return self
         with as_langchain:
-            parameters = self._parameters(stop, overrides, stream=self.streaming)
-        self._current_access()  # made before the copy is, which then shares their connections
-        call = self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
-        call._call_parameters = parameters
-        return call
+            return completion_parameters(template_of(self), self, call, single=stream)
+
+    def _run(
+        self, texts: list[str], stop: Stop, callbacks: _compat.AnyCallbacks, kwargs: dict[str, object]
+    ) -> tuple[ParadigmLLM, list[str], Stop, _compat.AnyCallbacks, _compat.RunOptions]:
+        """Return what `generate_on` takes. A call with its own fields runs on a copy of this model that has them."""
+        options = _compat.run_options(kwargs, callbacks, len(texts))
+        call = self
+        if stop is not None or kwargs:
+            parameters = self._parameters(stop, kwargs, stream=self.streaming)
+            self._current_access()  # made before the copy is, which then shares their connections
+            call = self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
+            call._call_parameters = parameters
+        return call, texts, call.stop, callbacks, options
 
     def _generate(
         self, prompts: list[str], stop: Stop = None, run_manager: Manager = None, **kwargs: object
@@ -209,14 +173,12 @@ class ParadigmLLM(LangChainModel[str], LLM):
 
             def complete(index: int) -> list[Generation]:
                 if self.streaming:
-                    return [joined(self._chunks(prompts[index], parameters, manager_of_prompt(index, run_manager)))]
+                    chunks = self._chunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager))
+                    return [joined(chunks)]
                 self._acquire()
                 return generations(self.client.complete(prompts[index], parameters))
 
-            if len(prompts) == 1:
-                by_prompt = [complete(0)]
-            else:
-                by_prompt = fan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+            by_prompt = self._fan_out(complete, len(prompts), self.max_concurrency)
         return result(by_prompt, parameters.model, self.trace_as_chat)
 
     async def _agenerate(
@@ -227,15 +189,12 @@ class ParadigmLLM(LangChainModel[str], LLM):
 
             async def complete(index: int) -> list[Generation]:
                 if self.streaming:
-                    chunks = self._achunks(prompts[index], parameters, manager_of_prompt(index, run_manager))
+                    chunks = self._achunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager))
                     return [joined([chunk async for chunk in chunks])]
                 await self._aacquire()
                 return generations(await self.async_client.complete(prompts[index], parameters))
 
-            if len(prompts) == 1:
-                by_prompt = [await complete(0)]
-            else:
-                by_prompt = await afan_out(complete, range(len(prompts)), self.max_concurrency, self.show_progress)
+            by_prompt = await self._afan_out(complete, len(prompts), self.max_concurrency)
         return result(by_prompt, parameters.model, self.trace_as_chat)
 
     def _call(self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object) -> str:
@@ -246,16 +205,14 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _stream(
         self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> Iterator[GenerationChunk]:
-        with as_langchain:
-            parameters = self._parameters(stop, kwargs, stream=True)
+        parameters = self._parameters(stop, kwargs, stream=True)
         report_stream_end(run_manager, parameters.model, self.trace_as_chat)
         return self._chunks(prompt, parameters, run_manager)
 
     def _astream(
         self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> AsyncIterator[GenerationChunk]:
-        with as_langchain:
-            parameters = self._parameters(stop, kwargs, stream=True)
+        parameters = self._parameters(stop, kwargs, stream=True)
         report_stream_end(run_manager, parameters.model, self.trace_as_chat)
         return self._achunks(prompt, parameters, run_manager)
 
@@ -280,14 +237,6 @@ class ParadigmLLM(LangChainModel[str], LLM):
                     if run_manager is not None:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk
-
-
-def _run_options(kwargs: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
-    """Take LangChain's own arguments of `generate` out of those of a call."""
-    options = cast("RunOptions", {name: kwargs.pop(name) for name in RunOptions.__annotations__ if name in kwargs})
-    if options.get("metadata") is None:
-        options["metadata"] = metadata_for_tracing(callbacks, count)
-    return options
 
 
 def _logprobs(chunk: GenerationChunk) -> object:

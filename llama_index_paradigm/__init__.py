@@ -9,9 +9,8 @@ except ModuleNotFoundError as missing:
     is_installed = sys.modules.get("llama_index.core") is not None  # then it lacks a module, which is another problem
     if is_installed or (missing.name or "").partition(".")[0] != "llama_index":
         raise
-    raise ModuleNotFoundError(
-        "llama_index_paradigm needs LlamaIndex: pip install 'paradigm-llm[llama-index]'", name=missing.name
-    ) from None
+    problem = "llama_index_paradigm needs LlamaIndex: pip install 'paradigm-llm[llama-index]'"
+    raise ModuleNotFoundError(problem, name=missing.name) from None
 
 from paradigm_transport import get_paradigm_usage
 

@@ -1,35 +1,26 @@
-"""What `ParadigmLLM` and `ChatParadigm` share: fields, metadata, completions."""
+"""What `ParadigmLLM` and `ChatParadigm` share: fields, metadata, completions, chats."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Thread
 from typing import ClassVar
 
-from llama_index.core.base.llms.types import (
-    ChatMessage,
-    CompletionResponse,
-    CompletionResponseAsyncGen,
-    CompletionResponseGen,
-    LLMMetadata,
-    MessageRole,
-)
+from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata, MessageRole
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from llama_index_paradigm._compat import MessagesHook
-from llama_index_paradigm._events import completion_event
+from llama_index_paradigm._compat import MessagesHook, llm_callback
 from llama_index_paradigm._in import text_only
-from llama_index_paradigm._out import CompletionReader, aresponses, responses
+from llama_index_paradigm._out import ChatReader, CompletionReader, aresponses, responses
 from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
-from paradigm_transport.chat.fields import TemplateFields, template_of
-from paradigm_transport.chat.routes import completion_parameters
-from paradigm_transport.chat.templates.named import Template
+from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, TemplateFields, completion_parameters, template_of
+from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import JsonObject
 
@@ -89,14 +80,10 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         return {"class_name": self.class_name(), **self._metadata(window).model_dump()}
 
     def _metadata(self, window: int | None) -> LLMMetadata:
-        known = {
-            "context_window": window,
-            "num_output": self.additional_kwargs.get("max_tokens", self.max_tokens) or None,
-            "is_chat_model": self._calls_tools,
-            "is_function_calling_model": self._calls_tools,
-            "model_name": self.model,
-        }
-        return LLMMetadata.model_validate({name: value for name, value in known.items() if value is not None})
+        is_chat = self._calls_tools
+        numbers = {"context_window": window, "num_output": self.additional_kwargs.get("max_tokens", self.max_tokens)}
+        known: JsonObject = {name: number for name, number in numbers.items() if number}
+        return LLMMetadata(is_chat_model=is_chat, is_function_calling_model=is_chat, model_name=self.model, **known)
 
     def _find_window(self) -> int | None:
         place = (self.base_url, self.model)
@@ -105,7 +92,9 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
             done = self._lookups.setdefault(place, new)
             if done is new:  # once, by the first thread that gets here
                 Thread(target=self._look_up_window, args=(place, new), daemon=True).start()
-            if not _in_event_loop():
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:  # no event loop: this thread may wait
                 done.wait(WINDOW_SECONDS)
                 done.set()  # later accesses do not wait again
         return self._windows.get(place)
@@ -119,7 +108,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
 
     # Completions
 
-    @completion_event
+    @llm_callback("completion")
     def complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """Complete a prompt.
 
@@ -134,37 +123,78 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs)
         return CompletionReader().read(self.client.complete(prompt, parameters))
 
-    @completion_event
+    @llm_callback("completion")
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """As `complete`."""
         prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs)
         return CompletionReader().read(await self.async_client.complete(prompt, parameters))
 
-    @completion_event
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponseGen:
+    @llm_callback("completion")
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: object
+    ) -> Generator[CompletionResponse, None, None]:
         """As `complete`, piece by piece; the last response carries finish reason and usage."""
         prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs, single=True)
         return responses(self.client.stream(prompt, parameters), CompletionReader().read_chunk)
 
-    @completion_event
+    @llm_callback("completion")
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: object
-    ) -> CompletionResponseAsyncGen:
+    ) -> AsyncGenerator[CompletionResponse, None]:
         """As `stream_complete`."""
         prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs, single=True)
         return aresponses(self.async_client.stream(prompt, parameters), CompletionReader().read_chunk)
 
-    @property
-    def _template(self) -> Template | None:
-        return template_of(self)
+    # Chats
 
-    def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
-        return completion_parameters(self._template, self, self.additional_kwargs, kwargs, single=single)
+    @llm_callback("chat")
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
+        """Answer messages, formatted as one prompt by `chat_template` or, in `ParadigmLLM`, by `messages_to_prompt`.
 
-    # Prompts
+        Args:
+            messages: the chat; text only.
+            kwargs: the endpoint's fields, which win over the constructor's, and, in `ChatParadigm`:
+
+                - `tools`: what the model may call, in the form that `ToolMetadata.to_openai_tool` writes.
+                - `tool_choice`: `"auto"`, `"none"`, `"required"` (or `"any"`), or a tool's name.
+                - `parallel_tool_calls`: False to end the answer with the first call.
+                - `schema`: a JSON schema that the answer must fit, unless it is a tool call.
+
+        Raises:
+            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
+        """
+        return ChatReader().read(self.client.send(self._chat_call(messages, kwargs)))
+
+    @llm_callback("chat")
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
+        """As `chat`."""
+        return ChatReader().read(await self.async_client.send(self._chat_call(messages, kwargs)))
+
+    @llm_callback("chat")
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Generator[ChatResponse, None, None]:
+        """As `chat`, piece by piece; the last response carries complete tool calls, finish reason and usage."""
+        return responses(self.client.open(self._chat_stream_call(messages, kwargs)), ChatReader().read_chunk)
+
+    @llm_callback("chat")
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: object
+    ) -> AsyncGenerator[ChatResponse, None]:
+        """As `stream_chat`."""
+        return aresponses(self.async_client.open(self._chat_stream_call(messages, kwargs)), ChatReader().read_chunk)
+
+    # What a call is made of
 
     def _format(self, prompt: str, formatted: bool) -> str:
         raise NotImplementedError
+
+    def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
+        raise NotImplementedError
+
+    def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionStreamCall[ChatChunk]:
+        raise NotImplementedError
+
+    def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
+        return completion_parameters(template_of(self), self, self.additional_kwargs, kwargs, single=single)
 
     def _messages(self, prompt: BasePromptTemplate, prompt_args: JsonObject) -> list[ChatMessage]:
         messages = prompt.format_messages(llm=self, **prompt_args)
@@ -176,23 +206,12 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         Raises:
             InvalidParameterError: a message holds something other than text.
         """
-        if not messages:
-            return []
-        *others, last = map(text_only, messages)
-        if self.query_wrapper_prompt is not None and last.role == MessageRole.USER:
-            last = ChatMessage(self.query_wrapper_prompt.format(query_str=last.content or ""))
-        messages = [*others, last]
-        if not self.system_prompt:
-            return messages
-        system = self.system_prompt
-        if messages[0].role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):  # templates know one system turn
-            system = f"{system}\n\n{messages.pop(0).content or ''}"
-        return [ChatMessage(role=MessageRole.SYSTEM, content=system), *messages]
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+        chat = [text_only(message) for message in messages]
+        if chat and self.query_wrapper_prompt is not None and chat[-1].role == MessageRole.USER:
+            chat[-1] = ChatMessage(self.query_wrapper_prompt.format(query_str=chat[-1].content or ""))
+        if chat and self.system_prompt:
+            system = self.system_prompt
+            if chat[0].role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):  # templates know one system turn
+                system = f"{system}\n\n{chat.pop(0).content or ''}"
+            chat.insert(0, ChatMessage(role=MessageRole.SYSTEM, content=system))
+        return chat

@@ -24,8 +24,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llama_index.core.base.llms import types
-from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.llms import LLM
+from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import BaseModel
@@ -34,7 +33,6 @@ from paradigm_transport import InvalidParameterError, Usage
 from paradigm_transport.messages import JsonObject
 
 if TYPE_CHECKING:
-    from llama_index.core.base.llms.types import ContentBlock
     from llama_index.core.program.utils import FlexibleModel as FlexibleModel
     from llama_index.core.tools import BaseTool
 
@@ -159,11 +157,7 @@ def partial_class(output_cls: type[BaseModel]) -> type[FlexibleModel] | None:
 # Conventions
 
 
-def _type_of(block: object) -> str:
-    return str(getattr(block, "block_type", type(block).__name__))
-
-
-def text_blocks(blocks: Iterable[ContentBlock]) -> list[ContentBlock]:
+def text_blocks(blocks: Iterable[types.ContentBlock]) -> list[types.ContentBlock]:
     """Return the blocks with the text inside citable blocks and citations as blocks of their own.
 
     Upstream: `base/llms/types.py`: `block_type` tells blocks apart; `CitableBlock.content` holds blocks, and
@@ -177,8 +171,8 @@ def text_blocks(blocks: Iterable[ContentBlock]) -> list[ContentBlock]:
     return [inner for block in blocks for inner in _unfolded(block)]
 
 
-def _unfolded(block: Any) -> list[ContentBlock]:
-    kind = _type_of(block)
+def _unfolded(block: Any) -> list[types.ContentBlock]:
+    kind = getattr(block, "block_type", type(block).__name__)
     if kind == "citable":
         return text_blocks(block.content)
     if kind == "citation":
@@ -191,7 +185,7 @@ def _unfolded(block: Any) -> list[ContentBlock]:
 ThinkingBlock: type[Any] | None = getattr(types, "ThinkingBlock", None)
 
 
-def thinking_blocks(thoughts: str) -> list[ContentBlock]:
+def thinking_blocks(thoughts: str) -> list[types.ContentBlock]:
     """Return thoughts as a block of a message; without thoughts, none.
 
     Upstream: `base/llms/types.py`, `ThinkingBlock(content=)`, newer than the oldest LlamaIndex that is supported.
@@ -204,7 +198,7 @@ def thinking_blocks(thoughts: str) -> list[ContentBlock]:
 ToolCallBlock: type[Any] | None = getattr(types, "ToolCallBlock", None)
 
 
-def tool_call_blocks(calls: Iterable[StoredCall]) -> list[ContentBlock]:
+def tool_call_blocks(calls: Iterable[StoredCall]) -> list[types.ContentBlock]:
     """Return tool calls as blocks of a message.
 
     Upstream: `base/llms/types.py`, `ToolCallBlock(tool_call_id=, tool_name=, tool_kwargs=)`, newer than the oldest
@@ -243,18 +237,15 @@ def stored_tool_calls(message: ChatMessage) -> list[StoredCall]:
     Raises:
         InvalidParameterError: the calls have another form.
     """
-    blocks: list[Any] = [block for block in message.blocks if _type_of(block) == "tool_call"]
+    blocks: list[Any] = [block for block in message.blocks if getattr(block, "block_type", None) == "tool_call"]
     if blocks:
         return [(block.tool_call_id or "", block.tool_name, block.tool_kwargs) for block in blocks]
+    stored = message.additional_kwargs.get("tool_calls") or ()
     try:
-        return [_from_openai(call) for call in message.additional_kwargs.get("tool_calls") or ()]
+        calls = [call.model_dump() if isinstance(call, BaseModel) else call for call in stored]
+        return [(call["id"] or "", call["function"]["name"], call["function"]["arguments"]) for call in calls]
     except (KeyError, TypeError):
         raise InvalidParameterError("tool_calls of a message must have the form of OpenAI's API") from None
-
-
-def _from_openai(call: Any) -> StoredCall:
-    call = call.model_dump() if isinstance(call, BaseModel) else call
-    return call["id"] or "", call["function"]["name"], call["function"]["arguments"]
 
 
 def tool_result(message: ChatMessage) -> tuple[str | None, str | None]:

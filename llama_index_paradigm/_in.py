@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.llms import ChatMessage
 from pydantic_core import from_json
 
 from llama_index_paradigm._compat import stored_tool_calls, text_blocks, tool_result
-from paradigm_transport.messages import JsonObject, Message, ToolCall, to_json
+from paradigm_transport.messages import JsonObject, Message, ToolCall
 
 _ROLES = {"developer": "system", "function": "tool", "chatbot": "assistant", "model": "assistant"}
-
-
-@dataclass(slots=True)
-class Call:
-    """A tool call in a message, complete or still arriving in a stream.
-
-    Attributes:
-        id: the id that its result refers to.
-        name: the tool's name.
-        text: the arguments as JSON, as far as they have arrived.
-        arguments: the arguments, once they are complete.
-    """
-
-    id: str
-    name: str
-    text: str = ""
-    arguments: JsonObject | None = None
-
-    def read(self) -> JsonObject:
-        """Return the arguments, or those that have arrived so far."""
-        if self.arguments is not None:
-            return self.arguments
-        try:
-            arguments = from_json(self.text, allow_partial="trailing-strings")
-        except ValueError:
-            return {}
-        return arguments if isinstance(arguments, dict) else {}
 
 
 def text_only(message: ChatMessage) -> ChatMessage:
@@ -65,26 +37,25 @@ def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
         call_id, name = tool_result(message)
         if role == "tool":  # agents leave the name out, and some templates want it
             name = name or names.get(call_id or "")
-        read = tuple(ToolCall(call.id, call.name, call.read()) for call in calls)
-        plain.append(Message(role, _content(message), read, call_id, name))
+        invalid = message.additional_kwargs.get("invalid_tool_calls") or ()  # as `_out.ChatReader` writes them
+        content = "\n".join(filter(None, [message.content, *(call["text"] for call in invalid)]))
+        plain.append(Message(role, content, calls, call_id, name))
     return plain
 
 
-def _content(message: ChatMessage) -> str:
-    invalid = message.additional_kwargs.get("invalid_tool_calls") or ()  # as `_out.assistant_message` writes them
-    return "\n".join(filter(None, [message.content, *(call["text"] for call in invalid)]))
-
-
-def tool_calls_of(message: ChatMessage) -> list[Call]:
-    """Return the tool calls of a message.
+def tool_calls_of(message: ChatMessage) -> tuple[ToolCall, ...]:
+    """Return the tool calls of a message, with the arguments so far if they are still arriving.
 
     Raises:
         InvalidParameterError: they have an unknown form.
     """
-    return [_call(*stored) for stored in stored_tool_calls(message)]
+    return tuple(ToolCall(id_, name, _read(arguments)) for id_, name, arguments in stored_tool_calls(message))
 
 
-def _call(call_id: str, name: str, arguments: str | JsonObject) -> Call:
+def _read(arguments: object) -> JsonObject:
     if isinstance(arguments, str):
-        return Call(call_id, name, arguments)
-    return Call(call_id, name, to_json(arguments), arguments)
+        try:
+            arguments = from_json(arguments, allow_partial="trailing-strings")
+        except ValueError:
+            return {}
+    return arguments if isinstance(arguments, dict) else {}

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
+from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
-from pydantic import BaseModel, model_validator
+from pydantic import model_validator
 
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function
-from llama_index_paradigm._events import chat_event
 from llama_index_paradigm._in import plain_messages, tool_calls_of
-from llama_index_paradigm._out import CallReader, aresponses, responses, written_object
+from llama_index_paradigm._out import written_object
 from llama_index_paradigm._structured import Task
-from paradigm_transport.chat.fields import ChatFields
-from paradigm_transport.chat.json_schema import schema_of, tool_of
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
-from paradigm_transport.chat.structured import repair_messages
-from paradigm_transport.endpoints.completions.fields import CompletionFields
-from paradigm_transport.messages import JsonObject, Message, read_tool_choice, read_tools
+from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
+from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
+from paradigm_transport.messages import JsonObject, read_tool_choice, read_tools
 
 
 class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
@@ -111,72 +109,34 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         """The name under which LlamaIndex serialises this class."""
         return "ChatParadigm"
 
-    # `chat_with_tools` and its twins are LlamaIndex's, and call these four.
+    # Chats. Every path adds `system_prompt` and `query_wrapper_prompt` in `_request`.
 
-    @chat_event
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
-        """Answer messages.
+    def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
+        request = self._request(messages, fields)
+        return self._route.call(request, self, self.additional_kwargs, fields)
 
-        Args:
-            messages: the chat.
-            kwargs: the endpoint's fields, which win over the constructor's, and:
-
-                - `tools`: what the model may call, in the form that `ToolMetadata.to_openai_tool` writes.
-                - `tool_choice`: `"auto"`, `"none"`, `"required"` (or `"any"`), or a tool's name.
-                - `parallel_tool_calls`: False to end the answer with the first call.
-                - `schema`: a JSON schema that the answer must fit, unless it is a tool call.
-
-        Raises:
-            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
-        """
-        call = self._route.call(*self._asked(messages, kwargs))
-        return CallReader().read(self.client.send(call))
-
-    @chat_event
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
-        """As `chat`."""
-        call = self._route.call(*self._asked(messages, kwargs))
-        return CallReader().read(await self.async_client.send(call))
-
-    @chat_event
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseGen:
-        """As `chat`, piece by piece; the last response carries complete tool calls, finish reason and usage."""
-        call = self._route.stream_call(*self._asked(messages, kwargs))
-        return responses(self.client.open(call), CallReader().read_chunk)
-
-    @chat_event
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseAsyncGen:
-        """As `stream_chat`."""
-        call = self._route.stream_call(*self._asked(messages, kwargs))
-        return aresponses(self.async_client.open(call), CallReader().read_chunk)
+    def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionStreamCall[ChatChunk]:
+        request = self._request(messages, fields)
+        return self._route.stream_call(request, self, self.additional_kwargs, fields)
 
     @property
     def _route(self) -> PromptRoute:
         return PromptRoute(self.chat_template, self.constrain)
 
-    def _asked(
-        self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]
-    ) -> tuple[ChatRequest, CompletionFields, JsonObject, JsonObject]:
-        """Return what a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
-        fields: JsonObject = dict(arguments)
-        request = ChatRequest(
-            self._plain(messages),
+    def _request(self, messages: Sequence[ChatMessage], fields: JsonObject) -> ChatRequest:
+        """Take what describes the chat out of the fields of a call, and leave those of the endpoint."""
+        return ChatRequest(
+            plain_messages(self._with_system_prompt(messages)),
             read_tools(fields.pop("tools", None)),
             read_tool_choice(fields.pop("tool_choice", None)),
             fields.pop("parallel_tool_calls", True) is not False,
             fields.pop("schema", None),
         )
-        return request, self, self.additional_kwargs, fields
-
-    # Prompts. Every path adds `system_prompt` and `query_wrapper_prompt` here.
-
-    def _plain(self, messages: Sequence[ChatMessage]) -> list[Message]:
-        return plain_messages(self._with_system_prompt(messages))
 
     def _format(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted else self._route.prompt(ChatRequest(self._plain([ChatMessage(prompt)])))
+        return prompt if formatted else self._route.prompt(self._request([ChatMessage(prompt)], {}))
 
-    # Tools
+    # Tools. `chat_with_tools` and its twins are LlamaIndex's, and call `chat` and its twins.
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: object
@@ -195,24 +155,19 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         if not calls and error_on_no_tool_call:
             invalid = response.message.additional_kwargs.get("invalid_tool_calls") or ()
             reasons = "; ".join(call["reason"] for call in invalid)
-            raise ValueError(
-                f"the model's tool call is malformed: {reasons}" if reasons else "the model did not call a tool"
-            )
-        return [ToolSelection(tool_id=call.id, tool_name=call.name, tool_kwargs=call.read()) for call in calls]
+            problem = f"the model's tool call is malformed: {reasons}" if reasons else "the model did not call a tool"
+            raise ValueError(problem)
+        return [ToolSelection(tool_id=call.id, tool_name=call.name, tool_kwargs=call.arguments) for call in calls]
 
     # Structured prediction
 
     def _task(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: JsonObject | None,
-        prompt_args: JsonObject,
+        self, output_cls: type[Model], prompt: BasePromptTemplate, llm_kwargs: JsonObject, prompt_args: JsonObject
     ) -> ChatTask[Model]:
-        return ChatTask(self, output_cls, prompt, prompt_args, llm_kwargs or {})
+        return ChatTask(self, output_cls, prompt, prompt_args, llm_kwargs)
 
 
-class ChatTask(Task[Model, list[ChatMessage]]):
+class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
     """A structured prediction by a tool call whose arguments are the object, or by an answer that fits a schema.
 
     `pydantic_program_mode` chooses: `LLM` for an answer, all others for a tool call, as with LlamaIndex's other models
@@ -225,42 +180,24 @@ class ChatTask(Task[Model, list[ChatMessage]]):
         output_cls: type[Model],
         template: BasePromptTemplate,
         template_args: JsonObject,
-        llm_kwargs: Mapping[str, object],
+        fields: JsonObject,
     ) -> None:
-        super().__init__(output_cls, template, template_args)
+        super().__init__(output_cls, template, template_args, llm._messages(template, template_args))
         self.schema_enforced = llm.constrain is not None
-        self._llm = llm
-        self._kwargs: JsonObject = {**llm_kwargs, **_asked_for(output_cls, llm.pydantic_program_mode)}
-        self.request = llm._messages(template, template_args)
+        if llm.pydantic_program_mode == PydanticProgramMode.LLM:
+            fields = {**fields, "schema": schema_of(output_cls)}
+        else:
+            tool = tool_of(output_cls)
+            choice = {"type": "function", "function": {"name": tool.name}}
+            fields = {**fields, "tools": [tool.to_openai()], "tool_choice": choice}
+        self.ask, self.aask = partial(llm.chat, **fields), partial(llm.achat, **fields)
+        self.stream, self.astream = partial(llm.stream_chat, **fields), partial(llm.astream_chat, **fields)
 
-    def ask(self, request: list[ChatMessage]) -> str:
+    def text_of(self, answer: ChatResponse) -> str:
         """As in `Task`."""
-        return written_object(self._llm.chat(request, **self._kwargs).message)
+        return written_object(answer.message)
 
-    async def aask(self, request: list[ChatMessage]) -> str:
+    def repair(self, answer: ChatResponse, problem: str) -> list[ChatMessage]:
         """As in `Task`."""
-        return written_object((await self._llm.achat(request, **self._kwargs)).message)
-
-    def stream(self) -> Generator[str, None, None]:
-        """As in `Task`."""
-        for response in self._llm.stream_chat(self.request, **self._kwargs):
-            yield written_object(response.message)
-
-    async def astream(self) -> AsyncGenerator[str, None]:
-        """As in `Task`."""
-        async for response in await self._llm.astream_chat(self.request, **self._kwargs):
-            yield written_object(response.message)
-
-    def repair(self, answer: str, problem: str) -> list[ChatMessage]:
-        """As in `Task`."""
-        further = [
-            ChatMessage(role=message.role, content=message.content) for message in repair_messages(answer, problem)
-        ]
-        return [*self.request, *further]
-
-
-def _asked_for(output_cls: type[BaseModel], mode: PydanticProgramMode) -> JsonObject:
-    if mode == PydanticProgramMode.LLM:
-        return {"schema": schema_of(output_cls)}
-    tool = tool_of(output_cls)
-    return {"tools": [tool.to_openai()], "tool_choice": {"type": "function", "function": {"name": tool.name}}}
+        further = repair_messages(self.text_of(answer), problem)
+        return [*self.request, *(ChatMessage(role=message.role, content=message.content) for message in further)]

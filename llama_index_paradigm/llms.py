@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen
+from llama_index.core.llms import ChatMessage, CompletionResponse, MockLLM
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, RichPromptTemplate, SelectorPromptTemplate
-from llama_index.core.types import Model
+from llama_index.core.types import BaseOutputParser, Model
 from pydantic import BaseModel, Field
 
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import PromptHook, is_default_prompt_function
-from llama_index_paradigm._events import chat_event
 from llama_index_paradigm._in import plain_messages, text_only
-from llama_index_paradigm._out import ChatReader, aresponses, responses
-from llama_index_paradigm._structured import CompletionTask
-from paradigm_transport.chat.json_schema import closed, schema_of
-from paradigm_transport.messages import JsonObject
+from llama_index_paradigm._structured import Task
+from paradigm_transport import Completion, CompletionChunk
+from paradigm_transport.chat.events import ParsedMessage, Text
+from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, template_of
+from paradigm_transport.chat.structured import closed, repair_prompt, schema_of
+from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
+from paradigm_transport.messages import JsonObject, to_json
 
 
 class ParadigmLLM(LlamaIndexModel, PromptHook):
@@ -81,62 +84,22 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
         """The name under which LlamaIndex serialises this class."""
         return "ParadigmLLM"
 
-    @chat_event
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
-        """Answer messages, formatted as one prompt by `chat_template` or `messages_to_prompt`.
-
-        Args:
-            messages: the chat; text only.
-            kwargs: the endpoint's fields; they win over the constructor's.
-
-        Raises:
-            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
-        """
-        return ChatReader().read(self.client.complete(self._join(messages), self._parameters(kwargs)))
-
-    @chat_event
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
-        """As `chat`."""
-        return ChatReader().read(await self.async_client.complete(self._join(messages), self._parameters(kwargs)))
-
-    @chat_event
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseGen:
-        """As `chat`, piece by piece; the last response carries finish reason and usage."""
-        stream = self.client.stream(self._join(messages), self._parameters(kwargs, single=True))
-        return responses(stream, ChatReader().read_chunk)
-
-    @chat_event
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseAsyncGen:
-        """As `stream_chat`."""
-        stream = self.async_client.stream(self._join(messages), self._parameters(kwargs, single=True))
-        return aresponses(stream, ChatReader().read_chunk)
-
     # Structured prediction
 
     def _task(
-        self,
-        output_cls: type[Model],
-        prompt: BasePromptTemplate,
-        llm_kwargs: JsonObject | None,
-        prompt_args: JsonObject,
+        self, output_cls: type[Model], prompt: BasePromptTemplate, llm_kwargs: JsonObject, prompt_args: JsonObject
     ) -> CompletionTask[Model]:
-        fields = {**(llm_kwargs or {})}
-        schema = self._schema_to_enforce(output_cls)
-        if schema is not None:
-            enforced = {"structured_outputs": {"json": schema}}
-            fields["extra_body"] = self._parameters(fields).with_extra_body(enforced).extra_body
-        return CompletionTask(self, output_cls, prompt, prompt_args, fields, schema_enforced=self.constrain is not None)
-
-    def _schema_to_enforce(self, output_cls: type[BaseModel]) -> JsonObject | None:
-        if self.constrain is not None:
-            return closed(schema_of(output_cls))
-        return None if self.structured_outputs is None else output_cls.model_json_schema()
+        if self.constrain is not None or self.structured_outputs is not None:
+            schema = output_cls.model_json_schema() if self.constrain is None else closed(schema_of(output_cls))
+            parameters = self._parameters(llm_kwargs).with_extra_body({"structured_outputs": {"json": schema}})
+            llm_kwargs = {**llm_kwargs, "extra_body": parameters.extra_body}
+        return CompletionTask(self, output_cls, prompt, prompt_args, llm_kwargs)
 
     # Prompts. `system_prompt` and `query_wrapper_prompt` apply once; with a template, inside the turns.
 
     @property
     def _writes_turns(self) -> bool:
-        return self._template is not None and is_default_prompt_function(self.completion_to_prompt)
+        return self.chat_template is not None and is_default_prompt_function(self.completion_to_prompt)
 
     def _format(self, prompt: str, formatted: bool) -> str:
         if formatted:
@@ -145,21 +108,21 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
             return self._join([ChatMessage(prompt)])
         return self._surround(self.completion_to_prompt(prompt))  # type: ignore[misc]  # LlamaIndex replaces None
 
-    def _format_prompt(self, prompt: BasePromptTemplate, prompt_args: JsonObject) -> str:
-        if self._writes_turns:
-            return self._join(self._messages(prompt, prompt_args))
+    def _format_prompt(
+        self, prompt: BasePromptTemplate, prompt_args: JsonObject, instruction: BaseOutputParser | None = None
+    ) -> str:
         if isinstance(prompt, SelectorPromptTemplate):
             prompt = prompt.select(self)
+        if instruction is not None:  # in a copy: other calls use the same prompt without it
+            prompt = prompt.model_copy(update={"output_parser": instruction})
+        if self._writes_turns:
+            return self._join(self._messages(prompt, prompt_args))
         if isinstance(prompt, RichPromptTemplate) and not prompt.is_chat_template:
             # Its `format` applies neither `output_parser` nor `completion_to_prompt`.
             prompt_args = {"text": prompt.format(**prompt_args)}
             prompt = PromptTemplate("{text}", output_parser=prompt.output_parser)
-        text = prompt.format(
-            llm=self,
-            messages_to_prompt=self._write_lines,
-            completion_to_prompt=self.completion_to_prompt,
-            **prompt_args,
-        )
+        functions = {"messages_to_prompt": self._write_lines, "completion_to_prompt": self.completion_to_prompt}
+        text = prompt.format(llm=self, **functions, **prompt_args)
         return self._surround(text if self.output_parser is None else self.output_parser.format(text))
 
     def _surround(self, text: str) -> str:
@@ -169,10 +132,75 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
 
     def _join(self, messages: Sequence[ChatMessage]) -> str:
         messages = self._with_system_prompt(messages)
-        template = self._template
+        template = template_of(self)
         if template is not None and is_default_prompt_function(self.messages_to_prompt):
             return template.render_chat(plain_messages(messages))
         return self._write_lines(messages)
 
     def _write_lines(self, messages: Sequence[ChatMessage]) -> str:
         return self.messages_to_prompt(list(map(text_only, messages)))  # type: ignore[misc]  # as in `_format`
+
+    # Chats
+
+    def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
+        def convert(completion: Completion) -> ChatCompletion:
+            return ChatCompletion(completion, [ParsedMessage(completion.text)])
+
+        return CompletionCall(self._join(messages), self._parameters(fields), convert)
+
+    def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionStreamCall[ChatChunk]:
+        def convert(chunk: CompletionChunk) -> ChatChunk:
+            return ChatChunk(chunk, [Text(chunk.text)])
+
+        return CompletionStreamCall(self._join(messages), self._parameters(fields, single=True), convert)
+
+
+class CompletionTask(Task[Model, str, CompletionResponse]):
+    """A structured prediction by a completion, with the schema in the prompt."""
+
+    def __init__(
+        self,
+        llm: ParadigmLLM,
+        output_cls: type[Model],
+        template: BasePromptTemplate,
+        template_args: JsonObject,
+        fields: JsonObject,
+    ) -> None:
+        self._llm, self._template, self._template_args = llm, template, template_args
+        self._instruction = _SchemaInstruction(output_cls)
+        request = llm._format_prompt(template, template_args, self._instruction)
+        super().__init__(output_cls, template, template_args, request)
+        self.schema_enforced = llm.constrain is not None
+        fields = {**fields, "formatted": True}
+        self.ask, self.aask = partial(llm.complete, **fields), partial(llm.acomplete, **fields)
+        self.stream, self.astream = partial(llm.stream_complete, **fields), partial(llm.astream_complete, **fields)
+
+    def text_of(self, answer: CompletionResponse) -> str:
+        """As in `Task`."""
+        return answer.text
+
+    def repair(self, answer: CompletionResponse, problem: str) -> str:
+        """As in `Task`."""
+        request = self._template.format(llm=self._llm, messages_to_prompt=_lines, **self._template_args)
+        text = repair_prompt(request, answer.text, problem)
+        return self._llm._format_prompt(PromptTemplate("{text}"), {"text": text}, self._instruction)
+
+
+def _lines(messages: Sequence[ChatMessage]) -> str:
+    default = MockLLM().messages_to_prompt  # of every LLM of LlamaIndex
+    return default(list(map(text_only, messages)))  # type: ignore[misc]  # it is never None
+
+
+class _SchemaInstruction(BaseOutputParser):
+    """Adds the schema to a prompt, or to one message of it, by LlamaIndex's rules for output parsers."""
+
+    def __init__(self, output_cls: type[BaseModel]) -> None:
+        self._schema = to_json(output_cls.model_json_schema())
+
+    def format(self, query: str) -> str:
+        # The instruction comes last: small models follow it better than a schema that comes last.
+        instruction = "Output a valid JSON object, and do not repeat the schema."
+        return f"{query}\n\nFollow this JSON schema:\n{self._schema}\n\n{instruction}"
+
+    def parse(self, output: str) -> str:
+        return output

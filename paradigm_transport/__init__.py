@@ -4,9 +4,7 @@ What is exported here is public. The modules below are internal to the project: 
 """
 
 from paradigm_transport._version import __version__
-from paradigm_transport.chat.templates.jinja import JinjaTemplate
-from paradigm_transport.chat.templates.named import CHAT_TEMPLATES
-from paradigm_transport.chat.templates.turns import ChatTemplate
+from paradigm_transport.chat.templates import CHAT_TEMPLATES, ChatTemplate, JinjaTemplate
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
@@ -34,37 +32,10 @@ from paradigm_transport.streams import AsyncStream, Stream
 from paradigm_transport.usage import ParadigmUsage, Usage, get_paradigm_usage
 
 __all__ = [
-    "CHAT_TEMPLATES",
-    "APIConnectionError",
-    "APIResponseError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AsyncParadigmClient",
-    "AsyncStream",
-    "AuthenticationError",
-    "BadRequestError",
-    "ChatTemplate",
-    "Choice",
-    "Completion",
-    "CompletionChunk",
-    "CompletionParameters",
-    "InvalidParameterError",
-    "JinjaTemplate",
-    "Logprobs",
-    "Model",
-    "NotFoundError",
-    "ParadigmClient",
-    "ParadigmError",
-    "ParadigmUsage",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "RetryPolicy",
-    "ServerError",
-    "Settings",
-    "Stream",
-    "StreamInterruptedError",
-    "UnprocessableEntityError",
-    "Usage",
-    "__version__",
-    "get_paradigm_usage",
-]
+    "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
+    "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "ChatTemplate", "Choice",
+    "Completion", "CompletionChunk", "CompletionParameters", "InvalidParameterError", "JinjaTemplate", "Logprobs",
+    "Model", "NotFoundError", "ParadigmClient", "ParadigmError", "ParadigmUsage", "PermissionDeniedError",
+    "RateLimitError", "RetryPolicy", "ServerError", "Settings", "Stream", "StreamInterruptedError",
+    "UnprocessableEntityError", "Usage", "__version__", "get_paradigm_usage",
+]  # fmt: skip

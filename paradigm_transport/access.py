@@ -49,10 +49,13 @@ class Access:
     Args:
         fields: the settings.
         hooks: what a retry waits for, if anything.
+
+    Attributes:
+        made_for: the values of the settings, and the hooks.
     """
 
     def __init__(self, fields: ConnectionFields, hooks: RateLimitHooks | None = None) -> None:
-        self._made_for = _values(fields, hooks)
+        self.made_for = _values(fields, hooks)
         # The key and the address may come from the environment, which a worker need not share.
         chosen = {*fields.model_fields_set, "api_key", "base_url"}
         settings = Settings(**{name: getattr(fields, name) for name in _SETTINGS if name in chosen})
@@ -69,10 +72,6 @@ class Access:
 
         self.client = ParadigmClient(settings, sleep=pause)
         self.async_client = AsyncParadigmClient(settings, sleep=apause)
-
-    def fits(self, fields: ConnectionFields, hooks: RateLimitHooks | None) -> bool:
-        """Whether this is still the access for some settings, which an assignment or a copy may have changed."""
-        return self._made_for == _values(fields, hooks)
 
     def __copy__(self) -> Self:
         return self
@@ -109,11 +108,12 @@ class Connected(ConnectionFields):
 
     def _current_access(self) -> Access:
         hooks = self._rate_limit_hooks
+        values = _values(self, hooks)  # which an assignment or a copy may have changed
         access = self._access
-        if access is None or not access.fits(self, hooks):
+        if access is None or access.made_for != values:
             with _making:  # one pair of clients, whichever thread comes first
                 access = self._access
-                if access is None or not access.fits(self, hooks):
+                if access is None or access.made_for != values:
                     access = self._access = Access(self, hooks)
         return access
 
@@ -153,7 +153,9 @@ class Connected(ConnectionFields):
         state = BaseModel.__getstate__(self)
         fields = dict(state["__dict__"])
         for name in self._process_bound:
-            if not _can_be_pickled(fields.get(name)):
+            try:
+                pickle.dumps(fields.get(name))
+            except Exception:  # noqa: BLE001  # what is raised is up to the value
                 logger.warning("%s cannot be pickled: in another process this object goes without it.", name)
                 fields[name] = type(self).model_fields[name].get_default(call_default_factory=True)
         private = {**(state["__pydantic_private__"] or {}), "_access": None}
@@ -161,11 +163,3 @@ class Connected(ConnectionFields):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         BaseModel.__setstate__(self, state)  # LlamaIndex's would count every field as given
-
-
-def _can_be_pickled(value: object) -> bool:
-    try:
-        pickle.dumps(value)
-    except Exception:  # noqa: BLE001  # what is raised is up to the value
-        return False
-    return True

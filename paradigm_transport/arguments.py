@@ -6,10 +6,21 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic_core import ErrorDetails, to_json
 
 from paradigm_transport.errors import InvalidParameterError
+
+if TYPE_CHECKING:
+
+    class Key:
+        """A key, as type checkers see it: a string may be assigned, a `SecretStr` is read."""
+
+        def __get__(self, settings: object, owner: type | None = None) -> SecretStr: ...
+        def __set__(self, settings: object, key: SecretStr | str) -> None: ...
+
+else:
+    Key = SecretStr
 
 
 class Fields(BaseModel):
@@ -31,8 +42,12 @@ class Fields(BaseModel):
     if not TYPE_CHECKING:  # pragma: no branch  # type checkers read the signature off the fields
 
         def __init__(self, **values: Any) -> None:
-            values = _without_aliases(values, self._argument_aliases)
-            check_names(values, type(self).model_fields)
+            for alias, name in self._argument_aliases.items():
+                if alias in values and name in values:
+                    raise InvalidParameterError(f"{alias} is another name of {name}: pass one of them")
+                if alias in values:
+                    values[name] = values.pop(alias)
+            _check_names(values, type(self).model_fields)
             try:
                 super().__init__(**values)
                 return
@@ -44,94 +59,52 @@ class Fields(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        declared = {name for base in cls.__mro__ if _declares_alone(base) for name in base.__annotations__}
-        for base in cls.__mro__:
-            if not issubclass(base, Fields) and base not in Fields.__mro__:
-                taken = declared.intersection({*vars(base), *vars(base).get("__annotations__", {})})
-                if taken:
-                    raise TypeError(f"{cls.__name__}: {base.__name__} already has {', '.join(sorted(taken))}")
+        frameworks = {base for base in cls.__mro__ if not issubclass(base, Fields) and base not in Fields.__mro__}
+        ours = [base for base in cls.__mro__ if issubclass(base, Fields) and frameworks.isdisjoint(base.__mro__)]
+        declared = {name for base in ours for name in base.__annotations__}
+        for base in frameworks:
+            taken = declared.intersection({*vars(base), *vars(base).get("__annotations__", {})})
+            if taken:
+                raise TypeError(f"{cls.__name__}: {base.__name__} already has {', '.join(sorted(taken))}")
 
 
-def _declares_alone(kind: type) -> bool:
-    """Whether a class declares fields and inherits from no framework."""
-    return issubclass(kind, Fields) and all(issubclass(base, Fields) or base in Fields.__mro__ for base in kind.__mro__)
-
-
-def _without_aliases(values: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
-    for alias, name in aliases.items():
-        if alias in values:
-            if name in values:
-                raise InvalidParameterError(f"{alias} is another name of {name}: pass one of them")
-            values[name] = values.pop(alias)
-    return values
-
-
-def check_names(given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse unknown arguments by name.
-
-    Raises:
-        InvalidParameterError: names the argument, and the one that was probably meant.
-    """
+def _check_names(given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse an unknown argument, with the one that was probably meant."""
     for name in given:
-        if name not in known:
-            raise InvalidParameterError(f"unknown argument {name}; {_hint(name, known)}")
-
-
-def _hint(name: str, known: Collection[str]) -> str:
-    if name in _RENAMED and _RENAMED[name] in known:
-        return f"here it is {_RENAMED[name]}"
-    if name in _SERVER_FIELDS:
-        return f'it is a field of some servers: extra_body={{"{name}": ...}}'
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else "fields beyond Paradigm's own go into extra_body"
+        if name in known:
+            continue
+        meant = next((meant for meant, others in _OTHER_NAMES.items() if name in others and meant in known), None)
+        if meant is not None:
+            hint = f"here it is {meant}"
+        elif name in _SERVER_FIELDS:
+            hint = f'it is a field of some servers: extra_body={{"{name}": ...}}'
+        else:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "fields beyond Paradigm's own go into extra_body"
+        raise InvalidParameterError(f"unknown argument {name}; {hint}")
 
 
 # What other classes for completions, and LightOn's earlier client, call the same things.
-_RENAMED = {
-    "additional_kwargs": "extra_body",
-    "api_base": "base_url",
-    "base_address": "base_url",
-    "biases": "logit_bias",
-    "extra_kwargs": "extra_body",
-    "generate_kwargs": "extra_body",
-    "headers": "default_headers",
-    "host": "base_url",
-    "max_new_tokens": "max_tokens",
-    "model_id": "model",
-    "model_kwargs": "extra_body",
-    "model_name": "model",
-    "n_completions": "n",
-    "n_tokens": "max_tokens",
-    "openai_api_base": "base_url",
-    "openai_api_key": "api_key",
-    "openai_proxy": "http_client",
-    "paradigm_api_key": "api_key",
-    "request_timeout": "timeout",
-    "return_log_probs": "logprobs",
-    "return_logprobs": "logprobs",
-    "stop_regex": "stop",
-    "stop_sequences": "stop",
-    "stop_words": "stop",
-    "timeout_s": "timeout",
+_OTHER_NAMES = {
+    "api_key": ("openai_api_key", "paradigm_api_key"),
+    "base_url": ("api_base", "base_address", "host", "openai_api_base"),
+    "default_headers": ("headers",),
+    "extra_body": ("additional_kwargs", "extra_kwargs", "generate_kwargs", "model_kwargs"),
+    "http_client": ("openai_proxy",),
+    "logit_bias": ("biases",),
+    "logprobs": ("return_log_probs", "return_logprobs"),
+    "max_tokens": ("max_new_tokens", "n_tokens"),
+    "model": ("model_id", "model_name"),
+    "n": ("n_completions",),
+    "stop": ("stop_regex", "stop_sequences", "stop_words"),
+    "timeout": ("request_timeout", "timeout_s"),
 }
 
 # Fields of the servers behind the endpoint, some of which look like a slip of one of Paradigm's own.
-_SERVER_FIELDS = frozenset(
-    {
-        "guided_json",
-        "guided_regex",
-        "ignore_eos",
-        "length_penalty",
-        "min_p",
-        "min_tokens",
-        "repetition_penalty",
-        "response_format",
-        "seed",
-        "stop_token_ids",
-        "structured_outputs",
-        "top_k",
-    }
-)
+_SERVER_FIELDS = (
+    "guided_json", "guided_regex", "ignore_eos", "length_penalty", "min_p", "min_tokens", "repetition_penalty",
+    "response_format", "seed", "stop_token_ids", "structured_outputs", "top_k",
+)  # fmt: skip
 
 
 def _problem(model: type[BaseModel], error: ErrorDetails) -> str:

@@ -7,11 +7,10 @@ retry; that is all that a client knows of an endpoint.
 from __future__ import annotations
 
 import logging
-import random
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from paradigm_transport.errors import APIStatusError, ParadigmError
@@ -46,11 +45,7 @@ class Policy:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        retry: RetryPolicy | None = None,
-        clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        self, settings: Settings, retry: RetryPolicy | None, clock: Callable[[], float], chance: Callable[[], float]
     ) -> None:
         self.settings = settings
         self.retry = retry or RetryPolicy(max_retries=settings.max_retries)
@@ -65,12 +60,6 @@ class Policy:
         if message not in self._warnings:
             self._warnings.add(message)
             logger.warning(message, *args)
-
-
-def describe(error: ParadigmError) -> str:
-    """Describe an error in a log, without the words of the server."""
-    status = f" {error.status_code}" if isinstance(error, APIStatusError) else ""
-    return f"{type(error).__name__}{status}"
 
 
 class Request(ABC):
@@ -94,11 +83,8 @@ class Request(ABC):
     model: str | None = None
     prompt: str = ""
     policy: Policy
-
-    def __init__(self) -> None:
-        self.retries = 0
-        self._left_out: frozenset[str] = frozenset()
-        self._meter: Meter | None = None
+    retries: int = 0
+    _left_out: frozenset[str] = frozenset()
 
     def bind(self, policy: Policy) -> None:
         """Prepare to be sent by the client that decides by a policy.
@@ -114,16 +100,10 @@ class Request(ABC):
         """Return the body; called again when the server refuses an optional field."""
         return None
 
-    def sends(self, field: str) -> bool:
-        """Whether an optional field is sent."""
-        return field not in self._left_out
-
-    @property
+    @cached_property
     def meter(self) -> Meter:
         """What measures the call, from the first use on."""
-        if self._meter is None:
-            self._meter = Meter(self.model)
-        return self._meter
+        return Meter(self.model)
 
     def begin(self) -> None:
         """Record that a request is sent; a call that is retried begins once."""
@@ -141,15 +121,10 @@ class Request(ABC):
         delay = policy.retry.delay(self.retries, error, policy.chance())
         if delay is not None:
             self.retries += 1
-            logger.info(
-                "Retrying %s of %s after %.2f s (retry %s of %s): %s",
-                self.path,
-                policy.host,
-                delay,
-                self.retries,
-                policy.retry.max_retries,
-                describe(error),
-            )
+            status = f" {error.status_code}" if isinstance(error, APIStatusError) else ""
+            cause = type(error).__name__ + status  # without the words of the server
+            count = f"retry {self.retries} of {policy.retry.max_retries}"
+            logger.info("Retrying %s of %s after %.2f s (%s): %s", self.path, policy.host, delay, count, cause)
         return delay
 
     def origin(self, response: BaseResponse) -> Origin:
@@ -234,9 +209,7 @@ class PieceReader(Protocol[PieceOut]):
 class StreamCall(Request, Generic[Piece, Event]):
     """A request that is answered by a stream: read in pieces, handed out as events, one event for each piece."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._handed_out = False
+    _handed_out = False
 
     @abstractmethod
     def make_reader(self, origin: Origin) -> PieceReader[Piece]:

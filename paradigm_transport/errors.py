@@ -145,3 +145,13 @@ class RateLimitError(APIStatusError):
 
 class ServerError(APIStatusError):
     """500 and above: the server, or a gateway before it, failed."""
+
+
+BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}

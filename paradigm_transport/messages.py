@@ -178,9 +178,9 @@ def read_response_format(value: object) -> JsonObject | None:
         InvalidParameterError: it has another form.
     """
     kind = value.get("type") if isinstance(value, Mapping) else value
-    if kind is None or (isinstance(kind, str) and kind == "text"):
+    if kind is None or kind == "text":
         return None
-    if isinstance(kind, str) and kind == "json_object":
+    if kind == "json_object":
         return {"type": "object"}
     described = value.get("json_schema") if isinstance(value, Mapping) else None
     schema = described.get("schema") if isinstance(described, Mapping) else None

@@ -19,19 +19,7 @@ from urllib.parse import quote
 
 from pydantic_core import from_json
 
-from paradigm_transport.errors import (
-    APIConnectionError,
-    APIResponseError,
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
-    UnprocessableEntityError,
-)
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.errors import BY_STATUS, APIConnectionError, APIResponseError, APIStatusError, ServerError
 
 MESSAGE_LIMIT = 500
 """The most characters of the server's words in a message."""
@@ -49,15 +37,6 @@ MAX_RETRY_AFTER_LENGTH = 64
 
 MAX_DIGITS = 300
 """Longer whole numbers, which nobody counts by, are read as floats; Python refuses those of over 4,300 digits."""
-
-_BY_STATUS: dict[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
 
 _HINTS = {
     401: "Check api_key (or PARADIGM_API_KEY), and that the key belongs to this host.",
@@ -164,23 +143,25 @@ def status_error(status: int, body: object, origin: Origin, now: float = 0.0) ->
         origin: where it came from.
         now: Unix seconds, to read a Retry-After date against.
     """
-    kind = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     body = _clean(body, origin)
-    hint = _redirect_hint(origin) if 300 <= status < 400 else _HINTS.get(status, "")
+    hint = _HINTS.get(status, "")
+    if 300 <= status < 400:
+        target = origin.redaction.words(origin.headers.get("location", "another address").split("?")[0])
+        hint = f"It redirects to {target}; redirects are not followed: set base_url to the final address."
+    should_retry = {"true": True, "false": False}.get(origin.headers.get("x-should-retry", "").strip().lower())
+    if should_retry is None and status == 429 and _SPENT.search(str(body)):
+        should_retry = False  # waiting does not bring back a budget that is spent
+    milliseconds = parse_retry_after(origin.headers.get("retry-after-ms"), now)
+    seconds = parse_retry_after(origin.headers.get("retry-after"), now)
+    kind = BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     return kind(
-        _sentences(f"{origin.host} answered {status}", origin.redaction.words(body), hint),
+        _message(f"answered {status}", body, hint, origin),
         status_code=status,
         body=body,
         request_id=origin.request_id,
-        retry_after=_retry_after(origin.headers, now),
-        should_retry=_should_retry(status, body, origin.headers),
+        retry_after=seconds if milliseconds is None else milliseconds / 1000,
+        should_retry=should_retry,
     )
-
-
-def _should_retry(status: int, body: object, headers: Mapping[str, str]) -> bool | None:
-    asked = {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
-    # Waiting does not bring back a budget that is spent.
-    return False if asked is None and status == 429 and _SPENT.search(str(body)) else asked
 
 
 _SPENT = re.compile(r"insufficient_quota|exceeded your current quota|budget|billing|out of credits", re.IGNORECASE)
@@ -200,29 +181,25 @@ def aborted(finish_reason: str, text: str, body: object, origin: Origin) -> Serv
 def unexpected_response(body: object, origin: Origin) -> APIResponseError:
     """Return the error for a response that is not what was asked for."""
     body = _clean(body, origin)
-    return APIResponseError(
-        _sentences(
-            f"{origin.host} returned an unexpected response",
-            origin.redaction.words(body),
-            "Check base_url (or PARADIGM_BASE_URL).",
-        ),
-        body=body,
-        request_id=origin.request_id,
-    )
+    message = _message("returned an unexpected response", body, "Check base_url (or PARADIGM_BASE_URL).", origin)
+    return APIResponseError(message, body=body, request_id=origin.request_id)
 
 
 def _clean(body: object, origin: Origin) -> Any:
-    return origin.redaction.body(parse_body(body) if isinstance(body, bytes) else body)
+    """Return the body of an error without the secrets: parsed if it is JSON, else its text."""
+    parsed = body
+    if isinstance(body, bytes):
+        try:
+            parsed = from_json(body)
+        except ValueError:
+            parsed = body.decode("utf-8", "replace")
+    return origin.redaction.body(parsed)
 
 
-def _sentences(said: str, words: str, hint: str) -> str:
-    said = f"{said}: {words}" if words else said
-    return f"{said if said[-1] in '.!?…' else said + '.'} {hint}".strip()
-
-
-def _redirect_hint(origin: Origin) -> str:
-    target = origin.redaction.words(origin.headers.get("location", "another address").split("?")[0])
-    return f"It redirects to {target}; redirects are not followed: set base_url to the final address."
+def _message(event: str, body: object, hint: str, origin: Origin) -> str:
+    words = origin.redaction.words(body)
+    message = f"{origin.host} {event}: {words}" if words else f"{origin.host} {event}"
+    return f"{message if message[-1] in '.!?…' else message + '.'} {hint}".strip()
 
 
 # Reading
@@ -265,23 +242,12 @@ def _parse_leniently(data: bytes) -> Any:
     None if it is not JSON.
     """
     try:
-        body = json.loads(data.decode("utf-8-sig", "replace"), parse_int=_parse_int)
+        text = data.decode("utf-8-sig", "replace")
+        body = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < MAX_DIGITS else float(digits))
         text = json.dumps(body, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return from_json(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _parse_int(digits: str) -> float:
-    return int(digits) if len(digits) < MAX_DIGITS else float(digits)
-
-
-def parse_body(body: bytes) -> Any:
-    """Parse the body of an error if it is JSON; else return its text."""
-    try:
-        return from_json(body)
-    except ValueError:
-        return body.decode("utf-8", "replace")
 
 
 def error_code(body: object) -> int | None:
@@ -294,17 +260,11 @@ def error_code(body: object) -> int | None:
     if not isinstance(body, dict):
         return None
     inner = body.get("error")
-    if inner is None and body.get("object") != "error" and ("choices" in body or not _stands_in_for_reply(body)):
+    is_error = inner is not None or body.get("object") == "error"
+    if not is_error and not body.keys().isdisjoint(_OF_REPLIES):
         return None
-    code = inner.get("code") if isinstance(inner, dict) else body.get("code")
-    return _status(code) or 500
-
-
-def _stands_in_for_reply(body: JsonObject) -> bool:
-    """Whether a body consists of nothing but an error."""
-    if not body.keys().isdisjoint(_OF_REPLIES):
-        return False
-    return _status(body.get("code")) is not None or server_words(body) != ""
+    code = _status(inner.get("code") if isinstance(inner, dict) else body.get("code"))
+    return code or (500 if is_error or server_words(body) else None)
 
 
 _OF_REPLIES = ("choices", "data", "object", "usage")
@@ -316,11 +276,6 @@ def _status(code: object) -> int | None:
     if isinstance(code, str) and len(code) == 3 and code.isdecimal():
         code = int(code)
     return code if isinstance(code, int) and 400 <= code < 600 else None
-
-
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    milliseconds = parse_retry_after(headers.get("retry-after-ms"), now)
-    return parse_retry_after(headers.get("retry-after"), now) if milliseconds is None else milliseconds / 1000
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
@@ -360,12 +315,7 @@ def server_words(body: object) -> str:
         words = server_words(body.get(key))
         if words:
             return words
-    return _field_words(body)
-
-
-def _field_words(body: dict[object, object]) -> str:
-    """Read `{"field": ["message", …]}`: each field with its messages."""
-    return "; ".join(
+    return "; ".join(  # {"field": ["message", …]}
         f"{field}: {' '.join(str(message) for message in messages)}"
         for field, messages in body.items()
         if isinstance(messages, list) and messages and all(isinstance(message, str) for message in messages)

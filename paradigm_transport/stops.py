@@ -50,7 +50,9 @@ class StopScanner:
             self.stopped = True
             self.held = ""
             return shown + text[:cut]
-        keep = self._possible_start(text)
+        keep = 0  # characters at the end that may be the beginning of a stop
+        for stop in self._stops:
+            keep = max(keep, _overlap(text, stop))
         self.held = text[len(text) - keep :]
         return shown + text[: len(text) - keep]
 
@@ -59,15 +61,9 @@ class StopScanner:
         held, self.held = self.held, ""
         return held
 
-    def _possible_start(self, text: str) -> int:
-        """How many characters at the end are the beginning of a stop."""
-        keep = 0
-        for stop in self._stops:
-            keep = max(keep, _overlap(text, stop))
-        return keep
-
 
 def _overlap(text: str, stop: str) -> int:
+    """Return how many characters at the end of a text are the beginning of a stop."""
     start = text.find(stop[0], max(0, len(text) - len(stop) + 1))
     while start >= 0 and not stop.startswith(text[start:]):
         start = text.find(stop[0], start + 1)

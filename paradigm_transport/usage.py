@@ -103,12 +103,9 @@ class Counts:
         """Return all numbers in one flat dict: a row of a table."""
         return {name: getattr(self, name) for name in _COLUMNS}
 
-    def _count(self, usage: Usage, seconds: float) -> None:
-        self.uncounted -= 1
-        self.prompt_tokens += usage.prompt_tokens
-        self.completion_tokens += usage.completion_tokens
-        self.total_tokens += usage.total_tokens
-        self._seconds += seconds
+    def _cells(self) -> list[str]:
+        row = self.as_row().items()
+        return ["-" if number is None else _FORMATS.get(name, "{}").format(number) for name, number in row]
 
 
 @dataclass
@@ -138,12 +135,13 @@ class ParadigmUsage(Counts):
 
     def __str__(self) -> str:
         with self._lock:
-            rows = [_cells(model, counts) for model, counts in self.by_model.items()]
+            rows = list(self.by_model.items())
             if len(rows) != 1:
-                rows.append(_cells("all", self))
-        table = [_TITLES, *rows]
+                rows.append(("all", self))
+            table = [_TITLES, *([model, *counts._cells()] for model, counts in rows)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join(_line(row, widths) for row in table)
+        lines = ([model.ljust(widths[0]), *map(str.rjust, cells, widths[1:])] for model, *cells in table)
+        return "\n".join(map("  ".join, lines))
 
     def __enter__(self) -> Self:
         _blocks.set((*_without(self), self))
@@ -159,40 +157,22 @@ class ParadigmUsage(Counts):
     async def __aexit__(self, *exc_info: object) -> None:
         self.__exit__()
 
-    def _begin(self, model: str) -> None:
+    def _add(self, model: str, amounts: Mapping[str, float]) -> None:
         with self._lock:
-            for counts in self._of(model):
-                counts.calls += 1
-                counts.uncounted += 1
+            for counts in (self, self.by_model.setdefault(model, Counts())):
+                for name, amount in amounts.items():
+                    setattr(counts, name, getattr(counts, name) + amount)
             self._set_cost()
-
-    def _first_text(self, model: str, seconds: float) -> None:
-        with self._lock:
-            for counts in self._of(model):
-                counts._first_texts += 1
-                counts._seconds_to_first_texts += seconds
-
-    def _end(self, model: str, usage: Usage, seconds: float) -> None:
-        with self._lock:
-            for counts in self._of(model):
-                counts._count(usage, seconds)
-            self._set_cost()
-
-    def _fail(self, model: str) -> None:
-        with self._lock:
-            for counts in self._of(model):
-                counts.uncounted -= 1
-                counts.errors += 1
-
-    def _of(self, model: str) -> tuple[Counts, Counts]:
-        return self, self.by_model.setdefault(model, Counts())
 
     def _set_cost(self) -> None:
         for model, counts in self.by_model.items():
-            counts.cost = _cost(counts, self.price.get(model) if isinstance(self.price, Mapping) else self.price)
-        costs = [counts.cost for counts in self.by_model.values()]
-        known = [cost for cost in costs if cost is not None]
-        self.cost = sum(known) if self.price is not None and len(known) == len(costs) else None
+            price = self.price.get(model) if isinstance(self.price, Mapping) else self.price
+            counts.cost = None
+            if price is not None:
+                of_prompt, of_completion = price if isinstance(price, tuple) else (price, price)
+                counts.cost = (counts.prompt_tokens * of_prompt + counts.completion_tokens * of_completion) / 1_000_000
+        known = [counts.cost for counts in self.by_model.values() if counts.cost is not None]
+        self.cost = sum(known) if self.price is not None and len(known) == len(self.by_model) else None
 
 
 class Meter:
@@ -208,30 +188,30 @@ class Meter:
         self._began = perf_counter()
         self._has_text = False
         self._is_over = False
-        for block in self._blocks:
-            block._begin(self._model)
+        self._add(calls=1, uncounted=1)
 
     def text(self) -> None:
         """Record that text has arrived."""
         if not self._has_text:
             self._has_text = True
-            for block in self._blocks:
-                block._first_text(self._model, perf_counter() - self._began)
+            self._add(_first_texts=1, _seconds_to_first_texts=perf_counter() - self._began)
 
     def end(self, usage: Usage | None) -> float:
         """Record the end of the response; return the seconds that it took."""
         seconds = perf_counter() - self._began
         self._is_over = True
         if usage is not None:
-            for block in self._blocks:
-                block._end(self._model, usage, seconds)
+            self._add(uncounted=-1, _seconds=seconds, **usage.as_dict())
         return seconds
 
     def fail(self) -> None:
         """Record that the call failed or its stream broke off; an error after its end does not count."""
         if not self._is_over:
-            for block in self._blocks:
-                block._fail(self._model)
+            self._add(uncounted=-1, errors=1)
+
+    def _add(self, **amounts: float) -> None:
+        for block in self._blocks:
+            block._add(self._model, amounts)
 
 
 def get_paradigm_usage(price: Price | Mapping[str, Price] | None = None) -> ParadigmUsage:
@@ -263,35 +243,10 @@ _COLUMNS = (
     "time_to_first_token", "tokens_per_second", "cost",
 )  # fmt: skip
 
+_FORMATS = {"time_to_first_token": "{:.2f} s", "tokens_per_second": "{:.1f}", "cost": "{:.4f}"}
+
 _TITLES = ["model", "calls", "errors", "uncounted", "prompt", "completion", "total", "first token", "tokens/s", "cost"]
 
 
 def _without(block: ParadigmUsage) -> tuple[ParadigmUsage, ...]:
     return tuple(each for each in _blocks.get() if each is not block)
-
-
-def _cost(counts: Counts, price: Price | None) -> float | None:
-    if price is None:
-        return None
-    of_prompt, of_completion = price if isinstance(price, tuple) else (price, price)
-    return (counts.prompt_tokens * of_prompt + counts.completion_tokens * of_completion) / 1_000_000
-
-
-def _cells(model: str, counts: Counts) -> list[str]:
-    return [
-        model,
-        *map(str, (counts.calls, counts.errors, counts.uncounted)),
-        *map(str, (counts.prompt_tokens, counts.completion_tokens, counts.total_tokens)),
-        _shown(counts.time_to_first_token, "{:.2f} s"),
-        _shown(counts.tokens_per_second, "{:.1f}"),
-        _shown(counts.cost, "{:.4f}"),
-    ]
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    model, *numbers = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-    return "  ".join([model.strip().ljust(widths[0]), *numbers])
-
-
-def _shown(number: float | None, form: str) -> str:
-    return "-" if number is None else form.format(number)

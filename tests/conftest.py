@@ -1,4 +1,4 @@
-"""What all tests share: a scripted server, no real environment, no socket that leaves this machine."""
+"""Fixtures of all tests: a scripted server, a clean environment, no connection beyond this machine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 from tests.wire import WireServer
 
-# What would send a test's requests elsewhere, or make it speak with a real key.
+# Variables that would redirect requests or supply a real key.
 FOREIGN = ("PARADIGM_API_KEY", "PARADIGM_BASE_URL", "LIGHTON_", "SSL_CERT_")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 @pytest.fixture
 def wire() -> Iterator[WireServer]:
-    """A scripted server; see `tests/wire.py`."""
+    """Start a scripted server; see `tests/wire.py`."""
     with WireServer() as server:
         yield server
 
@@ -33,7 +33,7 @@ def _no_real_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def strays(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Fail a test that looks up a name or opens a socket beyond this machine, in whichever thread."""
+    """Fail a test that looks up a name or opens a socket beyond this machine, in any thread."""
     found: list[str] = []
 
     def guarded(call: Callable[..., Any], host_of: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,7 +54,7 @@ def strays(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def _host_of_address(_: socket.socket, address: Any) -> str | None:
-    return address[0] if isinstance(address, tuple) else None  # else a socket of this machine's own kind
+    return address[0] if isinstance(address, tuple) else None  # other address families, such as AF_UNIX, are local
 
 
 def _stays_here(host: Any) -> bool:

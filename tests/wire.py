@@ -1,4 +1,4 @@
-"""A scripted server on a raw loopback socket: it answers each request with the next script.
+"""A scripted server on a raw loopback socket, which answers each request with the next script.
 
     with WireServer() as wire:
         wire.script(reply(completion("Hello")))
@@ -8,23 +8,23 @@
         ...
         assert wire.requests[0].body["prompt"] == "Hi"
 
-A script is a list of steps, done one after the other:
+A script is a list of steps, run in order:
 
     bytes         are sent as they are
-    CUT           ends the connection in good order (FIN)
-    RESET         breaks it (RST)
+    CUT           closes the connection (FIN)
+    RESET         resets it (RST)
     STALL         waits until the client leaves, or until `wire.release()`
-    pause(0.1)    waits so many seconds, or until the client leaves
+    pause(0.1)    waits 0.1 seconds, or until the client leaves
 
 After its last step the connection waits for the next request. Scripts are written by hand, or by:
 
-    reply(body, status=200, headers=None)   a whole answer: JSON of a dict or list; text; bytes
-    sse(*parts, done=True, …)               a stream: each dict an event, bytes and other steps as they are
+    reply(body, status=200, headers=None)   a full response: a dict or list as JSON; text; bytes
+    sse(*parts, done=True, …)               a stream: each dict as an event, bytes and other steps as they are
     trickle(script)                         the same bytes, one at a time
-    completion("text"), chunk("text"), usage(1, 2), models("a")    bodies to put into them
+    completion("text"), chunk("text"), usage(1, 2), models("a")    bodies for them
 
-`script` answers one request, in the order in which requests come; `always` answers all that are left. Both
-take a function from the request to a script, too.
+Each script of `script` answers one request, in order; that of `always` answers all others. Both also accept a
+function that takes the request and returns a script.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ REASONS = {200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 429: "Too M
 
 @dataclass(frozen=True)
 class Step:
-    """Something a script does other than to send bytes."""
+    """A step of a script other than sending bytes."""
 
     name: str
     seconds: float | None = None
@@ -68,7 +68,7 @@ Script = list["bytes | Step"]
 
 
 def reply(body: Any = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> Script:
-    """A whole answer."""
+    """Write a full response."""
     kind = "application/json" if isinstance(body, (dict, list)) else "text/html; charset=utf-8"
     data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else to_json(body)
     return [head(status, {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}) + data]
@@ -81,9 +81,9 @@ def sse(
     headers: Mapping[str, str] | None = None,
     chunked: bool = True,
 ) -> Script:
-    """A stream of events, and `[DONE]` unless `done` is false. Each part is sent on its own.
+    """Write a stream of events, and `[DONE]` unless `done` is false. Each part is sent separately.
 
-    Not chunked, it ends with the connection.
+    If it is not chunked, the end of the connection ends it.
     """
     last = [event("[DONE]")] if done else []
     transfer = {"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"}
@@ -95,7 +95,7 @@ def sse(
 
 
 def trickle(script: Script) -> Script:
-    """The same script, one byte at a time."""
+    """Send the same bytes, one at a time."""
     return [piece for step in script for piece in (map(_byte, step) if isinstance(step, bytes) else [step])]
 
 
@@ -109,12 +109,12 @@ def head(status: int = 200, headers: Mapping[str, str] | None = None) -> bytes:
 
 
 def frame(data: bytes) -> bytes:
-    """One chunk of a chunked body."""
+    """Write a chunk of a chunked body."""
     return b"%x\r\n%s\r\n" % (len(data), data) if data else b""
 
 
 def event(data: str | bytes, name: str | None = None) -> bytes:
-    """One server-sent event."""
+    """Write a server-sent event."""
     data = data.encode() if isinstance(data, str) else data
     return (f"event: {name}\n".encode() if name else b"") + b"data: " + data + b"\n\n"
 
@@ -124,7 +124,7 @@ def to_json(body: Any) -> bytes:
 
 
 def completion(*texts: str, finish_reason: str | None = "stop", **fields: Any) -> dict[str, Any]:
-    """The body of an answer, with one choice for each text; `fields` go to the top."""
+    """Build the body of a completion with a choice per text; `fields` are added at the top level."""
     choices = [
         {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
         for index, text in enumerate(texts)
@@ -141,7 +141,7 @@ def chunk(
     choice: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """The body of an event; without a text, one without choices. `choice` adds to the choice, `fields` to the top."""
+    """Build the body of an event, without choices if nothing else is given; `fields` are added at the top level."""
     wire = {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason, **(choice or {})}
     choices = [] if text is None and finish_reason is None and choice is None else [wire]
     top = {"id": "cmpl-1", "object": "text_completion", "created": 1700000000, "model": "alfred-40b-1123"}
@@ -158,15 +158,15 @@ def models(*ids: str) -> dict[str, Any]:
 
 @dataclass
 class Request:
-    """A request as it came.
+    """A request as it was received.
 
     Attributes:
-        method: in capitals.
+        method: in upper case.
         path: the target of the request line.
         headers: names in lower case.
-        body: the JSON, parsed; None where there is none.
+        body: the parsed JSON, or None.
         raw: all its bytes.
-        left: set once the client has closed the connection, or broken it.
+        left: set once the client has closed or reset the connection.
     """
 
     method: str
@@ -185,8 +185,8 @@ class WireServer:
 
     Attributes:
         url: the base URL to give to a client.
-        requests: all that came, in order.
-        connections: how many were opened.
+        requests: all requests so far, in order.
+        connections: the number of connections so far.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -206,29 +206,29 @@ class WireServer:
         self._start(self._accept)
 
     def script(self, *scripts: Script | Callable[[Request], Script]) -> None:
-        """Answer the next requests, one with each script."""
+        """Answer the next requests, each with one script."""
         self._scripts.extend(scripts)
 
     def always(self, script: Script | Callable[[Request], Script]) -> None:
-        """Answer every request for which there is no other script."""
+        """Answer all requests for which no other script is left."""
         self._default = script
 
     @property
     def bodies(self) -> list[Any]:
-        """The JSON of every request."""
+        """The parsed body of each request."""
         return [request.body for request in self.requests]
 
     @property
     def unused(self) -> int:
-        """How many scripts were not asked for."""
+        """The number of scripts that are left."""
         return len(self._scripts)
 
     def release(self) -> None:
-        """Let every STALL go on, those to come too."""
+        """End all STALL steps, present and future."""
         self._released.set()
 
     def wait_for(self, requests: int, seconds: float = 5.0) -> bool:
-        """Wait until so many requests have come."""
+        """Wait until the number of requests has arrived; return whether it has."""
         until = time.monotonic() + seconds
         while len(self.requests) < requests and time.monotonic() < until:
             time.sleep(0.002)
@@ -272,7 +272,7 @@ class WireServer:
     def _serve(self, connection: socket.socket) -> None:
         left = threading.Event()
         try:
-            with suppress(OSError):  # the client has gone, or there was no handshake
+            with suppress(OSError):  # the client left, or the handshake failed
                 if isinstance(connection, ssl.SSLSocket):
                     connection.do_handshake()
                 self._converse(_Connection(connection, left))
@@ -313,7 +313,7 @@ class _Connection:
             raise
 
     def wait(self, seconds: float | None, released: threading.Event) -> bool:
-        """Wait, or until released; True where the client has left."""
+        """Wait for the time or the release; return True if the client leaves."""
         until = time.monotonic() + (3600 if seconds is None else seconds)
         while time.monotonic() < until and not (seconds is None and released.is_set()):
             if select.select([self._socket], [], [], 0.005)[0] and not self._receive():
@@ -321,11 +321,11 @@ class _Connection:
         return False
 
     def reset(self) -> None:
-        # Lingering for no time at all makes the kernel answer with RST.
+        # With a linger time of zero, close sends RST.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def read_request(self) -> Request | None:
-        """The next request; None where the client has left."""
+        """Read the next request; return None if the client leaves."""
         while b"\r\n\r\n" not in self._data:
             if not self._receive():
                 return None
@@ -354,5 +354,5 @@ class _Connection:
 
 
 def texts(chunks: Iterable[Any], index: int = 0) -> str:
-    """The text of a choice out of the chunks of a stream."""
+    """Join the text of one choice in the chunks of a stream."""
     return "".join(chunk.text for chunk in chunks if chunk.index == index)

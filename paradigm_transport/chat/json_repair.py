@@ -28,14 +28,7 @@ _SPACE_RUN = re.compile(r"[ \t\r\n]+")
 
 
 class InvalidJSONError(ValueError):
-    """A text is not JSON, not even after repair.
-
-    Args:
-        reason: what is wrong.
-    """
-
-    def __init__(self, reason: str = NOT_JSON) -> None:
-        super().__init__(reason)
+    """A text is not JSON, not even after repair."""
 
 
 class RepairedValue:
@@ -97,7 +90,10 @@ class RepairedValue:
     def finish(self) -> None:
         """End the text, and with it a number or a word."""
         if self._word:
-            self._end_word()
+            word = "".join(self._word)
+            self._word.clear()
+            self._parts.append(_PYTHON_WORDS.get(word, word))
+            self.is_complete = not self._open
 
     def _read_string(self, text: str, at: int) -> int:
         char = text[at]
@@ -120,45 +116,19 @@ class RepairedValue:
 
     def _read_outside(self, text: str, at: int) -> int:
         char = text[at]
-        if char in SPACE or (char == "," and self._open):
-            return self._read_gap(text, at)
+        space = _SPACE_RUN.match(text, at) if char in SPACE else None
+        if space is not None:
+            self._gap.append(space[0])
+            return space.end()
         if char in _CLOSING:
-            self._close(char)
-        else:
-            self._end_gap()
-            if char.isalnum() or char == "-":
-                return self._read_word(text, at)
-            self._begin(char)
-        return at if self.is_broken else at + 1
-
-    def _read_gap(self, text: str, at: int) -> int:
-        if text[at] == ",":
-            self._end_gap()
-            self._gap.append(",")
-            at += 1
-        space = _SPACE_RUN.match(text, at)
-        if space is None:
-            return at
-        self._gap.append(space[0])
-        return space.end()
-
-    def _read_word(self, text: str, at: int) -> int:
-        run = _WORD_RUN.match(text, at)
-        if run is not None:
-            self._word.append(run[0])
-            at = run.end()
-        if at < len(text):
-            self._end_word()
-        return at
-
-    def _end_word(self) -> None:
-        word = "".join(self._word)
-        self._word.clear()
-        self._parts.append(_PYTHON_WORDS.get(word, word))
-        self.is_complete = not self._open
-
-    def _begin(self, char: str) -> None:
-        if char in QUOTES:
+            return self._close(char, at)
+        self._parts += self._gap
+        self._gap.clear()
+        if char.isalnum() or char == "-":
+            return self._read_word(text, at)
+        if char == "," and self._open:
+            self._gap.append(char)
+        elif char in QUOTES:
             self._quote = char
             self._parts.append('"')
         elif char in "{[":
@@ -168,20 +138,27 @@ class RepairedValue:
             self._parts.append(char)
         else:
             self.is_broken = True
+            return at
+        return at + 1
 
-    def _end_gap(self) -> None:
-        self._parts += self._gap
-        self._gap.clear()
-
-    def _close(self, char: str) -> None:
+    def _close(self, char: str, at: int) -> int:
         if not self._open or self._open.pop() != _CLOSING[char]:
             self.is_broken = True
-            return
-        if self._gap[:1] == [","]:
-            del self._gap[0]
-        self._end_gap()
+            return at
+        self._parts += self._gap[1:] if self._gap[:1] == [","] else self._gap
+        self._gap.clear()
         self._parts.append(char)
         self.is_complete = not self._open
+        return at + 1
+
+    def _read_word(self, text: str, at: int) -> int:
+        run = _WORD_RUN.match(text, at)
+        if run is not None:
+            self._word.append(run[0])
+            at = run.end()
+        if at < len(text):
+            self.finish()
+        return at
 
 
 def parse(text: str) -> object:
@@ -193,5 +170,36 @@ def parse(text: str) -> object:
     try:
         value: object = from_json(text)
     except ValueError:
-        raise InvalidJSONError from None
+        raise InvalidJSONError(NOT_JSON) from None
     return value
+
+
+def first_object(text: str) -> str:
+    """Return the first JSON object in a text, repaired.
+
+    Raises:
+        InvalidJSONError: there is none, or it does not end.
+    """
+    problem = InvalidJSONError("there is no JSON object in the answer")
+    at = text.find("{")
+    while at >= 0:
+        value = RepairedValue()
+        end = value.feed(text, at)
+        try:
+            parse(value.text)
+            return value.text
+        except InvalidJSONError as error:  # perhaps a brace in the text before the object
+            is_open = not (value.is_complete or value.is_broken)
+            problem = InvalidJSONError("the JSON object in the answer does not end") if is_open else error
+        at = text.find("{", end)  # not from `at`: each character is read once
+    raise problem
+
+
+def partial_object(text: str) -> object:
+    """Return as much of the first JSON object as a text holds; None if none has begun.
+
+    Raises:
+        ValueError: the text so far is not JSON.
+    """
+    begin = text.find("{")
+    return from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else None

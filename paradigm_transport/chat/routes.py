@@ -1,4 +1,4 @@
-"""Routes: a chat in, a call out whose reply is a message, or whose stream is a message's events.
+"""Routes: a chat in, a call out whose reply is a message, or whose stream is a message's events; and their fields.
 
 A route knows how an endpoint takes messages, tools and schemas, and how it returns text and calls. `PromptRoute` writes
 all of it as the prompt of a completion.
@@ -10,21 +10,65 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from pydantic import Field, field_validator
+
+from paradigm_transport.arguments import Fields
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.dialects.base import Reader, TextReader, read_message
 from paradigm_transport.chat.dialects.rows import find_dialect
 from paradigm_transport.chat.events import Event, ParsedMessage
-from paradigm_transport.chat.json_schema import closed
-from paradigm_transport.chat.structured import schema_instruction
-from paradigm_transport.chat.templates.named import Template, find_template
+from paradigm_transport.chat.structured import closed, schema_instruction
+from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, Message, NamedTool, Tool, ToolChoice, with_system
+from paradigm_transport.messages import Message, NamedTool, Tool, ToolChoice, with_system
 
 Layer = CompletionFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
+
+
+class TemplateFields(Fields):
+    """How prompts are written for a chat model: declarations and checks only."""
+
+    chat_template: str | Template | None = Field(
+        default=None,
+        description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja "
+        "source or a JinjaTemplate; None to send prompts as they are.",
+    )
+
+    @field_validator("chat_template")
+    @classmethod
+    def _check_template(cls, template: str | Template | None) -> str | Template | None:
+        if template is not None:
+            find_template(template)
+        return template
+
+
+def template_of(fields: TemplateFields) -> Template | None:
+    """Return the chat template that was chosen, if any."""
+    return None if fields.chat_template is None else find_template(fields.chat_template)
+
+
+class ChatFields(TemplateFields):
+    """How messages and tools are written for a chat model: declarations and checks only."""
+
+    chat_template: str | Template = Field(
+        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source or a "
+        "JinjaTemplate.",
+    )
+    constrain: Literal["vllm"] | None = Field(
+        default=None,
+        description="The server-side mechanism that enforces the JSON schema of structured output and of required tool "
+        "calls: `vllm` for vLLM's field `structured_outputs`; None for none.",
+    )
+
+    @field_validator("chat_template")
+    @classmethod
+    def _check_dialect(cls, template: str | Template) -> str | Template:
+        find_dialect(find_template(template))
+        return template
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +92,8 @@ class ChatRequest:
     @property
     def offered(self) -> Sequence[Tool]:
         """The tools that may be called."""
-        name = self.required_name
-        if name is not None:
-            return [tool for tool in self.tools if tool.name == name]
+        if self.required_name is not None:
+            return [tool for tool in self.tools if tool.name == self.required_name]
         return () if self.tool_choice == "none" else self.tools
 
     @property
@@ -64,21 +107,14 @@ class ChatRequest:
         return self.tool_choice == "any" or self.required_name is not None
 
     @property
+    def is_single(self) -> bool:
+        """Whether the message ends with its first call."""
+        return not self.parallel_tool_calls or self.required_name is not None
+
+    @property
     def has_tools(self) -> bool:
         """Whether the chat has to do with tools, so that the message may hold calls or their markup."""
         return bool(self.tools) or any(each.tool_calls or each.role == "tool" for each in self.messages)
-
-    def check(self) -> None:
-        """Check that the tool that must be called is there.
-
-        Raises:
-            InvalidParameterError: it is not.
-        """
-        if self.requires_call and not self.offered:
-            if self.required_name is None:
-                raise InvalidParameterError("tool_choice requires a tool call, but there are no tools")
-            known = ", ".join(tool.name for tool in self.tools) or "none"
-            raise InvalidParameterError(f"tool_choice: unknown tool {self.required_name!r}; known tools: {known}")
 
 
 @dataclass(slots=True)
@@ -162,7 +198,7 @@ class PromptRoute:
             messages = [read_message(self.reader(request), choice.text) for choice in completion.choices]
             return ChatCompletion(completion, messages)
 
-        return CompletionCall(self.prompt(request), self._parameters(request, layers), convert)
+        return CompletionCall(self.prompt(request), self._parameters(request, layers, single=False), convert)
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> CompletionStreamCall[ChatChunk]:
         """Return the call that streams the answer; see `ChatRoute.stream_call`."""
@@ -180,45 +216,38 @@ class PromptRoute:
         Raises:
             InvalidParameterError: the template cannot write it, or a required tool is unknown.
         """
-        request.check()
+        name = request.required_name
+        if request.requires_call and not request.offered:
+            if name is None:
+                raise InvalidParameterError("tool_choice requires a tool call, but there are no tools")
+            known = ", ".join(tool.name for tool in request.tools) or "none"
+            raise InvalidParameterError(f"tool_choice: unknown tool {name!r}; known tools: {known}")
         messages = request.messages
         if request.schema is not None:
             messages = with_system(messages, schema_instruction(request.schema))
         # A tool that is named is called among all others, which the model may know of.
-        tools = request.offered if request.required_name is None else request.tools
+        tools = request.offered if name is None else request.tools
         prompt = self._template.render_chat(messages, tools, self._dialect)
-        return prompt + self._dialect.prefill(request.required_name) if request.requires_call else prompt
+        return prompt + self._dialect.prefill(name) if request.requires_call else prompt
 
-    def _parameters(
-        self, request: ChatRequest, layers: Sequence[Layer], *, single: bool = False
-    ) -> CompletionParameters:
+    def _parameters(self, request: ChatRequest, layers: Sequence[Layer], *, single: bool) -> CompletionParameters:
         parameters = completion_parameters(self._template, *layers, single=single)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
-        schema = self._enforced_schema(request)
+        schema: Mapping[str, object] | None = None
+        if self._constrain is not None and request.requires_call:
+            schema = self._dialect.schema(request.offered, request.required_name)
+        elif self._constrain is not None and not request.offered:  # under a schema, the model could not call anything
+            schema = request.schema
         if schema is not None:  # the answer ends by itself
-            return parameters.with_extra_body({"structured_outputs": {"json": schema}})
+            return parameters.with_extra_body({"structured_outputs": {"json": closed(schema)}})
         if not request.has_tools:
             return parameters
-        is_single = request.required_name is not None or not request.parallel_tool_calls
-        return parameters.with_stops(last=self._dialect.stops(offered=bool(request.offered), single=is_single))
-
-    def _enforced_schema(self, request: ChatRequest) -> JsonObject | None:
-        """Return the schema that the server is to enforce, if it can and there is one."""
-        if self._constrain is None:
-            return None
-        if request.requires_call:
-            return closed(self._dialect.schema(request.offered, request.required_name))
-        if request.schema is None or request.offered:  # under a schema, the model could not call anything
-            return None
-        return closed(request.schema)
+        return parameters.with_stops(last=self._dialect.stops(offered=bool(request.offered), single=request.is_single))
 
     def reader(self, request: ChatRequest) -> Reader:
         """Return a reader of one answer to a chat."""
         if not request.has_tools:
             return TextReader()
-        return self._dialect.reader(
-            prefilled=request.requires_call,
-            name=request.required_name,
-            parallel=request.parallel_tool_calls and request.required_name is None,
-        )
+        name, is_single = request.required_name, request.is_single
+        return self._dialect.reader(prefilled=request.requires_call, name=name, parallel=not is_single)

@@ -32,19 +32,10 @@ class ModelsCall(Call[list[Model]]):
 
     def read(self, body: object, origin: Origin) -> list[Model]:
         """Read the list; see `Call.read`."""
-        return read_models(body, origin)
-
-
-def read_models(body: object, origin: Origin) -> list[Model]:
-    """Read the list of models.
-
-    Raises:
-        APIResponseError: the body holds no such list.
-    """
-    entries = body.get("data") if isinstance(body, dict) else body
-    if not isinstance(entries, list):
-        raise unexpected_response(body, origin)
-    return [model for entry in entries if isinstance(entry, dict) and (model := _read_model(entry))]
+        entries = body.get("data") if isinstance(body, dict) else body
+        if not isinstance(entries, list):
+            raise unexpected_response(body, origin)
+        return [model for entry in entries if isinstance(entry, dict) and (model := _read_model(entry))]
 
 
 def _read_model(entry: JsonObject) -> Model | None:

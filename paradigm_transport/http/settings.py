@@ -10,27 +10,27 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from os import PathLike
 from ssl import SSLContext
-from typing import Annotated, cast
+from typing import Annotated, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
 from pydantic import ConfigDict, Field, SecretStr, SkipValidation, ValidationInfo, WithJsonSchema, field_validator
 
-from paradigm_transport.arguments import Fields
-from paradigm_transport.http.key import Key
+from paradigm_transport.arguments import Fields, Key
 from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Timeout
 
-KEY_VARIABLES = ("PARADIGM_API_KEY", "LIGHTON_API_KEY")
-BASE_URL_VARIABLE = "PARADIGM_BASE_URL"
 DEFAULT_BASE_URL = "https://paradigm.lighton.ai/api/v2"
 DEFAULT_PATH = "/api/v2"
-DEFAULT_TIMEOUT = 120.0
 CONNECT_TIMEOUT = 5.0
 
 MIN_SECRET = 4
 """A shorter value of a header is no secret, and would garble the words that hold it."""
 
 _warned_hosts: set[str] = set()
+
+T = TypeVar("T")
+Opaque = Annotated[T, SkipValidation, WithJsonSchema({}), Field(exclude=True)]
+"""The type of a field that pydantic cannot check, describe or dump."""
 
 
 class ConnectionFields(Fields):
@@ -49,13 +49,10 @@ class ConnectionFields(Fields):
         validate_default=True,
         description="The server's address; by default PARADIGM_BASE_URL. A bare host gets /api/v2.",
     )
-    timeout: Annotated[float | Timeout | None, SkipValidation, WithJsonSchema({})] = Field(
-        default=DEFAULT_TIMEOUT,
-        exclude=True,
-        description=(
-            "The most seconds to wait for the next bytes (connecting: 5 at most); an httpx.Timeout sets each; "
-            "None waits forever."
-        ),
+    timeout: Opaque[float | Timeout | None] = Field(
+        default=120.0,
+        description="The most seconds to wait for the next bytes (connecting: 5 at most); an httpx.Timeout sets each; "
+        "None waits forever.",
     )
     max_retries: int = Field(
         default=2, ge=0, description="The most retries of a request after transient failures, 0 or more."
@@ -72,25 +69,19 @@ class ConnectionFields(Fields):
     default_headers: dict[str, str] | None = Field(
         default=None, exclude=True, repr=False, description="Further headers of every request."
     )
-    verify: Annotated[bool | str | PathLike[str] | SSLContext, SkipValidation, WithJsonSchema({})] = Field(
-        default=True,
-        exclude=True,
-        description="TLS: True, False, the path of a CA file or folder, or an ssl.SSLContext.",
+    verify: Opaque[bool | str | PathLike[str] | SSLContext] = Field(
+        default=True, description="TLS: True, False, the path of a CA file or folder, or an ssl.SSLContext."
     )
     cert: str | tuple[str, str] | None = Field(
-        default=None,
-        exclude=True,
-        description="TLS: the path of a client certificate, or of it and its key.",
+        default=None, exclude=True, description="TLS: the path of a client certificate, or of it and its key."
     )
-    http_client: Annotated[HTTPClient | None, SkipValidation, WithJsonSchema({})] = Field(
+    http_client: Opaque[HTTPClient | None] = Field(
         default=None,
-        exclude=True,
         repr=False,
         description="An httpx.Client, or an object with its methods `build_request`, `send` and `close`. Never closed.",
     )
-    http_async_client: Annotated[AsyncHTTPClient | None, SkipValidation, WithJsonSchema({})] = Field(
+    http_async_client: Opaque[AsyncHTTPClient | None] = Field(
         default=None,
-        exclude=True,
         repr=False,
         description="An httpx.AsyncClient, or an object with its methods `build_request`, `send` and `aclose`. Never "
         "closed.",
@@ -100,15 +91,17 @@ class ConnectionFields(Fields):
     @classmethod
     def _find_key(cls, given: object) -> SecretStr:
         if given is None:
-            given = next(filter(None, (os.environ.get(name, "").strip() for name in KEY_VARIABLES)), None)
+            given = (
+                os.environ.get("PARADIGM_API_KEY", "").strip() or os.environ.get("LIGHTON_API_KEY", "").strip() or None
+            )
         if given is None:
-            raise ValueError(f"it is missing: pass api_key or set {KEY_VARIABLES[0]}")
+            raise ValueError("it is missing: pass api_key or set PARADIGM_API_KEY")
         key = given.get_secret_value() if isinstance(given, SecretStr) else given
         if not isinstance(key, str):
             raise ValueError(f"it must be a string, not {type(key).__name__}")
         key = key.strip()
         if not key:
-            raise ValueError(f"it is empty: pass api_key or set {KEY_VARIABLES[0]}")
+            raise ValueError("it is empty: pass api_key or set PARADIGM_API_KEY")
         if not (key.isascii() and key.isprintable() and " " not in key):
             raise ValueError("it holds characters that no key has; was something else copied along?")
         return SecretStr(key)
@@ -116,7 +109,7 @@ class ConnectionFields(Fields):
     @field_validator("base_url", mode="before")
     @classmethod
     def _find_base_url(cls, given: object) -> object:
-        url = given if given is not None else os.environ.get(BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
+        url = given if given is not None else os.environ.get("PARADIGM_BASE_URL", "").strip() or DEFAULT_BASE_URL
         return normalize_base_url(url) if isinstance(url, str) else url
 
     @field_validator("timeout")
@@ -212,8 +205,10 @@ def normalize_base_url(url: str) -> str:
         parts.hostname.encode("idna")
     except UnicodeError:
         raise ValueError("its host is not a name that can be looked up") from None
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        _warn_of_plain_http(parts.netloc)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname) and parts.netloc not in _warned_hosts:
+        _warned_hosts.add(parts.netloc)
+        message = f"{parts.netloc} is called over http://: the key and the prompts go unencrypted"
+        warnings.warn(message, stacklevel=2)
     path = parts.path.rstrip("/").removesuffix("/completions") or DEFAULT_PATH
     return f"{parts.scheme}://{parts.netloc}{path}"
 
@@ -223,9 +218,3 @@ def _is_loopback(host: str | None) -> bool:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:  # a name
         return False
-
-
-def _warn_of_plain_http(host: str) -> None:
-    if host not in _warned_hosts:
-        _warned_hosts.add(host)
-        warnings.warn(f"{host} is called over http://: the key and the prompts go unencrypted", stacklevel=2)

@@ -61,10 +61,7 @@ class SSEDecoder:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *ended, rest = data.split(b"\n")
-        for line in ended:
-            event = self._end_line(line)
-            if event is not None:
-                yield event
+        yield from filter(None, map(self._end_line, ended))
         if rest:
             self._grow(rest)
             self._line.append(rest)
@@ -72,9 +69,7 @@ class SSEDecoder:
     def finish(self) -> Iterator[Event]:
         """End the stream: yield a last event that had no blank line after it."""
         # The current line, then the blank one that is missing.
-        for event in (self._end_line(b""), self._end_line(b"")):
-            if event is not None:
-                yield event
+        yield from filter(None, (self._end_line(b""), self._end_line(b"")))
 
     def _grow(self, part: bytes) -> None:
         self._size += len(part)
@@ -91,7 +86,9 @@ class SSEDecoder:
             self._at_start = False
             line = line.removeprefix(BOM)
         if not line:
-            return self._end_event()
+            data, name = self._data, self._name
+            self._data, self._name, self._size = [], b"", 0
+            return Event(b"\n".join(data), name or b"message") if data else None
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
@@ -102,8 +99,3 @@ class SSEDecoder:
             self._name = value
         # Older versions of llama.cpp send an error as a line without an event around it.
         return Event(value, b"error") if field == b"error" else None
-
-    def _end_event(self) -> Event | None:
-        data, name = self._data, self._name
-        self._data, self._name, self._size = [], b"", 0
-        return Event(b"\n".join(data), name or b"message") if data else None

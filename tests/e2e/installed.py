@@ -1,6 +1,6 @@
-"""The package as it is installed with some of its extras, PARADIGM_EXTRAS, and from nowhere else.
+"""The package as installed with the extras in PARADIGM_EXTRAS, not from the source tree.
 
-`make package` and `make test-all` run this in clean environments, with what is installed for all to see.
+`make package` and `make test-all` run this in clean environments.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STREAM = sse(chunk("Hel"), chunk("lo", "stop"), chunk(usage=usage(1, 2)))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_packages_are_the_installed_ones_and_typed(package: str) -> None:
+def test_packages_are_installed_and_typed(package: str) -> None:
     spec = find_spec(package)
     assert spec is not None
     assert spec.origin is not None
@@ -41,14 +41,14 @@ def test_packages_are_the_installed_ones_and_typed(package: str) -> None:
 
 
 @pytest.mark.parametrize("extra", FRAMEWORKS)
-def test_only_the_frameworks_of_the_extras_are_here(extra: str) -> None:
+def test_only_frameworks_of_extras_are_installed(extra: str) -> None:
     root, _, rest = FRAMEWORKS[extra].partition(".")
-    # `llama_index` alone is here for its alias of LlamaHub's, a namespace with nothing else in it.
+    # Something else may install `llama_index` as an empty namespace: only `llama_index.core` counts.
     is_here = find_spec(root) is not None and (not rest or find_spec(FRAMEWORKS[extra]) is not None)
     assert is_here == (extra in EXTRAS)
 
 
-def test_the_metadata_is_that_of_the_code() -> None:
+def test_metadata_matches_code() -> None:
     from paradigm_transport import __version__
 
     installed = distribution("paradigm-llm")
@@ -58,7 +58,7 @@ def test_the_metadata_is_that_of_the_code() -> None:
     assert any(str(path).endswith("licenses/LICENSE") for path in installed.files or ())
 
 
-def test_every_module_that_needs_no_framework_can_be_imported() -> None:
+def test_transport_modules_import_without_frameworks() -> None:
     for file in Path(sysconfig.get_path("purelib"), "paradigm_transport").glob("*.py"):
         importlib.import_module(f"paradigm_transport.{file.stem}")
 
@@ -67,7 +67,7 @@ def arguments(wire: WireServer) -> dict[str, Any]:
     return {"model": "m", "api_key": "k", "base_url": wire.url}
 
 
-def test_the_transport_completes_and_streams(wire: WireServer) -> None:
+def test_transport_completes_and_streams(wire: WireServer) -> None:
     from paradigm_transport import AsyncParadigmClient, ParadigmClient, Settings
 
     settings = Settings(api_key="k", base_url=wire.url)
@@ -110,7 +110,7 @@ CALLS: dict[str, Callable[[Any, Any], Any]] = {"langchain": _langchain, "llama-i
 
 
 @pytest.mark.parametrize("extra", ADAPTERS)
-def test_an_adapter_works_or_names_its_extra(wire: WireServer, extra: str) -> None:
+def test_adapter_works_or_names_its_extra(wire: WireServer, extra: str) -> None:
     if extra in EXTRAS:
         _works(wire, extra)
     else:
@@ -134,7 +134,7 @@ def _works(wire: WireServer, extra: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_imports_no_framework_but_its_own(package: str) -> None:
+def test_package_imports_only_its_own_framework(package: str) -> None:
     frameworks = {name for extra, name in FRAMEWORKS.items() if ADAPTERS.get(extra) != package}
     code = f"import contextlib, sys\nwith contextlib.suppress(ImportError):\n import {package}\n"
     code += f"print(*{frameworks!r} & set(sys.modules))"
@@ -142,7 +142,7 @@ def test_a_package_imports_no_framework_but_its_own(package: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "demo"])
-def test_the_local_paradigm_names_what_it_needs(command: str) -> None:
+def test_local_paradigm_runs_or_names_its_extra(command: str) -> None:
     if "local" in EXTRAS:
         command += " --help"
     script = Path(sysconfig.get_path("scripts"), "paradigm-local")

@@ -1,4 +1,4 @@
-"""Both adapters over a real socket on a real model: whole and streamed, sync and async, every token accounted for."""
+"""Both adapters on a real model: completed and streamed, sync and async, every token counted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Counts = list[tuple[int, int]]
 
 
 class UsageSeen(BaseCallbackHandler):
-    """The prompt and completion tokens of each run, as LangChain's callbacks are given them."""
+    """Records the prompt and completion tokens of each run that LangChain reports to callbacks."""
 
     def __init__(self) -> None:
         self.counts: Counts = []
@@ -84,7 +84,9 @@ def astream_complete(llm: LlamaIndexLLM) -> str:
 
 
 @pytest.mark.parametrize("call", [invoke, stream, batch, generate, ainvoke, astream])
-def test_langchain(local_paradigm: LocalParadigm, call: Callable[[LangChainLLM], str]) -> None:
+def test_langchain_completes_and_counts_every_token(
+    local_paradigm: LocalParadigm, call: Callable[[LangChainLLM], str]
+) -> None:
     seen = UsageSeen()
     with LangChainLLM(**arguments(local_paradigm), callbacks=[seen]) as llm:
         text = call(llm)
@@ -93,7 +95,9 @@ def test_langchain(local_paradigm: LocalParadigm, call: Callable[[LangChainLLM],
 
 
 @pytest.mark.parametrize("call", [complete, stream_complete, acomplete, astream_complete])
-def test_llama_index(local_paradigm: LocalParadigm, call: Callable[[LlamaIndexLLM], str]) -> None:
+def test_llama_index_completes_and_counts_every_token(
+    local_paradigm: LocalParadigm, call: Callable[[LlamaIndexLLM], str]
+) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
     with LlamaIndexLLM(**arguments(local_paradigm), callback_manager=CallbackManager([counter])) as llm:
         text = call(llm)
@@ -110,7 +114,7 @@ def _served(paradigm: LocalParadigm) -> tuple[int, int]:
 QUESTION = "What is the opposite of hot? Answer in one word."
 
 
-def test_template_reaches_the_model_from_both(local_paradigm: LocalParadigm) -> None:
+def test_both_adapters_render_chat_template(local_paradigm: LocalParadigm) -> None:
     chat = arguments(local_paradigm, chat_template="chatml")
     with LangChainLLM(**chat) as langchain, LlamaIndexLLM(**chat) as llama_index, LangChainLLM(**chat) as plain:
         plain.chat_template = None
@@ -131,7 +135,7 @@ def test_template_reaches_the_model_from_both(local_paradigm: LocalParadigm) -> 
     ],
     ids=["key", "model", "length"],
 )
-def test_refusals_are_typed_and_clear(
+def test_refusals_raise_typed_one_line_errors(
     local_paradigm: LocalParadigm, llm_class: type[Any], wrong: dict[str, Any], prompt: str, error: type[Exception]
 ) -> None:
     with llm_class(**arguments(local_paradigm, **wrong)) as llm, pytest.raises(error) as raised:

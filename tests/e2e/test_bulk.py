@@ -23,7 +23,7 @@ QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @pytest.mark.parametrize("engine", CLUSTERS)
-def test_a_cluster_of_two_processes(
+def test_cluster_example_runs_and_paces_two_processes(
     engine: str, local_paradigm: LocalParadigm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip({"dask": "distributed"}.get(engine, engine))
@@ -46,4 +46,4 @@ def test_a_cluster_of_two_processes(
     refused = re.findall(r"BadRequestError\(.*answered 400: .*15001 tokens", done.stdout)
     assert len(refused) == 1, done.stdout
     assert len(moments) == 12
-    assert max(moments) - min(moments) > 2  # eleven turns of a quarter of a second; without them it is well under one
+    assert max(moments) - min(moments) > 2  # eleven turns of 0.25 s each; without pacing, well under 1 s

@@ -1,4 +1,4 @@
-"""The demo as a stranger runs it: a command in a process of its own."""
+"""The demo as users run it: a command in its own process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_demo_accounts_for_every_token(local_paradigm: LocalParadigm) -> None:  # the model is fetched by then
+def test_demo_counts_every_token(local_paradigm: LocalParadigm) -> None:  # the fixture downloads the model
     demo = run()
     assert demo.returncode == 0, demo.stderr
     assert demo.stderr == ""
@@ -33,8 +33,8 @@ def test_demo_accounts_for_every_token(local_paradigm: LocalParadigm) -> None:  
     assert seen[1].split() == counted[1].split()
 
 
-def test_interrupt_ends_the_demo_quietly(local_paradigm: LocalParadigm) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background, by children too
+def test_interrupt_ends_demo_without_traceback(local_paradigm: LocalParadigm) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes ignore it, and so do their children
     with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
@@ -44,7 +44,7 @@ def test_interrupt_ends_the_demo_quietly(local_paradigm: LocalParadigm) -> None:
         assert demo.stderr.read() == ""
 
 
-def test_damaged_model_is_one_line(tmp_path: Path) -> None:
+def test_damaged_or_missing_model_is_reported_in_one_line(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(b"GGUF but not really")
     for model in (damaged, tmp_path / "missing.gguf"):
@@ -56,7 +56,7 @@ def test_damaged_model_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
-def test_streams_break_between_words(size: int) -> None:
+def test_streamed_lines_break_between_words(size: int) -> None:
     text = "The sea is salty because\nit contains [bold] salt, which is why it is so hard to drink."
     console = Console(file=io.StringIO(), width=20)
     _show_stream(console, [text[at : at + size] for at in range(0, len(text), size)])

@@ -1,6 +1,6 @@
 """Every Python example of the README, the docs and the docstrings runs, top to bottom, on a real model.
 
-Each page has a process of its own, for what one sets (a cache, a default, a handler) is no matter of the others.
+Each page runs in its own process, since examples set global state such as caches, defaults and handlers.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ROOT = Path(__file__).parents[2]
 PAGES = [str(page.relative_to(ROOT)) for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]]
 PACKAGES = ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm", "paradigm_local")
 COMPANIONS = ("langchain", "langchain_classic", "langchain_community", "langgraph")
-"""What examples import beside the package; there is none for the oldest LangChain that is supported."""
+"""Packages that examples import; the tests with the oldest supported LangChain do not install them."""
 ENOUGH_TOKENS = 20
 
 
 def texts_of(place: str) -> list[str]:
-    """A page, or the docstrings of a package's public names."""
+    """Return the text of a page, or the docstrings of the public names of a package."""
     if place.endswith(".md"):
         return [(ROOT / place).read_text()]
     package = importlib.import_module(place)
@@ -65,8 +65,8 @@ def test_examples_run(place: str, local_paradigm: LocalParadigm) -> None:
 
 
 @pytest.mark.parametrize("place", PAGES)
-def test_other_examples_are_python(place: str) -> None:
-    """Those marked `py` need what is not installed here; tests of their own run them, or something like them."""
+def test_other_examples_compile(place: str) -> None:
+    """Examples marked `py` need packages that are not installed here; other tests run them or similar code."""
     text = (ROOT / place).read_text()
     assert set(re.findall(r"^ *```(\w*)$", text, re.MULTILINE)) <= {"python", "py", "bash", "text", ""}
     for example in re.findall(r"^```py\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
@@ -77,7 +77,7 @@ def run_examples(place: str, model: str) -> None:
     for text in texts_of(place):
         names: dict[str, object] = {"__name__": "example"}
         for example in examples_in(text):
-            # The model's name is the one thing that the local Paradigm does not share with the service; and it is slow.
+            # The local Paradigm has another model, which is slow.
             example = example.replace("alfred-4.2", model)
             run_example(re.sub(r"max_tokens=\d{3,}", f"max_tokens={ENOUGH_TOKENS}", example), names)
 

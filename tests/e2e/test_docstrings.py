@@ -1,4 +1,4 @@
-"""Every public name says what it is, with each of its arguments, fields and errors."""
+"""Every public name is documented, with its arguments, fields and errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-def test_name_is_documented(path: str) -> None:
+def test_public_name_is_documented(path: str) -> None:
     value, source = PUBLIC[path], SOURCES[path]
     assert source.has_docstring
     if source.is_function:
@@ -47,21 +47,21 @@ def test_name_is_documented(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", METHODS)
-def test_method_is_documented(path: str) -> None:
+def test_public_method_is_documented(path: str) -> None:
     owner, method = METHODS[path]
     assert method.has_docstring
     assert arguments(method) | raised(method) <= told(method) | told_elsewhere(owner, method.docstring.value)
 
 
 @pytest.mark.parametrize("path", [path for path in PUBLIC if path.endswith((".ParadigmLLM", ".ChatParadigm"))])
-def test_model_shows_how_it_is_used(path: str) -> None:
+def test_docstring_of_model_has_examples_of_use(path: str) -> None:
     call = "Invoke" if path.startswith("langchain") else "Complete" if path.endswith("LLM") else "Chat"
     for section in ("Setup", "Instantiate", call, "Stream", "Async"):
         assert re.search(rf"^{section}:\n    ```", SOURCES[path].docstring.value, re.MULTILINE), section
 
 
 def told(documented: Any) -> set[str]:
-    """The arguments, fields and errors that a docstring speaks of."""
+    """Return the arguments, fields and errors that a docstring documents."""
     sections = documented.docstring.parsed if documented.has_docstring else []
     items = [
         item for each in sections if each.kind.value in ("parameters", "attributes", "raises") for item in each.value
@@ -70,7 +70,7 @@ def told(documented: Any) -> set[str]:
 
 
 def told_elsewhere(owner: Any, text: str) -> set[str]:
-    """What is told where a docstring refers to another: `as x`, of the same class or of a public one."""
+    """Return what the docstring documents that this one refers to: `as x`, of the same class or a public one."""
     match = re.search(r"(?:^|[;,] )[Aa]s `([\w.]+)`", text.split("\n\n")[0])
     if match is None:
         return set()
@@ -86,7 +86,7 @@ def arguments(function: Any) -> set[str]:
 
 
 def raised(function: Any) -> set[str]:
-    """The errors that a function raises by its own words."""
+    """Return the errors that a function raises itself."""
     exceptions = [
         node.exc for node in ast.walk(ast.parse(textwrap.dedent(function.source))) if isinstance(node, ast.Raise)
     ]
@@ -94,7 +94,7 @@ def raised(function: Any) -> set[str]:
 
 
 def fields(kind: Any) -> set[str]:
-    """What a class is made of and does not describe in place."""
+    """Return the fields of a class that have no description of their own in the source."""
     if dataclasses.is_dataclass(kind):
         return {field.name for field in dataclasses.fields(kind) if not field.name.startswith("_")}
     if hasattr(kind, "model_fields"):

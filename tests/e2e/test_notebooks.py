@@ -1,4 +1,4 @@
-"""The notebooks: made of their sources, clean, and every one runs from top to bottom."""
+"""The notebooks match their sources, are clean, and run from top to bottom."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def written(source: Path) -> Any:
 
 
 def outputs(notebook: Any) -> list[list[str]]:
-    """What each cell gives, by kind."""
+    """Return the types of the outputs of each cell."""
     return [[output.output_type for output in cell.get("outputs", [])] for cell in notebook.cells]
 
 
-def test_none_is_left_over() -> None:
+def test_each_notebook_has_its_source() -> None:
     folder = SOURCES[0].parent
     assert {path.stem for path in folder.glob("*.ipynb")} == {source.stem for source in SOURCES}
 
 
 @by_name
-def test_written_is_what_its_source_says(source: Path) -> None:
+def test_notebook_has_cells_of_its_source(source: Path) -> None:
     ours = [(cell.id, cell.cell_type, cell.source) for cell in notebooks.read(source).cells]
     assert [(cell.id, cell.cell_type, cell.source) for cell in written(source).cells] == ours, "run make notebooks"
 
 
 @by_name
-def test_written_holds_a_whole_run_and_nothing_of_the_machine(source: Path) -> None:
+def test_notebook_holds_full_run_without_local_paths_or_keys(source: Path) -> None:
     notebook = written(source)
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in codes] == list(range(1, len(codes) + 1))
@@ -54,7 +54,9 @@ def test_written_holds_a_whole_run_and_nothing_of_the_machine(source: Path) -> N
 
 
 @by_name
-def test_runs(source: Path, local_paradigm: LocalParadigm, tmp_path: Path) -> None:  # the model is fetched by then
+def test_notebook_runs_with_same_outputs(
+    source: Path, local_paradigm: LocalParadigm, tmp_path: Path
+) -> None:  # the fixture downloads the model
     copy = tmp_path / f"{source.stem}.ipynb"
     command = [sys.executable, "-m", "notebooks", source.stem, "--to", tmp_path]
     done = subprocess.run(command, cwd=source.parents[1], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What importing the packages does, and does not do; what the files beside them promise."""
+"""What the packages import, and whether the project files match the code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_transport_imports_no_framework() -> None:
     ("package", "framework", "extra"),
     [("langchain_paradigm", "langchain_core", "langchain"), ("llama_index_paradigm", "llama_index", "llama-index")],
 )
-def test_missing_framework_names_the_extra(package: str, framework: str, extra: str) -> None:
+def test_missing_framework_error_names_extra(package: str, framework: str, extra: str) -> None:
     code = f"import sys; sys.modules['{framework}'] = None; import {package}"
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
@@ -47,17 +47,17 @@ FLOOR = re.compile(r'"([a-z0-9-]+)>=([\d.]+)[",]')
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 
 
-def test_the_lowest_constraints_are_the_floors() -> None:
+def test_lowest_constraints_match_minimum_versions() -> None:
     project = PYPROJECT.partition("[project]")[2].partition("[project.scripts]")[0]
     lines = (ROOT / "constraints" / "lowest.txt").read_text().splitlines()
     assert {tuple(line.split("==")) for line in lines if not line.startswith("#")} == set(FLOOR.findall(project))
 
 
-def test_the_wheel_carries_the_pages_of_the_demo() -> None:
+def test_wheel_includes_pages_of_demo() -> None:
     assert set(re.findall(r'"docs/(.*)" = "paradigm_local/docs/\1"', PYPROJECT)) == set(demo.PAGES)
 
 
-def test_contributing_knows_every_module_of_the_transport() -> None:
+def test_contributing_names_every_transport_module() -> None:
     modules = {path.name for path in Path(paradigm_transport.__file__).parent.glob("[!_]*.py")}
     named = set(re.findall(r"\b[a-z_]+\.py\b", (ROOT / "CONTRIBUTING.md").read_text()))
     assert modules <= named
@@ -67,7 +67,7 @@ HEADINGS = re.findall("^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTI
 SECTIONS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-def test_the_changelog_begins_with_what_is_unreleased_and_with_this_version() -> None:
+def test_changelog_begins_with_unreleased_and_current_version() -> None:
     assert HEADINGS[0] == "[Unreleased]"
     assert HEADINGS[1].startswith(f"[{__version__}] - ")
 
@@ -76,7 +76,7 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
-def test_the_changelogs_versions_and_dates_go_down() -> None:
+def test_changelog_versions_and_dates_descend() -> None:
     releases = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\S+)", heading) for heading in HEADINGS[1:]]
     found = [(_numbers(release[1]), date.fromisoformat(release[2])) for release in releases if release]
     assert len(found) == len(HEADINGS) - 1
@@ -85,7 +85,7 @@ def test_the_changelogs_versions_and_dates_go_down() -> None:
         assert day >= before
 
 
-def test_the_changelogs_sections_are_those_of_keep_a_changelog() -> None:
+def test_changelog_sections_follow_keep_a_changelog() -> None:
     sections = re.findall("^### (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert sections
     assert set(sections) <= SECTIONS

@@ -1,4 +1,4 @@
-"""The site: it builds without a warning, holds every public name, and loads nothing from elsewhere."""
+"""The site builds without warnings, documents every public name and loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_site_loads_nothing_from_elsewhere(site: Path) -> None:
+def test_site_loads_nothing_from_other_hosts(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 10
     for page in pages:
@@ -44,7 +44,7 @@ def test_site_loads_nothing_from_elsewhere(site: Path) -> None:
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text()), style.name
 
 
-def test_notebooks_are_pages_with_their_outputs(site: Path) -> None:
+def test_notebook_pages_show_their_outputs(site: Path) -> None:
     page = (site / "notebooks" / "4-usage.html").read_text()
     pictures = re.findall(r'<img[^>]* src="([^"]+)"', page)
     assert pictures

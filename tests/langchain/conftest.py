@@ -1,4 +1,4 @@
-"""A model that speaks with the scripted server, and one fixture for all ways to call: sync and async."""
+"""Models that call the scripted server, and the fixture `calls` for sync and async methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.wire import WireServer
 
 KEY = "sk-never-to-be-seen"
 
-# As Mistral's: the turns of the user and of the assistant alternate, and those with calls do not count.
+# As Mistral's templates: user and assistant must alternate; messages with tool calls do not count.
 STRICT = (
     "{% set ns = namespace(users=0) %}{% for m in messages %}"
     "{% if m.role == 'user' or (m.role == 'assistant' and m.tool_calls is undefined) %}"
@@ -35,7 +35,7 @@ needs_contexts = pytest.mark.skipif(
 
 @pytest.fixture
 def make(wire: WireServer) -> Make:
-    """Builds models that speak with the scripted server."""
+    """Return a function that builds models on the scripted server."""
 
     def build(**arguments: Any) -> ParadigmLLM:
         return ParadigmLLM(**{"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, **arguments})
@@ -45,7 +45,7 @@ def make(wire: WireServer) -> Make:
 
 @pytest.fixture
 def make_chat(wire: WireServer) -> MakeChat:
-    """As `make`, of chat models."""
+    """Return a function that builds chat models on the scripted server."""
 
     def build(**arguments: Any) -> ChatParadigm:
         given = {"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, "chat_template": "chatml", **arguments}
@@ -77,7 +77,7 @@ class Sync:
 
 
 class Async:
-    """The async ones, each call in an event loop of its own."""
+    """The async methods, each call in its own event loop."""
 
     def invoke(self, runnable: Any, *args: Any, **kwargs: Any) -> Any:
         return asyncio.run(runnable.ainvoke(*args, **kwargs))
@@ -107,12 +107,12 @@ async def collect(pieces: Any) -> list[Any]:
 
 @pytest.fixture(params=[Sync, Async], ids=["sync", "async"])
 def calls(request: pytest.FixtureRequest) -> Calls:
-    """Every way to call, sync and async."""
+    """Return the sync or the async methods."""
     return request.param()
 
 
 class Recorder(BaseCallbackHandler):
-    """What a handler is told, run by run."""
+    """Records what a callback handler gets."""
 
     def __init__(self) -> None:
         self.starts: list[dict[str, Any]] = []

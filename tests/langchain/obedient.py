@@ -1,6 +1,6 @@
-"""A model that does what its prompt asks, in the markup it is asked in: what a small real one cannot be relied on for.
+"""A scripted model that follows the instructions of its prompt, which a small real model does not do reliably.
 
-It knows the prompts of LangChain's standard tests, and what goes into the arguments that they ask for by name.
+It knows the prompts of LangChain's standard tests, and a value for each argument name in them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KNOWN = {
 
 
 def obey(request: Request) -> Script:
-    """An answer; where a stream is asked for, seven characters at a time."""
+    """Answer a request, with seven characters per chunk in streams."""
     text = answer(request.body["prompt"])
     for stop in as_list(request.body.get("stop")):
         text = text.split(stop, 1)[0]
@@ -62,7 +62,7 @@ def answer(prompt: str) -> str:
 
 
 def tools_in(prompt: str) -> dict[str, Any]:
-    """The parameters of the tools, by name."""
+    """Return the parameters of the tools in a prompt, by name."""
     told = re.search(r"<tools>\n(.*?)\n</tools>", prompt, re.DOTALL)
     functions = [json.loads(line)["function"] for line in told.group(1).split("\n")] if told else []
     return {function["name"]: function["parameters"] for function in functions}
@@ -82,12 +82,12 @@ def to_json(value: Any) -> str:
 
 
 def last_turn(prompt: str) -> tuple[str, str]:
-    """The role and the text of the turn before the one that is opened."""
+    """Return the role and the text of the last complete turn."""
     role, _, text = prompt.split("<|im_start|>")[-2].partition("\n")
     return role, text
 
 
-# What other tests say by hand
+# Tools and texts for other tests
 
 
 @tool
@@ -103,11 +103,11 @@ def time_there(city: str) -> str:
 
 
 def call_text(name: str, **arguments: Any) -> str:
-    """A call, as the model writes it."""
+    """Write a call as the model does."""
     return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
 
 
 def streamed(text: str, size: int = 5, finish_reason: str = "stop") -> Script:
-    """A stream of a text, so many characters at a time."""
+    """Stream a text with `size` characters per chunk."""
     pieces = [chunk(text[at : at + size]) for at in range(0, len(text), size)]
     return sse(*pieces, chunk("", finish_reason), chunk(usage=usage(3, 5)))

@@ -1,4 +1,4 @@
-"""In agents, graphs, retrieval chains and output parsers, as any other LLM of LangChain."""
+"""`ParadigmLLM` in agents, graphs, retrieval chains and output parsers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ StreamWriter = pytest.importorskip("langgraph.types").StreamWriter
 
 
 def says(text: str) -> Any:
-    """Answers with a text; where a stream is asked for, three characters at a time."""
+    """Answer with a text, with three characters per chunk in streams."""
     pieces = [chunk(text[at : at + 3]) for at in range(0, len(text), 3)]
     return lambda request: sse(*pieces, chunk("", "stop")) if request.body.get("stream") else reply(completion(text))
 
@@ -49,7 +49,7 @@ def executor(llm: ParadigmLLM) -> Any:
     return agents.AgentExecutor(agent=agent, tools=tools, return_intermediate_steps=True)
 
 
-def test_an_agent_uses_a_tool(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_react_agent_uses_tool(wire: WireServer, make: Make, calls: Calls) -> None:
     invented = "\nObservation: 99 characters\nThought: I know.\nFinal Answer: 99"
     wire.script(
         says(f" I must count.\nAction: count\nAction Input: Paris{invented}"),
@@ -63,7 +63,7 @@ def test_an_agent_uses_a_tool(wire: WireServer, make: Make, calls: Calls) -> Non
     assert "99" not in wire.bodies[1]["prompt"]
 
 
-def test_an_agent_on_a_chat_model_keeps_the_templates_stop(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_agent_with_chat_template_keeps_stop_of_template(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(says(" Easy.\nFinal Answer: five<end_message><start_user>And now"))
     assert calls.invoke(executor(make(chat_template="alfred")), {"input": "?"})["output"] == "five"
     assert wire.bodies[0]["stop"] == ["<end_message>", "\nObservation"]
@@ -83,7 +83,7 @@ def graph_of(node: Any) -> Any:
     return graph.compile()
 
 
-def test_a_graphs_node_streams(wire: WireServer, make: Make) -> None:
+def test_graph_node_streams(wire: WireServer, make: Make) -> None:
     wire.script(says("Paris"))
     llm = make()
 
@@ -100,7 +100,7 @@ def test_a_graphs_node_streams(wire: WireServer, make: Make) -> None:
 
 
 @needs_contexts
-def test_a_graphs_async_node_streams(wire: WireServer, make: Make) -> None:
+def test_async_graph_node_streams(wire: WireServer, make: Make) -> None:
     wire.script(says("Paris"))
     llm = make()
 
@@ -115,7 +115,7 @@ def test_a_graphs_async_node_streams(wire: WireServer, make: Make) -> None:
     assert updates == ["Par", "is", ""]
 
 
-def test_a_graphs_events_have_the_pieces(wire: WireServer, make: Make) -> None:
+def test_graph_events_hold_chunks(wire: WireServer, make: Make) -> None:
     wire.script(says("Paris"))
     llm = make(streaming=True)
 
@@ -129,7 +129,7 @@ def test_a_graphs_events_have_the_pieces(wire: WireServer, make: Make) -> None:
 
 
 class Shelf(BaseRetriever):
-    """Finds what shares a word with the question."""
+    """Finds texts that share a word with the question."""
 
     texts: list[str]
 
@@ -138,7 +138,7 @@ class Shelf(BaseRetriever):
         return [Document(page_content=text) for text in self.texts if words & set(text.lower().split())]
 
 
-def test_a_retrieval_chain(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_retrieval_chain_answers_from_documents(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(says("In 889."))
     shelf = Shelf(texts=["The tower was built in 1889", "Cheese is made of milk"])
     prompt = PromptTemplate.from_template("{context}\nQ: {input}\nA:")
@@ -159,7 +159,7 @@ class City(BaseModel):
 
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("kind", ["RetryOutputParser", "RetryWithErrorOutputParser"])
-def test_a_parser_asks_again(wire: WireServer, make: Make, way: str, kind: str) -> None:
+def test_retry_parser_asks_again(wire: WireServer, make: Make, way: str, kind: str) -> None:
     wire.script(says("Paris"), says('{"name": "Paris"}'))
     llm = make()
     prompt = PromptTemplate.from_template("The capital of {country}, as JSON:").invoke({"country": "France"})
@@ -173,7 +173,7 @@ def test_a_parser_asks_again(wire: WireServer, make: Make, way: str, kind: str) 
     assert "The capital of France, as JSON:" in wire.bodies[1]["prompt"]
 
 
-def test_a_parser_has_the_answer_mended(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_fixing_parser_repairs_completion(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(says("name = Paris"), says('{"name": "Paris"}'))
     llm = make()
     parser = parsers.OutputFixingParser.from_llm(parser=PydanticOutputParser(pydantic_object=City), llm=llm)

@@ -1,4 +1,4 @@
-"""LangChain's cache: a hit where the answer would be the same, and only there."""
+"""LangChain's cache: a hit if and only if the request would be the same."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]
         cache.engine.dispose()
 
 
-def test_an_answer_is_kept_whole(wire: WireServer, make: Make, calls: Calls, cache: BaseCache) -> None:
+def test_cached_result_equals_original(wire: WireServer, make: Make, calls: Calls, cache: BaseCache) -> None:
     wire.script(reply(completion("Paris", "Lyon")))
     llm = make(cache=cache, n=2)
     first, second = calls.generate(llm, ["x"]), calls.generate(llm, ["x"])
@@ -52,7 +52,7 @@ def test_an_answer_is_kept_whole(wire: WireServer, make: Make, calls: Calls, cac
     assert calls.invoke(llm, "x") == "Paris"
 
 
-def test_sync_and_async_share_answers(wire: WireServer, make: Make, cache: BaseCache) -> None:
+def test_sync_and_async_calls_share_cache(wire: WireServer, make: Make, cache: BaseCache) -> None:
     import asyncio
 
     wire.script(reply(completion("Hi")))
@@ -64,7 +64,7 @@ DIFFERENT: list[dict[str, Any]] = [{name: value} for name, value in FIELDS.items
 
 
 @pytest.mark.parametrize("different", DIFFERENT, ids=[next(iter(each)) for each in DIFFERENT])
-def test_another_parameter_is_another_answer(
+def test_parameters_are_part_of_cache_key(
     wire: WireServer, make: Make, calls: Calls, different: dict[str, Any]
 ) -> None:
     wire.always(by_prompt)
@@ -72,7 +72,7 @@ def test_another_parameter_is_another_answer(
     calls.invoke(make(cache=cache), "x")
     calls.invoke(make(cache=cache, **different), "x")
     assert len(wire.requests) == 2
-    # A call's and a binding's are the same parameters as the constructor's.
+    # The key does not depend on whether the constructor, the call or a binding sets a parameter.
     calls.invoke(make(cache=cache), "x", **different)
     calls.invoke(make(cache=cache).bind(**different), "x")
     assert len(wire.requests) == 2
@@ -81,7 +81,7 @@ def test_another_parameter_is_another_answer(
 
 
 @pytest.mark.parametrize("way", ["call", "bind", "batch", "generate"])
-def test_two_temperatures_never_share_an_answer(
+def test_temperatures_do_not_share_cache_entries(
     wire: WireServer, make: Make, calls: Calls, cache: BaseCache, way: str
 ) -> None:
     wire.always(by_prompt)
@@ -98,7 +98,7 @@ def test_two_temperatures_never_share_an_answer(
     assert [body["temperature"] for body in wire.bodies] == [0.1, 0.9]
 
 
-def test_stops_of_a_call_and_of_the_constructor_are_told_apart(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_stops_of_call_and_constructor_are_part_of_cache_key(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
     cache = InMemoryCache()
     calls.invoke(make(cache=cache), "x")
@@ -110,7 +110,7 @@ def test_stops_of_a_call_and_of_the_constructor_are_told_apart(wire: WireServer,
     assert len(wire.requests) == 3
 
 
-def test_two_servers_never_share_an_answer(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_servers_do_not_share_cache_entries(wire: WireServer, make: Make, calls: Calls) -> None:
     cache = InMemoryCache()
     with WireServer() as other:
         wire.script(reply(completion("here")))
@@ -119,7 +119,7 @@ def test_two_servers_never_share_an_answer(wire: WireServer, make: Make, calls: 
         assert calls.invoke(make(cache=cache, base_url=other.url), "x") == "there"
 
 
-def test_a_chat_template_is_part_of_the_key(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_chat_template_is_part_of_cache_key(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
     cache = InMemoryCache()
     own = ChatTemplate(turn="<{role}>{content}", opening="<ai>", stop="<")
@@ -130,19 +130,19 @@ def test_a_chat_template_is_part_of_the_key(wire: WireServer, make: Make, calls:
     assert len(wire.requests) == 4
 
 
-def test_only_what_is_missing_is_asked(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_only_uncached_prompts_are_sent(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
     wire.always(by_prompt)
     llm = make(cache=InMemoryCache())
     calls.batch(llm, ["a", "bb"])
     result = calls.generate(llm, ["a", "cccc", "bb"], callbacks=[recorder])
     assert [generation.text for (generation,) in result.generations] == ["aa", "cccccccc", "bbbb"]
     assert [body["prompt"] for body in wire.bodies[2:]] == ["cccc"]
-    # Nobody is told of usage that was not there.
+    # Cached prompts add no usage and start no run.
     assert (result.llm_output or {})["token_usage"]["prompt_tokens"] == 4
     assert [start["prompts"] for start in recorder.starts] == [["cccc"]]
 
 
-def test_the_global_cache_and_a_model_without_one(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_global_cache_is_used_unless_cache_is_false(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
     set_llm_cache(InMemoryCache())
     try:
@@ -156,7 +156,7 @@ def test_the_global_cache_and_a_model_without_one(wire: WireServer, make: Make, 
         set_llm_cache(None)
 
 
-def test_the_key_is_not_in_the_cache(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_cache_does_not_contain_api_key_or_headers(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
 
     class Spy(InMemoryCache):

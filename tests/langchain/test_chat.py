@@ -1,4 +1,4 @@
-"""`ChatParadigm`: messages out and back, tools, streams, usage; and that it is like any other model."""
+"""`ChatParadigm`: messages, tools, streams, usage, and the features of LangChain's chat models."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 # Messages
 
 
-def test_messages_of_every_role(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("Fine.")))
     chat = [
         SystemMessage("Be brief."),
@@ -79,21 +79,21 @@ def test_messages_of_every_role(wire: WireServer, make_chat: MakeChat, calls: Ca
     assert wire.bodies[0]["stop"] == ["<|im_end|>", "<tool_call>"]
 
 
-def test_a_text_is_the_one_turn_of_a_user(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_text_is_rendered_as_user_turn(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Hello.")))
     calls.invoke(make_chat(), "Hi")
     assert wire.bodies[0]["prompt"] == CHATML.render_prompt("Hi")
     assert wire.bodies[0]["stop"] == "<|im_end|>"
 
 
-def test_what_is_no_text_is_refused(make_chat: MakeChat, calls: Calls) -> None:
+def test_message_with_image_raises(make_chat: MakeChat, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "http://x"}}])
     with pytest.raises(InvalidParameterError, match="a message of type human holds something other than text"):
         calls.invoke(make_chat(), [picture])
 
 
 @pytest.mark.filterwarnings("ignore:chat_template writes tool calls in a form")
-def test_a_template_in_jinja(wire: WireServer, make_chat: MakeChat) -> None:
+def test_jinja_template_renders_tools_and_calls(wire: WireServer, make_chat: MakeChat) -> None:
     source = (
         "{% for m in messages %}[{{ m.role }}{{ m.name or '' }}{{ m.tool_call_id or '' }}] {{ m.content }}"
         "{% for c in m.tool_calls or () %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"
@@ -109,7 +109,7 @@ def test_a_template_in_jinja(wire: WireServer, make_chat: MakeChat) -> None:
 # Tools
 
 
-def test_tools_are_called(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     text = f"I look.\n{call_text('weather', city='Rome')}\n{call_text('time_there', city='Rome')}"
     wire.script(reply(completion(text)))
     answer = calls.invoke(make_chat().bind_tools([weather, time_there]), "Hi")
@@ -128,7 +128,7 @@ def test_tools_are_called(wire: WireServer, make_chat: MakeChat, calls: Calls) -
     assert json.dumps(shown.to_openai()) in wire.bodies[0]["prompt"]
 
 
-def test_tools_are_called_in_a_stream(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_streamed_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(streamed(f"I look.\n{call_text('weather', city='Rome')}{call_text('time_there', city='Oslo')}\n"))
     chunks = calls.stream(make_chat().bind_tools([weather, time_there]), "Hi")
     whole = merged(chunks)
@@ -145,7 +145,9 @@ def test_tools_are_called_in_a_stream(wire: WireServer, make_chat: MakeChat, cal
 
 
 @pytest.mark.skipif("output_version" not in ChatParadigm.model_fields, reason="LangChain before 1.0")
-def test_a_stream_of_content_blocks(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_stream_with_output_version_v1_yields_content_blocks(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
     both = f"{call_text('weather', city='Rome')}{call_text('time_there', city='Oslo')}"
     wire.script(streamed(f"I look.\n{both}\nDone."))
     chunks = calls.stream(make_chat(output_version="v1").bind_tools([weather, time_there]), "Hi")
@@ -174,27 +176,27 @@ class Forecast(BaseModel):
         ({"type": "tool", "name": "Forecast"}, '<tool_call>\n{"name": "Forecast", "arguments":'),
     ],
 )
-def test_the_choice_of_a_tool(wire: WireServer, make_chat: MakeChat, choice: Any, opened: str) -> None:
+def test_tool_choice_prefills_call(wire: WireServer, make_chat: MakeChat, choice: Any, opened: str) -> None:
     wire.script(reply(completion("")))
     make_chat().bind_tools([weather, Forecast, {"name": "any", "description": ""}], tool_choice=choice).invoke("Hi")
     assert wire.bodies[0]["prompt"].endswith(f"<|im_start|>assistant\n{opened}")
 
 
 @pytest.mark.parametrize("choice", ["none", False])
-def test_no_tool_is_chosen(wire: WireServer, make_chat: MakeChat, choice: Any) -> None:
+def test_tool_choice_none_stops_before_call(wire: WireServer, make_chat: MakeChat, choice: Any) -> None:
     wire.script(reply(completion(f"I look.{call_text('weather')}")))
     answer = make_chat().bind_tools([weather], tool_choice=choice).invoke("Hi")
     assert (answer.content, answer.tool_calls) == ("I look.", [])
     assert wire.bodies[0]["prompt"] == CHATML.render_prompt("Hi")
 
 
-def test_one_call_at_most(wire: WireServer, make_chat: MakeChat) -> None:
+def test_parallel_tool_calls_false_allows_one_call(wire: WireServer, make_chat: MakeChat) -> None:
     wire.script(reply(completion(call_text("weather") + call_text("weather"))))
     answer = make_chat().bind_tools([weather], parallel_tool_calls=False).invoke("Hi")
     assert len(answer.tool_calls) == 1
 
 
-def test_what_cannot_be_bound(make_chat: MakeChat) -> None:
+def test_invalid_tools_and_choices_raise(make_chat: MakeChat) -> None:
     with pytest.raises(InvalidParameterError, match="tool_choice must be auto, any, none, or the name of a tool"):
         make_chat().bind_tools([weather], tool_choice=3)  # type: ignore[arg-type]
     with pytest.raises(InvalidParameterError, match="tool_choice must be auto, any, none, or the name of a tool"):
@@ -207,7 +209,7 @@ def test_what_cannot_be_bound(make_chat: MakeChat) -> None:
         make_chat().invoke("Hi", response_format={"type": "xml"})
 
 
-def test_a_constrained_call(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_forced_call_is_constrained(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion('{"city": "Rome"}')))
     answer = calls.invoke(make_chat(constrain="vllm").bind_tools([weather, time_there], tool_choice="weather"), "Hi")
     assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("weather", {"city": "Rome"})]
@@ -215,7 +217,7 @@ def test_a_constrained_call(wire: WireServer, make_chat: MakeChat, calls: Calls)
     assert wire.bodies[0]["stop"] == "<|im_end|>"
 
 
-# Calls that are none
+# Broken calls
 
 
 BROKEN = {
@@ -233,7 +235,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_call_is_told_and_never_made(wire: WireServer, make_chat: MakeChat, calls: Calls, kind: str) -> None:
+def test_broken_call_is_reported_as_invalid_tool_call(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, kind: str
+) -> None:
     text, name = BROKEN[kind]
     chat = make_chat(max_tokens=9).bind_tools([weather])
     wire.script(reply(completion(f"Hm.{text}", finish_reason="length")))
@@ -243,7 +247,7 @@ def test_a_broken_call_is_told_and_never_made(wire: WireServer, make_chat: MakeC
     assert call["name"] == name
     assert call["args"] == text.removeprefix("<tool_call>").removesuffix("</tool_call>")
     assert call["error"]
-    for size in (1, 5, 100):  # LangChain itself would mend what is cut off, and call the tool with half an argument
+    for size in (1, 5, 100):  # LangChain would repair truncated JSON and call the tool with half an argument
         wire.script(streamed(f"Hm.{text}", size, "length"))
         whole = merged(calls.stream(chat, "Hi"))
         assert (whole.content, whole.tool_calls) == ("Hm.", [])
@@ -263,14 +267,14 @@ PARTS = [
 ]
 
 
-@settings(deadline=None)  # on a busy machine any example may take long
+@settings(deadline=None)  # a busy machine may be slow
 @given(
     st.lists(st.sampled_from(PARTS) | st.text("ab{}[]\\\"':, \n", max_size=4), max_size=8).map("".join), st.booleans()
 )
 @example("<tool_call>{'\\", False)
 @example(f'<tool_call>{{"name": "weather", "arguments": {"[" * 2000}', False)
 @example(f'<tool_call>{{"name": "weather", "arguments": {{"city": {"[" * 2000}', False)
-def test_a_stream_gives_the_calls_of_the_whole(text: str, is_forced: bool) -> None:
+def test_stream_gives_same_calls_as_completion(text: str, is_forced: bool) -> None:
     request = ChatRequest([], [Tool("weather")], NamedTool("weather") if is_forced else "auto")
     route = PromptRoute("chatml")
     (whole,) = chat_result(
@@ -289,10 +293,10 @@ def test_a_stream_gives_the_calls_of_the_whole(text: str, is_forced: bool) -> No
     assert told(streamed) == told(whole.message)
 
 
-# Answers
+# Responses
 
 
-def test_what_a_message_tells(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     logprobs = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": [{"Hi": -0.5}], "text_offset": [0]}
     body = completion("Hi", usage={**usage(3, 5), "prompt_tokens_details": {"cached_tokens": 2}})
     body["choices"][0]["logprobs"] = logprobs
@@ -315,7 +319,7 @@ def test_what_a_message_tells(wire: WireServer, make_chat: MakeChat, calls: Call
     }
 
 
-def test_what_a_stream_tells(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_stream_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     def token(text: str) -> dict[str, Any]:
         logprobs = {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": [{"index": -0.5}], "text_offset": [0]}
         return {"text": text, "logprobs": logprobs}
@@ -331,13 +335,13 @@ def test_what_a_stream_tells(wire: WireServer, make_chat: MakeChat, calls: Calls
     assert whole.response_metadata["logprobs"]["tokens"] == ["Hi", "!"]
 
 
-def test_an_answer_without_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_missing_usage_is_none(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Hi", usage=None)), sse(chunk("Hi", "stop")))
     assert calls.invoke(make_chat(), "Hi").usage_metadata is None
     assert merged(calls.stream(make_chat(), "Hi")).usage_metadata is None
 
 
-def test_several_answers(wire: WireServer, make_chat: MakeChat) -> None:
+def test_several_completions_are_several_generations(wire: WireServer, make_chat: MakeChat) -> None:
     wire.script(reply(completion("One", call_text("weather"))))
     function = {"type": "function", "function": {"name": "weather"}}
     ((first, second),) = make_chat(n=2).generate([[HumanMessage("Hi")]], tools=[function]).generations
@@ -349,7 +353,7 @@ def test_several_answers(wire: WireServer, make_chat: MakeChat) -> None:
         list(make_chat(n=2).stream("Hi"))
 
 
-def test_stops(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_stops_of_call_replace_those_of_constructor(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("one two three")))
     assert calls.invoke(make_chat(stop="two"), "Hi").content == "one "
     assert calls.invoke(make_chat(stop="two"), "Hi", stop=["three"]).content == "one two "
@@ -357,7 +361,7 @@ def test_stops(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     assert [body["stop"][1] for body in wire.bodies] == ["two", "three", "one"]
 
 
-def test_fields_of_a_call_win(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_fields_of_call_override_those_of_constructor(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("Hi")))
     calls.invoke(make_chat(temperature=0.5, extra_body={"top_k": 1}), "Hi", temperature=0, extra_body={"seed": 2})
     body = wire.bodies[0]
@@ -366,10 +370,10 @@ def test_fields_of_a_call_win(wire: WireServer, make_chat: MakeChat, calls: Call
         calls.invoke(make_chat(), "Hi", temprature=0)
 
 
-# As any other model of LangChain
+# Features of LangChain's chat models
 
 
-def test_usage_is_seen_by_langchains_own_counter(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_langchain_usage_callback_counts_tokens(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Hi")), streamed("Hi"), reply(completion("Hi")), reply(completion("Hi")))
     with get_usage_metadata_callback() as counted:
         calls.invoke(make_chat(), "Hi", {"callbacks": [counted]})
@@ -379,7 +383,7 @@ def test_usage_is_seen_by_langchains_own_counter(wire: WireServer, make_chat: Ma
     assert counted.usage_metadata["alfred-40b-1123"]["output_tokens"] == 20
 
 
-def test_usage_is_seen_by_our_own_counter(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_paradigm_usage_counts_tokens(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Hi")), streamed("Hi"))
     with get_paradigm_usage() as counted:
         calls.invoke(make_chat().bind_tools([weather]), "Hi")
@@ -387,7 +391,9 @@ def test_usage_is_seen_by_our_own_counter(wire: WireServer, make_chat: MakeChat,
     assert (counted.calls, counted.prompt_tokens, counted.completion_tokens) == (2, 6, 10)
 
 
-def test_a_handler_is_told_of_the_end(wire: WireServer, make_chat: MakeChat, calls: Calls, recorder: Recorder) -> None:
+def test_handler_gets_tokens_and_end_of_streaming_invoke(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, recorder: Recorder
+) -> None:
     wire.script(streamed("Hello"))
     calls.invoke(make_chat(streaming=True, callbacks=[recorder]), "Hi")
     assert [token for _, token, *_ in recorder.tokens][:1] == ["Hello"]
@@ -407,7 +413,7 @@ def test_errors_keep_their_types(wire: WireServer, make_chat: MakeChat, calls: C
     assert raised.value.partial_text == "Hello"
 
 
-def test_retries_and_fallbacks(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_with_retry_and_with_fallbacks_work(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply({}, status=400), reply(completion("a")), reply({}, status=400), reply(completion("b")))
     chat = make_chat(max_retries=0)
     assert calls.invoke(chat.with_retry(wait_exponential_jitter=False), "Hi").content == "a"
@@ -422,13 +428,13 @@ def test_fields_can_be_configured(wire: WireServer, make_chat: MakeChat, calls: 
     assert wire.bodies[0]["temperature"] == 0.7
 
 
-def test_in_a_chain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_model_works_in_chain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Rome")))
     chain = ChatPromptTemplate.from_messages([("system", "Be brief."), ("human", "{question}")]) | make_chat()
     assert calls.invoke(chain, {"question": "Where?"}).content == "Rome"
 
 
-def test_a_cache_asks_about_everything(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_cache_key_depends_on_all_parameters(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(lambda request: reply(completion(f"{len(wire.requests)}")))
     chat = make_chat(cache=InMemoryCache())
 
@@ -457,7 +463,7 @@ def test_a_cache_asks_about_everything(wire: WireServer, make_chat: MakeChat, ca
     assert KEY not in chat._get_llm_string()
 
 
-def test_what_was_no_call_is_told_again(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_invalid_calls_are_rendered_as_text(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("So.")))
     failed = invalid_tool_call(name="weather", args='{"city": ', id="1", error="cut")
     chat = [HumanMessage("Hi"), AIMessage("I look.", invalid_tool_calls=[failed]), HumanMessage("Again.")]
@@ -465,7 +471,7 @@ def test_what_was_no_call_is_told_again(wire: WireServer, make_chat: MakeChat, c
     assert 'assistant\nI look.\n{"city": <|im_end|>' in wire.bodies[0]["prompt"]
 
 
-def test_several_choices_while_others_watch(wire: WireServer, make_chat: MakeChat) -> None:
+def test_several_choices_are_not_streamed_for_events(wire: WireServer, make_chat: MakeChat) -> None:
     wire.always(reply(completion("One.", "Two.")))
 
     async def watched(chat: Any) -> list[str]:
@@ -478,7 +484,7 @@ def test_several_choices_while_others_watch(wire: WireServer, make_chat: MakeCha
     assert not any(body.get("stream") for body in wire.bodies)
 
 
-def test_an_answer_out_of_a_cache_used_nothing(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_cached_completion_counts_no_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Hello", usage=usage(3, 5))))
     chat = make_chat(cache=InMemoryCache())
     with get_paradigm_usage() as counted:
@@ -499,7 +505,7 @@ class Limiter(InMemoryRateLimiter):
         return self.acquire()
 
 
-def test_a_rate_limiter_is_asked_once_for_each_request(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_rate_limiter_is_acquired_once_per_request(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     limiter = Limiter(requests_per_second=1)
     wire.script(reply(completion("a")), streamed("a"))
     chat = make_chat(rate_limiter=limiter)
@@ -513,7 +519,9 @@ def test_a_rate_limiter_is_asked_once_for_each_request(wire: WireServer, make_ch
     "template",
     ["alfred", "{{ messages[0].content }}", CHATML, JinjaTemplate(source="{{ messages[0].content }}", eos_token="x")],
 )
-def test_written_down_and_read_again(make_chat: MakeChat, template: str | ChatTemplate | JinjaTemplate) -> None:
+def test_dumped_and_pickled_models_are_restored(
+    make_chat: MakeChat, template: str | ChatTemplate | JinjaTemplate
+) -> None:
     chat = make_chat(chat_template=template, constrain="vllm", temperature=0.5)
     written = dumps(chat)
     assert KEY not in written
@@ -528,7 +536,7 @@ def test_written_down_and_read_again(make_chat: MakeChat, template: str | ChatTe
     assert KEY not in repr(chat)
 
 
-def test_tokens_are_counted_by_the_server(wire: WireServer, make_chat: MakeChat) -> None:
+def test_tokens_are_counted_by_server_or_given_tokenizer(wire: WireServer, make_chat: MakeChat) -> None:
     wire.always(reply(completion("", usage=usage(42, 1))))
     chat = make_chat()
     assert chat.get_num_tokens_from_messages([HumanMessage("Hi")], [weather]) == 42
@@ -539,7 +547,7 @@ def test_tokens_are_counted_by_the_server(wire: WireServer, make_chat: MakeChat)
     ) == len(CHATML.render_prompt("Hi"))
 
 
-def test_what_tracers_know_it_by(make_chat: MakeChat) -> None:
+def test_tracers_get_model_name_and_parameters(make_chat: MakeChat) -> None:
     params = make_chat(temperature=0.5)._get_ls_params(stop=["x"])
     assert params == {
         "ls_provider": "paradigm",
@@ -552,7 +560,7 @@ def test_what_tracers_know_it_by(make_chat: MakeChat) -> None:
     assert make_chat()._get_ls_params(model="another")["ls_model_name"] == "another"
 
 
-def test_arguments(make_chat: MakeChat) -> None:
+def test_invalid_arguments_raise(make_chat: MakeChat) -> None:
     with pytest.raises(InvalidParameterError, match="chat_template is required"):
         ChatParadigm(model="m", api_key="k")
     with pytest.raises(InvalidParameterError, match="constrain: "):

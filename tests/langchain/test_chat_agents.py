@@ -1,4 +1,4 @@
-"""In agents of LangChain and graphs of LangGraph: tools, memory, streams, an interruption, structured answers."""
+"""`ChatParadigm` in agents and graphs: tools, memory, streams, interrupts, structured responses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ THREAD: dict[str, Any] = {"configurable": {"thread_id": "1"}}
 
 
 def in_turn(*texts: str) -> Any:
-    """Answers with one text after the other, streamed where a stream is asked for."""
+    """Answer with one text after the other, streamed on request."""
     left = iter(texts)
 
     def answer(request: Request) -> Script:
@@ -45,7 +45,7 @@ def question(text: str) -> dict[str, Any]:
     return {"messages": [HumanMessage(text)]}
 
 
-def test_an_agent_calls_two_tools_at_once(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_agent_calls_two_tools_at_once(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn(BOTH, "Sunny in Rome, noon in Oslo."))
     agent = create_agent(make_chat(), [weather, time_there], system_prompt="Be brief.")
     messages = calls.invoke(agent, question("How is it?"))["messages"]
@@ -63,7 +63,7 @@ def test_an_agent_calls_two_tools_at_once(wire: WireServer, make_chat: MakeChat,
 
 
 def graph_of(ask: Any, tools: Any, **options: Any) -> Any:
-    """The loop by hand: the model, its tools, the model again; with a memory."""
+    """Build a graph with memory that runs the model and its tools in turn."""
     graph = graphs.StateGraph(graphs.MessagesState)
     graph.add_node("ask", ask)
     graph.add_node("tools", prebuilt.ToolNode(tools))
@@ -85,7 +85,7 @@ def loop(chat: ChatParadigm, **options: Any) -> Any:
     return graph_of(RunnableLambda(ask, aask), [weather, time_there], **options)
 
 
-def test_a_graph_with_tools_and_memory_streams_messages(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_graph_with_tools_and_memory_streams_messages(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn(BOTH, "Sunny, and noon.", "As I said."))
     graph = loop(make_chat())
     told = calls.stream(graph, question("How is it?"), THREAD, stream_mode="messages")
@@ -107,7 +107,7 @@ def test_a_graph_with_tools_and_memory_streams_messages(wire: WireServer, make_c
     assert [message.usage_metadata["total_tokens"] for message in kept if message.type == "ai"] == [8, 8, 8]
 
 
-def test_a_graph_is_interrupted_and_resumed(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_graph_is_interrupted_and_resumed(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn(BOTH, "Sunny, and noon."))
     graph = loop(make_chat(), interrupt_before=["tools"])
     halted = calls.invoke(graph, question("How is it?"), THREAD)["messages"]
@@ -119,7 +119,7 @@ def test_a_graph_is_interrupted_and_resumed(wire: WireServer, make_chat: MakeCha
 
 
 @needs_contexts
-def test_an_agent_asks_a_human(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_human_edits_tool_call_of_agent(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn(call_text("weather", city="Rome"), "Rainy."))
     asks = middleware.HumanInTheLoopMiddleware(interrupt_on={"weather": True})
     agent = create_agent(make_chat(), [weather], middleware=[asks], checkpointer=memory.InMemorySaver())
@@ -132,7 +132,7 @@ def test_an_agent_asks_a_human(wire: WireServer, make_chat: MakeChat, calls: Cal
     assert messages[-1].content == "Rainy."
 
 
-def test_a_broken_call_ends_no_agent(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_agent_returns_broken_call_as_invalid_tool_call(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn("<tool_call>weather(Rome)</tool_call>"))
     messages = calls.invoke(create_agent(make_chat(), [weather]), question("How is it?"))["messages"]
     assert messages[-1].invalid_tool_calls[0]["args"] == "weather(Rome)"
@@ -145,7 +145,7 @@ class Answer(BaseModel):
 
 
 @pytest.mark.parametrize("strategy", ["ToolStrategy", "ProviderStrategy"])
-def test_an_agent_gives_a_structured_answer(wire: WireServer, make_chat: MakeChat, calls: Calls, strategy: str) -> None:
+def test_agent_returns_structured_response(wire: WireServer, make_chat: MakeChat, calls: Calls, strategy: str) -> None:
     answer = json.dumps({"city": "Rome"})
     last = f'{{"name": "Answer", "arguments": {answer}}}' if strategy == "ToolStrategy" else answer
     first = '{"name": "weather", "arguments": {"city": "Rome"}}'
@@ -158,7 +158,7 @@ def test_an_agent_gives_a_structured_answer(wire: WireServer, make_chat: MakeCha
 
 
 @needs_contexts
-def test_an_agents_events(wire: WireServer, make_chat: MakeChat) -> None:
+def test_agent_events_hold_tokens_and_tools(wire: WireServer, make_chat: MakeChat) -> None:
     wire.always(in_turn(call_text("weather", city="Rome"), "Sunny."))
     agent = create_agent(make_chat(), [weather])
     events = asyncio.run(collect(agent.astream_events(question("How is it?"), version="v2")))
@@ -167,7 +167,7 @@ def test_an_agents_events(wire: WireServer, make_chat: MakeChat) -> None:
     assert [event["name"] for event in events if event["event"] == "on_tool_end"] == ["weather"]
 
 
-def test_an_agent_cuts_a_history_that_is_too_long(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_agent_summarises_history_that_exceeds_context(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(
         reply({"error": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens"}, 400),
         reply(completion("All of it.")),
@@ -182,7 +182,7 @@ def test_an_agent_cuts_a_history_that_is_too_long(wire: WireServer, make_chat: M
     assert len(second) < len(first)
 
 
-def test_an_agent_does_not_try_again_what_is_refused(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_agent_does_not_retry_authentication_error(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply({"error": "bad key"}, 401))
     retries = middleware.ModelRetryMiddleware(on_failure="error", initial_delay=0.0, jitter=False)
     agent = create_agent(make_chat(), [], middleware=[retries])

@@ -1,7 +1,7 @@
-"""LangChain's own standard tests of chat models, on a scripted one; `test_local_chat.py` has them on a real one.
+"""LangChain's standard tests of chat models on a scripted model; `test_local_chat.py` runs them on a real one.
 
-Switched off is what does not apply: images, PDFs, sound and Anthropic's forms of them, for the endpoint takes text
-alone; and recorded cassettes (`test_stream_time`), for nothing here goes over a network.
+Tests that do not apply are off: images, PDFs, audio and Anthropic's formats of them, since the endpoint accepts only
+text; and recorded cassettes (`test_stream_time`), since nothing here uses a network.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class TestUnits(ChatModelUnitTests):
 
 
 class Served(ChatModelIntegrationTests):
-    """The integration tests, on a model that obeys."""
+    """The integration tests on the model of `obedient.py`."""
 
     given: ClassVar[dict[str, Any]] = {}
 

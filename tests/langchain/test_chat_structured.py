@@ -1,4 +1,4 @@
-"""Structured output: by a call, by an answer under a schema, in JSON mode; certain, or repaired once."""
+"""Structured output by tool calls, JSON schema and JSON mode: constrained, or repaired once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ METHODS = {
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 @pytest.mark.parametrize("method", METHODS)
-def test_an_object(wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: str) -> None:
+def test_object_is_parsed(wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: str) -> None:
     wire.always(reply(completion(METHODS[method])))
     given, expected = SCHEMAS[schema]
     asks = make_chat().with_structured_output(given, method=method)
@@ -64,7 +64,7 @@ def test_an_object(wire: WireServer, make_chat: MakeChat, calls: Calls, method: 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 @pytest.mark.parametrize("method", METHODS)
-def test_an_object_that_is_certain(
+def test_constrained_object_is_parsed_and_streamed(
     wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: str
 ) -> None:
     wire.always(lambda request: streamed(json.dumps(ROME)) if request.body.get("stream") else whole)
@@ -74,7 +74,7 @@ def test_an_object_that_is_certain(
     assert calls.invoke(asks, "Rome?") == expected
     pieces = calls.stream(asks, "Rome?")
     assert pieces[-1] == expected
-    if schema != "pydantic":  # which has no half of an object
+    if schema != "pydantic":  # its objects are validated, so never partial
         assert pieces[0] in ({}, {"name": "R"}, {"name": "Ro"})
         assert len(pieces) > 2
     sent = wire.bodies[0]["structured_outputs"]["json"]
@@ -84,7 +84,7 @@ def test_an_object_that_is_certain(
 
 @pytest.mark.parametrize("include_raw", [False, True])
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])
-def test_what_does_not_fit_is_asked_for_again(
+def test_invalid_object_is_repaired_once(
     wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, include_raw: bool
 ) -> None:
     wire.script(reply(completion('{"name": "Rome", "people": 0}')), reply(completion(json.dumps(ROME))))
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_asked_for_again(
         ('{"people": 2}', "name: Field required"),
     ],
 )
-def test_what_does_not_fit_twice_is_an_error(
+def test_object_invalid_twice_raises(
     wire: WireServer, make_chat: MakeChat, calls: Calls, written: str, said: str
 ) -> None:
     wire.always(reply(completion(written)))
@@ -127,7 +127,7 @@ def test_what_does_not_fit_twice_is_an_error(
     assert said in str(answer["parsing_error"])
 
 
-def test_what_does_not_fit_though_it_is_certain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_truncated_constrained_object_raises(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion('{"name": "Ro', finish_reason="length")))
     chat = make_chat(constrain="vllm", max_tokens=3)
     for method in ("function_calling", "json_schema"):
@@ -142,7 +142,7 @@ def test_what_does_not_fit_though_it_is_certain(wire: WireServer, make_chat: Mak
 @pytest.mark.parametrize("schema", [City, CityDict])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cut", ['{"name": "Rome", "peop', '{"name": "Rome", "people": 3', "Rome"])
-def test_a_stream_that_is_cut_is_no_object(
+def test_truncated_stream_of_object_raises(
     wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: Any, cut: str
 ) -> None:
     wire.always(lambda request: streamed(cut) if request.body.get("stream") else reply(completion(cut)))
@@ -158,7 +158,7 @@ def test_a_stream_that_is_cut_is_no_object(
     assert "Rome" in str(answer["raw"])
 
 
-def test_a_stream_gives_halves_of_an_object_before_it_is_cut(
+def test_truncated_stream_yields_partial_objects_before_it_raises(
     wire: WireServer, make_chat: MakeChat, calls: Calls
 ) -> None:
     wire.always(streamed('{"name": "Rome", "peop'))
@@ -181,7 +181,7 @@ def test_a_stream_gives_halves_of_an_object_before_it_is_cut(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_without_streaming_the_object_arrives_in_one_piece(
+def test_object_arrives_in_one_piece_without_streaming(
     wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any
 ) -> None:
     wire.script(reply(completion(json.dumps(ROME))), reply(completion("Rome")))
@@ -191,28 +191,28 @@ def test_without_streaming_the_object_arrives_in_one_piece(
         calls.stream(asks, "Rome?")
 
 
-def test_a_brace_in_the_text_before_the_object(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_brace_in_text_before_object_is_skipped(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(streamed(f"Of {{cities}}: {json.dumps(ROME)}"))
     asks = make_chat(constrain="vllm").with_structured_output(CityDict, method="json_mode")
     assert calls.stream(asks, "Rome?") == [ROME]
 
 
 @pytest.mark.filterwarnings("ignore:chat_template takes tools but")
-def test_the_repair_is_a_chat_that_strict_templates_take(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_repair_messages_are_accepted_by_strict_templates(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion(' {"name": "Rome"}}')), reply(completion(f" {json.dumps(ROME)}}}")))
     asks = make_chat(chat_template=STRICT).with_structured_output(City)
     assert calls.invoke(asks, "Rome?") == City(**ROME)
     assert '[assistant] {"name": "Rome"}[user] That cannot be used: people: Field required.' in wire.bodies[1]["prompt"]
 
 
-def test_in_a_chain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_structured_output_works_in_chain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Rome")), reply(completion(json.dumps(ROME))))
     prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("human", "{city}?")])
     assert calls.invoke(prompt | make_chat().with_structured_output(City), {"city": "Rome"}) == City(**ROME)
     assert all(body["prompt"].startswith("<|im_start|>system\nBe brief.") for body in wire.bodies)
 
 
-def test_fields_of_the_endpoint(wire: WireServer, make_chat: MakeChat) -> None:
+def test_with_structured_output_accepts_endpoint_fields(wire: WireServer, make_chat: MakeChat) -> None:
     wire.script(reply(completion(json.dumps(ROME))))
     chat: ChatParadigm = make_chat()
     chat.with_structured_output(City, temperature=0.5).invoke("Rome?")
@@ -220,7 +220,7 @@ def test_fields_of_the_endpoint(wire: WireServer, make_chat: MakeChat) -> None:
 
 
 @pytest.mark.parametrize("constrain", [None, "vllm"])
-def test_fields_of_a_call(wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None) -> None:
+def test_fields_of_call_are_sent(wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None) -> None:
     wire.always(lambda request: streamed(json.dumps(ROME)) if request.body.get("stream") else whole)
     whole = reply(completion(json.dumps(ROME)))
     asks = make_chat(constrain=constrain).with_structured_output(City, method="json_schema")
@@ -232,14 +232,16 @@ def test_fields_of_a_call(wire: WireServer, make_chat: MakeChat, calls: Calls, c
     assert all((body["temperature"], body["stop"]) == (0.5, ["<|im_end|>", "x"]) for body in wire.bodies)
 
 
-def test_fields_of_a_call_are_those_of_the_repair(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_repair_uses_fields_of_call(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Rome")), reply(completion(json.dumps(ROME))))
     assert calls.invoke(make_chat().with_structured_output(City), "Rome?", temperature=0.5) == City(**ROME)
     assert [body["temperature"] for body in wire.bodies] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("constrain", [None, "vllm"])
-def test_pickled(wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None) -> None:
+def test_pickled_structured_output_works(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None
+) -> None:
     wire.script(reply(completion(json.dumps(ROME))))
     asks = pickle.loads(pickle.dumps(make_chat(constrain=constrain).with_structured_output(City)))
     assert calls.invoke(asks, "Rome?") == City(**ROME)
@@ -254,7 +256,7 @@ class Part(BaseModel):
 
 @pytest.mark.parametrize("strict", [None, True])
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])
-def test_a_class_that_refers_to_itself_is_told_as_a_whole(
+def test_recursive_class_is_constrained_with_its_definitions(
     wire: WireServer, make_chat: MakeChat, method: Any, strict: bool | None
 ) -> None:
     wire.script(reply(completion('{"name": "car", "parts": []}')))
@@ -273,7 +275,7 @@ class CityWithDefault(TypedDict):
     river: Annotated[str, None, "Its river."]
 
 
-def test_a_typed_dict_may_lack_what_has_a_default(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+def test_typed_dict_may_omit_fields_with_default(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion('{"name": "Rome"}')))
     assert calls.invoke(make_chat().with_structured_output(CityWithDefault), "Rome?") == {"name": "Rome"}
     assert len(wire.bodies) == 1

@@ -1,4 +1,4 @@
-"""Building a model: arguments, the environment, refusals, what an object shows of itself."""
+"""Constructing a model: arguments, environment, errors, reprs and copies."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def test_every_argument_of_the_endpoint_and_the_settings_is_taken() -> None:
+def test_all_arguments_of_endpoint_and_settings_are_accepted() -> None:
     assert set(ARGUMENTS) == {*CompletionParameters.model_fields, *Settings.model_fields}
     llm = ParadigmLLM(**ARGUMENTS)
     expected = {name: value for name, value in ARGUMENTS.items() if name != "api_key"}
@@ -56,7 +56,7 @@ def test_every_argument_of_the_endpoint_and_the_settings_is_taken() -> None:
     assert llm.api_key.get_secret_value() == KEY
 
 
-def test_langchains_own_arguments_are_taken() -> None:
+def test_arguments_of_langchain_are_accepted() -> None:
     limiter = InMemoryRateLimiter()
     llm = ParadigmLLM(
         model="m", api_key=KEY, streaming=True, rate_limiter=limiter, cache=False, tags=["t"], metadata={"a": 1},
@@ -71,14 +71,14 @@ def test_langchains_own_arguments_are_taken() -> None:
     assert llm.name == "writer"
 
 
-def test_model_name_is_another_name_of_model() -> None:
+def test_model_name_is_alias_of_model() -> None:
     llm = ParadigmLLM(model_name="alfred-4.2", api_key=KEY)
     assert (llm.model, llm.model_name) == ("alfred-4.2", "alfred-4.2")
     with pytest.raises(InvalidParameterError, match="model_name is another name of model"):
         ParadigmLLM(model="a", model_name="b", api_key=KEY)
 
 
-def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_and_base_url_default_to_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTON_API_KEY", "second")
     assert ParadigmLLM(model="m").api_key.get_secret_value() == "second"
     monkeypatch.setenv("PARADIGM_API_KEY", " first\n")
@@ -104,7 +104,7 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"model": "m", "api_key": KEY, "best_of": 1, "n": 2}, ["best_of must be at least n"]),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(arguments: dict[str, Any], words: list[str]) -> None:
+def test_invalid_arguments_raise_one_line_error(arguments: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(InvalidParameterError) as refused:
         ParadigmLLM(**arguments)
     message = str(refused.value)
@@ -138,27 +138,27 @@ OLD_NAMES = {
 
 
 @pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
-def test_an_old_name_is_refused_with_the_new_one(old: str, new: str) -> None:
+def test_old_argument_name_raises_with_new_name(old: str, new: str) -> None:
     with pytest.raises(InvalidParameterError, match=f"unknown argument {old}; here it is {new}$"):
         ParadigmLLM(model="m", api_key=KEY, **{old: 1})
 
 
 @pytest.mark.parametrize("name", ["top_k", "min_p", "seed", "repetition_penalty", "structured_outputs"])
-def test_a_field_of_the_server_behind_is_sent_to_extra_body(name: str) -> None:
+def test_server_specific_field_raises_with_hint_to_extra_body(name: str) -> None:
     with pytest.raises(InvalidParameterError, match=f"unknown argument {name}; .*extra_body="):
         ParadigmLLM(model="m", api_key=KEY, **{name: 1})
 
 
-def test_construction_is_quick_and_opens_nothing(wire: WireServer, make: Make) -> None:
+def test_construction_is_fast_and_opens_no_connection(wire: WireServer, make: Make) -> None:
     make()
     began = time.process_time()
     for _ in range(100):
         make()
-    assert (time.process_time() - began) / 100 < 0.01  # to read the authorities of TLS each time takes twice that
+    assert (time.process_time() - began) / 100 < 0.01  # loading the TLS certificates each time takes twice as long
     assert wire.connections == 0
 
 
-def test_the_adapter_imports_neither_httpx_nor_the_other_framework() -> None:
+def test_package_imports_neither_httpx_nor_llama_index() -> None:
     probe = (
         "import sys, pathlib, langchain_paradigm as package;"
         "assert 'llama_index' not in sys.modules and 'tqdm' not in sys.modules;"
@@ -170,7 +170,7 @@ def test_the_adapter_imports_neither_httpx_nor_the_other_framework() -> None:
     subprocess.run([sys.executable, "-c", probe], check=True)
 
 
-def test_copies_keep_the_connections_and_work(wire: WireServer, make: Make) -> None:
+def test_copies_share_client_and_work(wire: WireServer, make: Make) -> None:
     wire.always(reply(completion("Hi")))
     llm = make(rate_limiter=InMemoryRateLimiter(requests_per_second=1000, max_bucket_size=1000))
     assert llm.invoke("x") == "Hi"
@@ -181,13 +181,13 @@ def test_copies_keep_the_connections_and_work(wire: WireServer, make: Make) -> N
     assert wire.bodies[-1]["temperature"] == 0.1
 
 
-def test_a_pickled_object_works(wire: WireServer, make: Make) -> None:
+def test_pickled_model_works(wire: WireServer, make: Make) -> None:
     wire.script(reply(completion("Hi")))
     assert pickle.loads(pickle.dumps(make(temperature=0.1, chat_template="alfred"))).invoke("x") == "Hi"
     assert wire.bodies[0]["prompt"] == "<start_user>x<end_message><start_assistant>"
 
 
-def test_neither_key_nor_headers_show(make: Make) -> None:
+def test_reprs_and_dumps_do_not_contain_key_or_headers(make: Make) -> None:
     llm = make(default_headers={"X-Secret": "header-secret"}, stop=["a"], chat_template="alfred")
     texts = [
         repr(llm),
@@ -203,7 +203,7 @@ def test_neither_key_nor_headers_show(make: Make) -> None:
     assert "alfred-4.2" in repr(llm)
 
 
-def test_the_version_is_in_the_metadata(make: Make) -> None:
+def test_version_is_in_metadata(make: Make) -> None:
     for metadata in (None, {"team": "legal"}, {"team": "legal", "lc_versions": {"other": "1"}}):
         seen = make(metadata=metadata).metadata
         assert seen is not None

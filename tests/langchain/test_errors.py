@@ -1,4 +1,4 @@
-"""Errors: ours and LangChain's at once, which agents ask whether to try again or to shorten the prompt."""
+"""Errors are also LangChain's, by which agents decide to retry or to shorten the prompt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOO_LONG = [
 
 
 def langchains(name: str) -> Any:
-    """LangChain's class, where it is new enough to have it."""
+    """Return LangChain's class, or its base class in versions without it."""
     return getattr(exceptions, name, exceptions.LangChainException)
 
 
@@ -36,7 +36,7 @@ def error_of(calls: Calls, way: str, llm: Any) -> ParadigmError:
 
 @pytest.fixture(params=["ParadigmLLM", "ChatParadigm"])
 def make_any(request: pytest.FixtureRequest, make: Make, make_chat: MakeChat) -> Any:
-    """Builds either model, which tries nothing again."""
+    """Return a function that builds either model, without retries."""
     build = make if request.param == "ParadigmLLM" else make_chat
     return lambda **arguments: build(max_retries=0, **arguments)
 
@@ -57,7 +57,7 @@ def make_any(request: pytest.FixtureRequest, make: Make, make_chat: MakeChat) ->
         ([CUT], "APIConnectionError", "ModelConnectionError", True),
     ],
 )
-def test_an_error_is_both_ours_and_langchains(
+def test_error_is_instance_of_our_class_and_langchain_class(
     wire: WireServer, make_any: Any, calls: Calls, way: str, script: Script, ours: str, theirs: str, is_retryable: bool
 ) -> None:
     wire.script(script)
@@ -69,7 +69,7 @@ def test_an_error_is_both_ours_and_langchains(
     assert getattr(error, "is_retryable", is_retryable) == is_retryable
 
 
-def test_a_stream_that_breaks(wire: WireServer, make_any: Any, calls: Calls) -> None:
+def test_interrupted_stream_raises_with_partial_text(wire: WireServer, make_any: Any, calls: Calls) -> None:
     wire.script(sse(chunk("Hel"), CUT))
     error = error_of(calls, "stream", make_any())
     assert isinstance(error, paradigm_transport.StreamInterruptedError)
@@ -79,7 +79,9 @@ def test_a_stream_that_breaks(wire: WireServer, make_any: Any, calls: Calls) -> 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("words", TOO_LONG)
-def test_a_prompt_that_is_too_long(wire: WireServer, make_any: Any, calls: Calls, way: str, words: str) -> None:
+def test_too_long_prompt_raises_context_overflow_error(
+    wire: WireServer, make_any: Any, calls: Calls, way: str, words: str
+) -> None:
     wire.script(reply({"error": {"message": words}}, 400))
     error = error_of(calls, way, make_any())
     assert isinstance(error, BadRequestError)
@@ -88,13 +90,13 @@ def test_a_prompt_that_is_too_long(wire: WireServer, make_any: Any, calls: Calls
 
 
 @pytest.mark.parametrize("way", [*WAYS, "batch"])
-def test_an_argument_that_is_refused(make_any: Any, calls: Calls, way: str) -> None:
+def test_invalid_argument_raises_model_invalid_request_error(make_any: Any, calls: Calls, way: str) -> None:
     with pytest.raises(InvalidParameterError) as raised:
         getattr(calls, way)(make_any(), ["Hi"] if way == "batch" else "Hi", temperature=9)
     assert isinstance(raised.value, langchains("ModelInvalidRequestError"))
 
 
-def test_a_text_that_is_too_long_to_be_counted(wire: WireServer, make_any: Any) -> None:
+def test_counting_too_long_text_raises_context_overflow_error(wire: WireServer, make_any: Any) -> None:
     wire.script(reply({"error": TOO_LONG[0]}, 400))
     with pytest.raises(BadRequestError) as raised:
         make_any().get_num_tokens("Hi")
@@ -102,7 +104,7 @@ def test_a_text_that_is_too_long_to_be_counted(wire: WireServer, make_any: Any) 
 
 
 @pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
-def test_an_error_that_travels(wire: WireServer, make_any: Any, calls: Calls, again: Any) -> None:
+def test_errors_can_be_copied_and_pickled(wire: WireServer, make_any: Any, calls: Calls, again: Any) -> None:
     wire.script(reply({"error": "no"}, 429, {"retry-after": "7", "x-request-id": "r-1"}))
     error = error_of(calls, "invoke", make_any())
     other = again(error)

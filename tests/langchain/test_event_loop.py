@@ -1,4 +1,4 @@
-"""The event loop is never blocked."""
+"""Async methods never block the event loop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WAYS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_async_method_blocks_it(wire: WireServer, make: Make, way: str) -> None:
+def test_async_methods_do_not_block_event_loop(wire: WireServer, make: Make, way: str) -> None:
     wire.always(answer)
     llm = make()
 
@@ -44,7 +44,7 @@ def test_no_async_method_blocks_it(wire: WireServer, make: Make, way: str) -> No
     assert wire.requests
 
 
-def test_a_retry_does_not_block_it(wire: WireServer, make: Make) -> None:
+def test_retry_does_not_block_event_loop(wire: WireServer, make: Make) -> None:
     wire.script(reply("", 503, {"Retry-After": "0.01"}), reply(completion("Hi")))
     llm = make()
 
@@ -55,7 +55,7 @@ def test_a_retry_does_not_block_it(wire: WireServer, make: Make) -> None:
     assert asyncio.run(run()) == "Hi"
 
 
-def test_the_guard_has_teeth() -> None:
+def test_blockbuster_detects_blocking_call() -> None:
     async def block() -> None:
         with blockbuster_ctx(), pytest.raises(BlockingError):
             time.sleep(0.01)  # noqa: ASYNC251
@@ -63,7 +63,7 @@ def test_the_guard_has_teeth() -> None:
     asyncio.run(block())
 
 
-def test_one_model_serves_one_loop_after_another(wire: WireServer, make: Make) -> None:
+def test_model_works_in_one_event_loop_after_another(wire: WireServer, make: Make) -> None:
     wire.always(answer)
     llm = make()
     assert [asyncio.run(llm.ainvoke("x")) for _ in range(3)] == ["Hello"] * 3

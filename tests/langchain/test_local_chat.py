@@ -1,4 +1,4 @@
-"""`ChatParadigm` on the real local model: LangChain's standard tests, and agents whose steps are held to schemas."""
+"""`ChatParadigm` on the real local model: LangChain's standard tests, and agents with constrained steps."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def anyio_backend() -> str:
 
 
 class TestLocal(ChatModelIntegrationTests):
-    """On a real model of 135 million parameters, which is held to schemas where the tests need more than words."""
+    """Runs on a model with 135 million parameters, constrained by schemas if a test needs more than text."""
 
     @pytest.fixture(autouse=True)
     def _serve(self, local_paradigm: LocalParadigm, request: pytest.FixtureRequest) -> None:
         self.paradigm = local_paradigm
         name = request.node.name
         self.max_tokens = 96 if re.search("tool_call|tool_choice|runnables|few_shot|structured", name) else 8
-        self.penalty = 1.05 if "structured" in name else 1.0  # else its jokes have no end
+        self.penalty = 1.05 if "structured" in name else 1.0  # otherwise its jokes do not end
 
     @property
     def chat_model_class(self) -> type[ChatParadigm]:
@@ -67,7 +67,7 @@ class TestLocal(ChatModelIntegrationTests):
         super().test_unicode_tool_call_integration(model, **options)
 
 
-# Agents, each step held to a schema
+# Agents, each step constrained by a schema
 
 
 @pytest.fixture
@@ -97,12 +97,12 @@ def opening_time(place: str) -> str:
 
 @middleware.wrap_model_call
 def in_two_steps(request: Any, handler: Any) -> Any:
-    """A tool first, then an answer: what so small a model does not decide by itself."""
+    """Require a tool call first, then an answer: so small a model does not decide this by itself."""
     has_result = isinstance(request.messages[-1], ToolMessage)
     return handler(request.override(tool_choice="none" if has_result else "any"))
 
 
-def test_a_real_model_uses_a_tools_result(local_chat: ChatParadigm) -> None:
+def test_agent_on_real_model_answers_from_tool_result(local_chat: ChatParadigm) -> None:
     agent = create_agent(local_chat, [opening_time, fog_report], middleware=[in_two_steps])
     messages = agent.invoke(question("What is the weather in Paris?"))["messages"]
     assert [(call["name"], call["args"]) for call in messages[1].tool_calls] == [("fog_report", {"city": "Paris"})]
@@ -112,10 +112,10 @@ def test_a_real_model_uses_a_tools_result(local_chat: ChatParadigm) -> None:
     assert all(message.usage_metadata["output_tokens"] > 0 for message in (messages[1], messages[3]))
 
 
-def test_a_graph_on_a_real_model_is_resumed_and_streams(local_chat: ChatParadigm) -> None:
+def test_graph_on_real_model_is_resumed_and_streams(local_chat: ChatParadigm) -> None:
     tools = [opening_time, fog_report]
 
-    # On Python 3.10 a call in an async node belongs to the graph only where it is given the node's config.
+    # On Python 3.10, LangGraph streams a call in an async node only if the call gets the config of the node.
     async def ask(state: Any, config: RunnableConfig) -> Any:
         has_result = isinstance(state["messages"][-1], ToolMessage)
         model = local_chat.bind_tools(tools, tool_choice="none" if has_result else "fog_report")

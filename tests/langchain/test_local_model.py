@@ -1,4 +1,4 @@
-"""One run each on the real local model: what a scripted server only claims."""
+"""Agents, chains, streams and usage on the real local model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ACTION = r" I must count\.\nAction: count\nAction Input: [A-Z][a-z]{2,9}"
 
 
 @pytest.mark.paradigm_llm(temperature=0, max_tokens=40, extra_body={"structured_outputs": {"regex": ACTION}})
-def test_an_agent_uses_its_tool(paradigm_llm: ParadigmLLM) -> None:
+def test_agent_uses_tool(paradigm_llm: ParadigmLLM) -> None:
     agent = executor(paradigm_llm)
     agent.max_iterations = 2
     answer = agent.invoke({"input": "How many letters has Paris?"})
@@ -39,7 +39,7 @@ def test_an_agent_uses_its_tool(paradigm_llm: ParadigmLLM) -> None:
 
 
 @pytest.mark.paradigm_llm(temperature=0, max_tokens=60)
-def test_an_invented_observation_is_cut_off(paradigm_llm: ParadigmLLM) -> None:
+def test_stop_cuts_off_invented_observation(paradigm_llm: ParadigmLLM) -> None:
     prompt = (
         "Thought: a\nAction: count\nAction Input: Rome\nObservation: 4\n"
         "Thought: b\nAction: count\nAction Input: Oslo\nObservation: 4\nThought: c\nAction:"
@@ -51,7 +51,7 @@ def test_an_invented_observation_is_cut_off(paradigm_llm: ParadigmLLM) -> None:
 
 
 @pytest.mark.paradigm_llm(temperature=0, max_tokens=5)
-def test_a_graphs_node_streams(paradigm_llm: ParadigmLLM) -> None:
+def test_graph_node_streams(paradigm_llm: ParadigmLLM) -> None:
     def ask(state: State, writer: StreamWriter) -> State:
         pieces = []
         for piece in paradigm_llm.stream(state["question"]):
@@ -67,7 +67,7 @@ def test_a_graphs_node_streams(paradigm_llm: ParadigmLLM) -> None:
 
 
 @pytest.mark.paradigm_llm(temperature=0, max_tokens=12, stop="\n")
-def test_a_retrieval_chain(paradigm_llm: ParadigmLLM) -> None:
+def test_retrieval_chain_answers_from_documents(paradigm_llm: ParadigmLLM) -> None:
     shelf = Shelf(texts=["The tower of Zubrin was built in 1742.", "Cheese is made of milk."])
     prompt = PromptTemplate.from_template("{context}\nQuestion: {input}\nAnswer: It was built in")
     chain = chains.create_retrieval_chain(shelf, documents.create_stuff_documents_chain(paradigm_llm, prompt))
@@ -81,7 +81,7 @@ class City(BaseModel):
 
 
 @pytest.mark.paradigm_llm(temperature=0, max_tokens=30)
-def test_a_parser_asks_again(paradigm_llm: ParadigmLLM) -> None:
+def test_retry_parser_asks_again(paradigm_llm: ParadigmLLM) -> None:
     schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 20}}, "required": ["name"]}
     strict = paradigm_llm.model_copy(update={"extra_body": {"structured_outputs": {"json": schema}}})
     parser = parsers.RetryOutputParser.from_llm(parser=PydanticOutputParser(pydantic_object=City), llm=strict)
@@ -90,13 +90,13 @@ def test_a_parser_asks_again(paradigm_llm: ParadigmLLM) -> None:
 
 
 @pytest.mark.paradigm_llm(temperature=0, max_tokens=12, chat_template="chatml")
-def test_a_chat_prompt_is_answered(paradigm_llm: ParadigmLLM) -> None:
+def test_chat_prompt_is_completed(paradigm_llm: ParadigmLLM) -> None:
     prompt = ChatPromptTemplate.from_messages([("system", "Answer in one word."), ("human", "{question}")])
     assert "Paris" in (prompt | paradigm_llm).invoke({"question": "What is the capital of France?"})
 
 
 @pytest.mark.paradigm_llm(temperature=0, max_tokens=4)
-def test_every_way_gives_the_same_text_and_usage(paradigm_llm: ParadigmLLM) -> None:
+def test_all_methods_give_same_text_and_usage(paradigm_llm: ParadigmLLM) -> None:
     prompt = "The capital of France is"
 
     async def alone() -> list[str]:
@@ -121,7 +121,7 @@ def _usage(end: Any) -> dict[str, int]:
 
 
 @pytest.mark.paradigm_llm(temperature=1, max_tokens=8, logprobs=2)
-def test_several_completions_with_log_probabilities_from_the_cache(paradigm_llm: ParadigmLLM) -> None:
+def test_cached_completions_keep_their_logprobs(paradigm_llm: ParadigmLLM) -> None:
     llm = paradigm_llm.model_copy(update={"cache": InMemoryCache(), "n": 3})
     first, second = (llm.generate(["Once upon a time"]).generations for _ in range(2))
     assert first == second

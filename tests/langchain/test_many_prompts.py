@@ -1,4 +1,4 @@
-"""Many prompts: at once, in order, each with a run and an error of its own."""
+"""Many prompts: concurrent, in order, each with its own run and error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.wire import STALL, Request, Script, WireServer, completion, pause, re
 
 
 class Gauge:
-    """Answers once so many requests were there at the same time, and knows the most there were."""
+    """Answers once `expected` requests are in flight at the same time, and records the maximum."""
 
     def __init__(self, expected: int) -> None:
         self.most = 0
@@ -32,7 +32,7 @@ class Gauge:
             self.most = max(self.most, self._now)
             self._changed.notify_all()
             self._changed.wait_for(lambda: self.most >= self._expected, timeout=5)
-        time.sleep(0.01)  # in which one too many would show
+        time.sleep(0.01)  # time for a request over the limit to arrive
         with self._changed:
             self._now -= 1
         return reply(completion(request.body["prompt"].upper()))
@@ -51,7 +51,7 @@ PROMPTS = [f"prompt {number}" for number in range(32)]
 
 
 @pytest.mark.parametrize("way", ["generate", "batch"])
-def test_prompts_are_completed_at_once_and_in_order(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+def test_prompts_are_completed_concurrently_and_in_order(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
     gauge = Gauge(32)
     wire.always(gauge)
     if way == "generate":
@@ -62,7 +62,7 @@ def test_prompts_are_completed_at_once_and_in_order(wire: WireServer, make: Make
     assert gauge.most == 32
 
 
-def test_answers_are_in_order_whichever_comes_first(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_results_are_in_order_of_prompts(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(lambda request: [pause(0.05 / len(request.body["prompt"])), *by_prompt(request)])
     assert calls.batch(make(), ["a", "bb", "ccc"]) == ["aa", "bbbb", "cccccc"]
 
@@ -75,7 +75,7 @@ WAYS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_more_are_in_flight_than_max_concurrency(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+def test_max_concurrency_limits_calls_in_flight(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
     gauge = Gauge(3)
     wire.always(gauge)
     WAYS[way](calls, make(max_concurrency=3))
@@ -83,14 +83,14 @@ def test_no_more_are_in_flight_than_max_concurrency(wire: WireServer, make: Make
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_by_default_many_are(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+def test_many_calls_are_in_flight_by_default(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
     gauge = Gauge(12)
     wire.always(gauge)
     WAYS[way](calls, make())
     assert gauge.most == 12
 
 
-def test_the_configs_max_concurrency_wins(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_max_concurrency_of_config_overrides_that_of_model(wire: WireServer, make: Make, calls: Calls) -> None:
     gauge = Gauge(2)
     wire.always(gauge)
     calls.batch(make(max_concurrency=8), PROMPTS[:8], config={"max_concurrency": 2})
@@ -99,7 +99,7 @@ def test_the_configs_max_concurrency_wins(wire: WireServer, make: Make, calls: C
 
 
 def test_max_concurrency_is_a_sliding_window(wire: WireServer, make: Make, calls: Calls) -> None:
-    # The first prompt is answered once all others were asked. Waves of two would wait for it, and it for them.
+    # The first prompt is answered once all others have been sent. In batches of two, this would deadlock.
     in_time = []
 
     def answer(request: Request) -> Script:
@@ -112,9 +112,7 @@ def test_max_concurrency_is_a_sliding_window(wire: WireServer, make: Make, calls
     assert in_time == [True]
 
 
-def test_each_input_has_a_run_and_usage_of_its_own(
-    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
-) -> None:
+def test_each_input_has_its_own_run_and_usage(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
     wire.always(by_prompt)
     calls.batch(make(), ["a", "bb", "cccc"], config={"callbacks": [recorder]})
     assert len(set(recorder.ended_runs)) == 3
@@ -122,7 +120,7 @@ def test_each_input_has_a_run_and_usage_of_its_own(
     assert sorted(totals) == [1, 2, 4]
 
 
-def test_each_input_has_callbacks_of_its_own(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_each_input_has_its_own_callbacks(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
     recorders = [Recorder(), Recorder()]
     calls.batch(make(), ["a", "bb"], config=[{"callbacks": [each], "run_name": "ask"} for each in recorders])
@@ -130,7 +128,7 @@ def test_each_input_has_callbacks_of_its_own(wire: WireServer, make: Make, calls
     assert [each.ends[0].generations[0][0].text for each in recorders] == ["aa", "bbbb"]
 
 
-def test_each_input_has_an_error_of_its_own(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_each_input_has_its_own_error(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
     wire.always(fails_on("b"))
     answers = calls.batch(make(), ["a", "b", "c"], config={"callbacks": [recorder]}, return_exceptions=True)
     assert answers[::2] == ["aa", "cc"]
@@ -139,38 +137,38 @@ def test_each_input_has_an_error_of_its_own(wire: WireServer, make: Make, calls:
     assert len(recorder.ends) == 2
 
 
-def test_as_completed_gives_each_with_its_index(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_batch_as_completed_yields_results_with_their_index(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(fails_on("b"))
     done = dict(calls.batch_as_completed(make(), ["a", "b", "c"], return_exceptions=True))
     assert (done[0], done[2]) == ("aa", "cc")
     assert isinstance(done[1], BadRequestError)
 
 
-def test_batches_in_a_chain(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_batch_works_in_chain(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
     assert calls.batch(make() | str.upper, ["a", "b"]) == ["AA", "BB"]
     assert calls.batch(make().bind(stop=["b"]), ["a", "b"]) == ["aa", ""]
 
 
 @pytest.mark.parametrize("way", ["generate", "batch"])
-def test_the_first_error_keeps_the_rest_from_starting(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+def test_first_error_prevents_remaining_calls(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
     wire.always(fails_on("b"))
     prompts = ["b"] + ["a"] * 500
     with pytest.raises(BadRequestError, match="no b"):
         getattr(calls, way)(make(max_concurrency=2), prompts)
-    assert len(wire.requests) < 100  # some threads may be slow to notice
+    assert len(wire.requests) < 100  # some threads notice the error late
 
 
-def test_an_error_does_not_wait_for_its_turn(wire: WireServer, make: Make) -> None:
+def test_error_is_raised_before_earlier_calls_finish(wire: WireServer, make: Make) -> None:
     answer = fails_on("b")
     wire.always(lambda request: [pause(0.3), *answer(request)] if request.body["prompt"] == "a" else answer(request))
     with pytest.raises(BadRequestError):
         make(max_concurrency=2).batch(["a", "b"] + ["c"] * 500)
-    assert len(wire.requests) < 50  # while the first was on its way, most others would have begun
+    assert len(wire.requests) < 50  # in order, most others would start while the first is in flight
 
 
 @pytest.mark.parametrize("way", ["agenerate", "abatch"])
-def test_the_first_error_cancels_those_in_flight(wire: WireServer, make: Make, way: str) -> None:
+def test_first_error_cancels_calls_in_flight(wire: WireServer, make: Make, way: str) -> None:
     wire.always(lambda request: [STALL] if request.body["prompt"] == "a" else fails_on("b")(request))
     llm = make()
 
@@ -186,7 +184,7 @@ def test_the_first_error_cancels_those_in_flight(wire: WireServer, make: Make, w
 
 
 @pytest.mark.parametrize("way", ["agenerate", "abatch"])
-def test_cancelling_a_batch_cancels_all_its_calls(wire: WireServer, make: Make, way: str) -> None:
+def test_cancelling_batch_cancels_all_calls(wire: WireServer, make: Make, way: str) -> None:
     wire.always([STALL])
     llm = make(max_concurrency=2)
 
@@ -203,7 +201,7 @@ def test_cancelling_a_batch_cancels_all_its_calls(wire: WireServer, make: Make, 
     assert all(request.left.wait(5) for request in wire.requests)
 
 
-def test_no_thread_is_left(wire: WireServer, make: Make) -> None:
+def test_batches_leave_no_threads(wire: WireServer, make: Make) -> None:
     wire.always(fails_on("b"))
     llm = make()
     llm.invoke("a")
@@ -217,7 +215,7 @@ def test_no_thread_is_left(wire: WireServer, make: Make) -> None:
 
 
 @pytest.mark.parametrize("way", ["generate", "batch"])
-def test_handlers_hear_of_the_error_in_every_run_that_began(
+def test_every_started_run_ends_or_fails(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder, way: str
 ) -> None:
     wire.always(fails_on("b"))
@@ -227,14 +225,14 @@ def test_handlers_hear_of_the_error_in_every_run_that_began(
     assert len(recorder.starts) == len(recorder.ends) + len(recorder.errors)
 
 
-def test_runs_keep_the_context_they_began_in(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_runs_keep_context_of_caller(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
     with collect_runs() as collected:
         calls.batch(make(), ["a", "bb"])
     assert {run.inputs["prompts"][0] for run in collected.traced_runs} == {"a", "bb"}
 
 
-def test_generate_takes_what_langchain_takes(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_generate_accepts_callbacks_tags_and_metadata_per_prompt(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
     first, second = Recorder(), Recorder()
     calls.generate(
@@ -255,7 +253,7 @@ def test_generate_takes_what_langchain_takes(wire: WireServer, make: Make, calls
 
 
 @pytest.mark.parametrize("way", ["generate", "batch"])
-def test_a_progress_bar_where_it_is_asked_for(
+def test_show_progress_shows_bar_for_several_prompts(
     wire: WireServer, make: Make, calls: Calls, way: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wire.always(by_prompt)
@@ -266,7 +264,7 @@ def test_a_progress_bar_where_it_is_asked_for(
     assert "3/3" in capsys.readouterr().err
 
 
-def test_a_progress_bar_without_tqdm_says_what_to_install(
+def test_show_progress_without_tqdm_raises_with_install_command(
     wire: WireServer, make: Make, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire.always(by_prompt)

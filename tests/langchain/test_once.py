@@ -1,4 +1,4 @@
-"""Work that is done once in a call: rendering, validation, summing up usage; and no detour for a single prompt."""
+"""Each call renders, validates and sums usage once; a single prompt does not use a thread pool."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answer(request: Request) -> Script:
 
 @pytest.fixture
 def renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The prompts that templates write."""
+    """Record the prompts that templates render."""
     written: list[str] = []
     write = ChatTemplate._write
 
@@ -89,7 +89,7 @@ def test_each_prompt_is_rendered_once(
     assert sorted(renderings) == sorted(body["prompt"] for body in wire.bodies)
 
 
-def test_a_rendered_prompt_is_not_rendered_again(
+def test_rendered_prompt_is_not_rendered_again(
     wire: WireServer, make: Make, calls: Calls, renderings: list[str]
 ) -> None:
     wire.always(answer)
@@ -102,14 +102,14 @@ def test_a_rendered_prompt_is_not_rendered_again(
     assert len(renderings) == 1
 
 
-def test_a_text_that_looks_rendered_is_rendered(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_text_that_looks_rendered_is_rendered(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(answer)
     markup = rendered("Why?", CHAT_TEMPLATES["alfred"]).to_string()
     calls.generate(make(chat_template="alfred"), [markup])
     assert wire.bodies[0]["prompt"] == CHAT_TEMPLATES["alfred"].render_prompt(markup)
 
 
-def test_a_prompt_of_another_type_is_refused(make: Make, calls: Calls) -> None:
+def test_prompt_of_wrong_type_raises(make: Make, calls: Calls) -> None:
     for way in (calls.invoke, calls.stream):
         with pytest.raises(ValueError, match="int"):
             way(make(chat_template="alfred"), 5)
@@ -117,12 +117,12 @@ def test_a_prompt_of_another_type_is_refused(make: Make, calls: Calls) -> None:
 
 @pytest.fixture
 def validations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The fields of each set of parameters that is made for a call."""
+    """Record the fields of each `CompletionParameters` that a call constructs."""
     made: list[dict[str, Any]] = []
     construct = CompletionParameters.__init__
 
     def note(parameters: CompletionParameters, **fields: Any) -> None:
-        if type(parameters) is CompletionParameters:  # else a model is constructed
+        if type(parameters) is CompletionParameters:  # a subclass is a model
             made.append(fields)
         construct(parameters, **fields)
 
@@ -159,7 +159,7 @@ def test_parameters_are_validated_once(
         WAYS[way](calls, llm, **fields)
     assert len(validations) == 1
     assert all(body["temperature"] == 0.5 for body in wire.bodies if "temperature" in fields)
-    llm.invoke("x")  # the fields of a call are of that call alone
+    llm.invoke("x")  # fields of a call apply only to that call
     assert "temperature" not in wire.bodies[-1]
     assert wire.bodies[-1].get("stop") == (CHAT_TEMPLATES[template].stop if template else None)
 
@@ -167,7 +167,7 @@ def test_parameters_are_validated_once(
 @pytest.mark.parametrize("fields", [{}, {"temperature": 0.5}], ids=["none", "a field"])
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("way", WAYS)
-def test_parameters_of_a_chat_are_validated_once(
+def test_parameters_of_chat_are_validated_once(
     wire: WireServer,
     make_chat: MakeChat,
     calls: Calls,
@@ -183,15 +183,15 @@ def test_parameters_of_a_chat_are_validated_once(
 
 @pytest.mark.parametrize("as_chat", [True, False])
 @pytest.mark.parametrize("streaming", [True, False])
-def test_usage_is_summed_up_once(
+def test_usage_is_summed_once_per_prompt(
     wire: WireServer, make: Make, calls: Calls, monkeypatch: pytest.MonkeyPatch, as_chat: bool, streaming: bool
 ) -> None:
     counted: list[Any] = []
     llm_output = _tracing.llm_output
 
-    def note(candidates: Any) -> Any:
+    def note(candidates: Any, model: str) -> Any:
         counted.append(candidates)
-        return llm_output(candidates)
+        return llm_output(candidates, model)
 
     monkeypatch.setattr(_tracing, "llm_output", note)
     wire.always(answer)
@@ -208,7 +208,7 @@ SINGLE: dict[str, Callable[[Calls, Any], Any]] = {
 
 
 @pytest.mark.parametrize("path", SINGLE)
-def test_a_single_prompt_does_not_go_through_fan_out(wire: WireServer, make: Make, calls: Calls, path: str) -> None:
+def test_single_prompt_does_not_use_fan_out(wire: WireServer, make: Make, calls: Calls, path: str) -> None:
     wire.script(reply({"error": "no"}, 400))
     with pytest.raises(BadRequestError) as raised:
         SINGLE[path](calls, make())

@@ -1,4 +1,4 @@
-"""What reaches the server: the constructor's parameters and a call's, whichever way they come."""
+"""Parameters of the constructor and of calls reach the server on every path."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STREAM_SENT = {
 }
 
 
-def test_the_table_is_complete() -> None:
+def test_table_covers_all_parameters() -> None:
     assert set(FIELDS) == set(CompletionParameters.model_fields)
 
 
@@ -87,7 +87,7 @@ def test_every_field_is_sent_in_streams(wire: WireServer, make: Make, calls: Cal
     assert wire.bodies == [STREAM_SENT]
 
 
-def test_only_what_was_chosen_is_sent(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_unset_fields_are_not_sent(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("Hi")))
     calls.invoke(make(), "x")
     calls.invoke(make(max_tokens=None), "x")
@@ -99,7 +99,7 @@ def test_only_what_was_chosen_is_sent(wire: WireServer, make: Make, calls: Calls
     ]
 
 
-def test_a_call_leaves_the_model_as_it_was(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_call_leaves_model_unchanged(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("Hi")))
     llm = make(stop=["a"], extra_body={"seed": 1})
     calls.invoke(llm, "x", stop=["b"], temperature=0.9, extra_body={"top_k": 3})
@@ -117,7 +117,7 @@ def test_calls_with_arguments_share_one_connection(wire: WireServer, make: Make)
     assert wire.connections == 1
 
 
-def test_stops_of_a_call_replace_the_constructors(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_stops_of_call_replace_those_of_constructor(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("one a two b three")))
     llm = make(stop=["a"])
     assert calls.invoke(llm, "x") == "one "
@@ -127,7 +127,7 @@ def test_stops_of_a_call_replace_the_constructors(wire: WireServer, make: Make, 
     assert [body.get("stop") for body in wire.bodies] == ["a", "b", "three", None]
 
 
-def test_more_stops_than_the_server_takes_hold_all_the_same(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_stops_beyond_limit_of_server_are_enforced_by_client(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("one 6 two")), sse(chunk("one"), chunk(" 6"), chunk(" two", "stop")))
     stops = ["1", "2", "3", "4", "5", " 6"]
     assert calls.invoke(make(), "x", stop=stops) == "one"
@@ -155,7 +155,7 @@ REFUSED: dict[str, Any] = {
         ({"stop": [""]}, "stop: stop sequences must not be empty"),
     ],
 )
-def test_wrong_arguments_of_a_call_are_refused_before_anything_is_sent(
+def test_invalid_arguments_of_call_raise_before_anything_is_sent(
     wire: WireServer, make: Make, calls: Calls, way: str, wrong: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidParameterError) as refused:
@@ -164,7 +164,7 @@ def test_wrong_arguments_of_a_call_are_refused_before_anything_is_sent(
     assert wire.requests == []
 
 
-def test_several_completions_cannot_be_streamed(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_streaming_several_completions_raises(wire: WireServer, make: Make, calls: Calls) -> None:
     for call in (
         lambda: calls.stream(make(n=2), "x"),
         lambda: calls.stream(make(), "x", n=2),
@@ -175,7 +175,7 @@ def test_several_completions_cannot_be_streamed(wire: WireServer, make: Make, ca
     assert wire.requests == []
 
 
-def test_alternatives_are_chosen_by_config(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_configurable_alternatives_are_chosen_by_config(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("Hi")))
     llm = make(model="small").configurable_alternatives(
         ConfigurableField(id="size"), default_key="small", large=make(model="large")
@@ -186,21 +186,21 @@ def test_alternatives_are_chosen_by_config(wire: WireServer, make: Make, calls: 
     assert [body["model"] for body in wire.bodies] == ["small", "large"]
 
 
-def test_fallbacks_take_over(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_fallback_is_used_after_server_error(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply({"error": {"message": "down"}}, 500), reply(completion("second")))
     llm = make(model="first", max_retries=0).with_fallbacks([make(model="second")], exceptions_to_handle=(ServerError,))
     assert calls.invoke(llm, "x") == "second"
     assert [body["model"] for body in wire.bodies] == ["first", "second"]
 
 
-def test_fallbacks_leave_other_errors_alone(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_fallback_is_not_used_after_other_errors(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply({"error": {"message": "no"}}, 400))
     llm = make(max_retries=0).with_fallbacks([make()], exceptions_to_handle=(ServerError,))
     with pytest.raises(APIStatusError, match="no"):
         calls.invoke(llm, "x")
 
 
-def test_langchains_retry_works_on_our_errors(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_with_retry_retries_our_errors(wire: WireServer, make: Make, calls: Calls) -> None:
     busy = reply({"error": {"message": "slow down"}}, 429)
     wire.script(busy, reply(completion("Hi")), busy, busy)
     llm = make(max_retries=0).with_retry(

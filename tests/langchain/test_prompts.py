@@ -1,4 +1,4 @@
-"""Prompts and messages: rendered by the chat template where one is set, and once, whichever way they come."""
+"""Prompts and messages are rendered by the chat template, if set, on every path."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RENDERED = "<start_system>Be short.<end_message><start_user>Why?<end_message><st
 ONE_TURN = "<start_user>Why?<end_message><start_assistant>"
 
 
-def test_a_chat_prompt_piped_into_the_model(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_chat_prompt_piped_into_model_is_rendered(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("So.")), sse(chunk("So.", "stop")))
     chain = CHAT | make(chat_template="alfred")
     calls.invoke(chain, {"question": "Why?"})
@@ -57,13 +57,13 @@ WAYS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_text_is_rendered_once(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+def test_text_is_rendered_once(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
     wire.always(lambda request: sse(chunk("So.", "stop")) if request.body.get("stream") else reply(completion("So.")))
     WAYS[way](calls, make(chat_template="alfred"))
     assert [body["prompt"] for body in wire.bodies] == [ONE_TURN]
 
 
-def test_prompt_values_given_to_generate_prompt(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_generate_prompt_renders_prompt_values(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("So.")))
     calls.generate_prompt(make(chat_template="alfred"), [CHAT.invoke({"question": "Why?"})])
     calls.generate_prompt(make(), [CHAT.invoke({"question": "Why?"})], stop=["x"])
@@ -82,11 +82,11 @@ def test_prompt_values_given_to_generate_prompt(wire: WireServer, make: Make, ca
         (ChatMessageChunk(content="x", role="observer"), "observer"),
     ],
 )
-def test_the_role_of_a_streamed_message(message: BaseMessage, role: str) -> None:
+def test_message_chunks_have_role_of_their_message(message: BaseMessage, role: str) -> None:
     assert role_of(message) == role
 
 
-def test_calls_of_an_agent_are_told(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_tool_calls_and_results_are_rendered(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("So.")))
     call = tool_call(name="weather", args={"city": "Rome"}, id="1")
     chat = [HumanMessage("How is it?"), AIMessage("", tool_calls=[call]), ToolMessage("Sunny.", tool_call_id="1")]
@@ -98,7 +98,7 @@ def test_calls_of_an_agent_are_told(wire: WireServer, make: Make, calls: Calls) 
     )
 
 
-def test_a_template_in_jinja(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_jinja_template_renders_messages_and_text(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("So.")))
     llm = make(chat_template="{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}[you]")
     calls.invoke(CHAT | llm, {"question": "Why?"})
@@ -107,13 +107,13 @@ def test_a_template_in_jinja(wire: WireServer, make: Make, calls: Calls) -> None
     assert all("stop" not in body for body in wire.bodies)
 
 
-def test_without_a_template_nothing_is_added(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_prompt_without_template_is_sent_unchanged(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("So.")))
     calls.invoke(make(), "Why?")
     assert wire.bodies[0] == {"model": "alfred-4.2", "prompt": "Why?", "max_tokens": 256}
 
 
-def test_the_templates_stop_joins_those_of_constructor_and_call(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_stop_of_template_is_added_to_those_of_constructor_and_call(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(reply(completion("So.<end_message>more")))
     llm = make(chat_template="alfred", stop=["zz"])
     assert calls.invoke(llm, "Why?") == "So."
@@ -121,7 +121,7 @@ def test_the_templates_stop_joins_those_of_constructor_and_call(wire: WireServer
     assert [body["stop"] for body in wire.bodies] == [["<end_message>", "zz"], ["<end_message>", "yy"]]
 
 
-def test_every_kind_of_message_has_a_turn(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_messages_of_every_role_are_rendered(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("So.")))
     messages = [
         SystemMessage("s"),
@@ -138,7 +138,7 @@ def test_every_kind_of_message_has_a_turn(wire: WireServer, make: Make, calls: C
     )
 
 
-def test_what_is_no_text_is_refused(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_message_with_image_raises(wire: WireServer, make: Make, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "data:,"}}])
     with pytest.raises(InvalidParameterError, match="a message of type human holds something other than text"):
         calls.invoke(make(chat_template="alfred"), [picture])

@@ -1,4 +1,4 @@
-"""A rate limiter is asked once before each HTTP request, whichever way it goes out."""
+"""A rate limiter is acquired once before each HTTP request, on every path."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.wire import Request, Script, WireServer, chunk, completion, reply, ss
 
 
 class Counter(BaseRateLimiter):
-    """Counts, and notes how many requests had come when it was asked."""
+    """Records the number of requests so far at each acquisition."""
 
     def __init__(self, wire: WireServer) -> None:
         self.wire = wire
@@ -50,7 +50,7 @@ WAYS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_is_asked_once_for_each_request(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
+def test_limiter_is_acquired_once_per_request(wire: WireServer, make: Make, calls: Calls, way: str) -> None:
     wire.always(answer)
     counter = Counter(wire)
     WAYS[way](calls, make(rate_limiter=counter))
@@ -58,7 +58,7 @@ def test_it_is_asked_once_for_each_request(wire: WireServer, make: Make, calls: 
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])
-def test_it_is_asked_before_each_retry(
+def test_limiter_is_acquired_before_each_retry(
     wire: WireServer, make: Make, calls: Calls, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paradigm_transport.http.retry.RetryPolicy, "delay", lambda *_: 0.0)
@@ -70,14 +70,14 @@ def test_it_is_asked_before_each_retry(
     assert counter.asked == [0, 1, 2]
 
 
-def test_it_is_asked_again_where_the_server_refuses_stream_options(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_limiter_is_acquired_again_after_refused_stream_options(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply({"error": {"message": "unknown field stream_options"}}, 400), sse(chunk("Hi", "stop")))
     counter = Counter(wire)
     assert "".join(calls.stream(make(rate_limiter=counter), "x")) == "Hi"
     assert counter.asked == [0, 1]
 
 
-def test_a_copy_with_another_limiter_asks_that_one(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_copy_with_another_limiter_uses_it(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply("", 503, {"Retry-After": "0"}), reply(completion("Hi")))
     first, second = Counter(wire), Counter(wire)
     llm = make(rate_limiter=first)
@@ -86,7 +86,7 @@ def test_a_copy_with_another_limiter_asks_that_one(wire: WireServer, make: Make,
     assert (first.asked, second.asked) == ([], [0, 1])
 
 
-def test_langchains_limiter_slows_down(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_limiter_of_langchain_slows_requests(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(answer)
     limiter = InMemoryRateLimiter(requests_per_second=20, check_every_n_seconds=0.005, max_bucket_size=1)
     began = time.perf_counter()
@@ -94,7 +94,7 @@ def test_langchains_limiter_slows_down(wire: WireServer, make: Make, calls: Call
     assert time.perf_counter() - began > 0.18
 
 
-def test_a_cached_answer_needs_no_leave(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_cached_prompt_does_not_acquire_limiter(wire: WireServer, make: Make, calls: Calls) -> None:
     from langchain_core.caches import InMemoryCache
 
     wire.always(answer)

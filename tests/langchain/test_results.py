@@ -1,4 +1,4 @@
-"""What a call gives back: generations, what is told of them, usage."""
+"""Results of calls: generations, their metadata, usage."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LOGPROBS = {
 }
 
 
-def test_invoke_gives_the_text(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_invoke_returns_text(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("Paris")))
     assert calls.invoke(make(), "The capital of France is") == "Paris"
     assert wire.bodies[0]["prompt"] == "The capital of France is"
 
 
-def test_a_generation_tells_all_that_is_known(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_generation_info_holds_all_metadata(wire: WireServer, make: Make, calls: Calls) -> None:
     answer = completion("Hello", usage=usage(3, 5))
     answer["choices"][0]["logprobs"] = LOGPROBS
     wire.script(reply(answer, headers={"X-Request-Id": "req-7"}))
@@ -54,7 +54,7 @@ def test_a_generation_tells_all_that_is_known(wire: WireServer, make: Make, call
 
 
 @pytest.mark.parametrize("parameters", [{"n": 3}, {"n": 3, "best_of": 5}])
-def test_several_completions_are_several_generations_with_one_usage(
+def test_usage_of_several_completions_is_reported_once(
     wire: WireServer, make: Make, calls: Calls, parameters: dict[str, int]
 ) -> None:
     wire.script(reply(completion("one", "two", "three", usage=usage(3, 9))))
@@ -66,12 +66,12 @@ def test_several_completions_are_several_generations_with_one_usage(
 
 
 def by_prompt(request: Request) -> Script:
-    """Prompt `a` has one token and `bb` two; each answer is twice as long."""
+    """Count one token per character; answer with the prompt twice."""
     prompt = request.body["prompt"]
     return reply(completion(prompt * 2, id=f"cmpl-{prompt}", usage=usage(len(prompt), 2 * len(prompt))))
 
 
-def test_usage_of_many_prompts_is_each_ones_own_and_summed_once(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_usage_is_reported_per_prompt_and_summed_once(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(by_prompt)
     result = calls.generate(make(), ["a", "bb", "cccc"])
     assert [generation.text for (generation,) in result.generations] == ["aa", "bbbb", "cccccccc"]
@@ -85,37 +85,35 @@ def test_usage_of_many_prompts_is_each_ones_own_and_summed_once(wire: WireServer
 
 
 @pytest.mark.parametrize("missing", [None, {}, "free", {"tokens": 5}])
-def test_usage_the_server_does_not_give_is_absent(wire: WireServer, make: Make, calls: Calls, missing: Any) -> None:
+def test_missing_usage_is_omitted(wire: WireServer, make: Make, calls: Calls, missing: Any) -> None:
     wire.script(reply(completion("Hi", usage=missing)))
     result = calls.generate(make(), ["x"])
     assert "token_usage" not in (result.llm_output or {})
     assert "usage_metadata" not in (result.generations[0][0].generation_info or {})
 
 
-def test_the_model_asked_stands_in_for_one_that_does_not_say_its_name(
-    wire: WireServer, make: Make, calls: Calls
-) -> None:
+def test_missing_model_name_is_taken_from_request(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("Hi", model=None)))
     assert (calls.generate(make(), ["x"], model="alfred-ft5").llm_output or {})["model_name"] == "alfred-ft5"
 
 
-def test_no_prompts_no_requests(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_empty_list_of_prompts_sends_no_request(wire: WireServer, make: Make, calls: Calls) -> None:
     assert calls.generate(make(), []).generations == []
     assert calls.batch(make(), []) == []
     assert wire.requests == []
 
 
-def test_echo_gives_the_prompt_back(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_echo_returns_prompt_before_completion(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("stop here. Go on. stop")))
     assert calls.invoke(make(echo=True, stop=["stop"]), "stop here.") == "stop here. Go on. "
 
 
-def test_an_empty_completion_is_an_empty_string(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_empty_completion_is_empty_string(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("")))
     assert calls.invoke(make(), "x") == ""
 
 
-def test_handlers_are_told_of_the_run(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_handlers_get_start_and_end_of_run(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
     wire.script(reply(completion("Hi", usage=usage(1, 2))))
     config = {"callbacks": [recorder], "tags": ["t"], "metadata": {"team": "legal"}, "run_name": "ask"}
     calls.invoke(make(temperature=0.1, stop=["a"]), "x", config=config, max_tokens=9)
@@ -136,7 +134,7 @@ def test_handlers_are_told_of_the_run(wire: WireServer, make: Make, calls: Calls
     }
 
 
-def test_handlers_are_told_of_an_error(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_handlers_get_error_of_run(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
     wire.script(reply({"error": {"message": "no"}}, 400))
     with pytest.raises(Exception, match="no") as raised:
         calls.invoke(make(), "x", config={"callbacks": [recorder]})
@@ -144,12 +142,12 @@ def test_handlers_are_told_of_an_error(wire: WireServer, make: Make, calls: Call
     assert recorder.ends == []
 
 
-def test_no_callbacks_given_as_an_empty_list(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_empty_list_of_callbacks_is_accepted(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("Hi")))
     assert calls.invoke(make(), "x", config={"callbacks": []}) == "Hi"
 
 
-def test_the_openai_counter_counts(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_openai_callback_counts_tokens(wire: WireServer, make: Make, calls: Calls) -> None:
     callbacks = pytest.importorskip("langchain_community.callbacks")
     wire.always(by_prompt)
     with callbacks.get_openai_callback() as counter:

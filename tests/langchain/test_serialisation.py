@@ -1,4 +1,4 @@
-"""`dumps` and `loads`, and what tracers are given: everything but the key."""
+"""`dumps`, `loads` and traces contain everything except the key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load(text: str, **options: Any) -> Any:
     )
 
 
-def test_what_dumps_writes() -> None:
+def test_dumpd_writes_arguments_without_secrets() -> None:
     llm = ParadigmLLM(
         model="alfred-4.2",
         api_key=KEY,
@@ -81,7 +81,7 @@ def test_what_dumps_writes() -> None:
         {"chat_template": ChatTemplate(turn="{content}", opening="", stop="!", roles={"user": "u"})},
     ],
 )
-def test_what_was_dumped_loads_again(make: Make, arguments: dict[str, Any]) -> None:
+def test_dumped_model_loads_with_equal_fields(make: Make, arguments: dict[str, Any]) -> None:
     llm = make(**arguments)
     text = dumps(llm)
     assert KEY not in text
@@ -92,7 +92,7 @@ def test_what_was_dumped_loads_again(make: Make, arguments: dict[str, Any]) -> N
             assert getattr(loaded, name) == getattr(llm, name), name
 
 
-def test_a_chain_loads_again_and_works(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_loaded_model_works_in_chain(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("Hi")))
     text = dumps(make(max_tokens=3))
     assert calls.invoke(PromptTemplate.from_template("{a}") | load(text), {"a": "x"}) == "Hi"
@@ -100,7 +100,7 @@ def test_a_chain_loads_again_and_works(wire: WireServer, make: Make, calls: Call
     assert wire.bodies[0]["max_tokens"] == 3
 
 
-def test_what_the_class_says_of_itself(make: Make) -> None:
+def test_class_reports_its_type_and_identifying_parameters(make: Make) -> None:
     llm = make(temperature=0.5)
     assert ParadigmLLM.is_lc_serializable()
     assert ParadigmLLM.get_lc_namespace() == ["langchain_paradigm", "llms"]
@@ -114,9 +114,9 @@ def test_what_the_class_says_of_itself(make: Make) -> None:
     }
 
 
-def test_standard_parameters(make: Make) -> None:
+def test_standard_parameters_are_reported_to_tracers(make: Make) -> None:
     class Own(ParadigmLLM):
-        """A user's own."""
+        """A subclass of a user."""
 
     expected = {
         "ls_provider": "paradigm",
@@ -135,7 +135,7 @@ def test_standard_parameters(make: Make) -> None:
     }
 
 
-def test_a_trace_has_the_call_and_no_key(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_trace_holds_parameters_of_call_but_not_key(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("Hi")), sse(chunk("Hi", "stop")))
     llm = make(default_headers={"X-Secret": "header-secret"})
     with collect_runs() as collected:
@@ -150,7 +150,7 @@ def test_a_trace_has_the_call_and_no_key(wire: WireServer, make: Make, calls: Ca
     assert wire.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_an_error_in_a_trace_has_no_key(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_error_in_trace_does_not_contain_key(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply({"detail": f"Bad key {KEY}"}, 401))
     with collect_runs() as collected, pytest.raises(Exception, match="401"):
         calls.invoke(make(), "x")
@@ -158,7 +158,7 @@ def test_an_error_in_a_trace_has_no_key(wire: WireServer, make: Make, calls: Cal
 
 
 @pytest.mark.parametrize("kind", ["json", "yaml"])
-def test_save_writes_no_key(make: Make, tmp_path: Any, kind: str) -> None:
+def test_save_does_not_write_key(make: Make, tmp_path: Any, kind: str) -> None:
     path = tmp_path / f"llm.{kind}"
     make(chat_template=ChatTemplate(turn="{content}", opening="", stop="!")).save(path)
     assert KEY not in path.read_text()

@@ -1,4 +1,4 @@
-"""Streams: piece by piece, what is told when, and what becomes of one that is left."""
+"""Streams: chunks, callbacks, events, and streams that are closed, dropped or cancelled."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ INFO = {
 }
 
 
-def test_pieces_come_as_the_server_sends_them(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_stream_yields_chunks_of_server(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(HELLO)
     assert calls.stream(make(), "x") == ["Hel", "lo", ""]
     assert wire.bodies[0]["stream"] is True
 
 
-def test_a_piece_is_handed_out_before_the_next_has_come(wire: WireServer, make: Make) -> None:
+def test_chunks_are_yielded_as_they_arrive(wire: WireServer, make: Make) -> None:
     wire.script(sse(chunk("Hel"), STALL, chunk("lo", "stop")))
     pieces = make().stream("x")
     assert next(pieces) == "Hel"
@@ -40,13 +40,13 @@ def test_a_piece_is_handed_out_before_the_next_has_come(wire: WireServer, make: 
     assert list(pieces) == ["lo", ""]
 
 
-def test_the_same_model_streams_again(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_model_can_stream_again(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(HELLO, HELLO)
     llm = make()
     assert calls.stream(llm, "x") == calls.stream(llm, "x")
 
 
-def test_handlers_get_each_piece_before_the_reader(wire: WireServer, make: Make, recorder: Recorder) -> None:
+def test_handlers_get_each_chunk_before_caller(wire: WireServer, make: Make, recorder: Recorder) -> None:
     wire.script(HELLO, HELLO)
     llm = make(callbacks=[recorder])
     for count, piece in enumerate(llm.stream("x"), 1):
@@ -64,7 +64,7 @@ def test_handlers_get_each_piece_before_the_reader(wire: WireServer, make: Make,
     asyncio.run(read())
 
 
-def test_what_is_known_of_the_whole_is_told_once(
+def test_metadata_is_reported_once_in_last_chunk(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder
 ) -> None:
     wire.script(HELLO)
@@ -75,7 +75,7 @@ def test_what_is_known_of_the_whole_is_told_once(
     assert end.generations[0][0].generation_info == INFO
 
 
-def test_repeated_finish_reasons_and_running_totals_do_not_add_up(
+def test_repeated_finish_reasons_and_running_totals_are_not_summed(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder
 ) -> None:
     totals = [chunk("a", usage=usage(3, 1)), chunk("b", "stop", usage=usage(3, 2)), chunk("", "stop")]
@@ -86,7 +86,7 @@ def test_repeated_finish_reasons_and_running_totals_do_not_add_up(
     assert info["usage_metadata"] == {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 
 
-def test_log_probabilities_come_with_their_piece_and_merge(
+def test_logprobs_arrive_with_their_chunk_and_are_merged(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder
 ) -> None:
     first, second = ({name: [values[at]] for name, values in LOGPROBS.items()} for at in (0, 1))
@@ -96,13 +96,15 @@ def test_log_probabilities_come_with_their_piece_and_merge(
     assert (recorder.ends[0].generations[0][0].generation_info or {})["logprobs"] == LOGPROBS
 
 
-def test_an_empty_completion_is_an_empty_string(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_empty_completion_is_empty_string(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(sse(chunk("", "stop")), sse(chunk("", "stop")))
     assert "".join(calls.stream(make(), "x")) == ""
     assert calls.invoke(make(streaming=True), "x") == ""
 
 
-def test_streaming_inside_invoke(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_streaming_invoke_returns_text_and_reports_tokens(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
+) -> None:
     wire.script(HELLO, HELLO)
     llm = make(streaming=True)
     assert calls.invoke(llm, "x", config={"callbacks": [recorder]}) == "Hello"
@@ -113,7 +115,7 @@ def test_streaming_inside_invoke(wire: WireServer, make: Make, calls: Calls, rec
     assert (result.llm_output or {})["token_usage"] == usage(3, 5)
 
 
-def test_a_single_prompt_stays_in_its_thread(wire: WireServer, make: Make) -> None:
+def test_single_prompt_stays_in_thread_of_caller(wire: WireServer, make: Make) -> None:
     wire.script(HELLO)
     threads = set()
 
@@ -125,18 +127,18 @@ def test_a_single_prompt_stays_in_its_thread(wire: WireServer, make: Make) -> No
     assert threads == {threading.get_ident()}
 
 
-def test_streaming_inside_generate_tells_each_run_its_own_tokens(
+def test_streaming_generate_reports_tokens_to_their_run(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder
 ) -> None:
     wire.always(lambda request: sse(chunk(request.body["prompt"] * 2, "stop")))
     result = calls.generate(make(streaming=True), ["a", "b"], callbacks=[recorder])
     assert [generation.text for (generation,) in result.generations] == ["aa", "bb"]
-    (first,) = (start["run_id"] for start in recorder.starts if start["prompts"] == ["a"])  # they come in any order
+    (first,) = (start["run_id"] for start in recorder.starts if start["prompts"] == ["a"])  # runs start in any order
     assert {token for run, token, *_ in recorder.tokens if run == first} == {"aa", ""}
     assert "bb" not in {token for _, token, *_ in recorder.tokens}
 
 
-def test_streaming_in_batches_tells_each_run_its_own_tokens(
+def test_streaming_batch_reports_tokens_to_their_run(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder
 ) -> None:
     wire.always(lambda request: sse(chunk(request.body["prompt"] * 2, "stop")))
@@ -147,7 +149,7 @@ def test_streaming_in_batches_tells_each_run_its_own_tokens(
     assert sorted(by_run.values()) == ["aa", "bb"]
 
 
-def test_events(wire: WireServer, make: Make) -> None:
+def test_events_hold_chunks_and_metadata(wire: WireServer, make: Make) -> None:
     wire.script(HELLO)
     events = asyncio.run(collect(make().astream_events("x", version="v2")))
     assert [event["event"] for event in events] == ["on_llm_start", *["on_llm_stream"] * 3, "on_llm_end"]
@@ -155,7 +157,7 @@ def test_events(wire: WireServer, make: Make) -> None:
     assert events[-1]["data"]["output"]["generations"][0][0]["generation_info"] == INFO
 
 
-def test_events_of_invoke_inside_a_chain(wire: WireServer, make: Make) -> None:
+def test_events_of_chain_hold_chunks_of_invoke(wire: WireServer, make: Make) -> None:
     wire.script(HELLO)
     chain = make(streaming=True) | str.upper
     events = asyncio.run(collect(chain.astream_events("x", version="v2")))
@@ -163,16 +165,16 @@ def test_events_of_invoke_inside_a_chain(wire: WireServer, make: Make) -> None:
     assert events[-1]["data"]["output"] == "HELLO"
 
 
-def test_an_error_before_the_first_piece(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_error_before_first_chunk_is_raised_and_reported(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
+) -> None:
     wire.script(reply({"error": {"message": "down"}}, 500))
     with pytest.raises(ServerError, match="down") as raised:
         calls.stream(make(max_retries=0), "x", config={"callbacks": [recorder]})
     assert recorder.errors == [raised.value]
 
 
-def test_a_cut_stream_is_an_error_with_the_text_so_far(
-    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
-) -> None:
+def test_cut_stream_raises_with_text_so_far(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
     wire.script(sse(chunk("Hel"), CUT), sse(chunk("Hel"), CUT))
     with pytest.raises(StreamInterruptedError) as raised:
         calls.stream(make(), "x", config={"callbacks": [recorder]})
@@ -182,12 +184,12 @@ def test_a_cut_stream_is_an_error_with_the_text_so_far(
         calls.invoke(make(streaming=True), "x")
 
 
-def test_a_whole_answer_where_a_stream_was_asked_for(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_json_response_to_stream_request_is_read(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.script(reply(completion("Hello")))
     assert "".join(calls.stream(make(), "x")) == "Hello"
 
 
-def test_a_closed_stream_tells_handlers_and_the_server(wire: WireServer, make: Make, recorder: Recorder) -> None:
+def test_closed_stream_ends_request_and_reports_error(wire: WireServer, make: Make, recorder: Recorder) -> None:
     wire.script(sse(chunk("Hel"), STALL))
     pieces = make().stream("x", config={"callbacks": [recorder]})
     assert next(pieces) == "Hel"
@@ -196,7 +198,7 @@ def test_a_closed_stream_tells_handlers_and_the_server(wire: WireServer, make: M
     assert [type(error) for error in recorder.errors] == [GeneratorExit]
 
 
-def test_a_stream_that_is_dropped_tells_the_server(wire: WireServer, make: Make) -> None:
+def test_dropped_stream_ends_request(wire: WireServer, make: Make) -> None:
     wire.script(sse(chunk("Hel"), STALL))
     for _ in make().stream("x"):
         break
@@ -204,7 +206,7 @@ def test_a_stream_that_is_dropped_tells_the_server(wire: WireServer, make: Make)
     assert wire.requests[0].left.wait(5)
 
 
-def test_a_closed_async_stream_tells_handlers_and_the_server(wire: WireServer, make: Make, recorder: Recorder) -> None:
+def test_closed_async_stream_ends_request_and_reports_error(wire: WireServer, make: Make, recorder: Recorder) -> None:
     wire.script(sse(chunk("Hel"), STALL))
 
     async def leave() -> None:
@@ -217,7 +219,7 @@ def test_a_closed_async_stream_tells_handlers_and_the_server(wire: WireServer, m
     assert [type(error) for error in recorder.errors] == [GeneratorExit]
 
 
-def test_an_async_stream_that_is_dropped_tells_the_server(wire: WireServer, make: Make) -> None:
+def test_dropped_async_stream_ends_request(wire: WireServer, make: Make) -> None:
     wire.script(sse(chunk("Hel"), STALL))
 
     async def leave() -> None:
@@ -230,7 +232,7 @@ def test_an_async_stream_that_is_dropped_tells_the_server(wire: WireServer, make
 
 
 @pytest.mark.parametrize("way", ["astream", "ainvoke", "streaming"])
-def test_a_cancelled_call_tells_handlers_and_the_server(
+def test_cancelled_call_ends_request_and_reports_error(
     wire: WireServer, make: Make, recorder: Recorder, way: str
 ) -> None:
     wire.script(sse(chunk("Hel"), STALL) if way != "ainvoke" else [STALL])
@@ -251,7 +253,7 @@ def test_a_cancelled_call_tells_handlers_and_the_server(
     assert recorder.ends == []
 
 
-def test_streams_side_by_side_do_not_mix(wire: WireServer, make: Make) -> None:
+def test_concurrent_streams_do_not_mix(wire: WireServer, make: Make) -> None:
     wire.always(lambda request: sse(*[chunk(request.body["prompt"]), pause(0.01)] * 5, chunk("", "stop")))
 
     llm = make()
@@ -262,7 +264,9 @@ def test_streams_side_by_side_do_not_mix(wire: WireServer, make: Make) -> None:
     assert ["".join(pieces) for pieces in asyncio.run(read())] == [str(number) * 5 for number in range(5)]
 
 
-def test_a_server_that_reports_no_usage(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_stream_usage_false_omits_stream_options_and_usage(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
+) -> None:
     wire.script(sse(chunk("Hi", "stop")))
     calls.stream(make(stream_usage=False), "x", config={"callbacks": [recorder]})
     assert "stream_options" not in wire.bodies[0]

@@ -1,4 +1,4 @@
-"""Counting tokens: by the tokenizer that was given, else by the server; never by a download."""
+"""Counting tokens: by a given tokenizer, otherwise by the server; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def count_words(request: Request) -> Script:
     return reply(completion("", usage=usage(len(request.body["prompt"].split()), 1)))
 
 
-def test_a_tokenizer_that_was_given_counts(wire: WireServer, make: Make) -> None:
+def test_given_tokenizer_counts_tokens(wire: WireServer, make: Make) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"one": 7, "two": 8, "[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
@@ -26,7 +26,7 @@ def test_a_tokenizer_that_was_given_counts(wire: WireServer, make: Make) -> None
     assert wire.requests == []
 
 
-def test_else_the_server_counts_and_is_asked_once(wire: WireServer, make: Make) -> None:
+def test_server_counts_each_text_once(wire: WireServer, make: Make) -> None:
     wire.always(count_words)
     llm = make(temperature=0.5, stop=["a"], user="u")
     assert [llm.get_num_tokens(text) for text in ("one two", "three", "one two")] == [2, 1, 2]
@@ -38,12 +38,12 @@ def test_else_the_server_counts_and_is_asked_once(wire: WireServer, make: Make) 
     assert len(wire.requests) == 3
 
 
-def test_no_text_has_no_tokens(wire: WireServer, make: Make) -> None:
+def test_empty_text_has_no_tokens(wire: WireServer, make: Make) -> None:
     assert make().get_num_tokens("") == 0
     assert wire.requests == []
 
 
-def test_the_memory_of_counts_is_bounded(wire: WireServer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_of_counts_is_bounded(wire: WireServer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langchain_paradigm._base.MOST_COUNTS", 2)
     wire.always(count_words)
     llm = make()
@@ -53,7 +53,7 @@ def test_the_memory_of_counts_is_bounded(wire: WireServer, make: Make, monkeypat
     assert len(wire.requests) == 4
 
 
-def test_a_count_is_there_though_another_thread_forgets_it(
+def test_count_is_returned_if_its_cache_entry_is_dropped(
     wire: WireServer, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Forgetful(dict[Any, int]):
@@ -67,7 +67,7 @@ def test_a_count_is_there_though_another_thread_forgets_it(
 
 
 @pytest.mark.filterwarnings("ignore:chat_template takes tools but")
-def test_a_part_of_a_chat_that_the_template_refuses(wire: WireServer, make: Make, make_chat: MakeChat) -> None:
+def test_messages_that_template_rejects_are_still_counted(wire: WireServer, make: Make, make_chat: MakeChat) -> None:
     wire.always(count_words)
     answer = [AIMessage("three four")]
     for llm in (make(chat_template=STRICT), make_chat(chat_template=STRICT)):
@@ -79,14 +79,14 @@ def test_a_part_of_a_chat_that_the_template_refuses(wire: WireServer, make: Make
             llm.get_num_tokens_from_messages([HumanMessage([{"type": "image", "url": "x"}])])
 
 
-def test_token_ids_without_a_tokenizer_are_refused(wire: WireServer, make: Make) -> None:
+def test_token_ids_without_tokenizer_raise(wire: WireServer, make: Make) -> None:
     with pytest.raises(InvalidParameterError, match="custom_get_token_ids"):
         make().get_token_ids("one")
     assert wire.requests == []
 
 
 @pytest.mark.parametrize("missing", [None, {"tokens": 3}])
-def test_a_server_that_does_not_count_is_an_error(wire: WireServer, make: Make, missing: Any) -> None:
+def test_counting_without_usage_of_server_raises(wire: WireServer, make: Make, missing: Any) -> None:
     wire.script(reply(completion("", usage=missing)))
     with pytest.raises(APIResponseError, match="custom_get_token_ids"):
         make().get_num_tokens("one")
@@ -105,7 +105,7 @@ MESSAGES = [SystemMessage("Be short."), HumanMessage("How are you today?")]
         ),
     ],
 )
-def test_messages_are_counted_as_the_prompt_they_become(
+def test_messages_are_counted_as_their_rendered_prompt(
     wire: WireServer, make: Make, template: str | None, prompt: str
 ) -> None:
     wire.always(count_words)
@@ -115,7 +115,7 @@ def test_messages_are_counted_as_the_prompt_they_become(
     assert [body["prompt"] for body in wire.bodies] == [prompt, prompt]
 
 
-def test_langchain_trims_messages_by_it(make: Make) -> None:
+def test_trim_messages_counts_tokens_with_model(make: Make) -> None:
     llm = make(custom_get_token_ids=lambda text: list(range(len(text.split()))))
     messages = [HumanMessage("one two three"), HumanMessage("four five")]
     assert trim_messages(messages, max_tokens=4, token_counter=llm, strategy="last") == messages[1:]

@@ -19,7 +19,7 @@ from llama_index.core.tools import FunctionTool
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
 from llama_index_paradigm._compat import ToolCallBlock
-from llama_index_paradigm._out import CallReader
+from llama_index_paradigm._out import ChatReader
 from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
@@ -187,11 +187,11 @@ def test_stream_split_anywhere_reads_as_the_whole_answer(pieces: list[str], cuts
     route = PromptRoute("chatml")
     text = "".join(pieces)
     completion = Completion("1", "m", 1, [Choice(0, text, "stop")])
-    whole = CallReader().read(ChatCompletion(completion, [read_message(route.reader(request), text)]))
+    whole = ChatReader().read(ChatCompletion(completion, [read_message(route.reader(request), text)]))
     ends = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     chunks = [CompletionChunk(text[begin:end]) for begin, end in itertools.pairwise(ends)]
     call = route.stream_call(request, {"model": "m"})
-    reader = CallReader()
+    reader = ChatReader()
     responses = [reader.read_chunk(call.hand_out(chunk)) for chunk in [*chunks, CompletionChunk("", is_last=True)]]
     last = responses[-1].message
     assert "".join(response.delta or "" for response in responses) == (whole.message.content or "")
@@ -419,5 +419,7 @@ def test_tool_without_parameters_is_called_with_an_empty_object(wire: WireServer
     chat = make_chat(constrain="vllm")
     response = chat.chat([ChatMessage("How late is it?")], tools=[bare], tool_choice="now")
     assert [call.tool_kwargs for call in chat.get_tool_calls_from_response(response)] == [{}]
+    if ToolCallBlock is not None:
+        assert [block.tool_kwargs for block in response.message.blocks if isinstance(block, ToolCallBlock)] == [{}]
     nothing = {"type": "object", "properties": {}, "additionalProperties": False}
     assert wire.bodies[0]["structured_outputs"]["json"] == nothing

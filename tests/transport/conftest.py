@@ -1,6 +1,6 @@
-"""One fixture, `api`, that runs each behaviour test over the sync and over the async client.
+"""The fixture `api` runs each test with the sync and with the async client.
 
-The async client is driven from outside, in an event loop of its own, so that a test is written once.
+The async client runs in its own event loop behind sync methods, so that each test is written once.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MODEL = "alfred-40b-1123"
 
 
 class Api:
-    """Makes clients whose back-off takes no time.
+    """Makes clients whose backoff takes no time.
 
     Attributes:
-        slept: the seconds of every wait before a retry.
-        now: what the clock says.
-        client_field: the setting that takes a client of the user's.
+        slept: the seconds of each wait before a retry.
+        now: the time of the clients' clock, in seconds since the epoch.
+        client_field: the name of the setting for an injected client.
     """
 
     is_async = False
@@ -41,7 +41,7 @@ class Api:
         self.made: list[Any] = []
 
     def client(self, wire: WireServer | None = None, **options: Any) -> Any:
-        """A client of the server; on `complete`, `stream`, `models` and `close`."""
+        """Return a client of the server, with `complete`, `stream`, `models` and `close`."""
         if wire is not None:
             options.setdefault("base_url", wire.url)
         if "settings" not in options:
@@ -54,14 +54,14 @@ class Api:
         return ParadigmClient(sleep=self.slept.append, **options)
 
     def borrowed(self, **options: Any) -> Any:
-        """A client of httpx, of the kind that is passed in."""
+        """Return an httpx client to inject."""
         return httpx.Client(**options)
 
     def close_borrowed(self, client: Any) -> None:
         client.close()
 
     def turn(self) -> None:
-        """Let an event loop do what is due."""
+        """Let the event loop run its pending callbacks."""
 
     def close(self) -> None:
         for client in self.made:
@@ -76,7 +76,7 @@ class AsyncApi(Api):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.loop.set_debug(True)
-        self.loop.slow_callback_duration = 60  # on a busy machine much is slow
+        self.loop.slow_callback_duration = 60  # a busy machine is slow
         self.noise: list[Any] = []
         self.loop.set_exception_handler(lambda _, context: self.noise.append(context))
 
@@ -170,11 +170,11 @@ def api(request: pytest.FixtureRequest) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def _modules_set_aside() -> None:
-    gc.freeze()  # what was imported lives for ever; without it, to collect takes no time
+    gc.freeze()  # imported objects live on; without them, collecting takes no time
 
 
 @pytest.fixture
 def collected(_modules_set_aside: None) -> Iterator[None]:
-    """Collect what a test left behind within the test, so that a ResourceWarning is its own."""
+    """Collect garbage within the test that made it, so that a ResourceWarning fails that test."""
     yield
     gc.collect()

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from paradigm_transport import CHAT_TEMPLATES, ChatTemplate, InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat.templates.named import Template, find_template
+from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.messages import Message, Tool, ToolCall, in_order_of_calls
 
 WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})

@@ -1,4 +1,4 @@
-"""A chat as a request: what is written, what the server is told, how the answer is read."""
+"""Chat requests: the rendered prompt, the fields that are sent, the reader of the completion."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import pytest
 from paradigm_transport import CHAT_TEMPLATES, InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.events import ParsedMessage, Text
-from paradigm_transport.chat.fields import ChatFields
-from paradigm_transport.chat.json_schema import call_schema
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
-from paradigm_transport.chat.structured import repair_messages
+from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.chat.structured import call_schema, repair_messages
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import Message, NamedTool, Tool, ToolCall
 
@@ -29,7 +27,7 @@ class Fields(CompletionFields, ChatFields):
 
 
 class Asked:
-    """What a route makes of a chat: the prompt, the endpoint's fields, a reader of the answer."""
+    """What a route makes of a chat: the prompt, the parameters, a reader of the completion."""
 
     def __init__(self, fields: Fields, request: ChatRequest, overrides: dict[str, Any], stream: bool) -> None:
         route = PromptRoute(fields.chat_template, fields.constrain)
@@ -58,7 +56,7 @@ def model(**arguments: Any) -> Model:
     return Model(**arguments)
 
 
-def test_messages_alone() -> None:
+def test_messages_without_tools_are_written_in_template() -> None:
     request = model(stop="x").chat_request(HELLO, overrides={"temperature": 0})
     assert request.prompt == CHAT_TEMPLATES["chatml"].render_prompt("Hello")
     assert request.parameters.stop == ["<|im_end|>", "x"]
@@ -67,7 +65,7 @@ def test_messages_alone() -> None:
     assert request.reader().feed("<tool_call>") == [Text("<tool_call>")]
 
 
-def test_tools_that_may_be_called() -> None:
+def test_optional_tools_are_described_and_calls_are_read() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], stop=["x"])
     assert '"name": "weather"' in request.prompt
     assert request.prompt.endswith("Hello<|im_end|>\n<|im_start|>assistant\n")
@@ -77,7 +75,7 @@ def test_tools_that_may_be_called() -> None:
     assert request.reader() is not request.reader()
 
 
-def test_no_tool_may_be_called() -> None:
+def test_chat_without_callable_tools_stops_before_tool_call() -> None:
     request = model().chat_request(HELLO, tools=[TIME], tool_choice="none")
     assert request.prompt == CHAT_TEMPLATES["chatml"].render_prompt("Hello")
     assert request.parameters.stop == ["<|im_end|>", "<tool_call>"]
@@ -88,7 +86,7 @@ def test_no_tool_may_be_called() -> None:
         assert read_message(request.reader(), "<tool_response>\nNoon.\n").text == "Noon.\n"
 
 
-def test_a_tool_must_be_called() -> None:
+def test_tool_choice_any_prefills_mark_of_call() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], tool_choice="any")
     assert request.prompt.endswith("<|im_start|>assistant\n<tool_call>\n")
     assert request.parameters.stop == ["<|im_end|>"]
@@ -96,7 +94,7 @@ def test_a_tool_must_be_called() -> None:
     assert read_message(request.reader(), '{"name": "time"}').calls[0].name == "time"
 
 
-def test_one_tool_must_be_called() -> None:
+def test_named_tool_choice_prefills_name_and_allows_one_call() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], tool_choice=NamedTool("weather"))
     assert request.prompt.endswith('<|im_start|>assistant\n<tool_call>\n{"name": "weather", "arguments":')
     assert '"name": "time"' in request.prompt
@@ -108,7 +106,7 @@ def test_one_tool_must_be_called() -> None:
     assert answer.text == ""
 
 
-def test_one_call_at_most() -> None:
+def test_without_parallel_tool_calls_only_first_call_is_read() -> None:
     request = model().chat_request(HELLO, tools=[WEATHER, TIME], parallel_tool_calls=False)
     assert request.parameters.stop == ["<|im_end|>", "</tool_call>"]
     assert model().chat_request(HELLO, parallel_tool_calls=False).parameters.stop == ["<|im_end|>"]
@@ -118,12 +116,12 @@ def test_one_call_at_most() -> None:
     assert (answer.text, [call.name for call in answer.calls], len(answer.invalid_calls)) == ("Yes.", ["time"], 1)
 
 
-def test_a_tool_may_be_called_any() -> None:
+def test_tool_may_be_named_any() -> None:
     request = model().chat_request(HELLO, tools=[Tool("any"), TIME], tool_choice=NamedTool("any"))
     assert request.prompt.endswith('{"name": "any", "arguments":')
 
 
-def test_a_call_that_must_be_is_constrained() -> None:
+def test_required_call_is_constrained() -> None:
     constrained = model(constrain="vllm")
     both = constrained.chat_request(HELLO, tools=[WEATHER, TIME], tool_choice="any")
     assert both.parameters.extra_body == {"structured_outputs": {"json": call_schema([WEATHER, TIME])}}
@@ -133,7 +131,7 @@ def test_a_call_that_must_be_is_constrained() -> None:
     assert constrained.chat_request(HELLO, tools=[TIME]).parameters.extra_body is None
 
 
-def test_an_answer_under_a_schema() -> None:
+def test_schema_is_described_and_constrained() -> None:
     request = model().chat_request(HELLO, schema=CITY)
     assert '"required": ["city"]}<|im_end|>' in request.prompt
     assert request.parameters.extra_body is None
@@ -143,14 +141,14 @@ def test_an_answer_under_a_schema() -> None:
     assert read_message(constrained.reader(), '{"city": "<tool_call>"}') == ParsedMessage('{"city": "<tool_call>"}')
 
 
-def test_an_answer_under_a_schema_or_a_call() -> None:
+def test_schema_with_tools_is_described_but_not_constrained() -> None:
     request = model(constrain="vllm").chat_request(HELLO, schema=CITY, tools=[TIME])
     assert request.parameters.extra_body is None
     assert '"required": ["city"]}\n\nYou can call tools.' in request.prompt
     assert read_message(request.reader(), '<tool_call>{"name": "time"}').calls
 
 
-def test_the_callers_own_fields_win() -> None:
+def test_extra_body_of_caller_overrides_constraint() -> None:
     own = model(constrain="vllm", extra_body={"top_k": 1, "seed": 1})
     request = own.chat_request(HELLO, schema=CITY, overrides={"extra_body": {"seed": 2}})
     assert request.parameters.extra_body == {"structured_outputs": {"json": CLOSED}, "top_k": 1, "seed": 2}
@@ -177,12 +175,12 @@ def test_the_callers_own_fields_win() -> None:
         ({"overrides": {"temperatur": 2}}, "did you mean temperature"),
     ],
 )
-def test_what_is_refused(options: dict[str, Any], said: str) -> None:
+def test_invalid_chat_options_raise(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidParameterError, match=said):
         model().chat_request(HELLO, **options)
 
 
-def test_a_template_is_required() -> None:
+def test_chat_template_is_required() -> None:
     with pytest.raises(InvalidParameterError, match=r"^chat_template is required$"):
         Fields(model="m")  # type: ignore[call-arg]
     for none_such in (None, "x"):
@@ -192,7 +190,7 @@ def test_a_template_is_required() -> None:
         assert "chat_template: chat_template" not in str(raised.value)
 
 
-def test_a_template_in_jinja() -> None:
+def test_jinja_template_stops_only_at_its_end_token() -> None:
     source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ tools | length if tools }}"
     with pytest.warns(UserWarning, match="writes no tool calls"):
         request = model(chat_template=source).chat_request(HELLO, tools=[TIME])
@@ -206,7 +204,7 @@ def test_a_template_in_jinja() -> None:
         model(chat_template="{% if %}")
 
 
-def test_an_attempt_at_repair() -> None:
+def test_repair_messages_hold_completion_and_problem() -> None:
     answer, request = repair_messages("Rome", "not valid JSON")
     assert answer == Message("assistant", "Rome")
     assert request.role == "user"

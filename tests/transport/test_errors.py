@@ -1,4 +1,4 @@
-"""Errors: one class for each status, in the server's own words, and nothing else ever reaches the caller."""
+"""Errors: one class per status, the message of the server, secrets and prompts redacted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ STATUSES = [
 
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
-def test_each_status_has_its_class(api: Api, wire: WireServer, status: int, kind: type[APIStatusError]) -> None:
+def test_each_status_raises_its_class(api: Api, wire: WireServer, status: int, kind: type[APIStatusError]) -> None:
     body = {"detail": "no luck"}
     headers = {"X-Request-Id": "req-7", "Retry-After": "1.5"}
     wire.always(reply(body, status, headers))
@@ -101,7 +101,7 @@ BODIES: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("body", "words"), BODIES)
-def test_the_servers_own_words(api: Api, wire: WireServer, body: Any, words: str) -> None:
+def test_error_quotes_message_of_server_in_every_format(api: Api, wire: WireServer, body: Any, words: str) -> None:
     wire.script(reply(body, 418))
     with pytest.raises(APIStatusError) as caught:
         api.client(wire).complete("Hi", model=MODEL)
@@ -113,18 +113,18 @@ def test_the_servers_own_words(api: Api, wire: WireServer, body: Any, words: str
     ("status", "hint"),
     [(401, "api_key (or PARADIGM_API_KEY)"), (403, "administrator"), (404, "base_url"), (413, "larger")],
 )
-def test_hints(status: int, hint: str) -> None:
+def test_error_ends_with_hint_for_its_status(status: int, hint: str) -> None:
     assert hint in str(status_error(status, {"detail": "No."}, Origin("host")))
     assert str(status_error(status, {}, Origin("host"))).startswith(f"host answered {status}. ")
 
 
-def test_words_are_clipped() -> None:
+def test_long_message_is_truncated() -> None:
     error = status_error(400, {"detail": "x" * 100_000}, Origin("host"))
     assert str(error) == f"host answered 400: {'x' * (MESSAGE_LIMIT - 1)}…"
 
 
 @pytest.mark.parametrize("prompt", ["Tell me\n about 'my'  secret", "<title>a secret</title> of mine"])
-def test_the_prompt_is_struck_out_of_the_words(api: Api, wire: WireServer, prompt: str) -> None:
+def test_echoed_prompt_is_redacted(api: Api, wire: WireServer, prompt: str) -> None:
     for said in (prompt, repr([prompt]), " ".join(prompt.split())):
         wire.script(reply({"error": {"message": f"cannot complete {said} today"}}, 400))
         with pytest.raises(BadRequestError) as caught:
@@ -133,11 +133,11 @@ def test_the_prompt_is_struck_out_of_the_words(api: Api, wire: WireServer, promp
         assert "today" in str(caught.value)
 
 
-def test_a_short_prompt_is_not_struck_out() -> None:
+def test_short_prompt_is_not_redacted() -> None:
     assert "a word" in str(status_error(400, {"detail": "not a word"}, Origin("host", redaction=Redaction(prompt="a"))))
 
 
-def test_a_redirect_is_not_followed(api: Api, wire: WireServer) -> None:
+def test_redirect_raises_and_is_not_followed(api: Api, wire: WireServer) -> None:
     with WireServer() as other:
         wire.always(reply(b"", 307, {"Location": f"{other.url}/completions?token=secret"}))
         with pytest.raises(APIStatusError, match=f"answered 307. It redirects to {other.url}/completions; ") as caught:
@@ -169,12 +169,12 @@ def test_a_redirect_is_not_followed(api: Api, wire: WireServer) -> None:
         (None, None),
     ],
 )
-def test_retry_after(value: str | None, seconds: float | None) -> None:
+def test_retry_after_is_read_as_seconds_or_date(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, 1_700_000_000.0) == seconds
 
 
 @given(st.text(max_size=30))
-def test_no_retry_after_is_an_accident(value: str) -> None:
+def test_parse_retry_after_accepts_any_text(value: str) -> None:
     seconds = parse_retry_after(value, 0.0)
     assert seconds is None or seconds >= 0
 
@@ -194,7 +194,7 @@ def test_no_retry_after_is_an_accident(value: str) -> None:
     ],
     ids=repr,
 )
-def test_a_broken_connection(api: Api, wire: WireServer, script: list[Any]) -> None:
+def test_broken_connection_raises_connection_error(api: Api, wire: WireServer, script: list[Any]) -> None:
     wire.always(script)
     client = api.client(wire, max_retries=0)
     for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
@@ -203,7 +203,7 @@ def test_a_broken_connection(api: Api, wire: WireServer, script: list[Any]) -> N
         assert not isinstance(caught.value, APITimeoutError)
 
 
-def test_a_refused_connection(api: Api) -> None:
+def test_refused_connection_is_retried_then_raises_connection_error(api: Api) -> None:
     with WireServer() as gone:
         pass
     with pytest.raises(APIConnectionError, match=rf"^{gone.host} could not be reached .*Check base_url"):
@@ -211,7 +211,7 @@ def test_a_refused_connection(api: Api) -> None:
     assert api.slept == [0.5, 1.0]
 
 
-def test_an_unknown_host(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_host_raises_connection_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise OSError(-2, "Name or service not known")
 
@@ -242,7 +242,7 @@ def test_every_error_can_be_pickled_and_copied(error: ParadigmError) -> None:
         assert vars(twin) == vars(error)
 
 
-def test_one_base_catches_all() -> None:
+def test_all_exported_errors_derive_from_paradigm_error() -> None:
     exported = [getattr(paradigm_transport, name) for name in paradigm_transport.__all__]
     errors = {each for each in exported if isinstance(each, type) and issubclass(each, Exception)}
     assert {type(error) for error in every_error()} == errors
@@ -250,7 +250,7 @@ def test_one_base_catches_all() -> None:
     assert issubclass(InvalidParameterError, ValueError)
 
 
-def test_no_frame_of_the_library_below_travels_with_an_error(api: Api, wire: WireServer) -> None:
+def test_errors_carry_no_cause_and_no_frames_of_httpx(api: Api, wire: WireServer) -> None:
     wire.always([CUT])
     client = api.client(wire, max_retries=0)
     for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
@@ -272,7 +272,7 @@ def test_no_frame_of_the_library_below_travels_with_an_error(api: Api, wire: Wir
         b"\xff" + KEY.encode(),
     ],
 )
-def test_an_echo_of_the_key_is_struck_out(api: Api, wire: WireServer, status: int, echo: Any) -> None:
+def test_echoed_key_is_redacted(api: Api, wire: WireServer, status: int, echo: Any) -> None:
     wire.always(reply(echo, status))
     client = api.client(wire, max_retries=0)
     for call in (
@@ -287,7 +287,7 @@ def test_an_echo_of_the_key_is_struck_out(api: Api, wire: WireServer, status: in
         assert KEY.encode() not in pickle.dumps(caught.value)
 
 
-def test_words_of_any_shape() -> None:
+def test_server_words_skip_null_and_empty_fields() -> None:
     assert server_words({"error": None, "detail": [], "message": {"message": "in"}}) == "in"
     assert server_words(None) == ""
 
@@ -307,8 +307,8 @@ def test_words_of_any_shape() -> None:
     ],
     ids=lambda page: page[:16],
 )
-def test_words_of_a_large_page_take_no_quadratic_time(page: str) -> None:
-    # In quadratic time, each of these would run into the time-out of the test.
+def test_large_error_page_is_read_in_linear_time(page: str) -> None:
+    # In quadratic time, each of these pages would exceed the timeout of the test.
     assert len(str(status_error(502, page.encode(), Origin("host")))) < 2 * MESSAGE_LIMIT
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from paradigm_transport.chat.json_schema import call_schema, closed, schema_of, tool_of
+from paradigm_transport.chat.structured import call_schema, closed, schema_of, tool_of
 from paradigm_transport.messages import Tool
 
 WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})

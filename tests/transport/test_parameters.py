@@ -1,4 +1,4 @@
-"""Parameters: types, ranges, merging, the body."""
+"""Parameters: types, ranges, merging, the request body."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def body_of(parameters: CompletionParameters, **options: Any) -> dict[str, Any]:
 
 
 @given(FIELDS, FIELDS)
-def test_merging_is_construction_with_the_call_on_top(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_merging_equals_construction_with_overrides(first: dict[str, Any], second: dict[str, Any]) -> None:
     expected = {**first, **second}
     if first.get("extra_body") and second.get("extra_body") is not None:
         expected["extra_body"] = {**first["extra_body"], **second["extra_body"]}
@@ -48,7 +48,7 @@ def test_merging_is_construction_with_the_call_on_top(first: dict[str, Any], sec
 
 
 @given(FIELDS, st.booleans(), st.booleans())
-def test_the_body_holds_what_was_set_and_no_nulls(fields: dict[str, Any], stream: bool, usage: bool) -> None:
+def test_body_holds_set_fields_and_no_nulls(fields: dict[str, Any], stream: bool, usage: bool) -> None:
     parameters = CompletionParameters(model=MODEL, **fields)
     body = body_of(parameters, stream=stream, stream_usage=usage)
     extra = fields.get("extra_body") or {}
@@ -88,7 +88,7 @@ def test_the_body_holds_what_was_set_and_no_nulls(fields: dict[str, Any], stream
         ("extra_body", {}, {"a": [None]}, [[], "a", {"prompt": "x"}]),
     ],
 )
-def test_ranges(name: str, low: Any, high: Any, beyond: list[Any]) -> None:
+def test_values_outside_their_range_raise(name: str, low: Any, high: Any, beyond: list[Any]) -> None:
     base = CompletionParameters(model=MODEL)
     for good in (low, high, None):
         CompletionParameters(model=MODEL, **{name: good})
@@ -109,7 +109,7 @@ def test_ranges(name: str, low: Any, high: Any, beyond: list[Any]) -> None:
         ({"extra_body": {"a\ud800": 1}}, "extra_body"),
     ],
 )
-def test_what_json_cannot_carry_is_named(fields: dict[str, Any], name: str) -> None:
+def test_value_that_json_cannot_encode_raises_with_its_name(fields: dict[str, Any], name: str) -> None:
     with pytest.raises(InvalidParameterError, match=f"^{name} cannot be encoded as JSON"):
         CompletionParameters(model=MODEL, **fields).body("Hi")
 
@@ -123,30 +123,30 @@ def test_what_json_cannot_carry_is_named(fields: dict[str, Any], name: str) -> N
         ("qqqq", "fields beyond Paradigm's own go into extra_body"),
     ],
 )
-def test_an_unknown_name_is_told_with_a_hint(name: str, hint: str) -> None:
+def test_unknown_argument_raises_with_hint(name: str, hint: str) -> None:
     with pytest.raises(InvalidParameterError) as caught:
         CompletionParameters(model=MODEL, **{name: 1})
     assert str(caught.value) == f"unknown argument {name}; {hint}"
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(InvalidParameterError, match=r"(?s)model is required.*; temperature: .*; n: "):
         CompletionParameters(temperature=5, n=0)
 
 
-def test_stops_keep_their_order_and_are_told_once() -> None:
+def test_stops_keep_their_order_without_duplicates() -> None:
     assert CompletionParameters(model=MODEL, stop=["b", "a", "b"]).stop == ["b", "a"]
     assert CompletionParameters(model=MODEL, stop={"a"}).stop == ["a"]
     assert CompletionParameters(model=MODEL, stop=[]).stop is None
 
 
-def test_merging_leaves_the_original_alone() -> None:
+def test_merging_leaves_original_unchanged() -> None:
     base = CompletionParameters(model=MODEL, extra_body={"seed": 1}, stop=["a"])
     base.merged({"extra_body": {"seed": 2}, "stop": ["b"], "n": 2})
     assert base == CompletionParameters(model=MODEL, extra_body={"seed": 1}, stop=["a"])
 
 
-def test_a_subclass_merges_into_the_fields_of_the_endpoint() -> None:
+def test_merging_subclass_keeps_only_fields_of_endpoint() -> None:
     class Adapter(CompletionParameters):
         more: int = 5
 

@@ -1,4 +1,4 @@
-"""Whole replies: every shape that servers of this family answer with."""
+"""Completions and model lists, in every format that OpenAI-compatible servers send."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from paradigm_transport import (
 )
 from paradigm_transport.endpoints.completions.logprobs import read_logprobs
 from paradigm_transport.endpoints.completions.reply import read_completion
-from paradigm_transport.endpoints.models import read_models
+from paradigm_transport.endpoints.models import ModelsCall
 from paradigm_transport.http.sse import BOM
 from paradigm_transport.refusals import Origin, parse_reply
 from paradigm_transport.usage import read_usage
@@ -39,7 +39,7 @@ def read(**fields: Any) -> Any:
     return read_completion({**completion("a"), **fields}, HOST, stops=[], n=len(fields.get("choices", "a")))
 
 
-def test_all_of_a_reply(api: Api, wire: WireServer) -> None:
+def test_full_reply_fills_every_field_of_completion(api: Api, wire: WireServer) -> None:
     body = completion("Hello", system_fingerprint="fp", timings={"ms": 5}, kv_transfer_params=None)
     wire.script(reply(body))
     answer = api.client(wire).complete("Hi", model=MODEL)
@@ -52,14 +52,14 @@ def test_all_of_a_reply(api: Api, wire: WireServer) -> None:
     assert answer.request_id is None
 
 
-def test_the_least_of_a_reply() -> None:
+def test_minimal_reply_leaves_optional_fields_none() -> None:
     answer = read_completion({"choices": [{"text": ""}]}, HOST, stops=[])
     assert answer.text == ""
     assert (answer.id, answer.model, answer.created, answer.usage) == (None, None, None, None)
     assert (answer.choices[0].finish_reason, answer.choices[0].stop_reason) == (None, None)
 
 
-def test_choices_go_by_index_not_by_position(api: Api, wire: WireServer) -> None:
+def test_choices_are_ordered_by_index(api: Api, wire: WireServer) -> None:
     body = completion("a", "b", "c")
     body["choices"].reverse()
     wire.script(reply(body))
@@ -69,17 +69,17 @@ def test_choices_go_by_index_not_by_position(api: Api, wire: WireServer) -> None
 
 
 @pytest.mark.parametrize("text", ["", None])
-def test_a_text_may_be_empty_or_null(text: str | None) -> None:
+def test_null_text_is_read_as_empty(text: str | None) -> None:
     assert read(choices=[{"index": 0, "text": text}]).text == ""
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", "repetition", "content_filter", "néw", None])
-def test_any_finish_reason_is_handed_on(reason: str | None) -> None:
+def test_any_finish_reason_is_kept(reason: str | None) -> None:
     assert read(choices=[{"text": "a", "finish_reason": reason}]).choices[0].finish_reason == reason
 
 
 @pytest.mark.parametrize("reason", ["abort", "error", "cancelled"])
-def test_completion_that_the_server_gave_up_raises_with_its_text(api: Api, wire: WireServer, reason: str) -> None:
+def test_aborted_completion_raises_with_its_text(api: Api, wire: WireServer, reason: str) -> None:
     body = completion("Once upon", "b")
     body["choices"][0]["finish_reason"] = reason
     wire.always(reply(body, headers={"X-Request-Id": "req-7"}))
@@ -89,7 +89,7 @@ def test_completion_that_the_server_gave_up_raises_with_its_text(api: Api, wire:
     assert len(wire.requests) == 3, "a completion that was given up is retried"
 
 
-def test_stop_before_an_abort_ends_the_completion() -> None:
+def test_stop_before_abort_ends_completion_normally() -> None:
     body = {"choices": [{"text": "a END b", "finish_reason": "abort"}]}
     assert read_completion(body, HOST, stops=["END"]).choices[0].finish_reason == "stop"
 
@@ -104,7 +104,7 @@ IN_FORM_OF_CHATS = [
 
 
 @pytest.mark.parametrize(("choice", "text"), IN_FORM_OF_CHATS)
-def test_choice_in_the_form_of_chats_is_read(api: Api, wire: WireServer, choice: dict[str, Any], text: str) -> None:
+def test_choice_in_chat_format_is_read(api: Api, wire: WireServer, choice: dict[str, Any], text: str) -> None:
     body = {"choices": [{"index": 0, "finish_reason": "stop", **choice}]}
     wire.always(reply(body))
     client = api.client(wire)
@@ -134,7 +134,7 @@ def test_choice_without_text_raises(api: Api, wire: WireServer, choice: dict[str
             call()
 
 
-def test_choices_that_were_not_asked_for_are_left_out(api: Api, wire: WireServer) -> None:
+def test_choices_beyond_n_are_dropped(api: Api, wire: WireServer) -> None:
     wire.always(reply(completion("a", "b", "c")))
     client = api.client(wire)
     assert [choice.text for choice in client.complete("Hi", model=MODEL, n=2).choices] == ["a", "b"]
@@ -145,7 +145,7 @@ def test_choices_that_were_not_asked_for_are_left_out(api: Api, wire: WireServer
 
 
 @pytest.mark.parametrize("digits", [400, 5000])
-def test_reply_with_a_huge_number_is_read_whole_and_streamed(api: Api, wire: WireServer, digits: int) -> None:
+def test_reply_with_huge_numbers_is_read_whole_and_streamed(api: Api, wire: WireServer, digits: int) -> None:
     logprobs = b'{"tokens": ["a"], "token_logprobs": [%s], "top_logprobs": [{"a": %s}]}'
     number = b"9" * digits
     choice = b'{"index": 0, "text": "a", "finish_reason": "stop", "logprobs": ' + logprobs % (number, number) + b"}"
@@ -162,7 +162,7 @@ def test_reply_with_a_huge_number_is_read_whole_and_streamed(api: Api, wire: Wir
 
 
 @pytest.mark.parametrize("code", [b"9" * 400, b"9" * 5000, b'"' + b"9" * 5000 + b'"', b"true", b"[]", b"1e400"])
-def test_error_with_a_code_that_is_no_status_counts_as_500(api: Api, wire: WireServer, code: bytes) -> None:
+def test_error_with_invalid_code_counts_as_500(api: Api, wire: WireServer, code: bytes) -> None:
     body = b'{"error": {"message": "oh", "code": ' + code + b"}}"
     client = api.client(max_retries=0, wire=wire)
     for script in (reply(body), sse(event(body))):
@@ -175,7 +175,7 @@ def test_error_with_a_code_that_is_no_status_counts_as_500(api: Api, wire: WireS
 
 
 @pytest.mark.parametrize("lead", [BOM, BOM + b" \n", b" \r\n"])
-def test_bom_before_a_reply_is_read_whole_and_streamed(api: Api, wire: WireServer, lead: bytes) -> None:
+def test_bom_before_reply_is_skipped(api: Api, wire: WireServer, lead: bytes) -> None:
     wire.always(trickle(reply(lead + to_json(completion("a")))))
     client = api.client(wire)
     assert client.complete("Hi", model=MODEL).text == "a"
@@ -185,7 +185,7 @@ def test_bom_before_a_reply_is_read_whole_and_streamed(api: Api, wire: WireServe
 
 
 @pytest.mark.parametrize(("reason", "read_as"), [("END", "END"), (50256, 50256), (None, None), ([], None)])
-def test_a_stop_reason_is_a_text_or_a_token(reason: object, read_as: object) -> None:
+def test_stop_reason_is_text_or_token_id(reason: object, read_as: object) -> None:
     assert read(choices=[{"text": "a", "stop_reason": reason}]).choices[0].stop_reason == read_as
 
 
@@ -222,7 +222,7 @@ def test_usage_is_exact_or_absent(wire: object, usage: Usage | None) -> None:
     assert read(usage=wire).usage == usage
 
 
-def test_logprobs_of_the_documented_shape() -> None:
+def test_logprobs_in_documented_format_are_read() -> None:
     wire = {
         "tokens": ["a", "b"],
         "token_logprobs": [None, -1],
@@ -235,7 +235,7 @@ def test_logprobs_of_the_documented_shape() -> None:
     assert logprobs.as_dict() == {**wire, "top_logprobs": [None, {"b": -1, "c": -2.5}]}
 
 
-def test_logprobs_of_llama_cpp_are_brought_into_the_same_shape() -> None:
+def test_logprobs_of_llama_cpp_are_converted() -> None:
     top = [{"token": "é", "logprob": -0.5}, {"token": "e", "logprob": -1}]
     entries = [{"token": "é", "logprob": -0.5, "top_logprobs": top}, {"token": "t", "logprob": None}, {}, "odd"]
     assert read_logprobs({"content": entries}, offset=4) == Logprobs(
@@ -267,7 +267,7 @@ def test_logprobs_of_llama_cpp_are_brought_into_the_same_shape() -> None:
         (5, None),
     ],
 )
-def test_odd_logprobs_cost_no_answer(wire: object, logprobs: Logprobs | None) -> None:
+def test_malformed_logprobs_do_not_fail_completion(wire: object, logprobs: Logprobs | None) -> None:
     assert read_logprobs(wire) == logprobs
     assert read(choices=[{"text": "a", "logprobs": wire}]).text == "a"
 
@@ -276,7 +276,7 @@ ODD = st.sampled_from([None, True, 0, 1, -1, 1.5, math.nan, math.inf, "", "a", "
 
 
 def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Objects with some of these fields; or something else."""
+    """Generate objects with some of these fields, or values of other types."""
     return ODD | st.fixed_dictionaries({}, optional=fields)
 
 
@@ -294,7 +294,7 @@ REPLY = some(id=ODD, model=ODD, created=ODD, choices=listed(CHOICE), usage=USAGE
 
 
 @given(REPLY | st.fixed_dictionaries({"choices": st.lists(CHOICE, min_size=1)}))
-def test_whatever_json_comes_is_a_completion_or_an_error_of_this_library(body: Any) -> None:
+def test_any_json_is_read_or_raises_paradigm_error(body: Any) -> None:
     try:
         answer = read_completion(parse_reply(to_json(body, inf_nan_mode="constants"), HOST), HOST, stops=["a"])
     except ParadigmError as error:
@@ -305,7 +305,7 @@ def test_whatever_json_comes_is_a_completion_or_an_error_of_this_library(body: A
 
 
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
-def test_whatever_bytes_come_are_json_or_an_error_of_this_library(data: bytes) -> None:
+def test_any_bytes_are_parsed_or_raise_paradigm_error(data: bytes) -> None:
     try:
         parse_reply(data, HOST)
     except ParadigmError as error:
@@ -325,11 +325,11 @@ def test_whatever_bytes_come_are_json_or_an_error_of_this_library(data: bytes) -
         (b'{"choices": [{"text": "\\u0000"}]}', "\x00"),
     ],
 )
-def test_odd_characters_cost_no_answer(api: Api, wire: WireServer, data: bytes, text: str) -> None:
+def test_unusual_characters_do_not_fail_completion(api: Api, wire: WireServer, data: bytes, text: str) -> None:
     wire.script(reply(data))
     answer = api.client(wire).complete("Hi", model=MODEL)
     assert answer.text == text
-    answer.text.encode()  # can be written anywhere
+    answer.text.encode()  # raises if it holds a lone surrogate
 
 
 NO_COMPLETIONS = [
@@ -356,7 +356,7 @@ NO_COMPLETIONS = [
 
 
 @pytest.mark.parametrize("body", NO_COMPLETIONS, ids=lambda body: repr(body[:24]))
-def test_what_is_no_completion_is_an_error_at_once(api: Api, wire: WireServer, body: bytes) -> None:
+def test_reply_without_completion_raises_without_retry(api: Api, wire: WireServer, body: bytes) -> None:
     wire.script(reply(body, headers={"X-Request-Id": "req-7"}))
     with pytest.raises(APIResponseError, match=rf"^{wire.host} returned an unexpected response") as caught:
         api.client(wire).complete("Hi", model=MODEL)
@@ -365,7 +365,7 @@ def test_what_is_no_completion_is_an_error_at_once(api: Api, wire: WireServer, b
     assert len(wire.requests) == 1
 
 
-def test_the_error_quotes_what_came(api: Api, wire: WireServer) -> None:
+def test_response_error_quotes_unexpected_body(api: Api, wire: WireServer) -> None:
     wire.script(reply("<html><head><title>Sign &amp; in</title></head><body>…</body></html>"))
     with pytest.raises(APIResponseError, match=r"response: Sign & in\. Check base_url") as caught:
         api.client(wire).complete("Hi", model=MODEL)
@@ -386,32 +386,32 @@ def test_the_error_quotes_what_came(api: Api, wire: WireServer) -> None:
         ({**completion("a"), "error": {"message": "too long", "code": 400}}, BadRequestError),
     ],
 )
-def test_a_200_may_hold_an_error(api: Api, wire: WireServer, body: Any, kind: type[APIStatusError]) -> None:
+def test_error_in_200_response_raises(api: Api, wire: WireServer, body: Any, kind: type[APIStatusError]) -> None:
     wire.script(reply(body))
     with pytest.raises(kind, match="too long") as caught:
         api.client(wire, max_retries=0).complete("Hi", model=MODEL)
     assert caught.value.body == body
 
 
-def test_a_null_error_is_none(api: Api, wire: WireServer) -> None:
+def test_null_error_field_is_ignored(api: Api, wire: WireServer) -> None:
     wire.script(reply(completion("a", error=None)))
     assert api.client(wire).complete("Hi", model=MODEL).text == "a"
 
 
-def test_gzip_and_trickle(api: Api, wire: WireServer) -> None:
+def test_gzip_reply_sent_byte_by_byte_is_read(api: Api, wire: WireServer) -> None:
     packed = gzip.compress(to_json(completion("Hello" * 1000)))
     wire.script(trickle(reply(packed, headers={"Content-Encoding": "gzip"})))
     assert api.client(wire).complete("Hi", model=MODEL).text == "Hello" * 1000
 
 
 @pytest.mark.parametrize("packed", [b"not gzip", gzip.compress(b"x" * 1000)[:20] + b"\0" * 40])
-def test_a_body_that_cannot_be_unpacked(api: Api, wire: WireServer, packed: bytes) -> None:
+def test_body_that_cannot_be_decompressed_raises(api: Api, wire: WireServer, packed: bytes) -> None:
     wire.script(reply(packed, headers={"Content-Encoding": "gzip"}))
     with pytest.raises(APIResponseError, match="cannot be decompressed"):
         api.client(wire).complete("Hi", model=MODEL)
 
 
-def test_a_reply_that_is_cut_in_its_middle_is_no_stream(api: Api, wire: WireServer) -> None:
+def test_reply_cut_in_middle_raises(api: Api, wire: WireServer) -> None:
     wire.always([head(200, {"Content-Type": "application/json"}), to_json(completion("a"))[:-20], CUT])
     with pytest.raises(APIConnectionError, match="broke off its response in the middle") as caught:
         api.client(wire, max_retries=0).complete("Hi", model=MODEL)
@@ -420,7 +420,7 @@ def test_a_reply_that_is_cut_in_its_middle_is_no_stream(api: Api, wire: WireServ
         list(api.client(wire, max_retries=0).stream("Hi", model=MODEL))
 
 
-def test_a_reply_without_a_length_ends_with_the_connection(api: Api, wire: WireServer) -> None:
+def test_reply_without_content_length_ends_with_connection(api: Api, wire: WireServer) -> None:
     wire.script([head(200, {"Content-Type": "application/json"}), to_json(completion("a")), CUT])
     assert api.client(wire).complete("Hi", model=MODEL).text == "a"
 
@@ -439,19 +439,19 @@ def test_a_reply_without_a_length_ends_with_the_connection(api: Api, wire: WireS
         ([{"name": "a"}], [("a", None)]),
     ],
 )
-def test_models(api: Api, wire: WireServer, body: Any, expected: list[Any]) -> None:
+def test_models_are_read_in_every_format(api: Api, wire: WireServer, body: Any, expected: list[Any]) -> None:
     wire.script(reply(body))
     found = api.client(wire).models()
     assert [(model.id, model.context_window) for model in found] == expected
 
 
-def test_a_model_keeps_its_entry() -> None:
+def test_model_keeps_raw_entry() -> None:
     entry = {"id": "a", "owned_by": "lighton"}
-    assert read_models([entry], HOST) == [Model("a", None, entry)]
+    assert ModelsCall().read([entry], HOST) == [Model("a", None, entry)]
 
 
 @pytest.mark.parametrize("body", [{}, {"data": None}, {"data": "a"}, completion("a"), 5])
-def test_what_is_no_list_of_models(api: Api, wire: WireServer, body: Any) -> None:
+def test_body_without_model_list_raises(api: Api, wire: WireServer, body: Any) -> None:
     wire.script(reply(to_json(body)))
     with pytest.raises(APIResponseError):
         api.client(wire).models()

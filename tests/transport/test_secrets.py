@@ -1,4 +1,4 @@
-"""The key is nowhere but in the request's header; prompts are logged nowhere."""
+"""The key is only in the header of requests; neither the key nor prompts are logged."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PROMPT = "a prompt of which nobody should read in a log"
 
 
 def walk(found: Any, depth: int = 0) -> str:
-    """The texts of an object and of all that hangs on it, as a debugger would show them."""
+    """Return the reprs of an object and of its attributes, four levels deep, as a debugger shows them."""
     said = f"{found!r} {found!s}"
     if depth < 4 and hasattr(found, "__dict__") and not isinstance(found, SecretStr):
         said += "".join(walk(value, depth + 1) for value in vars(found).values() if not isinstance(value, Api))
     return said
 
 
-def test_no_text_of_an_object_holds_the_key(api: Api, wire: WireServer) -> None:
+def test_reprs_and_dumps_do_not_contain_key(api: Api, wire: WireServer) -> None:
     wire.script(reply(completion("a")))
     client = api.client(wire, default_headers={"X-Gateway-Key": "gw-secret"})
     client.complete("Hi", model=MODEL)
@@ -56,7 +56,7 @@ def test_no_text_of_an_object_holds_the_key(api: Api, wire: WireServer) -> None:
     assert KEY not in repr(CompletionParameters(model=MODEL))
 
 
-def test_the_pickle_alone_carries_it(api: Api) -> None:
+def test_pickle_of_client_contains_key(api: Api) -> None:
     client = api.client(base_url="https://host")
     assert KEY.encode() in pickle.dumps(getattr(client, "real", client))
 
@@ -75,7 +75,7 @@ FAULTS: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_no_log_and_no_traceback_holds_the_key_or_the_prompt(
+def test_logs_and_errors_do_not_contain_key_or_prompt(
     api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture, fault: list[Any]
 ) -> None:
     wire.always(fault)
@@ -88,7 +88,7 @@ def test_no_log_and_no_traceback_holds_the_key_or_the_prompt(
         assert PROMPT not in str(error)
         assert KEY not in walk(error)
         assert KEY not in walk(pickle.loads(pickle.dumps(error)))
-    assert any("httpcore" in record.name for record in caplog.records)  # they do say something
+    assert any("httpcore" in record.name for record in caplog.records)  # debug logging is on
     said = caplog.text + "".join(str(vars(record)) for record in caplog.records)
     assert KEY not in said
     assert PROMPT not in said
@@ -103,7 +103,7 @@ def error_of(call: Callable[..., Any], prompt: str) -> ParadigmError | None:
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_no_traceback_with_its_locals_holds_the_key(api: Api, wire: WireServer, fault: list[Any]) -> None:
+def test_tracebacks_with_locals_do_not_contain_key(api: Api, wire: WireServer, fault: list[Any]) -> None:
     wire.always(fault)
     client = api.client(wire, timeout=0.1, max_retries=1)
     for call in (client.complete, lambda *args, **options: list(client.stream(*args, **options))):
@@ -116,7 +116,7 @@ def test_no_traceback_with_its_locals_holds_the_key(api: Api, wire: WireServer, 
             assert KEY not in str([frame.locals for frame in frames])
 
 
-def test_a_refused_argument_tells_no_values(api: Api) -> None:
+def test_parameter_errors_do_not_contain_key(api: Api) -> None:
     for fields in ({"api_key": [KEY]}, {"api_key": f"{KEY}\nx y"}, {"base_url": f"https://user:{KEY}@host"}):
         with pytest.raises(InvalidParameterError) as caught:
             api.client(**fields)
@@ -125,7 +125,7 @@ def test_a_refused_argument_tells_no_values(api: Api) -> None:
         assert caught.value.__context__ is None
 
 
-def test_a_redirect_to_another_host_carries_nothing(api: Api, wire: WireServer) -> None:
+def test_redirect_to_another_host_does_not_carry_key(api: Api, wire: WireServer) -> None:
     with WireServer() as other:
         other.always(reply(completion("stolen")))
         for status in (301, 302, 303, 307, 308):
@@ -133,7 +133,7 @@ def test_a_redirect_to_another_host_carries_nothing(api: Api, wire: WireServer) 
             with pytest.raises(ParadigmError, match=f"{status}.*redirects"):
                 api.client(wire).complete("Hi", model=MODEL)
         assert other.connections == 0
-        # Where a client of the user's follows, the key stays behind.
+        # An injected client may follow redirects; it drops the key.
         for status in (302, 307):
             borrowed = api.borrowed(follow_redirects=True)
             wire.script(reply(b"", status, {"Location": f"http://localhost:{other.port}/completions"}))
@@ -144,13 +144,13 @@ def test_a_redirect_to_another_host_carries_nothing(api: Api, wire: WireServer) 
 
 
 @pytest.mark.parametrize("key", [f"  {KEY}\n", f"{KEY}\r\n", f"\t{KEY}"])
-def test_a_key_is_stripped(api: Api, wire: WireServer, key: str) -> None:
+def test_whitespace_around_key_is_stripped(api: Api, wire: WireServer, key: str) -> None:
     wire.script(reply(completion("a")))
     api.client(wire, api_key=key).complete("Hi", model=MODEL)
     assert wire.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_plain_http_beyond_this_machine_is_warned_of_once() -> None:
+def test_plain_http_to_remote_host_warns_once() -> None:
     with pytest.warns(UserWarning, match=r"^plain\.example:8000 is called over http://"):
         Settings(api_key=KEY, base_url="http://plain.example:8000/api/v2")
     with warnings.catch_warnings():
@@ -160,8 +160,8 @@ def test_plain_http_beyond_this_machine_is_warned_of_once() -> None:
             Settings(api_key=KEY, base_url=url)
 
 
-def test_what_httpx_tells_of_a_request_hides_the_key() -> None:
-    """What the log test leans on: should it change, that one must be read anew."""
+def test_repr_of_httpx_request_hides_key() -> None:
+    """httpx redacts the header itself; if that changes, review the test of the logs."""
     request = httpx.Request("GET", "https://host", headers={"authorization": KEY})
     assert KEY not in repr(request)
     assert KEY not in repr(request.headers)

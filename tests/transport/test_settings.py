@@ -1,4 +1,4 @@
-"""Settings: where the key and the address come from, and what is refused."""
+"""Settings: sources of the key and the base URL, normalization, invalid values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def key_of(**fields: Any) -> str:
     return Settings(base_url="https://host", **fields).api_key.get_secret_value()
 
 
-def test_the_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_defaults_to_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTON_API_KEY", " second \n")
     assert key_of() == "second"
     monkeypatch.setenv("PARADIGM_API_KEY", "  ")
@@ -46,12 +46,12 @@ def test_the_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"bytes", "api_key: it must be a string, not bytes"),
     ],
 )
-def test_a_key_that_cannot_be_one_is_refused_by_name(key: Any, message: str) -> None:
+def test_missing_or_malformed_key_raises(key: Any, message: str) -> None:
     with pytest.raises(InvalidParameterError, match=message):
         key_of(api_key=key)
 
 
-def test_an_empty_key_is_not_replaced_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_key_is_not_replaced_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARADIGM_API_KEY", "another")
     with pytest.raises(InvalidParameterError, match="api_key: it is empty"):
         key_of(api_key="")
@@ -79,7 +79,7 @@ def test_an_empty_key_is_not_replaced_from_the_environment(monkeypatch: pytest.M
         ("https://hôte.example", "https://hôte.example/api/v2"),
     ],
 )
-def test_base_urls(url: str, normal: str) -> None:
+def test_base_url_is_normalized(url: str, normal: str) -> None:
     assert normalize_base_url(url) == normal
     assert normalize_base_url(normal) == normal
     httpx.URL(normal)
@@ -105,25 +105,25 @@ def test_base_urls(url: str, normal: str) -> None:
         5,
     ],
 )
-def test_what_is_no_address_is_refused_by_name(url: Any) -> None:
+def test_invalid_base_url_raises(url: Any) -> None:
     with pytest.raises(InvalidParameterError, match="base_url"):
         Settings(api_key=KEY, base_url=url)
 
 
 @given(st.text(max_size=20) | st.text("ah:/.@?#[]1% \\\n", max_size=20))
-def test_no_address_is_an_accident(url: str) -> None:
+def test_any_base_url_is_normalized_or_raises_value_error(url: str) -> None:
     try:
         normal = normalize_base_url("https://" + url)
     except ValueError:
         return
     try:
         httpx.URL(normal)
-    except httpx.InvalidURL:  # what it makes of stranger hosts comes out as an APIConnectionError
+    except httpx.InvalidURL:  # a request to such a host raises APIConnectionError
         return
     assert normal.startswith("https://")
 
 
-def test_the_address_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base_url_defaults_to_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings(api_key=KEY).base_url == "https://paradigm.lighton.ai/api/v2"
     monkeypatch.setenv("PARADIGM_BASE_URL", "  ")
     assert Settings(api_key=KEY).base_url == "https://paradigm.lighton.ai/api/v2"
@@ -145,10 +145,10 @@ def test_the_address_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         ({"api_kay": "a"}, "api_kay"),
     ],
 )
-def test_other_settings(fields: dict[str, Any], message: str) -> None:
+def test_invalid_settings_raise(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidParameterError, match=message):
         Settings(api_key=KEY, **fields)
 
 
-def test_paths_may_be_paths(tmp_path: Path) -> None:
+def test_verify_accepts_path_object(tmp_path: Path) -> None:
     assert Settings(api_key=KEY, verify=tmp_path).verify == tmp_path

@@ -1,4 +1,4 @@
-"""Stop sequences on our side: any cut gives the same text, and no part of a stop is shown."""
+"""Stop sequences enforced by the client: any split gives the same text, and no part of a stop is shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pieces(text: str, places: list[int]) -> list[str]:
 
 
 def first_stop(text: str, stops: list[str]) -> int:
-    """Where a server that looks after every character would cut."""
+    """Return where a server that searches after each character would cut the text."""
     for end in range(len(text) + 1):
         found = [end - len(stop) for stop in stops if text[:end].endswith(stop)]
         if found:
@@ -40,14 +40,14 @@ def first_stop(text: str, stops: list[str]) -> int:
 @given(TEXT, STOPS)
 @example("xabcx", ["bc", "abc"])
 @example("aab", ["ab", "aa"])
-def test_the_stop_that_is_complete_first_wins(text: str, stops: list[str]) -> None:
+def test_stop_completed_first_wins(text: str, stops: list[str]) -> None:
     at = find_stop(text, stops)
     assert (len(text) if at is None else at) == first_stop(text, stops)
     assert (at is None) == (not any(stop in text for stop in stops))
 
 
 @given(TEXT, STOPS, PLACES, st.integers(0, 6))
-def test_any_way_of_cutting_a_text_shows_the_same(text: str, stops: list[str], places: list[int], skip: int) -> None:
+def test_any_split_of_text_shows_same_text(text: str, stops: list[str], places: list[int], skip: int) -> None:
     scanner = StopScanner(stops, skip)
     shown = "".join(map(scanner.feed, pieces(text, places)))
     stopped = scanner.stopped
@@ -58,7 +58,7 @@ def test_any_way_of_cutting_a_text_shows_the_same(text: str, stops: list[str], p
 
 
 @given(TEXT, STOPS)
-def test_what_is_no_beginning_of_a_stop_is_shown_at_once(text: str, stops: list[str]) -> None:
+def test_only_possible_beginning_of_stop_is_held_back(text: str, stops: list[str]) -> None:
     scanner = StopScanner(stops)
     shown = ""
     for end in range(1, len(text) + 1):
@@ -95,7 +95,7 @@ def whole(tokens: list[str], stops: list[str], echoed: int) -> Completion:
 @example(["a", "b", "c"], ["c"], [1, 2], 0)
 @example(["aab", "a"], ["a", "b."], [1], 2)
 @settings(max_examples=300)
-def test_a_stream_shows_the_text_and_the_logprobs_of_the_whole(
+def test_stream_gives_same_text_and_logprobs_as_completion(
     tokens: list[str], stops: list[str], places: list[int], echoed: int
 ) -> None:
     borders = [0, *sorted(place % (len(tokens) + 1) for place in places), len(tokens)]
@@ -110,7 +110,7 @@ def test_a_stream_shows_the_text_and_the_logprobs_of_the_whole(
     assert chunks[-1].finish_reason == expected.finish_reason
     collected = sum((c.logprobs for c in chunks if c.logprobs), Logprobs())
     assert collected == expected.logprobs
-    # No token comes before its text does, or long after.
+    # Each token arrives together with its text.
     text = spelled = ""
     for c in chunks:
         text += c.text
@@ -121,14 +121,14 @@ def test_a_stream_shows_the_text_and_the_logprobs_of_the_whole(
 FIVE = ["one", "two", "three", "four", "END"]
 
 
-def test_a_fifth_stop_is_enforced_on_our_side(api: Api, wire: WireServer) -> None:
+def test_fifth_stop_is_enforced_by_client(api: Api, wire: WireServer) -> None:
     wire.script(reply(completion("Hello END of it", finish_reason="length")))
     answer = api.client(wire).complete("Hi", model=MODEL, stop=FIVE)
     assert wire.bodies[0]["stop"] == FIVE[:4]
     assert (answer.text, answer.choices[0].finish_reason) == ("Hello ", "stop")
 
 
-def test_a_fifth_stop_ends_a_stream_and_with_it_the_generation(api: Api, wire: WireServer) -> None:
+def test_fifth_stop_ends_stream_and_generation(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("Hel"), chunk("lo E"), chunk("N"), chunk("Dless"), STALL))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=FIVE))
     assert [c.text for c in chunks] == ["Hel", "lo ", ""]
@@ -136,13 +136,13 @@ def test_a_fifth_stop_ends_a_stream_and_with_it_the_generation(api: Api, wire: W
     assert wire.requests[0].left.wait(5)
 
 
-def test_what_became_no_stop_is_shown_at_the_end(api: Api, wire: WireServer) -> None:
+def test_incomplete_stop_is_shown_at_end(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("the E"), chunk("N", "stop")))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=["END"]))
     assert [c.text for c in chunks] == ["the ", "EN", ""]
 
 
-def test_a_stream_with_several_choices_ends_when_all_have(api: Api, wire: WireServer) -> None:
+def test_stream_of_several_choices_ends_when_all_have_ended(api: Api, wire: WireServer) -> None:
     wire.script(
         sse(chunk("a"), chunk("x", index=1), chunk("END no", index=1), chunk("b", "length"), STALL),
         sse(chunk("a END"), chunk("x", index=1), chunk("y", "length", index=1), chunk(usage={}), STALL),
@@ -154,13 +154,13 @@ def test_a_stream_with_several_choices_ends_when_all_have(api: Api, wire: WireSe
         assert {c.finish_reason for c in chunks} == {None, "stop", "length"}
 
 
-def test_a_choice_that_stopped_is_silent_while_another_goes_on(api: Api, wire: WireServer) -> None:
+def test_stopped_choice_emits_nothing_while_another_continues(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("a END"), chunk("more"), chunk("x", index=1), chunk("", "stop", index=1)))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=["END"], n=2))
     assert [texts(chunks, 0), texts(chunks, 1)] == ["a ", "x"]
 
 
-def test_the_echoed_prompt_is_not_searched(api: Api, wire: WireServer) -> None:
+def test_echoed_prompt_is_not_searched_for_stops(api: Api, wire: WireServer) -> None:
     prompt = "Count to END:"
     wire.script(reply(completion(prompt + " 1 END 2")), sse(chunk(prompt[:7]), chunk(prompt[7:] + " 1 E"), chunk("ND")))
     client = api.client(wire)
@@ -169,7 +169,7 @@ def test_the_echoed_prompt_is_not_searched(api: Api, wire: WireServer) -> None:
 
 
 @pytest.mark.parametrize("server_says", ["stop", "length"])
-def test_a_stop_in_the_last_chunk_still_waits_for_the_usage(api: Api, wire: WireServer, server_says: str) -> None:
+def test_stop_in_last_chunk_still_waits_for_usage(api: Api, wire: WireServer, server_says: str) -> None:
     wire.script(sse(chunk("a END", server_says), chunk(usage={"prompt_tokens": 1, "completion_tokens": 2})))
     *_, last = api.client(wire).stream("Hi", model=MODEL, stop="END")
     assert last.finish_reason == "stop"

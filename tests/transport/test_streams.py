@@ -1,4 +1,4 @@
-"""Streams: every shape of event, and the end, which is never taken for granted."""
+"""Streams: every format of event, and whether a stream is complete."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stream(
     return list(api.client(wire).stream("Hi", model=MODEL, n=n))
 
 
-def test_pieces_of_text_come_first_and_then_all_that_is_known(api: Api, wire: WireServer) -> None:
+def test_text_chunks_come_first_and_last_chunk_holds_metadata(api: Api, wire: WireServer) -> None:
     first, second, last = stream(
         api,
         wire,
@@ -85,7 +85,9 @@ def test_pieces_of_text_come_first_and_then_all_that_is_known(api: Api, wire: Wi
         ([chunk("a", "stop")], None),
     ],
 )
-def test_the_last_usage_counts(api: Api, wire: WireServer, parts: list[Any], expected: Usage | None) -> None:
+def test_last_chunk_holds_last_valid_usage(
+    api: Api, wire: WireServer, parts: list[Any], expected: Usage | None
+) -> None:
     chunks = stream(api, wire, *parts)
     assert chunks[-1].usage == expected
     assert all(c.usage is None for c in chunks[:-1])
@@ -106,23 +108,21 @@ def test_the_last_usage_counts(api: Api, wire: WireServer, parts: list[Any], exp
         [chunk("a", "stop", choice={"stop_reason": 5}), chunk("", "length", choice={"stop_reason": None})],
     ],
 )
-def test_odd_events_cost_no_text(api: Api, wire: WireServer, parts: list[Any]) -> None:
+def test_unusual_events_lose_no_text(api: Api, wire: WireServer, parts: list[Any]) -> None:
     chunks = stream(api, wire, *parts)
     assert texts(chunks) == "a"
     assert chunks[-1].finish_reason == "stop"
     assert chunks[-1].is_last
 
 
-def test_a_finish_reason_that_is_said_twice_counts_once(api: Api, wire: WireServer) -> None:
+def test_first_finish_reason_is_kept(api: Api, wire: WireServer) -> None:
     chunks = stream(api, wire, chunk("a", "stop", choice={"stop_reason": 5}), chunk("", "length"))
     assert [(c.finish_reason, c.stop_reason) for c in chunks] == [(None, None), ("stop", 5)]
 
 
 @pytest.mark.parametrize("reason", ["abort", "error", "cancelled"])
 @pytest.mark.parametrize("parts", [[chunk("Once"), chunk(" upon")], [chunk("Once upon")], []])
-def test_stream_that_the_server_gave_up_raises_with_the_text_so_far(
-    api: Api, wire: WireServer, parts: list[Any], reason: str
-) -> None:
+def test_aborted_stream_raises_with_text_so_far(api: Api, wire: WireServer, parts: list[Any], reason: str) -> None:
     wire.always(sse(*parts, chunk(" a", reason)))
     chunks: list[CompletionChunk] = []
     with pytest.raises(ServerError, match=f"finish_reason '{reason}'") as caught:
@@ -131,7 +131,7 @@ def test_stream_that_the_server_gave_up_raises_with_the_text_so_far(
 
 
 @pytest.mark.parametrize("reason", ["length", "repetition", "néw"])
-def test_any_finish_reason_is_handed_on(api: Api, wire: WireServer, reason: str) -> None:
+def test_any_finish_reason_is_kept(api: Api, wire: WireServer, reason: str) -> None:
     assert stream(api, wire, chunk("a", reason))[-1].finish_reason == reason
 
 
@@ -155,7 +155,7 @@ ERRORS_IN_PLACE_OF_A_CHUNK = [
 
 @pytest.mark.parametrize(("error", "kind", "words"), ERRORS_IN_PLACE_OF_A_CHUNK)
 @pytest.mark.parametrize("text", ["", "Once upon"])
-def test_error_in_place_of_a_chunk_raises_with_the_text_so_far(
+def test_error_in_place_of_chunk_raises_with_text_so_far(
     api: Api, wire: WireServer, error: dict[str, Any], kind: type[ParadigmError], words: str, text: str
 ) -> None:
     chunks: list[CompletionChunk] = []
@@ -169,13 +169,13 @@ def test_error_in_place_of_a_chunk_raises_with_the_text_so_far(
             call("Hi", model=MODEL)
 
 
-def test_choice_that_was_not_asked_for_is_left_out_of_a_stream(api: Api, wire: WireServer) -> None:
+def test_choices_beyond_n_are_dropped(api: Api, wire: WireServer) -> None:
     parts = [chunk("a"), chunk("x", index=1), chunk("b"), chunk("y", "stop", index=1), chunk("c", "stop")]
     chunks = stream(api, wire, *parts)
     assert [(c.index, c.text) for c in chunks] == [(0, "a"), (0, "b"), (0, "c"), (0, "")]
 
 
-def test_several_choices_interleave(api: Api, wire: WireServer) -> None:
+def test_chunks_of_several_choices_interleave(api: Api, wire: WireServer) -> None:
     both = {"choices": [{"index": 1, "text": "y"}, {"index": 0, "text": "b"}]}
     parts = [chunk("x", index=1), chunk("a"), both, chunk("", "stop"), chunk("z", "length", index=1)]
     chunks = stream(api, wire, *parts, n=2)
@@ -183,7 +183,7 @@ def test_several_choices_interleave(api: Api, wire: WireServer) -> None:
     assert [(c.index, c.finish_reason, c.is_last) for c in chunks[-2:]] == [(0, "stop", False), (1, "length", True)]
 
 
-def test_logprobs_of_both_shapes(api: Api, wire: WireServer) -> None:
+def test_logprobs_in_both_formats_are_read(api: Api, wire: WireServer) -> None:
     documented = {"tokens": ["a"], "token_logprobs": [-1], "top_logprobs": [{"a": -1}], "text_offset": [0]}
     other = {"content": [{"token": "b", "logprob": -2, "top_logprobs": [{"token": "b", "logprob": -2}]}]}
     chunks = stream(
@@ -194,29 +194,31 @@ def test_logprobs_of_both_shapes(api: Api, wire: WireServer) -> None:
     assert chunks[2].logprobs is None
 
 
-def test_logprobs_without_text_are_handed_on(api: Api, wire: WireServer) -> None:
+def test_logprobs_without_text_are_kept(api: Api, wire: WireServer) -> None:
     odd = {"tokens": ["</s>"], "token_logprobs": [-1]}
     chunks = stream(api, wire, chunk("a"), chunk("", "stop", choice={"logprobs": odd}))
     assert [c.logprobs.tokens for c in chunks if c.logprobs] == [["</s>"]]
 
 
-def test_raw_line_separators_of_unicode_end_no_line(api: Api, wire: WireServer) -> None:
+def test_unicode_line_separators_do_not_end_lines(api: Api, wire: WireServer) -> None:
     text = "a\u2028b\u2029c\u0085d"
     assert to_json(text) == f'"{text}"'.encode()
     assert texts(stream(api, wire, chunk(text, "stop"))) == text
 
 
-def test_half_a_surrogate_pair_costs_no_stream(api: Api, wire: WireServer) -> None:
+def test_lone_surrogate_is_replaced(api: Api, wire: WireServer) -> None:
     chunks = stream(api, wire, event(b'{"choices": [{"text": "a\\ud83e"}]}'), chunk("b", "stop"))
     assert texts(chunks) == "a\ufffdb"
 
 
-def test_an_event_of_many_megabytes(api: Api, wire: WireServer) -> None:
+def test_event_of_many_megabytes_is_read(api: Api, wire: WireServer) -> None:
     text = "été " * (2 << 20)
     assert texts(stream(api, wire, chunk(text), chunk("", "stop"))) == text
 
 
-def test_an_event_beyond_the_bound(api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_over_size_limit_raises_with_text_so_far(
+    api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert sse_module.MAX_EVENT_BYTES == 64 << 20
     monkeypatch.setattr(sse_module.SSEDecoder.__init__, "__defaults__", (1000,))
     wire.script(sse(chunk("a"), b"data: " + b"x" * 2000, STALL))
@@ -227,13 +229,13 @@ def test_an_event_beyond_the_bound(api: Api, wire: WireServer, monkeypatch: pyte
     assert wire.requests[0].left.wait(5)
 
 
-def test_gzip(api: Api, wire: WireServer) -> None:
+def test_gzip_stream_is_read(api: Api, wire: WireServer) -> None:
     data = b"".join(event(to_json(c)) for c in (chunk("Hello"), chunk("", "stop")))
     wire.script(trickle(reply(gzip.compress(data), headers={"Content-Encoding": "gzip"})))
     assert texts(api.client(wire).stream("Hi", model=MODEL)) == "Hello"
 
 
-def test_broken_gzip_keeps_the_text_so_far(api: Api, wire: WireServer) -> None:
+def test_broken_gzip_raises_with_text_so_far(api: Api, wire: WireServer) -> None:
     packer = gzip.compress(event(to_json(chunk("Hello"))) * 50)
     headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
     wire.script([head(200, headers), frame(packer[:-8]), frame(b"\xff" * 50), b"0\r\n\r\n"])
@@ -243,7 +245,7 @@ def test_broken_gzip_keeps_the_text_so_far(api: Api, wire: WireServer) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json", "text/plain", None])
-def test_a_stream_is_told_by_its_bytes_not_by_its_headers(api: Api, wire: WireServer, kind: str | None) -> None:
+def test_stream_is_recognised_by_its_bytes_not_its_headers(api: Api, wire: WireServer, kind: str | None) -> None:
     headers = {"Content-Type": kind} if kind else {}
     parts = [event(to_json(chunk("a"))), event(to_json(chunk("b", "stop"))), event("[DONE]")]
     wire.script([head(200, headers), *parts, CUT])
@@ -252,7 +254,7 @@ def test_a_stream_is_told_by_its_bytes_not_by_its_headers(api: Api, wire: WireSe
 
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
 @pytest.mark.parametrize("lead", [b"", b" \r\n"])
-def test_json_where_a_stream_was_asked_for(api: Api, wire: WireServer, kind: str, lead: bytes) -> None:
+def test_json_response_to_stream_request_is_read(api: Api, wire: WireServer, kind: str, lead: bytes) -> None:
     wire.script(trickle(reply(lead + to_json(completion("a", "b")), headers={"Content-Type": kind})))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop="x", n=2))
     assert [texts(chunks, 0), texts(chunks, 1)] == ["a", "b"]
@@ -269,7 +271,9 @@ def test_json_where_a_stream_was_asked_for(api: Api, wire: WireServer, kind: str
         ("{not json}", APIResponseError),
     ],
 )
-def test_neither_a_stream_nor_a_completion(api: Api, wire: WireServer, body: Any, kind: type[ParadigmError]) -> None:
+def test_response_without_stream_or_completion_raises(
+    api: Api, wire: WireServer, body: Any, kind: type[ParadigmError]
+) -> None:
     wire.script(reply(body))
     with pytest.raises(kind):
         list(api.client(wire).stream("Hi", model=MODEL))
@@ -277,7 +281,7 @@ def test_neither_a_stream_nor_a_completion(api: Api, wire: WireServer, body: Any
 
 
 @pytest.mark.parametrize("bad", [b"data: nonsense\n\n", b'data: {"choices": 5}\n\n', b"data: 5\n\n", b"data: []\n\n"])
-def test_an_event_that_is_no_chunk(api: Api, wire: WireServer, bad: bytes) -> None:
+def test_malformed_event_raises_with_text_so_far(api: Api, wire: WireServer, bad: bytes) -> None:
     wire.script(sse(chunk("a"), bad, chunk("b", "stop")))
     chunks = api.client(wire).stream("Hi", model=MODEL)
     assert next(chunks).text == "a"
@@ -307,7 +311,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("error", "kind", "words"), ERRORS, ids=[repr(e[0][:44]) for e in ERRORS])
 @pytest.mark.parametrize("done", [True, False])
-def test_an_error_inside_a_stream(
+def test_error_event_raises_with_text_so_far(
     api: Api, wire: WireServer, error: bytes, kind: type[ParadigmError], words: str, done: bool
 ) -> None:
     wire.script(sse(chunk("a"), error, done=done and error.endswith(b"\n\n")))
@@ -319,13 +323,13 @@ def test_an_error_inside_a_stream(
     assert len(wire.requests) == 1
 
 
-def test_an_error_after_the_finish_reason_is_still_one(api: Api, wire: WireServer) -> None:
+def test_error_after_finish_reason_raises(api: Api, wire: WireServer) -> None:
     with pytest.raises(ServerError) as caught:
         stream(api, wire, chunk("a", "stop"), {"error": {"message": "oh"}})
     assert caught.value.partial_text == "a"
 
 
-def test_text_that_was_held_back_comes_before_the_error(api: Api, wire: WireServer) -> None:
+def test_held_back_text_is_emitted_before_error(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("a E"), {"error": {"message": "oh"}}))
     chunks = api.client(wire).stream("Hi", model=MODEL, stop="END")
     assert [next(chunks).text, next(chunks).text] == ["a ", "E"]
@@ -347,7 +351,7 @@ CUTS = {
 
 
 @pytest.mark.parametrize("script", CUTS.values(), ids=CUTS)
-def test_a_cut_stream_is_never_a_whole_one(api: Api, wire: WireServer, script: list[Any]) -> None:
+def test_stream_without_finish_reason_or_done_raises(api: Api, wire: WireServer, script: list[Any]) -> None:
     wire.script(script)
     chunks: list[CompletionChunk] = []
     with pytest.raises(StreamInterruptedError, match=wire.host) as caught:
@@ -356,7 +360,7 @@ def test_a_cut_stream_is_never_a_whole_one(api: Api, wire: WireServer, script: l
     assert len(wire.requests) == 1
 
 
-def test_a_reset_stream_is_a_cut_one(api: Api, wire: WireServer) -> None:
+def test_reset_connection_raises_stream_interrupted_error(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("a"), STALL, RESET))
     chunks = api.client(wire).stream("Hi", model=MODEL)
     assert next(chunks).text == "a"
@@ -381,19 +385,19 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("script", WHOLE.values(), ids=WHOLE)
-def test_a_finish_reason_or_done_makes_it_whole(api: Api, wire: WireServer, script: list[Any]) -> None:
+def test_finish_reason_or_done_completes_stream(api: Api, wire: WireServer, script: list[Any]) -> None:
     wire.script(script)
     chunks = list(api.client(wire).stream("Hi", model=MODEL))
     assert texts(chunks) == "ab"
     assert chunks[-1].usage == Usage(1, 2, 3)
 
 
-def test_a_break_after_the_finish_reason_costs_the_usage_alone(api: Api, wire: WireServer) -> None:
+def test_break_after_finish_reason_loses_only_usage(api: Api, wire: WireServer) -> None:
     chunks = stream(api, wire, chunk("a", "stop"), b"data: {", CUT)
     assert (texts(chunks), chunks[-1].finish_reason, chunks[-1].usage) == ("a", "stop", None)
 
 
-def test_with_several_choices_all_must_have_ended(api: Api, wire: WireServer) -> None:
+def test_stream_of_several_choices_raises_unless_all_have_ended(api: Api, wire: WireServer) -> None:
     for parts in ([chunk("a", "stop"), chunk("x", index=1)], [chunk("a", "stop")]):
         wire.script(sse(*parts, done=False))
         with pytest.raises(StreamInterruptedError):
@@ -402,7 +406,7 @@ def test_with_several_choices_all_must_have_ended(api: Api, wire: WireServer) ->
     assert texts(api.client(wire).stream("Hi", model=MODEL, n=2), 1) == "x"
 
 
-def test_an_empty_stream(api: Api, wire: WireServer) -> None:
+def test_empty_stream_raises_only_without_finish_reason_and_done(api: Api, wire: WireServer) -> None:
     assert stream(api, wire) == [CompletionChunk("", is_last=True)]
     assert [c.finish_reason for c in stream(api, wire, chunk("", "stop"))] == ["stop"]
     wire.always(sse(done=False))
@@ -411,7 +415,7 @@ def test_an_empty_stream(api: Api, wire: WireServer) -> None:
     assert caught.value.partial_text == ""
 
 
-def test_chunks_come_as_they_are_sent(api: Api, wire: WireServer) -> None:
+def test_chunks_are_yielded_as_they_arrive(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("a"), STALL, chunk("b", "stop")))
     chunks = api.client(wire).stream("Hi", model=MODEL)
     assert next(chunks).text == "a"
@@ -419,7 +423,7 @@ def test_chunks_come_as_they_are_sent(api: Api, wire: WireServer) -> None:
     assert texts(chunks) == "b"
 
 
-def test_the_last_chunk_does_not_wait_for_the_end_of_the_connection(
+def test_last_chunk_does_not_wait_for_end_of_response(
     api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 30)
@@ -431,7 +435,7 @@ def test_the_last_chunk_does_not_wait_for_the_end_of_the_connection(
     chunks.close()
 
 
-def test_twenty_streams_in_a_row_use_one_connection(api: Api, wire: WireServer) -> None:
+def test_successive_streams_share_one_connection(api: Api, wire: WireServer) -> None:
     wire.always(sse(chunk("a"), chunk("b", "stop"), chunk(usage=usage(1, 2))))
     client = api.client(wire)
     for _ in range(20):
@@ -439,7 +443,7 @@ def test_twenty_streams_in_a_row_use_one_connection(api: Api, wire: WireServer) 
     assert (len(wire.requests), wire.connections) == (20, 1)
 
 
-def test_streams_and_calls_share_the_connection(api: Api, wire: WireServer) -> None:
+def test_streams_and_completions_share_one_connection(api: Api, wire: WireServer) -> None:
     wire.always(lambda request: sse(chunk("a", "stop")) if request.body.get("stream") else reply(completion("b")))
     client = api.client(wire)
     for _ in range(3):
@@ -449,7 +453,7 @@ def test_streams_and_calls_share_the_connection(api: Api, wire: WireServer) -> N
 
 
 @pytest.mark.parametrize("slow", [False, True])
-def test_what_follows_done_is_read_so_that_the_connection_serves_again(api: Api, wire: WireServer, slow: bool) -> None:
+def test_bytes_after_done_are_drained_and_connection_is_reused(api: Api, wire: WireServer, slow: bool) -> None:
     tail = [b": bye\n\n", event(to_json(chunk("never shown"))), b"garbage"]
     script = sse(chunk("a", "stop"), event("[DONE]"), *tail, done=False)
     wire.always(trickle(script) if slow else script)
@@ -460,7 +464,7 @@ def test_what_follows_done_is_read_so_that_the_connection_serves_again(api: Api,
 
 
 @pytest.mark.parametrize("tail", ["silence", "flood", "break"])
-def test_a_server_that_does_not_end_after_done_loses_the_connection(
+def test_connection_is_dropped_if_response_does_not_end_after_done(
     api: Api, wire: WireServer, tail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 0.05)
@@ -476,19 +480,19 @@ def test_a_server_that_does_not_end_after_done_loses_the_connection(
     assert wire.connections == 2
 
 
-def test_the_bounds_of_the_drain_are_small() -> None:
+def test_drain_limits_are_small() -> None:
     from paradigm_transport.http import responses
 
     assert responses.DRAIN_SECONDS <= 0.5
     assert responses.DRAIN_BYTES <= 1 << 16
 
 
-def test_nothing_is_sent_before_the_first_piece_is_asked_for(api: Api, wire: WireServer) -> None:
+def test_nothing_is_sent_before_first_chunk_is_requested(api: Api, wire: WireServer) -> None:
     api.client(wire).stream("Hi", model=MODEL)
     assert wire.connections == 0
 
 
-def test_a_stream_that_has_ended_stays_ended(api: Api, wire: WireServer) -> None:
+def test_exhausted_stream_stays_exhausted(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("a", "stop")))
     chunks = api.client(wire).stream("Hi", model=MODEL)
     assert texts(chunks) == "a"
@@ -497,7 +501,7 @@ def test_a_stream_that_has_ended_stays_ended(api: Api, wire: WireServer) -> None
     assert len(wire.requests) == 1
 
 
-def test_closing_ends_a_stream_at_once(api: Api, wire: WireServer) -> None:
+def test_closed_stream_ends_at_once(api: Api, wire: WireServer) -> None:
     wire.script(sse(event(to_json(chunk("a"))) + event(to_json(chunk("b"))), STALL))
     chunks = api.client(wire).stream("Hi", model=MODEL)
     assert next(chunks).text == "a"
@@ -510,9 +514,7 @@ def test_closing_ends_a_stream_at_once(api: Api, wire: WireServer) -> None:
     assert len(wire.requests) == 1
 
 
-def test_the_length_that_nobody_chose_is_told_once(
-    api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_cut_at_default_length_limit_warns_once(api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture) -> None:
     wire.script(sse(chunk("a", "length")), reply(completion("a", finish_reason="length")))
     wire.always(reply(completion("a", finish_reason="length")))
     client = api.client(wire)
@@ -531,7 +533,7 @@ def test_the_length_that_nobody_chose_is_told_once(
     assert "now the server's default" in caplog.text
 
 
-# The reader alone: any cut of the bytes gives the same chunks.
+# StreamReader without a server.
 
 EVENTS = st.lists(
     st.sampled_from(
@@ -570,7 +572,7 @@ def read_all(parts: list[bytes]) -> tuple[str, str, Any, Any, str]:
 
 
 @given(EVENTS, st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r\r"]), st.lists(st.integers(0, 2000), max_size=20))
-def test_any_way_of_cutting_the_bytes_gives_the_same_answer(datas: list[bytes], end: bytes, places: list[int]) -> None:
+def test_any_split_of_bytes_gives_same_chunks(datas: list[bytes], end: bytes, places: list[int]) -> None:
     data = b"".join(b"data: " + data + end for data in datas)
     borders = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
     whole = read_all([data])
@@ -578,7 +580,7 @@ def test_any_way_of_cutting_the_bytes_gives_the_same_answer(datas: list[bytes], 
     assert read_all([bytes([byte]) for byte in data]) == whole
 
 
-def test_a_timeout_stays_a_timeout() -> None:
+def test_timeout_while_streaming_keeps_its_class() -> None:
     reader = StreamReader(Origin("host"), stops=[])
     list(reader.feed(event(to_json(chunk("a")))))
     with pytest.raises(APITimeoutError) as caught:

@@ -7,15 +7,8 @@ import json
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from paradigm_transport.chat.json_repair import InvalidJSONError
-from paradigm_transport.chat.structured import (
-    explain,
-    first_object,
-    partial_object,
-    repair_messages,
-    repair_prompt,
-    schema_instruction,
-)
+from paradigm_transport.chat.json_repair import InvalidJSONError, first_object, partial_object
+from paradigm_transport.chat.structured import explain, repair_messages, repair_prompt, schema_instruction
 from paradigm_transport.messages import Message
 from tests.transport.test_tool_calls import cpu_time
 

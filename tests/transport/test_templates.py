@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paradigm_transport import CHAT_TEMPLATES, ChatTemplate, InvalidParameterError
-from paradigm_transport.chat.templates.named import find_template
+from paradigm_transport.chat.templates import find_template
 
 TURNS = [("system", "Be brief."), ("user", "Hi {role}"), ("assistant", "{content}"), ("user", "Bye")]
 

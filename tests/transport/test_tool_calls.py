@@ -206,7 +206,7 @@ def test_stream_emits_what_is_certain() -> None:
         Text("Hi"),
         CallBegin(0, "id0", "add"),
         CallArguments(0, '{"a"'),
-        CallArguments(0, ": 1"),  # whether the comma is one too many, the next character tells
+        CallArguments(0, ": 1"),  # the next character decides whether the comma is a trailing one
         CallArguments(0, "}"),
         CallEnd(0, ToolCall("id0", "add", {"a": 1})),
     ]

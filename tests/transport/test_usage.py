@@ -1,4 +1,4 @@
-"""The meter alone; what it comes to over the frameworks is tested in tests/usage."""
+"""The meter of a call; `tests/usage` tests the counts through the frameworks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from paradigm_transport import Usage, get_paradigm_usage
 from paradigm_transport.usage import Meter
 
 
-def test_an_error_of_a_call_that_is_over_is_none_of_its_own() -> None:
+def test_failure_after_end_of_call_is_not_counted() -> None:
     with get_paradigm_usage() as usage:
         meter = Meter("m")
         meter.end(Usage(1, 2, 3))

@@ -1,4 +1,4 @@
-"""`get_paradigm_usage`: what a block of code came to, through both frameworks and the clients alike."""
+"""`get_paradigm_usage`: the usage of a block of code, through both frameworks and the clients."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def api(wire: WireServer) -> ParadigmClient:
 
 
 class Clock:
-    """A clock that goes a second further each time that it is looked at."""
+    """A clock that advances by a second each time it is read."""
 
     now = 0.0
 
@@ -135,7 +135,7 @@ def test_each_call_counts_once_on_every_path(wire: WireServer, call: Callable[[s
     assert list(block.by_model) == ["m"]
 
 
-def test_a_call_outside_counts_nothing(wire: WireServer, api: ParadigmClient) -> None:
+def test_call_outside_block_is_not_counted(wire: WireServer, api: ParadigmClient) -> None:
     wire.always(answer)
     with get_paradigm_usage() as block:
         pass
@@ -144,14 +144,14 @@ def test_a_call_outside_counts_nothing(wire: WireServer, api: ParadigmClient) ->
     assert block.by_model == {}
 
 
-def test_an_error_is_one_on_every_path(wire: WireServer, call: Callable[[str], None]) -> None:
+def test_error_counts_once_on_every_path(wire: WireServer, call: Callable[[str], None]) -> None:
     wire.always(reply({"error": {"message": "no"}}, 400))
     with get_paradigm_usage() as block, pytest.raises(Exception, match="no"):
         call("a")
     assert (block.calls, block.errors, block.uncounted) == (1, 1, 0)
 
 
-def test_a_call_that_is_sent_again_is_one_call(wire: WireServer, api: ParadigmClient) -> None:
+def test_retried_call_counts_once(wire: WireServer, api: ParadigmClient) -> None:
     busy = reply({"error": {"message": "busy"}}, 503)
     wire.script(busy, [RESET], reply(completion("a", usage=usage(1, 2))))
     wire.script(busy, [RESET], sse(chunk("a"), chunk("", "stop", usage=usage(1, 2))))
@@ -163,7 +163,7 @@ def test_a_call_that_is_sent_again_is_one_call(wire: WireServer, api: ParadigmCl
     assert len(wire.requests) == 6
 
 
-def test_a_stream_that_was_refused_with_stream_options_is_one_call(wire: WireServer, api: ParadigmClient) -> None:
+def test_stream_repeated_without_stream_options_counts_once(wire: WireServer, api: ParadigmClient) -> None:
     wire.script(reply({"error": {"message": "stream_options is not allowed"}}, 400))
     wire.script(sse(chunk("a", usage=usage(1, 1)), chunk("", "stop", usage=usage(1, 2))))
     with get_paradigm_usage() as block:
@@ -171,14 +171,14 @@ def test_a_stream_that_was_refused_with_stream_options_is_one_call(wire: WireSer
     assert (*counted(block), block.errors) == (1, 1, 2, 3, 0)
 
 
-def test_a_stream_that_breaks_is_an_error(wire: WireServer, api: ParadigmClient) -> None:
+def test_broken_stream_counts_as_error(wire: WireServer, api: ParadigmClient) -> None:
     wire.script(sse(chunk("a"), CUT))
     with get_paradigm_usage() as block, pytest.raises(StreamInterruptedError):
         list(api.stream("a", model="m"))
     assert (block.calls, block.errors, block.uncounted, block.total_tokens) == (1, 1, 0, 0)
 
 
-def test_a_stream_that_its_reader_leaves_is_uncounted(wire: WireServer, api: ParadigmClient) -> None:
+def test_abandoned_stream_is_uncounted(wire: WireServer, api: ParadigmClient) -> None:
     wire.script(sse(chunk("a"), chunk("b"), chunk("", "stop"), chunk(usage=usage(1, 2))))
     with get_paradigm_usage() as block:
         with api.stream("a", model="m") as pieces:
@@ -187,21 +187,21 @@ def test_a_stream_that_its_reader_leaves_is_uncounted(wire: WireServer, api: Par
         assert block.tokens_per_second is None
 
 
-def test_a_stream_that_nobody_reads_is_no_call(wire: WireServer, api: ParadigmClient) -> None:
+def test_unread_stream_does_not_count_as_call(wire: WireServer, api: ParadigmClient) -> None:
     with get_paradigm_usage() as block:
         api.stream("a", model="m").close()
     assert block.calls == 0
     assert wire.requests == []
 
 
-def test_usage_that_the_server_does_not_give_is_uncounted(wire: WireServer, api: ParadigmClient) -> None:
+def test_call_without_usage_is_uncounted(wire: WireServer, api: ParadigmClient) -> None:
     wire.script(reply(completion("a", usage=None)))
     with get_paradigm_usage() as block:
         api.complete("a", model="m")
     assert (block.calls, block.uncounted, block.total_tokens) == (1, 1, 0)
 
 
-def test_a_cached_answer_counts_nothing(wire: WireServer) -> None:
+def test_cached_completion_is_not_counted(wire: WireServer) -> None:
     wire.always(answer)
     llm = langchain_paradigm.ParadigmLLM(model="m", base_url=wire.url, cache=InMemoryCache(), **SETTINGS)
     with get_paradigm_usage() as block:
@@ -210,7 +210,7 @@ def test_a_cached_answer_counts_nothing(wire: WireServer) -> None:
     assert counted(block) == (1, 1, 2, 3)
 
 
-def test_the_model_list_is_no_call(wire: WireServer, api: ParadigmClient) -> None:
+def test_listing_models_does_not_count_as_call(wire: WireServer, api: ParadigmClient) -> None:
     wire.script(reply({"data": [{"id": "m"}]}))
     with get_paradigm_usage() as block:
         api.models()
@@ -220,7 +220,7 @@ def test_the_model_list_is_no_call(wire: WireServer, api: ParadigmClient) -> Non
 # Blocks
 
 
-def test_blocks_nest(wire: WireServer, api: ParadigmClient) -> None:
+def test_outer_block_includes_calls_of_inner_block(wire: WireServer, api: ParadigmClient) -> None:
     wire.always(answer)
     with get_paradigm_usage() as outer:
         api.complete("a", model="m")
@@ -231,7 +231,7 @@ def test_blocks_nest(wire: WireServer, api: ParadigmClient) -> None:
     assert counted(inner) == (1, 2, 4, 6)
 
 
-def test_a_block_ends_with_an_error(wire: WireServer, api: ParadigmClient) -> None:
+def test_block_ends_when_error_is_raised(wire: WireServer, api: ParadigmClient) -> None:
     wire.always(answer)
     block = get_paradigm_usage()
     with pytest.raises(KeyError), block:
@@ -240,7 +240,7 @@ def test_a_block_ends_with_an_error(wire: WireServer, api: ParadigmClient) -> No
     assert block.calls == 0
 
 
-def test_a_block_may_be_entered_again(wire: WireServer, api: ParadigmClient) -> None:
+def test_block_can_be_entered_again(wire: WireServer, api: ParadigmClient) -> None:
     wire.always(answer)
     block = get_paradigm_usage()
     for _ in range(2):
@@ -249,7 +249,7 @@ def test_a_block_may_be_entered_again(wire: WireServer, api: ParadigmClient) -> 
     assert block.calls == 2
 
 
-def test_the_threads_of_a_batch_are_inside(wire: WireServer) -> None:
+def test_calls_in_threads_of_batch_are_counted(wire: WireServer) -> None:
     wire.always(answer)
     llm = langchain_paradigm.ParadigmLLM(model="m", base_url=wire.url, **SETTINGS)
     with get_paradigm_usage() as block:
@@ -258,7 +258,7 @@ def test_the_threads_of_a_batch_are_inside(wire: WireServer) -> None:
     assert counted(block) == (40, 420, 840, 1260)
 
 
-def test_other_threads_are_inside_with_a_copy_of_the_context(wire: WireServer, api: ParadigmClient) -> None:
+def test_calls_in_other_threads_count_only_with_copied_context(wire: WireServer, api: ParadigmClient) -> None:
     wire.always(answer)
     with ThreadPoolExecutor(4) as threads, get_paradigm_usage() as block:
         for _ in range(8):
@@ -267,7 +267,7 @@ def test_other_threads_are_inside_with_a_copy_of_the_context(wire: WireServer, a
     assert block.calls == 8
 
 
-def test_tasks_count_for_themselves_and_for_the_block_around_them(wire: WireServer) -> None:
+def test_calls_in_tasks_count_in_their_own_block_and_outer_block(wire: WireServer) -> None:
     wire.always(answer)
     llm = langchain_paradigm.ParadigmLLM(model="m", base_url=wire.url, **SETTINGS)
 
@@ -287,7 +287,7 @@ def test_tasks_count_for_themselves_and_for_the_block_around_them(wire: WireServ
     assert counted(outer) == (6, 14, 28, 42)
 
 
-def test_a_call_counts_where_it_began(wire: WireServer, api: ParadigmClient) -> None:
+def test_stream_counts_in_block_where_it_began(wire: WireServer, api: ParadigmClient) -> None:
     wire.always(answer)
     with get_paradigm_usage() as began:
         pieces = api.stream("a", model="m")
@@ -301,7 +301,7 @@ def test_a_call_counts_where_it_began(wire: WireServer, api: ParadigmClient) -> 
 # Models, prices, seconds
 
 
-def test_models_count_under_the_name_that_was_asked(wire: WireServer, api: ParadigmClient) -> None:
+def test_usage_is_grouped_by_requested_model(wire: WireServer, api: ParadigmClient) -> None:
     wire.always(answer)
     with get_paradigm_usage() as block:
         api.complete("a", model="small")
@@ -325,7 +325,7 @@ def test_models_count_under_the_name_that_was_asked(wire: WireServer, api: Parad
         (0, 0),
     ],
 )
-def test_a_price_makes_a_cost(wire: WireServer, api: ParadigmClient, price: Any, cost: float | None) -> None:
+def test_cost_is_computed_from_price(wire: WireServer, api: ParadigmClient, price: Any, cost: float | None) -> None:
     wire.script(reply(completion("a", usage=usage(3, 6))))
     with get_paradigm_usage(price) as block:
         api.complete("a", model="m")
@@ -333,7 +333,7 @@ def test_a_price_makes_a_cost(wire: WireServer, api: ParadigmClient, price: Any,
     assert block.by_model["m"].cost == block.cost
 
 
-def test_the_cost_of_all_is_unknown_where_that_of_one_is(wire: WireServer, api: ParadigmClient) -> None:
+def test_total_cost_is_none_if_one_model_has_no_price(wire: WireServer, api: ParadigmClient) -> None:
     wire.always(answer)
     with get_paradigm_usage({"m": 1_000_000}) as block:
         assert block.cost == 0
@@ -344,20 +344,20 @@ def test_the_cost_of_all_is_unknown_where_that_of_one_is(wire: WireServer, api: 
     assert block.by_model["m"].cost == 3
 
 
-def test_seconds(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
+def test_latency_and_tokens_per_second_are_measured(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
     wire.script(reply(completion("a", usage=usage(1, 10))))
     wire.script(sse(chunk("a"), chunk("b"), chunk("", "stop"), chunk(usage=usage(1, 20))))
     with get_paradigm_usage() as block:
-        assert api.complete("a", model="m").latency == 1  # looked at: at its beginning, at its end
+        assert api.complete("a", model="m").latency == 1  # read at the start and the end
         assert block.time_to_first_token is None
         assert block.tokens_per_second == 10
-        *_, last = api.stream("a", model="m")  # at its beginning, its first text, its end
+        *_, last = api.stream("a", model="m")  # read at the start, the first text and the end
     assert last.latency == 2
     assert block.time_to_first_token == 1
     assert block.tokens_per_second == 30 / 3
 
 
-def test_an_empty_stream_has_no_first_text(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
+def test_empty_stream_has_no_time_to_first_token(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
     wire.script(sse(chunk("", "stop"), chunk(usage=usage(1, 0))))
     with get_paradigm_usage() as block:
         list(api.stream("a", model="m"))
@@ -365,10 +365,10 @@ def test_an_empty_stream_has_no_first_text(wire: WireServer, api: ParadigmClient
     assert block.tokens_per_second == 0
 
 
-# What it looks like
+# Output
 
 
-def test_as_dict(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
+def test_as_row_and_as_dict_hold_all_values(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
     wire.script(reply(completion("a", usage=usage(1, 10))))
     with get_paradigm_usage(1_000_000) as block:
         api.complete("a", model="m")
@@ -389,7 +389,7 @@ def test_as_dict(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
     assert json.loads(json.dumps(block.as_dict())) == block.as_dict()
 
 
-def test_it_prints_a_table(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
+def test_str_is_table_of_models(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
     wire.script(reply(completion("a", usage=usage(12, 30))), reply({}, 400))
     wire.script(sse(chunk("a"), chunk("", "stop"), chunk(usage=usage(1, 20))))
     with get_paradigm_usage({"alfred-4.2": 10}) as block:

@@ -1,4 +1,4 @@
-"""What callbacks are told: each run its own usage, on every path; and what the caller gets: plain text, always."""
+"""Callbacks get the usage of each run on every path; callers always get plain text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATHS = ["invoke", "batch", "generate", "stream", "batch_as_completed"]
 
 
 def answer(request: Request) -> Script:
-    """Prompt `a` costs 1 and 2 tokens, `bb` 2 and 4, and so on."""
+    """Answer prompt `a` with a usage of 1 and 2 tokens, `bb` with 2 and 4, and so on."""
     prompt = request.body["prompt"]
     counted = usage(len(prompt), 2 * len(prompt))
     if request.body.get("stream"):
@@ -37,7 +37,7 @@ def path(request: pytest.FixtureRequest) -> str:
 
 
 def go(calls: Calls, path: str, llm: Any, recorder: Recorder) -> list[str]:
-    """Complete some prompts; they are returned."""
+    """Complete some prompts, and return the prompts."""
     if path == "generate":
         calls.generate(llm, ["a", "bb", "cccc"], callbacks=[recorder])
         return ["a", "bb", "cccc"]
@@ -56,7 +56,7 @@ def prompts_of(recorder: Recorder) -> dict[Any, str]:
 
 
 @pytest.mark.parametrize("as_chat", [True, False])
-def test_each_run_is_told_its_own_usage(
+def test_each_run_gets_its_own_usage(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str, as_chat: bool
 ) -> None:
     wire.always(answer)
@@ -75,10 +75,10 @@ def test_each_run_is_told_its_own_usage(
         assert first(end).generation_info["usage_metadata"]["output_tokens"] == 2 * len(prompt)
 
 
-def test_each_run_tells_the_model_by_the_names_that_tracers_know(
+def test_each_run_has_model_metadata_for_tracers(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
 ) -> None:
-    # Those of the completion's kind: what a trace's usage is looked up by, and its price.
+    # Tracers look up the price of a run by these.
     wire.always(answer)
     go(calls, path, make(), recorder)
     names = ("ls_model_name", "ls_model_type", "ls_provider")
@@ -88,7 +88,9 @@ def test_each_run_tells_the_model_by_the_names_that_tracers_know(
 
 
 @pytest.mark.parametrize("metadata", [None, [{"team": "a"}, {"team": "b"}]])
-def test_callbacks_and_metadata_of_each_prompt(wire: WireServer, make: Make, calls: Calls, metadata: Any) -> None:
+def test_each_prompt_has_its_own_callbacks_and_metadata(
+    wire: WireServer, make: Make, calls: Calls, metadata: Any
+) -> None:
     wire.always(answer)
     recorders = [Recorder(), Recorder()]
     options = {} if metadata is None else {"metadata": metadata}
@@ -98,9 +100,7 @@ def test_callbacks_and_metadata_of_each_prompt(wire: WireServer, make: Make, cal
     assert [each.get("team") for each in told] == (["a", "b"] if metadata else [None, None])
 
 
-def test_callbacks_are_told_of_a_chat_message(
-    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
-) -> None:
+def test_callbacks_get_chat_message(wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str) -> None:
     wire.always(answer)
     go(calls, path, make(), recorder)
     for end in recorder.ends:
@@ -121,7 +121,7 @@ def test_callbacks_are_told_of_a_chat_message(
         assert "usage_metadata" not in metadata
 
 
-def test_switched_off_all_is_plain_text(
+def test_trace_as_chat_false_gives_plain_generations(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
 ) -> None:
     wire.always(answer)
@@ -132,7 +132,7 @@ def test_switched_off_all_is_plain_text(
 
 
 @pytest.mark.parametrize("as_chat", [True, False])
-def test_the_caller_gets_plain_text(wire: WireServer, make: Make, calls: Calls, as_chat: bool) -> None:
+def test_caller_gets_plain_generations(wire: WireServer, make: Make, calls: Calls, as_chat: bool) -> None:
     wire.always(answer)
     llm = make(trace_as_chat=as_chat)
     result = calls.generate(llm, ["a", "bb"])
@@ -142,7 +142,7 @@ def test_the_caller_gets_plain_text(wire: WireServer, make: Make, calls: Calls, 
     assert calls.stream(llm, "a") == ["a", ""]
 
 
-def test_the_cache_gets_plain_text_and_an_answer_out_of_it_counts_nothing(
+def test_cache_holds_plain_generations_and_hits_count_no_usage(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder
 ) -> None:
     wire.always(answer)
@@ -158,7 +158,7 @@ def test_the_cache_gets_plain_text_and_an_answer_out_of_it_counts_nothing(
     assert [(end.llm_output or {})["token_usage"] for end in recorder.ends] == [usage(2, 4)]
 
 
-def test_several_candidates_have_their_usage_once(
+def test_usage_of_several_candidates_is_reported_once(
     wire: WireServer, make: Make, calls: Calls, recorder: Recorder
 ) -> None:
     wire.script(reply(completion("one", "two", usage=usage(3, 9))))
@@ -171,9 +171,7 @@ def test_several_candidates_have_their_usage_once(
     ] == [12, None]
 
 
-def test_usage_the_server_does_not_give_is_absent(
-    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str
-) -> None:
+def test_missing_usage_is_omitted(wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str) -> None:
     def silent(request: Request) -> Script:
         if request.body.get("stream"):
             return sse(chunk("a", model=None), chunk("", "stop", model=None))
@@ -187,23 +185,27 @@ def test_usage_the_server_does_not_give_is_absent(
         assert first(end).message.response_metadata["model_name"] == "alfred-4.2"
 
 
-def test_streaming_inside_invoke_is_told_once(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_streaming_generate_reports_usage_once_per_prompt(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
+) -> None:
     wire.always(answer)
     with get_usage_metadata_callback() as counter:
         calls.generate(make(streaming=True), ["a", "bb", "cccc"], callbacks=[recorder])
     told = {first(end).text: (end.llm_output or {})["token_usage"]["total_tokens"] for end in recorder.ends}
-    assert told == {"a": 3, "bb": 6, "cccc": 12}  # LangChain tells the ends of an async batch in any order
+    assert told == {"a": 3, "bb": 6, "cccc": 12}  # LangChain ends the runs of an async batch in any order
     assert counter.usage_metadata["alfred-40b-1123"]["total_tokens"] == 21
 
 
-def test_a_stream_that_fails_ends_in_its_error(wire: WireServer, make: Make, calls: Calls, recorder: Recorder) -> None:
+def test_failed_stream_reports_error_without_end(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder
+) -> None:
     wire.script(sse(chunk("Hel"), done=False))
     with pytest.raises(Exception, match="ended"):
         calls.stream(make(), "x", config={"callbacks": [recorder]})
     assert (len(recorder.ends), len(recorder.errors)) == (0, 1)
 
 
-def test_a_result_survives_what_results_are_put_through(wire: WireServer, make: Make, calls: Calls) -> None:
+def test_results_can_be_pickled_copied_and_dumped(wire: WireServer, make: Make, calls: Calls) -> None:
     wire.always(answer)
     result = calls.generate(make(), ["a", "bb"])
     for copy in (pickle.loads(pickle.dumps(result)), result.model_copy(deep=True)):
@@ -216,7 +218,7 @@ def test_a_result_survives_what_results_are_put_through(wire: WireServer, make: 
 
 
 @pytest.mark.parametrize("method", ["complete", "stream_complete", "chat", "stream_chat"])
-def test_llama_index_tells_what_its_traces_show(wire: WireServer, method: str) -> None:
+def test_llama_index_responses_hold_metadata_for_traces(wire: WireServer, method: str) -> None:
     asyncio.set_event_loop(None)
     wire.always(answer)
     llm = llama_index_paradigm.ParadigmLLM(model="m", api_key="k", base_url=wire.url, context_window=99)

@@ -7,19 +7,17 @@ from string import ascii_letters, digits
 
 from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event
 from paradigm_transport.chat.json_repair import QUOTES, SPACE, InvalidJSONError, RepairedValue, parse
-from paradigm_transport.messages import InvalidToolCall, JsonObject, ToolCall, to_json
+from paradigm_transport.messages import InvalidToolCall, ToolCall, to_json
 
-NO_NAME = "the call names no tool"
-NOT_AN_OBJECT = "the arguments are not a JSON object"
 CUT_OFF = "the answer ends before the call does"
 
 _ARGUMENTS = ("arguments", "parameters")  # models trained on several dialects mix the two
-_ID_LETTERS = ascii_letters + digits
 
 
 def new_call_id() -> str:
     """Return a new id of nine letters and digits, the only form that Mistral's templates take."""
-    return "".join(_ID_LETTERS[byte % len(_ID_LETTERS)] for byte in secrets.token_bytes(9))
+    characters = ascii_letters + digits
+    return "".join(characters[byte % len(characters)] for byte in secrets.token_bytes(9))
 
 
 class CallReader:
@@ -104,7 +102,9 @@ class CallReader:
             self._depth += 1
             self._key, self._expects = None, "key"
         elif self._expects == "value" or (self._expects == "key" and char in QUOTES):
-            self._begin_value()
+            self._value = RepairedValue()
+            if self._key in _ARGUMENTS and self._arguments is None:
+                self._arguments = self._value
             return False
         elif char == "}":
             self.is_complete = self._depth == 0
@@ -117,28 +117,18 @@ class CallReader:
             return False
         return not self.is_broken
 
-    def _begin_value(self) -> None:
-        self._value = RepairedValue()
-        if self._key in _ARGUMENTS and self._arguments is None:
-            self._arguments = self._value
-
     def _end_value(self, value: RepairedValue) -> None:
         key, self._key = self._key, None
         self._value, self._expects = None, ","
         self.is_complete = self._has_only_arguments
-        if key is None or (key == "name" and self._name is None):
-            self._take_text(value.text, is_key=key is None)
-
-    def _take_text(self, text: str, *, is_key: bool) -> None:
         try:
-            value = parse(text)
+            if key is None:
+                self._key, self._expects = str(parse(value.text)), ":"
+            elif key == "name" and self._name is None:
+                name = parse(value.text)
+                self._name = name if isinstance(name, str) else None
         except InvalidJSONError:
             self.is_broken = True
-            return
-        if is_key:
-            self._key, self._expects = str(value), ":"
-        else:
-            self._name = value if isinstance(value, str) else None
 
     # Reporting
 
@@ -147,20 +137,25 @@ class CallReader:
         if self._name is None or self._arguments is None or not self._arguments.is_object:
             return []
         text = self._arguments.take()
-        return [*self._begin(self._name), CallArguments(self._index, text)] if text else []
+        return self._report(self._name, text) if text else []
 
     def end(self) -> list[Event]:
         """End the call; return the remaining events."""
+        if self._name is None:
+            return self.refuse(self.text, "the call names no tool")
         try:
-            name, arguments = self._parsed()
+            arguments = parse(self._arguments.text) if self._arguments else None
+            if isinstance(arguments, str):
+                arguments = parse(arguments)
         except InvalidJSONError as problem:
             return self.refuse(self.text, str(problem))
+        if not isinstance(arguments, dict | None):
+            return self.refuse(self.text, "the arguments are not a JSON object")
         self.is_valid = True
-        end = CallEnd(self._index, ToolCall(self._id, name, arguments))
-        if self._is_announced:
-            return [end]
-        # The arguments are null, missing, or JSON in a string.
-        return [*self._begin(name), CallArguments(self._index, to_json(arguments)), end]
+        call = ToolCall(self._id, self._name, arguments or {})
+        # Arguments that are null, missing, or JSON in a string have not been reported.
+        events = [] if self._is_announced else self._report(call.name, to_json(call.arguments))
+        return [*events, CallEnd(self._index, call)]
 
     def refuse(self, text: str, reason: str) -> list[Event]:
         """End the call as an invalid one.
@@ -171,18 +166,7 @@ class CallReader:
         """
         return [CallEnd(self._index, InvalidToolCall(self._id, self._name, text, reason))]
 
-    def _begin(self, name: str) -> list[Event]:
-        if self._is_announced:
-            return []
+    def _report(self, name: str, arguments: str) -> list[Event]:
+        begin = [] if self._is_announced else [CallBegin(self._index, self._id, name)]
         self._is_announced = True
-        return [CallBegin(self._index, self._id, name)]
-
-    def _parsed(self) -> tuple[str, JsonObject]:
-        if self._name is None:
-            raise InvalidJSONError(NO_NAME)
-        arguments = parse(self._arguments.text) if self._arguments else None
-        if isinstance(arguments, str):
-            arguments = parse(arguments)
-        if not isinstance(arguments, dict | None):
-            raise InvalidJSONError(NOT_AN_OBJECT)
-        return self._name, arguments or {}
+        return [*begin, CallArguments(self._index, arguments)]

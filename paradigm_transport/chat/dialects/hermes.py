@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
-from paradigm_transport.chat.dialects.marks import Marks, TextAroundMarks
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.json_repair import NOT_JSON
-from paradigm_transport.chat.json_schema import call_schema, closed
+from paradigm_transport.chat.structured import call_schema
 from paradigm_transport.messages import JsonObject, Message, Tool, ToolCall, to_json
 
 CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
@@ -65,9 +65,7 @@ class Hermes:
 
     def schema(self, tools: Sequence[Tool], name: str | None) -> JsonObject:
         """As `Dialect.schema`."""
-        if name is None:
-            return call_schema(tools)
-        return closed(next(tool.parameters for tool in tools if tool.name == name))
+        return call_schema(tools) if name is None else next(tool.parameters for tool in tools if tool.name == name)
 
     def reader(self, *, prefilled: bool = False, name: str | None = None, parallel: bool = True) -> HermesReader:
         """As `Dialect.reader`."""
@@ -117,14 +115,22 @@ class HermesReader:
 
     def feed(self, text: str) -> list[Event]:
         """As `Reader.feed`."""
-        self._rest, self._at = self._rest[self._at :] + text, 0
+        self._rest, self._at, self._events = self._rest[self._at :] + text, 0, []
         self._read_on()
-        return self._take_events()
+        return self._events
 
     def finish(self) -> list[Event]:
         """As `Reader.finish`."""
+        self._events = []
         while self._call is not None and self._read is HermesReader._read_call:
-            self._cut_off(self._call)
+            call = self._call
+            call.finish()
+            if call.is_complete or call.has_arguments:
+                self._end(call, call.end())
+            else:  # a string without its end hides the end of the call, and text that follows it
+                text, mark, rest = call.text.partition(END_OF_CALL)
+                self._refuse(text, NOT_JSON if mark else CUT_OFF)
+                self._rest, self._at = mark + rest, 0
             self._read_on()
         rest = self._rest[self._at :]
         if self._read is HermesReader._read_unparsable:
@@ -133,11 +139,7 @@ class HermesReader:
             self._refuse(rest, CUT_OFF)
         elif len(rest) < _LIKELY_MARK:
             self._events += self._text.add(rest) + self._text.finish()
-        return self._take_events()
-
-    def _take_events(self) -> list[Event]:
-        events, self._events = self._events, []
-        return events
+        return self._events
 
     def _read_on(self) -> None:
         while self._at < len(self._rest) and self._read(self):
@@ -246,14 +248,3 @@ class HermesReader:
         self._text.mark()
         is_last = call.is_valid and not self._parallel
         self._read = HermesReader._read_nothing if is_last else HermesReader._read_between
-
-    def _cut_off(self, call: CallReader) -> None:
-        """End a call with the answer, and return to text that was read as a part of it."""
-        call.finish()
-        if call.is_complete or call.has_arguments:
-            self._end(call, call.end())
-            return
-        # A string without its end hides the end of the call.
-        text, mark, rest = call.text.partition(END_OF_CALL)
-        self._refuse(text, NOT_JSON if mark else CUT_OFF)
-        self._rest, self._at = mark + rest, 0

@@ -6,35 +6,23 @@ import re
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from os.path import commonprefix
 
 from paradigm_transport.chat.dialects.base import Dialect, read_message
 from paradigm_transport.chat.dialects.hermes import HERMES
+from paradigm_transport.chat.templates import BaseTemplate
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import Message, Tool, ToolCall
-
-if TYPE_CHECKING:
-    from paradigm_transport.chat.templates.base import BaseTemplate
 
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (HERMES,)}
 """The dialects by name, as in vLLM's `--tool-call-parser`."""
 
 # A short chat with a call. Mistral's templates require ids of nine letters and digits.
-_TOOL = Tool(
-    "get_weather", "Get the weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}}
-)
+_TOOL = Tool("get_weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
 _CALL = ToolCall("call00001", _TOOL.name, {"city": "Oslo"})
 _QUESTION = Message("user", "How warm is it?")
 _ANSWER = Message("assistant", tool_calls=(_CALL,))
 _RESULT = Message("tool", "It is 7 degrees.", tool_call_id=_CALL.id, name=_TOOL.name)
-
-_INSTEAD = "pass a template that writes <tool_call>, or chat_template='chatml'"
-_UNREADABLE = (
-    f"chat_template writes tool calls in a form that is not supported, so the model's calls will stay text; {_INSTEAD}"
-)
-_UNWRITTEN = (
-    f"chat_template takes tools but writes no tool calls, so the model will not see the calls it has made; {_INSTEAD}"
-)
 
 _OPEN_MARK = re.compile(r"[<\[][^<>\[\]\s]*\Z")
 
@@ -54,9 +42,16 @@ def _read_back(template: BaseTemplate) -> Dialect:
     if written is None:
         return HERMES  # a chat with tools will raise the template's own error
     for dialect in DIALECTS.values():
-        if _reads_call(dialect, written):
+        calls = read_message(dialect.reader(), written).calls
+        if any((call.name, call.arguments) == (_CALL.name, _CALL.arguments) for call in calls):
             return dialect
-    warnings.warn(_UNREADABLE if _CALL.name in written else _UNWRITTEN, stacklevel=2)
+    problem = (
+        "writes tool calls in a form that is not supported, so the model's calls will stay text"
+        if _CALL.name in written
+        else "takes tools but writes no tool calls, so the model will not see the calls it has made"
+    )
+    instead = "pass a template that writes <tool_call>, or chat_template='chatml'"
+    warnings.warn(f"chat_template {problem}; {instead}", stacklevel=2)
     return HERMES
 
 
@@ -64,20 +59,11 @@ def _render_call(template: BaseTemplate) -> str | None:
     """Return what a template writes after the question; None if it refuses such a chat."""
     for chat in ((_QUESTION, _ANSWER, _RESULT), (_QUESTION, _ANSWER)):
         try:
-            return _behind(template.render_chat([_QUESTION], [_TOOL]), template.render_chat(chat, [_TOOL]))
+            opened, written = (template.render_chat(part, [_TOOL]) for part in (chat[:1], chat))
         except InvalidParameterError:
             continue
+        # All that is new, with the whole of a mark that the two texts only begin alike.
+        alike = commonprefix([opened, written])  # noqa: RUF071  # of characters, as it is meant
+        mark = _OPEN_MARK.search(alike)
+        return written[mark.start() if mark else len(alike) :]
     return None
-
-
-def _behind(opened: str, written: str) -> str:
-    """Return what a text adds to another, with the whole of a mark that the two only begin alike."""
-    pairs = zip(opened, written, strict=False)
-    length = next((at for at, (one, other) in enumerate(pairs) if one != other), len(opened))
-    mark = _OPEN_MARK.search(written[:length])
-    return written[mark.start() if mark else length :]
-
-
-def _reads_call(dialect: Dialect, text: str) -> bool:
-    calls = read_message(dialect.reader(), text).calls
-    return any((call.name, call.arguments) == (_CALL.name, _CALL.arguments) for call in calls)

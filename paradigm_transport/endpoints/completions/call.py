@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic
 
-from paradigm_transport.calls import Call, Event, Reply, Request, StreamCall
+from paradigm_transport.calls import Call, Event, Piece, Reply, Request, StreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk, read_completion
 from paradigm_transport.endpoints.completions.stream import StreamReader
 from paradigm_transport.refusals import Origin
 
 
-class _CompletionRequest(Request):
+class _CompletionRequest(Request, Generic[Piece, Event]):
     path = "completions"
 
-    def __init__(self, prompt: str, parameters: CompletionParameters) -> None:
-        super().__init__()
+    def __init__(self, prompt: str, parameters: CompletionParameters, convert: Callable[[Piece], Event]) -> None:
         self.prompt = prompt
         self.parameters = parameters
+        self.convert = convert
         self.model = parameters.model
         self.stops = parameters.stop or []
         self.n = parameters.n or 1
@@ -35,7 +36,7 @@ class _CompletionRequest(Request):
             )
 
 
-class CompletionCall(_CompletionRequest, Call[Reply]):
+class CompletionCall(_CompletionRequest[Completion, Reply], Call[Reply]):
     """A call that returns a whole completion.
 
     Args:
@@ -43,10 +44,6 @@ class CompletionCall(_CompletionRequest, Call[Reply]):
         parameters: the endpoint's fields.
         convert: what to make of the completion.
     """
-
-    def __init__(self, prompt: str, parameters: CompletionParameters, convert: Callable[[Completion], Reply]) -> None:
-        super().__init__(prompt, parameters)
-        self._convert = convert
 
     def encode(self) -> bytes:
         """Return the body; see `Request.encode`."""
@@ -59,10 +56,10 @@ class CompletionCall(_CompletionRequest, Call[Reply]):
             self.note_end(choice.finish_reason)
         completion.latency = self.meter.end(completion.usage)
         completion.retries = self.retries
-        return self._convert(completion)
+        return self.convert(completion)
 
 
-class CompletionStreamCall(_CompletionRequest, StreamCall[CompletionChunk, Event]):
+class CompletionStreamCall(_CompletionRequest[CompletionChunk, Event], StreamCall[CompletionChunk, Event]):
     """A call that streams a completion.
 
     Args:
@@ -73,15 +70,9 @@ class CompletionStreamCall(_CompletionRequest, StreamCall[CompletionChunk, Event
 
     optional = frozenset({"stream_options"})
 
-    def __init__(
-        self, prompt: str, parameters: CompletionParameters, convert: Callable[[CompletionChunk], Event]
-    ) -> None:
-        super().__init__(prompt, parameters)
-        self._convert = convert
-
     def encode(self) -> bytes:
         """Return the body; see `Request.encode`."""
-        return self.parameters.body(self.prompt, stream=True, stream_usage=self.sends("stream_options"))
+        return self.parameters.body(self.prompt, stream=True, stream_usage="stream_options" not in self._left_out)
 
     def make_reader(self, origin: Origin) -> StreamReader:
         """Return what reads a response; see `StreamCall.make_reader`."""
@@ -96,4 +87,4 @@ class CompletionStreamCall(_CompletionRequest, StreamCall[CompletionChunk, Event
         if piece.is_last:
             piece.latency = self.meter.end(piece.usage)
             piece.retries = self.retries
-        return self._convert(piece)
+        return self.convert(piece)

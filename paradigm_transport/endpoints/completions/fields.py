@@ -57,11 +57,7 @@ class CompletionFields(Fields):
         description="The most tokens to generate, 1 or more. None leaves it to the server, whose default may be 16.",
     )
     temperature: float | None = Field(
-        default=None,
-        ge=0,
-        le=2,
-        allow_inf_nan=False,
-        description="The sampling temperature, 0 to 2.",
+        default=None, ge=0, le=2, allow_inf_nan=False, description="The sampling temperature, 0 to 2."
     )
     top_p: float | None = Field(
         default=None,
@@ -81,8 +77,7 @@ class CompletionFields(Fields):
     )
     echo: bool | None = Field(default=None, description="Return the prompt in front of the completion.")
     stop: Stops | None = Field(
-        default=None,
-        description="The sequence or sequences at which generation stops. They are not part of the text.",
+        default=None, description="The sequence or sequences at which generation stops. They are not part of the text."
     )
     presence_penalty: Penalty | None = Field(
         default=None, description="Penalty for tokens that occurred at all, -2 to 2."

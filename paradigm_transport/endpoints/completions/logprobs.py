@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from paradigm_transport.messages import JsonObject
 from paradigm_transport.usage import read_count
@@ -31,12 +32,7 @@ class Logprobs:
 
     def __getitem__(self, part: slice) -> Logprobs:
         """Return a part of the tokens."""
-        return Logprobs(
-            self.tokens[part],
-            self.token_logprobs[part],
-            self.top_logprobs[part],
-            self.text_offset[part],
-        )
+        return Logprobs(self.tokens[part], self.token_logprobs[part], self.top_logprobs[part], self.text_offset[part])
 
     def __add__(self, other: Logprobs) -> Logprobs:
         """Return these tokens, then those of another."""
@@ -74,13 +70,11 @@ def read_logprobs(wire: object, offset: int = 0) -> Logprobs | None:
     """Read logprobs of either shape: the documented four arrays, or llama.cpp's list of objects."""
     if not isinstance(wire, dict):
         return None
-    content = wire.get("content")
-    if isinstance(content, list):
-        return _from_objects([entry for entry in content if isinstance(entry, dict)], offset)
-    tokens = wire.get("tokens")
-    if not isinstance(tokens, list):
+    if isinstance(wire.get("content"), list):
+        wire = _as_arrays([entry for entry in wire["content"] if isinstance(entry, dict)])
+    if not isinstance(wire.get("tokens"), list):
         return None
-    tokens = [str(token) for token in tokens]
+    tokens = [str(token) for token in wire["tokens"]]
     return Logprobs(
         tokens,
         [_number(value) for value in _array(wire, "token_logprobs", tokens)],
@@ -89,14 +83,17 @@ def read_logprobs(wire: object, offset: int = 0) -> Logprobs | None:
     )
 
 
-def _from_objects(entries: list[JsonObject], offset: int) -> Logprobs:
-    tokens = [str(entry.get("token", "")) for entry in entries]
-    return Logprobs(
-        tokens,
-        [_number(entry.get("logprob")) for entry in entries],
-        [_table_of_objects(entry.get("top_logprobs")) for entry in entries],
-        _offsets(tokens, None, offset),
-    )
+def _as_arrays(entries: list[JsonObject]) -> JsonObject:
+    return {
+        "tokens": [entry.get("token", "") for entry in entries],
+        "token_logprobs": [entry.get("logprob") for entry in entries],
+        "top_logprobs": [_by_token(entry.get("top_logprobs")) for entry in entries],
+    }
+
+
+def _by_token(entries: object) -> JsonObject:
+    entries = entries if isinstance(entries, list) else []
+    return {str(entry.get("token")): entry.get("logprob") for entry in entries if isinstance(entry, dict)}
 
 
 def _array(wire: JsonObject, name: str, tokens: list[str]) -> list[object]:
@@ -109,22 +106,13 @@ def _array(wire: JsonObject, name: str, tokens: list[str]) -> list[object]:
 def _offsets(tokens: list[str], given: object, offset: int) -> list[int]:
     if isinstance(given, list) and len(given) == len(tokens) and all(read_count(value) is not None for value in given):
         return given
-    offsets = []
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(token)
-    return offsets
+    return list(accumulate(map(len, tokens), initial=offset))[:-1]
 
 
 def _table(value: object) -> dict[str, float] | None:
     if not isinstance(value, dict):
         return None
     return {str(token): number for token, logprob in value.items() if (number := _number(logprob)) is not None}
-
-
-def _table_of_objects(entries: object) -> dict[str, float] | None:
-    entries = entries if isinstance(entries, list) else []
-    return _table({str(entry.get("token")): entry.get("logprob") for entry in entries if isinstance(entry, dict)})
 
 
 def _number(value: object) -> float | None:

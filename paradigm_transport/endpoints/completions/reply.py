@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 from paradigm_transport.endpoints.completions.logprobs import Logprobs, read_logprobs
 from paradigm_transport.messages import JsonObject
@@ -117,62 +117,34 @@ def read_completion(body: object, origin: Origin, *, stops: list[str], n: int = 
         APIResponseError: the reply holds no choices with text.
         ServerError: the server gave up a completion.
     """
-    body = object_of(body, origin)
-    choices = sorted(
-        (read_choice(wire, index) for index, wire in choices_of(body, origin, n, must_have_text=True)),
-        key=lambda choice: choice.index,
-    )
-    if not choices:
+    if not isinstance(body, dict):
         raise unexpected_response(body, origin)
+    choices = sorted(read_choices(body, origin, n, {}, is_whole=True), key=lambda choice: choice.index)
     for choice in choices:
-        _cut(choice, stops, echoed)
+        at = find_stop(choice.text[echoed:], stops)
+        if at is not None:
+            choice.text = choice.text[: echoed + at]
+            choice.finish_reason = "stop"
+            if choice.logprobs is not None:
+                choice.logprobs = choice.logprobs[: choice.logprobs.count_within(len(choice.text))]
         if choice.finish_reason in ABORTED:
             raise aborted(choice.finish_reason, choices[0].text, body, origin)
-    return Completion(
-        **identity(body),
-        choices=choices,
-        usage=read_usage(body.get("usage")),
-        request_id=origin.request_id,
-        raw=body,
-    )
+    return Completion(*read_identity(body), choices, read_usage(body.get("usage")), origin.request_id, body)
 
 
 ABORTED = frozenset({"abort", "aborted", "cancelled", "canceled", "error", "failed"})
 """Finish reasons of completions that the server gave up."""
 
 
-def object_of(body: object, origin: Origin) -> JsonObject:
-    """Return a reply or chunk if it is a JSON object.
-
-    Raises:
-        APIResponseError: it is not.
-    """
-    if not isinstance(body, dict):
-        raise unexpected_response(body, origin)
-    return body
-
-
-class Identity(TypedDict):
-    """The id, model and time of a reply or chunk."""
-
-    id: str | None
-    model: str | None
-    created: int | None
-
-
-def identity(body: JsonObject) -> Identity:
+def read_identity(body: JsonObject) -> tuple[str | None, str | None, int | None]:
     """Read the id, model and time of a reply or chunk."""
-    return {
-        "id": _text(body.get("id")),
-        "model": _text(body.get("model")),
-        "created": read_count(body.get("created")),
-    }
+    return _string(body.get("id")), _string(body.get("model")), read_count(body.get("created"))
 
 
-def choices_of(
-    body: JsonObject, origin: Origin, n: int, *, must_have_text: bool = False
-) -> list[tuple[int, JsonObject]]:
-    """Return those choices of a reply or chunk that were asked for, with their indexes.
+def read_choices(
+    body: JsonObject, origin: Origin, n: int, received: Mapping[int, int], *, is_whole: bool = False
+) -> list[Choice]:
+    """Read those choices of a reply or chunk that were asked for.
 
     A choice without an index has that of its position.
 
@@ -180,71 +152,47 @@ def choices_of(
         body: the reply or chunk.
         origin: where it came from.
         n: the number of choices that were asked for.
-        must_have_text: whether a choice without text is an error, as it is in a whole reply.
+        received: the length of the text so far, by index.
+        is_whole: whether it is a whole reply, which must hold a choice, and each a text.
 
     Raises:
         APIResponseError: they are not a list of objects with text.
     """
-    choices = body.get("choices")
-    if choices is None:
-        return []
-    if not isinstance(choices, list):
+    wires = body.get("choices")
+    wires = [] if wires is None else wires
+    if not isinstance(wires, list):
         raise unexpected_response(body, origin)
-    found = []
-    for position, choice in enumerate(choices):
-        if not isinstance(choice, dict) or not (
-            type(choice.get("text")) is str or _is_readable(choice, must_have_text)
-        ):
+    choices = []
+    for position, wire in enumerate(wires):
+        text = _read_text(wire, is_whole) if isinstance(wire, dict) else None
+        if text is None:
             raise unexpected_response(body, origin)
-        index = choice.get("index")
+        index = wire.get("index")
         index = index if type(index) is int else position
         if 0 <= index < n:
-            found.append((index, choice))
-    return found
+            stop_reason = wire.get("stop_reason")
+            stop_reason = stop_reason if isinstance(stop_reason, (str, int)) else None
+            logprobs = read_logprobs(wire.get("logprobs"), received.get(index, 0))
+            choices.append(Choice(index, text, _string(wire.get("finish_reason")), stop_reason, logprobs))
+    if is_whole and not choices:
+        raise unexpected_response(body, origin)
+    return choices
 
 
-def read_choice(wire: JsonObject, index: int, offset: int = 0) -> Choice:
-    """Read one choice of a reply or chunk; `offset` is the length of its text so far."""
-    stop_reason = wire.get("stop_reason")
-    logprobs = wire.get("logprobs")
+def _read_text(wire: JsonObject, is_whole: bool) -> str | None:
+    """Return the text of a choice, also if a gateway sends it in the form of chats; None if it cannot be read."""
     text = wire.get("text")
-    return Choice(
-        index,
-        text if type(text) is str else str(_text_of(wire) or ""),
-        _text(wire.get("finish_reason")),
-        stop_reason if isinstance(stop_reason, (str, int)) else None,
-        read_logprobs(logprobs, offset) if logprobs else None,
-    )
-
-
-def _is_readable(wire: JsonObject, must_have_text: bool) -> bool:
-    text = _text_of(wire)
-    if text is not None:
-        return isinstance(text, str)
-    # A null means no text. Nothing at all may mean anything, as may a call of a tool.
-    message = _message_of(wire)
-    return not message.get("tool_calls") and (not must_have_text or "text" in wire or "content" in message)
-
-
-def _text_of(wire: JsonObject) -> object:
-    """Return the text of a choice, also if a gateway sends it in the form of chats; None if there is none."""
-    text = wire.get("text")
-    return _message_of(wire).get("content") if text is None else text
-
-
-def _message_of(wire: JsonObject) -> JsonObject:
+    if type(text) is str:
+        return text
     message = wire.get("message") or wire.get("delta")
-    return message if isinstance(message, dict) else {}
+    message = message if isinstance(message, dict) else {}
+    text = message.get("content") if text is None else text
+    if text is not None:
+        return _string(text)
+    # A null means no text. Nothing at all may mean anything, as may a call of a tool.
+    is_empty = not message.get("tool_calls") and (not is_whole or "text" in wire or "content" in message)
+    return "" if is_empty else None
 
 
-def _cut(choice: Choice, stops: list[str], echoed: int) -> None:
-    at = find_stop(choice.text[echoed:], stops) if stops else None
-    if at is not None:
-        choice.text = choice.text[: echoed + at]
-        choice.finish_reason = "stop"
-        if choice.logprobs is not None:
-            choice.logprobs = choice.logprobs[: choice.logprobs.count_within(len(choice.text))]
-
-
-def _text(value: object) -> str | None:
+def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None

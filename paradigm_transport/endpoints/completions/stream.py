@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
-from paradigm_transport.endpoints.completions.reply import (
-    ABORTED,
-    Choice,
-    CompletionChunk,
-    Identity,
-    choices_of,
-    identity,
-    object_of,
-    read_choice,
-)
-from paradigm_transport.errors import (
-    APIConnectionError,
-    APIResponseError,
-    APITimeoutError,
-    ParadigmError,
-    StreamInterruptedError,
-)
+from paradigm_transport.endpoints.completions.reply import ABORTED, Choice, CompletionChunk, read_choices, read_identity
+from paradigm_transport.errors import APIConnectionError, APIStatusError, ParadigmError, StreamInterruptedError
 from paradigm_transport.http.sse import BOM, Event, SSEDecoder
 from paradigm_transport.messages import JsonObject
 from paradigm_transport.refusals import Origin, aborted, parse_reply, unexpected_response
@@ -55,12 +41,12 @@ class StreamReader:
         self._whole: list[bytes] = []
         self._decoder = SSEDecoder()
         self._choices: dict[int, _StreamedChoice] = {}
-        self._identity: Identity = {"id": None, "model": None, "created": None}
+        self._received: Counter[int] = Counter()  # characters of each choice
+        self._identity: tuple[str | None, str | None, int | None] = (None, None, None)
         self._usage: Usage | None = None
         self._raw: JsonObject = {}
         self._shown: list[str] = []  # of choice 0
-        self._was_cut = False  # a stop has ended a choice here
-        self._aborted: str | None = None  # the finish reason of a choice that the server gave up
+        self._aborted: ParadigmError | None = None  # raised once the text before it is handed out
         self.ended = False
         self.done = False
         """The server said `[DONE]`: the few bytes left are worth reading, to keep the connection."""
@@ -85,7 +71,8 @@ class StreamReader:
         try:
             for event in self._decoder.feed(data):
                 yield from self._read_event(event)
-                self._check_aborted()
+                if self._aborted is not None:
+                    raise self._aborted
                 if self.ended:
                     return
         except ParadigmError as error:
@@ -100,11 +87,18 @@ class StreamReader:
         """
         try:
             if self._is_stream:
-                yield from self._read_last_event()
+                for event in self._decoder.finish():
+                    yield from self._read_event(event)
             elif self._whole:
-                yield from self._read_whole()
+                yield from self._read_chunk(parse_reply(b"".join(self._whole), self._origin), is_whole=True)
+            if self._aborted is not None:
+                raise self._aborted
+            if self._whole:
+                yield from self._end()
         except ParadigmError as error:
-            yield from self._fail(error)
+            # A last event that is cut in the middle is not a bad one: the stream was interrupted.
+            if isinstance(error, APIStatusError) or not self._is_stream:
+                yield from self._fail(error)
         yield from self.interrupted(
             StreamInterruptedError(f"The stream of {self._origin.host} ended with neither a finish reason nor [DONE].")
         )
@@ -117,68 +111,50 @@ class StreamReader:
                 it is.
         """
         if not self.ended:
-            yield from self._end() if self._finished() >= self._n else self._fail(error)
-
-    def _read_last_event(self) -> Iterator[CompletionChunk]:
-        for event in self._decoder.finish():
-            try:
-                yield from self._read_event(event)
-                self._check_aborted()
-            except (APIResponseError, APIConnectionError):
-                return  # cut in the middle: not a bad event, but a stream that was interrupted
-
-    def _read_whole(self) -> Iterator[CompletionChunk]:
-        body = object_of(parse_reply(b"".join(self._whole), self._origin), self._origin)
-        if not choices_of(body, self._origin, self._n, must_have_text=True):
-            raise unexpected_response(body, self._origin)
-        yield from self._read_chunk(body)
-        self._check_aborted()
-        yield from self._end()
+            yield from self._end() if self._is_finished() else self._fail(error)
 
     def _read_event(self, event: Event) -> list[CompletionChunk]:
         data = event.data.strip()
-        is_error = event.name == b"error"
         if data == b"[DONE]":
             self.done = True
             return self._end()
-        if data or is_error:  # an event without data only keeps the connection open
-            return self._read_chunk(object_of(parse_reply(data, self._origin, is_error=is_error), self._origin))
-        return []
+        is_error = event.name == b"error"
+        if not data and not is_error:  # it only keeps the connection open
+            return []
+        return self._read_chunk(parse_reply(data, self._origin, is_error=is_error))
 
-    def _read_chunk(self, body: JsonObject) -> list[CompletionChunk]:
-        choices = choices_of(body, self._origin, self._n)
+    def _read_chunk(self, body: object, *, is_whole: bool = False) -> list[CompletionChunk]:
+        if not isinstance(body, dict):
+            raise unexpected_response(body, self._origin)
+        choices = read_choices(body, self._origin, self._n, self._received, is_whole=is_whole)
         self._raw = body
-        if not self._identity.get("id"):
-            self._identity = identity(body)
+        if not self._identity[0]:
+            self._identity = read_identity(body)
         if body.get("usage") is not None:  # running totals, on some servers: the last one counts
             self._usage = read_usage(body["usage"]) or self._usage
         chunks = []
-        for index, wire in choices:
-            streamed = self._choices.get(index) or self._begin(index)
-            text, logprobs = streamed.take(read_choice(wire, index, streamed.received))
+        is_any_finished = False
+        for choice in choices:
+            self._received[choice.index] += len(choice.text)
+            streamed = self._choices.get(choice.index)
+            if streamed is None:
+                scanner = StopScanner(self._stops, self._echoed) if self._stops else None
+                streamed = self._choices[choice.index] = _StreamedChoice(scanner)
+            text, logprobs = streamed.take(choice)
             if text or logprobs:
-                chunks.append(self._chunk(index, text, logprobs))
-            self._was_cut = self._was_cut or streamed.stopped_here
-            if streamed.finish_reason is not None and streamed.finish_reason in ABORTED:
-                self._aborted = streamed.finish_reason
+                chunks.append(self._chunk(choice.index, text, logprobs))
+            if streamed.finish_reason is not None:
+                is_any_finished = True
+                if streamed.finish_reason in ABORTED:
+                    self._aborted = aborted(streamed.finish_reason, "", body, self._origin)
         # The server does not know of a stop that ended a choice here, and would go on.
-        if self._was_cut and self._finished() >= self._n and any(c.stopped_here for c in self._choices.values()):
+        if is_any_finished and self._is_finished() and any(each.stopped_here for each in self._choices.values()):
             chunks += self._end()
         return chunks
 
-    def _check_aborted(self) -> None:
-        """Raise the error for a choice that the server gave up, once its text is handed out."""
-        if self._aborted is not None:
-            raise aborted(self._aborted, "", self._raw, self._origin)
-
-    def _begin(self, index: int) -> _StreamedChoice:
-        scanner = StopScanner(self._stops, self._echoed) if self._stops else None
-        streamed = self._choices[index] = _StreamedChoice(scanner)
-        return streamed
-
-    def _finished(self) -> int:
-        """Count the choices that have ended."""
-        return sum(choice.finish_reason is not None for choice in self._choices.values())
+    def _is_finished(self) -> bool:
+        """Whether all choices have ended."""
+        return sum(choice.finish_reason is not None for choice in self._choices.values()) >= self._n
 
     def _chunk(self, index: int, text: str, logprobs: Logprobs | None) -> CompletionChunk:
         if index == 0:
@@ -203,28 +179,27 @@ class StreamReader:
         last.is_last = True
         last.usage = self._usage
         last.request_id = self._origin.request_id
-        last.id, last.model, last.created = self._identity["id"], self._identity["model"], self._identity["created"]
+        last.id, last.model, last.created = self._identity
         return self._release() + ends
 
     def _fail(self, error: ParadigmError) -> Iterator[CompletionChunk]:
         """Hand out what was held back, then raise with all the text so far."""
         self.ended = True
         yield from self._release()
-        if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
+        if type(error) is APIConnectionError:
             error = StreamInterruptedError(str(error))
         error.partial_text = "".join(self._shown)
         raise error
 
 
 class _StreamedChoice:
-    """One choice of a stream: what was received, held back and shown."""
+    """One choice of a stream: what was held back and shown."""
 
     def __init__(self, scanner: StopScanner | None) -> None:
         self._scanner = scanner
         self._held: Logprobs | None = None  # of text that is held back
         self._ahead = 0  # characters shown beyond the tokens shown; less than 0 within a token
         self._server_finished = False
-        self.received = 0
         self.finish_reason: str | None = None
         self.stop_reason: str | int | None = None
 
@@ -235,7 +210,6 @@ class _StreamedChoice:
 
     def take(self, choice: Choice) -> tuple[str, Logprobs | None]:
         """Take what an event adds to this choice; return what of it, and of what was held, may be shown."""
-        self.received += len(choice.text)
         if choice.finish_reason is not None and not self._server_finished:  # some servers send it twice
             self._server_finished = True
             self.finish_reason = self.finish_reason or choice.finish_reason

@@ -1,4 +1,4 @@
-"""The matrix of the docs: measured by `make test-usage`, and written by `python -m tests.usage.consumers.matrix`."""
+"""The matrix in the docs: measured by `make test-usage`, written by `python -m tests.usage.consumers.matrix`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ PAGE = ROOT / "docs" / "usage.md"
 BEGIN, END = "<!-- matrix: begin -->\n", "<!-- matrix: end -->\n"
 
 Cells = Mapping[tuple[str, str, str], str]
-"""What was found, by framework, consumer and path."""
+"""Verdicts by framework, consumer and path."""
 
 
 class Reason(NamedTuple):
     """Why a consumer sees nothing.
 
     Attributes:
-        module: of the consumer.
-        line: of its source, which prevents it.
-        text: the same in words.
-        paths: where.
+        module: the module of the consumer.
+        line: the line of its source that prevents it.
+        text: the reason in words.
+        paths: the paths that it affects.
     """
 
     module: str
@@ -59,7 +59,7 @@ PATHS = {"langchain": paths.LANGCHAIN, "llama_index": paths.LLAMA_INDEX}
 
 
 def run(framework: str, consumer: str, url: str = "", **arguments: Any) -> list[dict[str, Any]]:
-    """All cells of one consumer; with further arguments of the model, and on another server than the scripted one."""
+    """Measure all cells of a consumer, with these arguments of the model; on the server at `url`, if given."""
     module = "tests.usage.consumers.run"
     command = [sys.executable, "-W", "ignore", "-m", module, framework, consumer, json.dumps(arguments), url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
@@ -68,7 +68,7 @@ def run(framework: str, consumer: str, url: str = "", **arguments: Any) -> list[
 
 
 def measure() -> list[dict[str, Any]]:
-    """Every cell, in every style of server."""
+    """Measure every cell with every style of server."""
     pairs = [(framework, consumer) for framework, known in CONSUMERS.items() for consumer in known]
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(lambda pair: run(*pair), pairs))
@@ -80,7 +80,7 @@ def measure() -> list[dict[str, Any]]:
 
 
 def summed(found: list[dict[str, Any]]) -> Cells:
-    """For each path `exact` where it was so in every style, or else what went wrong."""
+    """Return `exact` for each path that is so in every style, otherwise the first other verdict."""
     cells: dict[tuple[str, str, str], str] = {}
     for each in found:
         key = (each["framework"], each["consumer"], each["path"])
@@ -90,7 +90,7 @@ def summed(found: list[dict[str, Any]]) -> Cells:
 
 
 def expected() -> Cells:
-    """What the docs say: exact everywhere, but where there is a reason."""
+    """Return what the docs state: exact, unless a reason is known."""
     return {
         (framework, consumer, path): "nothing" if _has_reason(framework, consumer, path) else "exact"
         for framework, known in CONSUMERS.items()
@@ -105,7 +105,7 @@ def _has_reason(framework: str, consumer: str, path: str) -> bool:
 
 
 def render(cells: Cells) -> str:
-    """The tables, and the reasons under them."""
+    """Render the tables and the reasons below them."""
     exact = sum(verdict == "exact" for (_, consumer, _), verdict in cells.items() if consumer != "get_paradigm_usage")
     count = sum(consumer != "get_paradigm_usage" for _, consumer, _ in cells)
     parts = [f"Of {count} cells of other consumers, {exact} are exact.\n"]
@@ -130,14 +130,14 @@ def _mark(verdict: str, notes: list[tuple[str, str]], consumer: tuple[str, str])
 
 
 def written() -> str:
-    """The part of the page that is generated."""
+    """Return the generated part of the page."""
     found = re.search(f"{BEGIN}(.*?){END}", PAGE.read_text(), re.DOTALL)
     assert found is not None
     return found[1]
 
 
 def write(text: str) -> None:
-    """Put the tables into the page."""
+    """Replace the generated part of the page."""
     PAGE.write_text(PAGE.read_text().replace(BEGIN + written() + END, BEGIN + text + END))
 
 

@@ -1,4 +1,4 @@
-"""Every way to complete prompts, and a server on which each prompt has a usage of its own."""
+"""Every way to complete prompts, and a server on which each prompt has its own usage."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.wire import Request, Script, chunk, completion, reply, sse, usage
 MODEL = "alfred-4.2"
 
 USAGE = {"alpha": (11, 101), "bravo": (23, 211), "charlie": (37, 307)}
-"""Each prompt's tokens, and those of its answer: no two sums of them are the same."""
+"""The prompt and completion tokens of each prompt; all their sums are different."""
 
 STYLES = ["a last chunk without choices", "a last chunk with choices", "running totals", "nulls"]
-"""How servers tell usage at the end of a stream."""
+"""How servers report the usage of a stream."""
 
 LANGCHAIN = ["invoke", "ainvoke", "batch", "abatch", "generate", "agenerate", "stream", "astream", "chain.stream"]
 LLAMA_INDEX = [
@@ -32,12 +32,12 @@ def prompts_of(path: str) -> list[str]:
 
 
 def marker_of(text: Any) -> str:
-    """Which prompt a trace is about."""
+    """Return the prompts that occur in a trace."""
     return "+".join(marker for marker in USAGE if marker in str(text))
 
 
 def answer(style: str) -> Callable[[Request], Script]:
-    """A server that is strict about `stream_options`, and tells usage of streams to those who ask for it alone."""
+    """Return a server that rejects misplaced `stream_options` and reports usage of streams only on request."""
 
     def answer_request(request: Request) -> Script:
         body = request.body

@@ -1,7 +1,7 @@
-"""All cells of one consumer, each in a process of its own: `python -m tests.usage.consumers.run langchain Langfuse`.
+"""All cells of one consumer, each in its own process: `python -m tests.usage.consumers.run langchain Langfuse`.
 
-The process forks for each cell once the framework is imported: what a consumer patches and keeps is the cell's own.
-Prints a line of JSON for each cell.
+The process forks for each cell once the framework is imported, so that the patches and the state of a consumer stay
+in its cell. Prints a line of JSON for each cell.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tests.wire import WireServer
 HERE = ("127.0.0.1", "::1", "localhost", None)
 
 STRAYS: list[str] = []
-"""What was tried to be reached beyond this machine."""
+"""Hosts beyond this machine to which a connection was attempted."""
 
-# What the consumers would tell their makers of themselves.
+# Switch off the telemetry of the consumers.
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,7 +41,7 @@ FRAMEWORKS: dict[str, Any] = {
 
 
 def cells(framework: str) -> list[tuple[str, str]]:
-    """Each path with each style of server; only streams differ between styles."""
+    """Return each path with each style of server; only streams differ between styles."""
     return [
         (path, style)
         for path in FRAMEWORKS[framework][1]
@@ -58,9 +58,9 @@ def expected(path: str, seen: list[watchers.Seen]) -> list[watchers.Seen]:
 
 
 def verdict(path: str, seen: list[watchers.Seen]) -> str:
-    """`exact`; or what is wrong."""
+    """Return `exact`, `nothing` or `wrong`."""
     wanted = sorted(expected(path, seen))
-    # Where a consumer keeps no total, none can be wrong.
+    # Some consumers keep no total.
     found = sorted(
         (about, i or 0, o or 0, (i or 0) + (o or 0) if total is None else total) for about, i, o, total in seen
     )
@@ -72,7 +72,7 @@ def verdict(path: str, seen: list[watchers.Seen]) -> str:
 
 
 def observe(arguments: dict[str, Any], framework: str, name: str, path: str, style: str) -> dict[str, Any]:
-    """One cell, in this process, on the scripted server."""
+    """Measure one cell in this process on the scripted server."""
     with WireServer() as wire:
         wire.always(paths.answer(style))
         seen = watch(framework, name, path, wire.url, **arguments)
@@ -81,7 +81,7 @@ def observe(arguments: dict[str, Any], framework: str, name: str, path: str, sty
 
 
 def observe_at(url: str, arguments: dict[str, Any], framework: str, name: str, path: str) -> dict[str, Any]:
-    """One cell, in this process, on another server on this machine; what is right, it must know itself."""
+    """Measure one cell in this process on another local server, without a verdict."""
     return {"path": path, "seen": watch(framework, name, path, url, **arguments)}
 
 
@@ -95,7 +95,7 @@ def watch(framework: str, name: str, path: str, url: str, **arguments: Any) -> l
 
 
 def stay_here() -> None:
-    """From here on nothing leaves this machine; what tried to is noted."""
+    """Block connections beyond this machine from here on, and record their hosts."""
     connect, look_up = socket.socket.connect, socket.getaddrinfo
 
     def guarded_connect(self: socket.socket, address: Any) -> None:
@@ -115,13 +115,13 @@ def stay_here() -> None:
 
 
 def in_a_fork(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
-    """Call in a process of its own."""
+    """Call the function in a forked process, and return its result."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             found = call(*args)
-        except BaseException:  # noqa: BLE001  # whatever it is, the parent shows it
+        except BaseException:  # noqa: BLE001  # the parent reports it
             found = {"path": args[-2], "style": args[-1], "verdict": "broken", "seen": traceback.format_exc()}
         with os.fdopen(write, "w") as out:
             json.dump(found, out, default=str)
@@ -136,20 +136,20 @@ def in_a_fork(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]
 
 
 def modules_of(framework: str, name: str) -> dict[str, Any]:
-    """Which modules a cell needs."""
+    """Return the modules that a cell imports."""
     observe({}, framework, name, FRAMEWORKS[framework][1][0], paths.STYLES[0])
     return {"modules": sorted(sys.modules)}
 
 
 def import_ahead(framework: str, name: str) -> None:
-    """Import once, before the forks, what each would import for itself."""
+    """Import the modules of a cell once, before the forks."""
     for module in in_a_fork(modules_of, framework, name).get("modules", []):
         with suppress(Exception):
             importlib.import_module(module)
 
 
 def main(framework: str, name: str, arguments: str = "{}", url: str = "") -> None:
-    """Print a line for each cell: on the scripted server, or on the one whose address is given."""
+    """Print a line for each cell, measured on the scripted server or on the one at `url`."""
     os.environ.update(NO_TELEMETRY)
     stay_here()
     importlib.import_module(f"{framework}_paradigm")
@@ -158,7 +158,7 @@ def main(framework: str, name: str, arguments: str = "{}", url: str = "") -> Non
     for path, style in cells(framework):
         if not url:
             found = in_a_fork(observe, given, framework, name, path, style)
-        elif style in ("a whole answer", paths.STYLES[0]):  # it has a style of its own
+        elif style in ("a whole answer", paths.STYLES[0]):  # a real server has its own style
             found = in_a_fork(observe_at, url, given, framework, name, path)
         else:
             continue

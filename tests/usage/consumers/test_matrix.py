@@ -28,7 +28,7 @@ def measured() -> list[dict[str, Any]]:
     return matrix.measure()
 
 
-def test_every_cell_is_as_the_docs_say(measured: list[dict[str, Any]]) -> None:
+def test_measured_matrix_matches_docs(measured: list[dict[str, Any]]) -> None:
     wrong = [cell for cell in measured if cell["verdict"] == "broken"]
     assert wrong == []
     assert matrix.summed(measured) == matrix.expected()
@@ -40,7 +40,7 @@ def test_enough_cells_are_exact(measured: list[dict[str, Any]]) -> None:
     assert sum(verdict != "exact" for verdict in others.values()) <= 128 - 119
 
 
-def test_nothing_is_doubled_or_mixed_up(measured: list[dict[str, Any]]) -> None:
+def test_usage_is_not_doubled_or_mixed_up(measured: list[dict[str, Any]]) -> None:
     assert [cell for cell in measured if cell["verdict"] == "wrong"] == []
 
 
@@ -48,27 +48,27 @@ CHAT_ONLY = {"get_usage_metadata_callback", "LangSmith", "MLflow"}
 
 
 @pytest.mark.parametrize("consumer", watchers.LANGCHAIN)
-def test_switched_off_only_those_who_know_chat_alone_see_nothing(consumer: str) -> None:
+def test_without_trace_as_chat_only_chat_consumers_see_nothing(consumer: str) -> None:
     found = matrix.run("langchain", consumer, trace_as_chat=False)
     assert {cell["verdict"] for cell in found} == {"nothing" if consumer in CHAT_ONLY else "exact"}
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("consumer", matrix.REASONS, ids=" ".join)
-def test_the_line_that_prevents_it_still_stands(consumer: tuple[str, str]) -> None:
+def test_upstream_line_that_prevents_usage_still_exists(consumer: tuple[str, str]) -> None:
     reason = matrix.REASONS[consumer]
     assert reason.line in inspect.getsource(importlib.import_module(reason.module))
 
 
 @pytest.mark.parametrize(("framework", "consumer"), EACH)
-def test_chat_paradigm_is_seen_alike(framework: str, consumer: str) -> None:
+def test_chat_paradigm_gives_same_matrix(framework: str, consumer: str) -> None:
     found = matrix.run(framework, consumer, of="ChatParadigm", chat_template="chatml")
     cells = matrix.summed([{"framework": framework, "consumer": consumer, **cell} for cell in found])
     assert cells == {cell: verdict for cell, verdict in matrix.expected().items() if cell[:2] == (framework, consumer)}
 
 
 @pytest.mark.parametrize(("framework", "consumer"), EACH)
-def test_the_same_on_a_real_model(local_paradigm: LocalParadigm, framework: str, consumer: str) -> None:
+def test_consumers_count_exactly_on_real_model(local_paradigm: LocalParadigm, framework: str, consumer: str) -> None:
     before = len(local_paradigm.usage)
     arguments: dict[str, Any] = {"model": local_paradigm.model, "api_key": local_paradigm.api_key, "max_tokens": 4}
     found = matrix.run(framework, consumer, local_paradigm.base_url, **arguments)

@@ -1,7 +1,7 @@
-"""The real consumers, each with what it keeps in memory: which run it saw, with which usage.
+"""The real consumers, exporting to memory: which runs they saw, with which usage.
 
-A watcher takes a function that completes prompts, calls it with its callbacks, and returns one `Seen` for each
-thing it has kept that carries usage.
+A watcher takes a function that completes prompts, calls it with its callbacks, and returns a `Seen` for each
+record that carries usage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from tests.usage.consumers.paths import marker_of
 
 Seen = tuple[str, int | None, int | None, int | None]
-"""What a run is about (`all` where the consumer keeps sums alone), and its tokens: prompt, completion, total."""
+"""The prompt of a run (`all` if the consumer keeps only sums), and its tokens: prompt, completion, total."""
 
 Go = Callable[..., None]
 Watcher = Callable[[Go], list[Seen]]
@@ -134,7 +134,7 @@ def sentry(go: Go) -> list[Seen]:
     with sentry_sdk.start_transaction(name="a request"):
         go()
     sentry_sdk.flush()
-    spans = [span for each in sent for span in (each.get("items") or [])]  # those of models come on their own
+    spans = [span for each in sent for span in (each.get("items") or [])]  # spans of models are sent separately
     data = [{name: each["value"] for name, each in span["attributes"].items()} for span in spans]
     return _attributes_counts([*data, *(span["data"] for each in sent for span in each.get("spans", []))])
 
@@ -241,7 +241,7 @@ def mlflow_llama_index(go: Go) -> list[Seen]:
     return _mlflow("llama_index", go)
 
 
-# What several share
+# Shared by several consumers
 
 
 def _tracing() -> tuple[Any, Any]:

@@ -1,1 +1,0 @@
-"""Chat templates: messages in, the model's own markup out. Internal; import from `paradigm_transport`."""
