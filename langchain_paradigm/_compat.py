@@ -29,6 +29,7 @@ from langchain_core.language_models.base import BaseLanguageModel, LangSmithPara
 from langchain_core.messages import AIMessage, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.json import parse_partial_json
+from pydantic import PrivateAttr
 
 logger = logging.getLogger("langchain_paradigm")
 
@@ -152,7 +153,7 @@ class ResultPerRun(LLMResult):
     `test_caches_get_the_result_itself`, `test_upstream_flatten_gives_the_first_run_all_usage`.
     """
 
-    _of_runs: list[LLMResult]
+    _of_runs: list[LLMResult] = PrivateAttr()
 
     def flatten(self) -> list[LLMResult]:
         """The result for the callbacks of each prompt's run."""
