@@ -41,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     _add_model_options(serve)
     serve.add_argument("--host", default=local.LOOPBACK, help="address (%(default)s)")
+    serve.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="name or address by which clients reach the server, besides --host and loopback; may be repeated",
+    )
     serve.add_argument("--port", type=int, default=_DEFAULT_PORT, help="port, 0 picks one (%(default)s)")
     serve.add_argument(
         "--api-key",
@@ -89,6 +96,7 @@ def _serve(options: argparse.Namespace) -> int:
         context=options.context,
         parallel=options.parallel,
         faults=options.faults,
+        allowed_hosts=options.allowed_host,
     )
     with paradigm:
         _log_requests()

@@ -1,10 +1,10 @@
 """The local Paradigm as an object: started in a thread, stopped at the end of a `with`."""
 
-import ipaddress
 import math
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from paradigm_local.contract import Usage
 from paradigm_local.errors import LocalParadigmError, PortError
 from paradigm_local.faults import Faults, read_fault
+from paradigm_local.hosts import is_loopback, read_host
 from paradigm_local.ledger import Ledger
 from paradigm_local.model import SMOLLM2, default_model, own_model
 
@@ -55,6 +56,12 @@ class LocalParadigm:
         ping_seconds: the silence after which a stream gets a comment, in seconds.
         grace_seconds: how long answers on their way may go on when the server ends, in seconds.
         faults: whether clients may ask for faults with the header `X-Paradigm-Fault`.
+        allowed_hosts: host names and addresses that clients may use besides loopback ones and ``host``, such as the
+            name of this machine in its network.
+
+    Raises:
+        LocalParadigmError: ``host`` is not a loopback address and there is no ``api_key``, or one of ``allowed_hosts``
+            is not a host.
     """
 
     def __init__(
@@ -70,8 +77,9 @@ class LocalParadigm:
         ping_seconds: float = 15,
         grace_seconds: float = 3,
         faults: bool = False,
+        allowed_hosts: Iterable[str] = (),
     ) -> None:
-        if api_key == DEFAULT_API_KEY and not _is_loopback(host):
+        if api_key == DEFAULT_API_KEY and not is_loopback(host):
             raise LocalParadigmError(
                 f"The key {DEFAULT_API_KEY!r} is for this machine only: "
                 f"give a key of your own (--api-key) to listen on {host}."
@@ -80,6 +88,7 @@ class LocalParadigm:
         self.model = Path(model).stem if model else SMOLLM2.name
         self._file = Path(model) if model else None
         self._address = (host, port)
+        self._allowed_hosts = [host.lower(), *map(read_host, allowed_hosts)]
         self._context = context
         self._parallel = parallel
         self._most_requests = parallel + queue
@@ -195,6 +204,7 @@ class LocalParadigm:
             ping_seconds=self._ping_seconds,
             ledger=self._ledger,
             faults=self._faults,
+            allowed_hosts=self._allowed_hosts,
         )
         self._endpoint = Endpoint(service)
         config = uvicorn.Config(
@@ -206,13 +216,6 @@ class LocalParadigm:
             timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _LAST_WORDS_SECONDS,
         )
         return uvicorn.Server(config)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -48,7 +48,7 @@ def _health() -> dict[str, Any]:
     return {
         "summary": "Whether the server is up",
         "security": [],
-        "responses": {"200": _response("It is.", described)},
+        "responses": {"200": _response("It is.", described), **_refusals()},
     }
 
 
@@ -84,18 +84,21 @@ _EVENT = {
     "required": ["data"],
 }
 
+_EVERYWHERE = ("403", "431")
 _REASONS = {
     "401": "The key is missing or wrong.",
+    "403": "The request is for another host, or from a web page of another host.",
     "404": "There is no such model.",
     "413": "The body is too large.",
     "429": "Too many requests wait; `Retry-After` says for how many seconds.",
+    "431": "The path and the headers are too large.",
     "500": "The model failed.",
     "503": "The server is shutting down.",
 }
 
 
 def _refusals(*statuses: str) -> dict[str, Any]:
-    return {status: _response(_REASONS[status], _schema(Detail)) for status in statuses}
+    return {status: _response(_REASONS[status], _schema(Detail)) for status in sorted((*statuses, *_EVERYWHERE))}
 
 
 def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:

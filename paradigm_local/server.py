@@ -3,13 +3,14 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -29,6 +30,7 @@ from paradigm_local.contract import (
 from paradigm_local.engine import Engine, EngineError, EngineRefusal, PromptTooLong
 from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, faulty
 from paradigm_local.generation import Delta, Generation, Interrupted
+from paradigm_local.guard import RequestGuard
 from paradigm_local.ledger import Ledger
 from paradigm_local.replies import Replies
 
@@ -51,6 +53,7 @@ class Service(NamedTuple):
         ping_seconds: the silence after which a stream gets a comment.
         ledger: where to write down what was served.
         faults: the faults that wait for the next answers.
+        allowed_hosts: host names and addresses that requests may name, besides those of `RequestGuard`.
     """
 
     engine: Engine
@@ -60,6 +63,7 @@ class Service(NamedTuple):
     ping_seconds: float
     ledger: Ledger
     faults: Faults
+    allowed_hosts: Sequence[str]
 
 
 class Endpoint:
@@ -82,7 +86,8 @@ class Endpoint:
             Route(f"{API_PATH}/models", self.models),
             Route(f"{API_PATH}/completions", self.completions, methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers=refusals.HANDLERS)
+        guard = Middleware(RequestGuard, allowed_hosts=self._service.allowed_hosts)
+        return Starlette(routes=routes, middleware=[guard], exception_handlers=refusals.HANDLERS)
 
     def interrupt(self) -> None:
         """End all answers on their way with an error; may be called from any thread."""
