@@ -28,6 +28,9 @@ DEFAULT_PARALLEL = 4
 DEFAULT_QUEUE = 64
 LOOPBACK = "127.0.0.1"
 
+_SPARE_CONNECTIONS = 256
+_MOST_UNREAD_BYTES = 64 << 10  # above the limit of RequestGuard, whose refusal has a reason
+
 _LAST_PORT = 2**16 - 1
 _POLL_SECONDS = 0.01
 _LAST_WORDS_SECONDS = 2
@@ -194,6 +197,7 @@ class LocalParadigm:
     def _uvicorn(self) -> "uvicorn.Server":
         import uvicorn
 
+        from paradigm_local.limits import BoundedProtocol
         from paradigm_local.server import Endpoint, Service
 
         service = Service(
@@ -212,6 +216,9 @@ class LocalParadigm:
             log_config=None,
             lifespan="off",
             ws="none",
+            http=BoundedProtocol,
+            limit_concurrency=self._most_requests + _SPARE_CONNECTIONS + 1,  # refuses from this number on
+            h11_max_incomplete_event_size=_MOST_UNREAD_BYTES,
             # For clients that do not even read the error their answer ends with.
             timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _LAST_WORDS_SECONDS,
         )

@@ -72,7 +72,7 @@ def _completions() -> dict[str, Any]:
         "responses": {
             "200": answer,
             "400": _response("The request breaks the contract.", invalid),
-            **_refusals("401", "404", "413", "429", "500", "503"),
+            **_refusals("401", "404", "413", "429", "500"),
         },
     }
 
@@ -84,16 +84,17 @@ _EVENT = {
     "required": ["data"],
 }
 
-_EVERYWHERE = ("403", "431")
+_EVERYWHERE = ("403", "408", "431", "503")
 _REASONS = {
     "401": "The key is missing or wrong.",
     "403": "The request is for another host, or from a web page of another host.",
     "404": "There is no such model.",
+    "408": "The request arrived too slowly.",
     "413": "The body is too large.",
     "429": "Too many requests wait; `Retry-After` says for how many seconds.",
     "431": "The path and the headers are too large.",
     "500": "The model failed.",
-    "503": "The server is shutting down.",
+    "503": "The server is shutting down, or too many connections are open.",
 }
 
 
