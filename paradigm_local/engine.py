@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from paradigm_local.errors import ModelError
 # A prompt is read in batches of this many tokens; between two of them a generation can be stopped.
 _PROMPT_BATCH_TOKENS = 128
 _TOKENIZE_TIMEOUT_SECONDS = 30
+_LONGEST_SOCKET_PATH = 100  # in bytes; macOS takes 103, Linux 107
 
 
 class EngineRefusal(Exception):  # noqa: N818  the request is at fault
@@ -84,15 +87,12 @@ class Engine:
 
     def __init__(self, path: Path, context: int, parallel: int) -> None:
         secret = secrets.token_urlsafe()
-        self._llama = _load(path, context * parallel, parallel, secret)
-        # llama.cpp's tokenizer is only to be had over its own loopback listener.
-        self._tokenizer = httpx.Client(
-            base_url=self._llama.listening_address,
-            headers={"Authorization": f"Bearer {secret}"},
-            timeout=_TOKENIZE_TIMEOUT_SECONDS,
-            trust_env=False,
-        )
-        about = self._tokenizer.get("/v1/models").raise_for_status().json()["data"][0]["meta"]
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="paradigm-local-"))
+            self._llama = _load(path, context * parallel, parallel, _listening_host(folder), secret)
+            self._tokenizer = stack.enter_context(_tokenizer(self._llama.listening_address, secret))
+            about = self._tokenizer.get("/v1/models").raise_for_status().json()["data"][0]["meta"]
+            self._resources = stack.pop_all()
         self.context: int = about["n_ctx"]
         self.vocabulary: int = about["n_vocab"]
         self.pool = ThreadPoolExecutor(parallel, thread_name_prefix="paradigm-local")
@@ -146,8 +146,8 @@ class Engine:
     def close(self) -> None:
         """Wait for running generations, which their callers must have stopped, and unload."""
         self.pool.shutdown(wait=True, cancel_futures=True)
-        self._tokenizer.close()
         self._llama = None
+        self._resources.close()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -160,7 +160,31 @@ class Engine:
                 self.running -= 1
 
 
-def _load(path: Path, context: int, parallel: int, secret: str) -> Any:
+def _listening_host(folder: str) -> str:
+    """The host of llama.cpp's own HTTP server, which cannot be turned off: a Unix socket, which no browser can reach.
+
+    Args:
+        folder: a folder that only this user may enter.
+    """
+    path = str(Path(folder, "llama.sock"))
+    is_possible = hasattr(socket, "AF_UNIX") and len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH
+    return path if is_possible else "127.0.0.1"
+
+
+def _tokenizer(address: str, secret: str) -> httpx.Client:
+    """A client of llama.cpp's own HTTP server, which is the only way to its tokenizer."""
+    path = address.removeprefix("unix://")
+    is_socket = path != address
+    return httpx.Client(
+        base_url="http://llama.cpp" if is_socket else address,
+        transport=httpx.HTTPTransport(uds=path if is_socket else None, trust_env=False),
+        headers={"Authorization": f"Bearer {secret}"},
+        timeout=_TOKENIZE_TIMEOUT_SECONDS,
+        trust_env=False,
+    )
+
+
+def _load(path: Path, context: int, parallel: int, host: str, secret: str) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = context
@@ -171,6 +195,10 @@ def _load(path: Path, context: int, parallel: int, secret: str) -> Any:
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
     parameters.cache_ram_mib = 0  # by default it may take 8 GiB
+    if hasattr(parameters, "hostnames"):
+        parameters.hostnames = [host]
+    else:  # as in xllamacpp 2026.9
+        parameters.hostname = host
     parameters.api_keys = [secret]
     parameters.ui = False
     parameters.endpoint_slots = False

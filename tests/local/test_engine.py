@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from paradigm_local import LocalParadigm
-from paradigm_local.engine import Engine, EngineError, EngineRefusal, Piece, _failure
+from paradigm_local import LocalParadigm, ModelError
+from paradigm_local.engine import Engine, EngineError, EngineRefusal, Piece, _failure, _listening_host
+from paradigm_local.model import default_model
 
 
 @pytest.fixture
@@ -53,3 +59,66 @@ def test_tokens_are_given_with_their_bytes(engine: Engine) -> None:
     tokens = engine.tokenize("Hello 🎉")
     assert b"".join(piece for _, piece in tokens) == "Hello 🎉".encode()
     assert len(tokens) == 4
+
+
+LISTENERS = """
+import os, pathlib, sys
+from paradigm_local.engine import Engine
+engine = Engine(pathlib.Path(sys.argv[1]), 256, 1)
+ours = {os.readlink(entry.path) for entry in os.scandir("/proc/self/fd")}
+rows = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/self/net/{name}")]
+print([row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in ours])
+print(len(engine.tokenize("Hello world")))
+engine.close()
+"""
+needs_unix_sockets = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_engine_listens_on_no_port() -> None:
+    command = [sys.executable, "-c", LISTENERS, str(default_model())]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["[]", "2"]
+
+
+@needs_unix_sockets
+def test_socket_of_llama_is_for_this_user_only_and_needs_its_key(engine: Engine) -> None:
+    path = engine._llama.listening_address.removeprefix("unix://")
+    assert Path(path).parent.stat().st_mode & 0o777 == 0o700
+    with httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://llama.cpp") as client:
+        for headers in ({}, {"Authorization": "Bearer local"}):
+            assert client.post("/tokenize", json={"content": "x"}, headers=headers).status_code == 401
+
+
+@needs_unix_sockets
+def test_socket_of_llama_is_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    engine = Engine(default_model(), 256, 1)
+    assert len(list(tmp_path.glob("*/llama.sock"))) == 1
+    engine.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_of_the_socket_is_removed_if_the_model_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ModelError):
+        Engine(tmp_path / "missing.gguf", 256, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_llama_listens_on_the_loopback_address_if_sockets_are_impossible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    engine = Engine(default_model(), 256, 1)
+    address = engine._llama.listening_address
+    assert address.startswith("http://127.0.0.1:")
+    assert httpx.post(f"{address}/tokenize", json={"content": "x"}).status_code == 401
+    assert len(engine.tokenize("Hello world")) == 2
+    engine.close()
+    monkeypatch.delattr(socket, "AF_UNIX", raising=False)
+    assert _listening_host("/tmp") == "127.0.0.1"
