@@ -1,7 +1,7 @@
-"""Checks of a request's head, before any route sees it: its size, and whether the request is meant for this server.
+"""Checks of the head of each request: its size, and whether it is meant for this server.
 
-A web page can send requests to a server on its reader's machine, and by DNS rebinding also read the replies. Browsers
-show it: `Host` or `Origin` then name the host of the page.
+A web page can send requests to a server on its reader's machine and, by DNS rebinding, read the replies. The `Host` or
+`Origin` header of such a request names the host of the page.
 """
 
 import re
@@ -13,20 +13,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from paradigm_local.hosts import is_loopback
 from paradigm_local.refusals import refusal
 
-MOST_HEAD_BYTES = 16 << 10
+MAX_HEAD_BYTES = 16 << 10
 
 _SHOWN_CHARACTERS = 100
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::[0-9]{1,5})?")
 
 
 class RequestGuard:
-    """ASGI middleware that refuses requests for other hosts, requests of foreign web pages, and oversized heads.
+    """ASGI middleware that refuses requests for other hosts, requests from web pages of other hosts, and large heads.
 
-    Loopback names and addresses are always allowed, and the address that the connection was made to.
+    Loopback hosts, and the address that the connection was made to, are always allowed.
 
     Args:
-        app: the application behind it.
-        allowed_hosts: host names and addresses that are allowed, too, as `read_host` returns them.
+        app: the application to protect.
+        allowed_hosts: further host names and addresses to allow, as `read_host` returns them.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str]) -> None:
@@ -40,16 +40,16 @@ class RequestGuard:
         await app(scope, receive, send)
 
     def _problem(self, scope: Scope) -> tuple[int, str] | None:
-        """The status and the reason of a refusal; None if there is nothing to refuse."""
-        if _head_size(scope) > MOST_HEAD_BYTES:
-            return 431, f"The path and the headers may have at most {MOST_HEAD_BYTES} bytes."
+        """Return the status and the reason for refusing a request, or None."""
+        if _head_size(scope) > MAX_HEAD_BYTES:
+            return 431, f"The path and the headers may have at most {MAX_HEAD_BYTES} bytes."
         headers = Headers(scope=scope)
         for host in headers.getlist("host") or [""]:
             if not self._allows(host, scope["server"]):
                 return 403, f"The host {_shown(host)} is not allowed; {_ADVICE}"
         for origin in headers.getlist("origin"):
             if not self._allows(origin.partition("://")[2], scope["server"]):
-                return 403, f"Requests of web pages from {_shown(origin)} are not allowed; {_ADVICE}"
+                return 403, f"Requests from web pages of {_shown(origin)} are not allowed; {_ADVICE}"
         return None
 
     def _allows(self, authority: str, server: Sequence[object]) -> bool:

@@ -1,7 +1,7 @@
-"""Limits on connections: how many there may be, and how long a client may take to send a request and to read a reply.
+"""Limits on connections: their number, and the time that a client may take to send a request and to read a reply.
 
-uvicorn limits only the time between two requests. Without more, clients that send a byte a minute, or that never read,
-would keep their connections for ever.
+uvicorn limits only the time between two requests, so that clients that send a byte a minute, or never read, could
+occupy the server for ever.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class BoundedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 protocol with limits on slow clients and on the number of connections.
 
-    No limit runs between the end of a request and its reply, so that a generation may take as long as it needs.
-    uvicorn's own `limit_concurrency` bounds the number of connections: at this number a new one is refused at once,
-    not only when its request has arrived.
+    A generation may take as long as it needs: no time limit applies between a request and its reply. uvicorn's own
+    setting `limit_concurrency` limits the connections. As soon as there are that many, the newest is refused, without
+    waiting for its request as uvicorn does.
 
     Attributes:
-        head_seconds: longest time for the head of a request, from the connection's start or the last reply's end.
-        body_seconds: longest time for the body of a request.
-        reader_seconds: longest time in which a client may leave unread what has been sent to it. In a stream this is
-            one piece of text, otherwise the whole reply.
+        head_seconds: time limit for the head of a request, from the start of the connection or the previous reply.
+        body_seconds: time limit for the body of a request.
+        reader_seconds: time limit for reading what the server has sent: one piece of text in a stream, otherwise the
+            whole reply.
     """
 
     head_seconds: float = 10
@@ -35,41 +35,41 @@ class BoundedProtocol(H11Protocol):
     _reader_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Accept a connection, or refuse it if there are too many."""
+        """Refuse the connection if there are too many; otherwise wait for a request."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # writing pauses whenever the client has not read everything
+        transport.set_write_buffer_limits(high=0)  # so that `pause_writing` is called whenever data is left unread
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
-            self._refuse(503, "Too many connections are open: close some, or try again later.")
+            self._refuse(503, "Too many connections are open. Close some, or try again later.")
         self._limit_sender()
 
     def data_received(self, data: bytes) -> None:
-        """Take in what the client sent."""
+        """Process data, and wait for the rest of the request."""
         super().data_received(data)
         self._limit_sender()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, of which a part may have arrived already."""
+        """Wait for the next request, of which a part may have arrived already."""
         super().on_response_complete()
         self._limit_sender()
 
     def pause_writing(self) -> None:
-        """Start the time limit for a client that has not read everything."""
+        """Start the time limit for reading."""
         super().pause_writing()
         self._reader_timer = self.loop.call_later(self.reader_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """End the time limit for a client that has read everything."""
+        """Stop the time limit for reading."""
         super().resume_writing()
         _cancel(self._reader_timer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop all time limits."""
         super().connection_lost(exc)
         _cancel(self._sender_timer)
         _cancel(self._reader_timer)
 
     def _limit_sender(self) -> None:
-        """Start the time limit for the part of the request that comes next, if it is not running already."""
+        """Start the time limit for the next part of the request, unless it is running already."""
         awaited = self.conn.their_state, self.cycle
         if awaited == self._awaited:
             return
@@ -84,8 +84,8 @@ class BoundedProtocol(H11Protocol):
         if is_unused or self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
         else:
-            limits = f"{self.head_seconds:g} seconds for the head of a request, {self.body_seconds:g} for its body"
-            self._refuse(408, f"The request arrived too slowly: there are {limits}.")
+            limits = f"{self.head_seconds:g} seconds for the head of a request and {self.body_seconds:g} for its body"
+            self._refuse(408, f"The request arrived too slowly. The limits are {limits}.")
 
     def _refuse(self, status: int, detail: str) -> None:
         self.logger.warning(detail)

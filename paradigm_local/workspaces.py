@@ -1,8 +1,8 @@
 """Temporary folders for model downloads, and the removal of those that killed processes left behind.
 
-Users may keep the model in any folder, even in their home folder (``PARADIGM_LOCAL_CACHE``). So nothing is deleted by
-its name alone. A leftover is removed only if it lies in the folder that this module keeps for itself, has its marker,
-holds nothing but the files of a download, is a day old, and is not locked by a process that still runs.
+``PARADIGM_LOCAL_CACHE`` may name any folder of the user's, even the home folder, so that a name is no reason to delete
+anything. A leftover is removed only if it is in the folder that this module creates for itself, has its marker, holds
+nothing but the files of a download, is a day old, and is not locked by a running process.
 """
 
 import shutil
@@ -18,7 +18,7 @@ if sys.platform != "win32":
     import fcntl
 
 PARENT = ".paradigm-local-downloads"
-"""Name of the folder, inside the cache folder, in which all workspaces are created."""
+"""Name of the folder for workspaces, inside the cache folder."""
 
 MARKER = "created-by-paradigm-local"
 WHEEL, INCOMING, ERRORS, MODEL = "wheel", "incoming", "errors", "model"
@@ -32,10 +32,10 @@ def workspace(cache: Path) -> Iterator[Path]:
     """Create a temporary folder inside ``cache``, and remove it at the end.
 
     Args:
-        cache: the folder in which the model will be stored; both are on one file system, so that a rename suffices.
+        cache: the folder for the model. The workspace is inside it, so that a file can be renamed into place.
 
     Yields:
-        The folder, for files named `WHEEL`, `INCOMING`, `ERRORS` and `MODEL`.
+        The workspace, for files and folders named `WHEEL`, `INCOMING`, `ERRORS` and `MODEL`.
 
     Raises:
         OSError: the folder cannot be created.
@@ -44,7 +44,7 @@ def workspace(cache: Path) -> Iterator[Path]:
     _remove_abandoned(parent)
     try:
         with _temporary_folder(parent) as name, (Path(name) / MARKER).open("w") as marker:
-            _lock(marker)  # until the end, to show other processes that this folder is in use
+            _lock(marker)  # shows other processes that the workspace is in use
             yield Path(name)
     finally:
         with suppress(OSError):  # not empty: another process has a workspace there
@@ -80,7 +80,7 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def _lock(file: TextIO) -> bool:
-    """Lock a file until it is closed; False if another process has locked it."""
+    """Lock a file until it is closed. Return False if another process holds the lock."""
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -64,5 +64,5 @@ class Served(LocalParadigm):
         super().__init__(**options)
         self.fake = engine
 
-    def _load(self) -> Engine:
+    def _load_engine(self) -> Engine:
         return cast("Engine", self.fake)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from paradigm_local.constraints import Constraint, constraint
+from paradigm_local.constraints import Constraint, read_constraint
 from paradigm_local.contract import CompletionRequest, InvalidRequest
 from tests.local.conftest import Caller
 from tests.local.fake import FakeEngine
@@ -16,7 +16,7 @@ Serve = Callable[..., Caller]
 
 
 def read(**fields: Any) -> Constraint | None:
-    return constraint(CompletionRequest.model_validate({"model": "m", "prompt": "p", **fields}))
+    return read_constraint(CompletionRequest.model_validate({"model": "m", "prompt": "p", **fields}))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_refused_response_format_is_told_by_its_field() -> None:
 def following(**fields: Any) -> Callable[[str], bool]:
     found = read(**fields)
     assert found is not None
-    return found.follow()
+    return found.checker()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_any_pattern_can_stand_in_a_grammar(pattern: str, text: str) -> None:
 def test_each_text_is_followed_by_itself() -> None:
     found = read(structured_outputs={"choice": ["yes", "no"]})
     assert found is not None
-    first, second = found.follow(), found.follow()
+    first, second = found.checker(), found.checker()
     assert first("y")
     assert second("n")
     assert first("es")
@@ -92,7 +92,7 @@ def test_json_has_no_white_space_to_get_lost_in() -> None:
     for text, is_allowed in {'{"a": 1, "b": true}': True, '{\n"a": 1}': False, '{"a":  1}': False}.items():
         constraint = read(structured_outputs={"json": schema})
         assert constraint is not None
-        assert constraint.follow()(text) is is_allowed
+        assert constraint.checker()(text) is is_allowed
 
 
 def test_nothing_is_followed_where_anything_goes() -> None:
@@ -104,14 +104,14 @@ def test_nothing_is_followed_where_anything_goes() -> None:
 def test_a_text_that_leaves_its_constraint_is_never_handed_out(serve: Serve, stream: bool) -> None:
     caller = serve(FakeEngine(["no"]))
     refusal = caller.refused(stream=stream, structured_outputs={"choice": ["yes"]})
-    assert refusal == {"structured_outputs": ["The model did not keep to this: it may be too complex."]}
+    assert refusal == {"structured_outputs": ["The model did not follow this constraint, which may be too complex."]}
 
 
 def test_a_stream_that_leaves_its_constraint_ends_with_an_error(serve: Serve) -> None:
     caller = serve(FakeEngine(["y", "o"]))
     first, error, done, _ = caller.post(stream=True, structured_outputs={"choice": ["yes"]}).text.split("\n\n")
     assert '"text":"y"' in first
-    assert "did not keep to this" in error
+    assert "did not follow this constraint" in error
     assert done == "data: [DONE]"
 
 

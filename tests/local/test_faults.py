@@ -88,7 +88,7 @@ def test_an_error_comes_inside_the_stream(serve: Serve) -> None:
 def test_an_error_without_a_stream_is_500(serve: Serve) -> None:
     caller = serve()
     caller.paradigm.fail_next("error")
-    assert caller.refused(500) == {"detail": "The model failed, as was asked for."}
+    assert caller.refused(500) == {"detail": "The model failed, because a fault was requested."}
 
 
 def test_a_slow_first_token_is_bridged_by_pings(serve: Serve) -> None:

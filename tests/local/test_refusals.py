@@ -32,7 +32,7 @@ def test_the_scheme_may_be_written_as_one_likes(serve: Serve) -> None:
 
 
 def test_an_unknown_model_is_404(serve: Serve) -> None:
-    assert serve().refused(404, model="other") == {"detail": "Unknown model: this server has smollm2-135m-instruct."}
+    assert serve().refused(404, model="other") == {"detail": "Unknown model: this server serves smollm2-135m-instruct."}
 
 
 def test_field_errors_are_400(serve: Serve) -> None:
@@ -74,7 +74,7 @@ def test_more_requests_than_the_queue_holds_are_429(serve: Serve) -> None:
     for stream in (False, True):
         response = caller.post(stream=stream)
         assert response.status_code == 429
-        assert response.json() == {"detail": "Too many requests wait already."}
+        assert response.json() == {"detail": "Too many requests are waiting already."}
         assert response.headers["Retry-After"] == "1"
     engine.gate.set()
     for thread in waiting:
@@ -122,6 +122,6 @@ def test_a_bug_is_500_in_json(serve: Serve, caplog: pytest.LogCaptureFixture) ->
     engine = FakeEngine()
     engine.failure = ZeroDivisionError()
     caller = serve(engine)
-    assert caller.refused(500) == {"detail": "The server has a bug; its log tells more."}
+    assert caller.refused(500) == {"detail": "Internal server error; the server's log has the traceback."}
     caller.paradigm.stop()  # the log is written after the answer
     assert "ZeroDivisionError" in caplog.text
