@@ -1,4 +1,4 @@
-"""llama.cpp itself, where no request of the contract leads."""
+"""llama.cpp: cases that no valid request reaches, and its own HTTP server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def generated(engine: Engine, **body: Any) -> list[Piece]:
     return pieces
 
 
-def test_pieces_count_tokens_as_they_come(engine: Engine) -> None:
+def test_pieces_count_tokens_as_they_are_generated(engine: Engine) -> None:
     pieces = generated(engine)
     assert {piece.prompt_tokens for piece in pieces} == {5}
     assert [piece.completion_tokens for piece in pieces if piece.text] == [1, 2, 3]
@@ -35,27 +35,27 @@ def test_pieces_count_tokens_as_they_come(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("body", [{"repeat_last_n": -5}, {"prompt": 5}])
-def test_what_llama_will_not_do_is_a_refusal(engine: Engine, body: dict[str, Any]) -> None:
+def test_invalid_request_of_llama_raises_a_refusal(engine: Engine, body: dict[str, Any]) -> None:
     with pytest.raises(EngineRefusal, match=r"\w"):
         generated(engine, **body)
 
 
-def test_an_answer_that_is_not_wanted_any_more_stops(engine: Engine) -> None:
+def test_generation_stops_when_the_handler_returns_true(engine: Engine) -> None:
     pieces: list[Piece] = []
 
-    def take(piece: Piece) -> bool:
+    def handle(piece: Piece) -> bool:
         pieces.append(piece)
         return bool(piece.text)
 
-    engine.generate({"prompt": "Once", "max_tokens": 100}, take)
+    engine.generate({"prompt": "Once", "max_tokens": 100}, handle)
     assert [bool(piece.text) for piece in pieces].count(True) == 1
 
 
-def test_other_errors_are_the_engines_own() -> None:
+def test_server_error_of_llama_is_an_engine_error() -> None:
     assert type(_failure({"code": 500, "message": "broken"})) is EngineError
 
 
-def test_tokens_are_given_with_their_bytes(engine: Engine) -> None:
+def test_tokenize_returns_the_bytes_of_each_token(engine: Engine) -> None:
     tokens = engine.tokenize("Hello 🎉")
     assert b"".join(piece for _, piece in tokens) == "Hello 🎉".encode()
     assert len(tokens) == 4

@@ -1,4 +1,4 @@
-"""Which requests the server answers: those for its own hosts, not those that web pages send (DNS rebinding)."""
+"""The server answers requests for its own hosts, and none from foreign web pages, also not by DNS rebinding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGES = ["https://evil.example", "http://evil.example:8000", "http://192.0.2.1",
 
 
 def raw(paradigm: LocalParadigm, request: bytes) -> bytes:
-    """The response to a request that no HTTP client would send."""
+    """Send a request that no HTTP client would send; return the response."""
     address = httpx.URL(paradigm.base_url)
     with socket.create_connection((address.host, address.port), timeout=10) as connection:
         connection.sendall(request)
@@ -63,18 +63,18 @@ def test_request_with_two_hosts_is_refused(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_request_of_a_foreign_web_page_is_403(serve: Serve, page: str) -> None:
+def test_request_from_a_foreign_web_page_is_403(serve: Serve, page: str) -> None:
     response = serve().post(headers={"Origin": page})
     assert response.status_code == 403
     assert "--allowed-host" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("page", ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:3000"])
-def test_request_of_a_local_web_page_is_answered(serve: Serve, page: str) -> None:
+def test_request_from_a_local_web_page_is_answered(serve: Serve, page: str) -> None:
     assert serve().post(headers={"Origin": page}).status_code == 200
 
 
-def test_host_is_shown_shortened(serve: Serve) -> None:
+def test_long_host_is_shortened_in_the_refusal(serve: Serve) -> None:
     assert len(serve().post(headers={"Host": "x" * 10_000}).json()["detail"]) < 300
 
 
@@ -116,7 +116,7 @@ def test_address_that_the_connection_was_made_to_is_answered() -> None:
 
 
 @pytest.mark.parametrize("host", ["", "*", "http://box.example", "box.example:80", "box.example/path", "a b"])
-def test_allowed_host_that_is_not_a_host_is_an_error(capsys: pytest.CaptureFixture[str], host: str) -> None:
+def test_invalid_allowed_host_is_an_error(capsys: pytest.CaptureFixture[str], host: str) -> None:
     with pytest.raises(LocalParadigmError, match="is not a host"):
         LocalParadigm(allowed_hosts=[host])
     assert cli.main(["serve", "--port", "0", "--allowed-host", host]) == 1

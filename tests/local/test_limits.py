@@ -1,4 +1,4 @@
-"""Slow clients and many connections: what the server bounds, and what it lets take its time."""
+"""Limits on slow clients and on connections, and the absence of limits on generations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def connections_of(paradigm: LocalParadigm) -> Any:
 
 
 def drip(connection: socket.socket, data: bytes) -> bytes:
-    """Send a byte now and then until the server closes the connection; return what it sent."""
+    """Send a byte at a time until the server closes the connection; return what it sent."""
     connection.settimeout(DRIP_SECONDS)
     received = b""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -202,7 +202,7 @@ def test_slow_reader_gets_the_whole_stream(serve: Serve) -> None:
 
 @pytest.fixture
 def crowded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Caller, list[socket.socket]]]:
-    """A server that takes 4 connections, and has them all."""
+    """A server with the maximum number of connections, 4."""
     monkeypatch.setattr("paradigm_local.local._SPARE_CONNECTIONS", 2)
     monkeypatch.setattr(BoundedProtocol, "head_seconds", PATIENCE_SECONDS)
     caller = serve(parallel=1, queue=1)
@@ -238,7 +238,7 @@ def test_open_connections_below_the_limit_are_served(crowded: tuple[Caller, list
         assert read_reply(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_slow_clients_do_not_keep_others_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_clients_do_not_lock_others_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paradigm_local.local._SPARE_CONNECTIONS", 2)
     caller = serve(parallel=1, queue=1)
     slow = [connect(caller.paradigm) for _ in range(4)]
