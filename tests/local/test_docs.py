@@ -24,10 +24,10 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_every_field_has_a_row() -> None:
-    assert [row[0].strip("`") for row in rows("Field, what it does, test")] == list(CompletionRequest.model_fields)
+    assert [row[0].strip("`") for row in rows("Fields")] == list(CompletionRequest.model_fields)
 
 
-@pytest.mark.parametrize("heading", ["Field, what it does, test", "Refusals"])
+@pytest.mark.parametrize("heading", ["Fields", "Limits", "Refusals"])
 def test_rows_have_no_empty_cells_and_name_existing_tests(heading: str) -> None:
     for row in rows(heading):
         assert all(row)

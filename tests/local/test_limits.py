@@ -98,6 +98,18 @@ def test_connection_without_a_request_is_closed(serve: Serve) -> None:
         assert read_all(connection) == b""
 
 
+def test_idle_connection_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedProtocol, "head_seconds", 2 * PATIENCE_SECONDS)
+    paradigm = serve().paradigm
+    assert paradigm._server is not None
+    assert paradigm._server.config.timeout_keep_alive == 5
+    monkeypatch.setattr(paradigm._server.config, "timeout_keep_alive", LIMIT_SECONDS)
+    with connect(paradigm) as connection:
+        connection.sendall(GET)
+        read_reply(connection)
+        assert read_all(connection) == b""
+
+
 def test_slow_head_of_a_later_request_is_408(serve: Serve) -> None:
     with connect(serve().paradigm) as connection:
         connection.sendall(GET)
