@@ -19,6 +19,9 @@ class BoundedProtocol(H11Protocol):
     setting `limit_concurrency` limits the connections. As soon as there are that many, the newest is refused, without
     waiting for its request as uvicorn does.
 
+    This uses attributes of `H11Protocol` that uvicorn does not document (`conn`, `connections`, `cycle`, `loop`,
+    `limit_concurrency`, `logger`, `transport`); `tests/local/test_limits.py` fails if they change.
+
     Attributes:
         head_seconds: time limit for the head of a request, from the start of the connection or the previous reply.
         body_seconds: time limit for the body of a request.

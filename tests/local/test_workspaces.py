@@ -1,4 +1,4 @@
-"""What a download deletes, and what it must leave alone: users may keep the model in any folder of theirs."""
+"""Downloads delete their own leftovers, and nothing else in a folder that may be the user's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,6 @@ with workspace(pathlib.Path(sys.argv[1])) as folder:
         os.kill(os.getpid(), signal.SIGKILL)
     sys.stdin.read()
 """
-
-Leave = Callable[[], Path]
 
 
 def make_old(path: Path) -> Path:
