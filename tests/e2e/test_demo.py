@@ -1,4 +1,4 @@
-"""The command `paradigm-local demo`."""
+"""The demo as a stranger runs it: a command in a process of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_demo_accounts_for_every_token(local_paradigm: LocalParadigm) -> None:  # so that the model is cached
+def test_demo_accounts_for_every_token(local_paradigm: LocalParadigm) -> None:  # the model is fetched by then
     demo = run()
     assert demo.returncode == 0, demo.stderr
     assert demo.stderr == ""
@@ -44,7 +44,7 @@ def test_interrupt_ends_the_demo_quietly(local_paradigm: LocalParadigm) -> None:
         assert demo.stderr.read() == ""
 
 
-def test_damaged_model_is_a_one_line_error(tmp_path: Path) -> None:
+def test_damaged_model_is_one_line(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(b"GGUF but not really")
     for model in (damaged, tmp_path / "missing.gguf"):
