@@ -149,13 +149,12 @@ class RecordsAtOnce:
         is_ready, request = False, b""
         while data := connection.recv(65536):
             received.write(data)
-            try:
+            with suppress(ssl.SSLWantReadError):
                 if not is_ready:
                     tls.do_handshake()
                     is_ready = True
-                request += tls.read()
-            except ssl.SSLWantReadError:
-                pass
+                while True:
+                    request += tls.read()
             if request.endswith(b"}"):
                 request = b""
                 for part in answer:
