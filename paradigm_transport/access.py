@@ -5,11 +5,9 @@ A model holds an `Access`. It makes the clients for the model's settings, and kn
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import pickle
-import time
 from collections.abc import Awaitable, Callable
 from threading import Lock
 from typing import Any, ClassVar, NamedTuple
@@ -59,19 +57,8 @@ class Access:
         # The key and the address may come from the environment, which a worker need not share.
         chosen = {*fields.model_fields_set, "api_key", "base_url"}
         settings = Settings(**{name: getattr(fields, name) for name in _SETTINGS if name in chosen})
-
-        def pause(seconds: float) -> None:
-            time.sleep(seconds)
-            if hooks is not None:
-                hooks.acquire()
-
-        async def apause(seconds: float) -> None:
-            await asyncio.sleep(seconds)
-            if hooks is not None:
-                await hooks.aacquire()
-
-        self.client = ParadigmClient(settings, sleep=pause)
-        self.async_client = AsyncParadigmClient(settings, sleep=apause)
+        self.client = ParadigmClient(settings, before_retry=hooks and hooks.acquire)
+        self.async_client = AsyncParadigmClient(settings, before_retry=hooks and hooks.aacquire)
 
     def __copy__(self) -> Self:
         return self

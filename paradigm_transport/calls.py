@@ -174,13 +174,20 @@ class Request(ABC):
             logger.info("Retrying %s of %s after %.2f s (%s): %s", self.path, policy.host, delay, count, cause)
         return delay
 
-    def origin(self, response: BaseResponse) -> Origin:
-        """Return where a response came from."""
-        policy = self.policy
-        secrets = policy.secrets
+    def redact(self, words: str) -> str:
+        """Make the words of a library fit for a message: without the secrets and the prompt, and short."""
+        return self._redaction.words(words)
+
+    @property
+    def _redaction(self) -> Redaction:
+        secrets = self.policy.secrets
         if self.extra_headers:
             secrets = Secrets((*secrets, *secret_values(self.extra_headers)))
-        return Origin(policy.host, response.headers, Redaction(secrets, self.prompt))
+        return Redaction(secrets, self.prompt)
+
+    def origin(self, response: BaseResponse) -> Origin:
+        """Return where a response came from."""
+        return Origin(self.policy.host, response.headers, self._redaction)
 
     def check(self, response: BaseResponse, data: bytes) -> None:
         """Raise the error for a response that refuses the request.
