@@ -261,14 +261,14 @@ def error_code(body: object) -> int | None:
         return None
     inner = body.get("error")
     is_error = inner is not None or body.get("object") == "error"
-    if not is_error and not body.keys().isdisjoint(_OF_REPLIES):
+    if not is_error and ("choices" in body or not body.keys().isdisjoint(_OF_REPLIES)):
         return None
     code = _status(inner.get("code") if isinstance(inner, dict) else body.get("code"))
     return code or (500 if is_error or server_words(body) else None)
 
 
-_OF_REPLIES = ("choices", "data", "object", "usage")
-"""Keys that replies have and errors do not."""
+_OF_REPLIES = ("data", "object", "usage")
+"""Keys that replies have and errors do not, beside `choices`."""
 
 
 def _status(code: object) -> int | None:
