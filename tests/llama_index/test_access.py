@@ -160,7 +160,11 @@ def test_forked_child_calls_even_if_a_thread_was_making_clients(
     child = os.fork()
     if child == 0:
         forked.set()
-        os._exit(0 if changed.complete("Hi").text == model.complete("Hi").text == "Hi" else 1)
+        code = 1
+        try:
+            code = int(not changed.complete("Hi").text == model.complete("Hi").text == "Hi")
+        finally:
+            os._exit(code)
     forked.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
