@@ -13,7 +13,7 @@ from llama_index.core.types import Model, PydanticProgramMode
 from pydantic import model_validator
 
 from llama_index_paradigm._base import LlamaIndexModel
-from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function
+from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call
 from llama_index_paradigm._in import invalid_tool_calls_of, plain_messages, tool_calls_of
 from llama_index_paradigm._out import is_cut_off, written_object
 from llama_index_paradigm._structured import Task
@@ -164,12 +164,7 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
             reasons = "; ".join(call.reason for call in invalid)
             problem = f"the model's tool call is malformed: {reasons}" if reasons else "the model did not call a tool"
             raise ValueError(problem)
-        if error_on_no_tool_call:
-            return calls
-        for call in invalid:
-            name = f"{call.name or 'unknown'} (malformed call: {call.reason})"
-            calls.append(ToolSelection(tool_id=call.id, tool_name=name, tool_kwargs={}))
-        return calls
+        return calls if error_on_no_tool_call else [*calls, *map(unknown_tool_call, invalid)]
 
     # Structured prediction
 
