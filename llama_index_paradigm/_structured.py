@@ -19,6 +19,7 @@ from llama_index.core.types import Model
 from pydantic import ValidationError
 
 from llama_index_paradigm._compat import partial_class
+from llama_index_paradigm._out import is_cut_off
 from paradigm_transport.chat.json_repair import first_object, partial_object
 from paradigm_transport.chat.structured import explain
 from paradigm_transport.messages import JsonObject
@@ -56,7 +57,7 @@ class StructuredPrediction(LLM):
             prompt_args: the prompt's variables.
 
         Raises:
-            ValueError: neither the first answer nor the second is such an object.
+            ValueError: neither the first answer nor the second is such an object, or `max_tokens` cut one off.
             ParadigmError: see `ParadigmLLM.complete`.
         """
         task = self._task(output_cls, prompt, llm_kwargs or {}, prompt_args)
@@ -64,7 +65,7 @@ class StructuredPrediction(LLM):
         try:
             return task.end(answer)
         except ValueError as problem:
-            if task.schema_enforced:
+            if task.schema_enforced or isinstance(problem, CutOffError):
                 raise
             answer = task.ask(task.repair(answer, str(problem)))
         return task.end(answer)
@@ -78,7 +79,7 @@ class StructuredPrediction(LLM):
         try:
             return task.end(answer)
         except ValueError as problem:
-            if task.schema_enforced:
+            if task.schema_enforced or isinstance(problem, CutOffError):
                 raise
             answer = await task.aask(task.repair(answer, str(problem)))
         return task.end(answer)
@@ -111,6 +112,10 @@ class StructuredPrediction(LLM):
         return outputs()
 
 
+class CutOffError(ValueError):
+    """`max_tokens` ended an answer before its object did; another attempt would end there, too."""
+
+
 class Task(ABC, Generic[Model, Request, Response]):
     """One structured prediction: what to ask, how to read the answer, and the events to report.
 
@@ -119,6 +124,7 @@ class Task(ABC, Generic[Model, Request, Response]):
     Attributes:
         request: what to ask.
         schema_enforced: the server enforces the schema, as far as it can; a retry would not help.
+        max_tokens: the maximum number of tokens of an answer; None for the server's.
         ask: the model's method that answers a request, with the fields of this prediction.
         aask: as `ask`, async.
         stream: as `ask`, piece by piece; each answer holds all that has arrived.
@@ -127,6 +133,7 @@ class Task(ABC, Generic[Model, Request, Response]):
 
     request: Request
     schema_enforced: bool
+    max_tokens: int | None
     ask: Callable[[Request], Response]
     aask: Callable[[Request], Awaitable[Response]]
     stream: Callable[[Request], Iterable[Response]]
@@ -137,7 +144,7 @@ class Task(ABC, Generic[Model, Request, Response]):
     ) -> None:
         self.request = request
         self._output_cls = output_cls
-        self._text = ""
+        self._text, self._is_cut_off = "", False
         self._seen: object = None
         start = LLMStructuredPredictStartEvent(output_cls=output_cls, template=template, template_args=template_args)
         dispatcher.event(start)
@@ -156,13 +163,13 @@ class Task(ABC, Generic[Model, Request, Response]):
         Raises:
             ValueError: there is none, or it does not fit.
         """
-        output = self._read(self.text_of(answer))
+        output = self._read(self.text_of(answer), is_cut_off(answer))
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
         return output
 
     def progress(self, answer: Response) -> Iterator[Model | FlexibleModel]:
         """Yield the part of the object that has arrived, and report it; nothing if there is nothing new to read."""
-        self._text = self.text_of(answer)
+        self._text, self._is_cut_off = self.text_of(answer), is_cut_off(answer)
         try:
             values = partial_object(self._text)
         except ValueError:
@@ -185,14 +192,21 @@ class Task(ABC, Generic[Model, Request, Response]):
         Raises:
             ValueError: there is none, or it does not fit; what is missing at its end is not made up.
         """
-        output = self._read(self._text)
+        output = self._read(self._text, self._is_cut_off)
         dispatcher.event(LLMStructuredPredictInProgressEvent(output=output))
         yield output
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
 
-    def _read(self, text: str) -> Model:
+    def _read(self, text: str, is_cut_off: bool) -> Model:
         try:
-            return self._output_cls.model_validate_json(first_object(text))
+            written = first_object(text)
+        except ValueError as problem:
+            if not is_cut_off:
+                raise
+            limit = "max_tokens" if self.max_tokens is None else f"max_tokens ({self.max_tokens})"
+            raise CutOffError(f"{problem}: it was cut off at {limit}; raise max_tokens") from None
+        try:
+            return self._output_cls.model_validate_json(written)
         except ValueError as problem:
             reason = explain(problem)
         raise ValueError(reason)  # outside `except`: pydantic's error, which quotes the answer, is not its context

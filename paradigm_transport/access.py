@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from threading import Lock
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel, PrivateAttr, SecretStr
 from typing_extensions import Self
 
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
@@ -68,7 +68,8 @@ class Access:
 
 
 def _values(fields: ConnectionFields, hooks: RateLimitHooks | None) -> tuple[object, ...]:
-    return (*[getattr(fields, name) for name in _SETTINGS], hooks)
+    values = [getattr(fields, name) for name in _SETTINGS]
+    return (*[dict(value) if isinstance(value, dict) else value for value in values], hooks)  # headers may change
 
 
 class Connected(ConnectionFields):
@@ -124,6 +125,24 @@ class Connected(ConnectionFields):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, SecretStr(value) if name == "api_key" and isinstance(value, str) else value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy.
+
+        Args:
+            update: arguments of the copy, by the names that the constructor takes.
+            deep: copy the values, too; clients are shared.
+
+        Raises:
+            InvalidParameterError: a name in `update` is unknown.
+        """
+        copied = super().model_copy(deep=deep)
+        for name, value in self._named(update or {}).items():
+            setattr(copied, name, value)
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # An injected client or a rate limiter is shared: it cannot be copied, nor would a user want two.

@@ -34,7 +34,7 @@ class Fields(BaseModel):
             pydantic's ValidationError, which quotes the values: one may be a key.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=(), hide_input_in_errors=True)
 
     _argument_aliases: ClassVar[Mapping[str, str]] = {}
     """Other names of arguments, under which a framework's users know them."""
@@ -42,19 +42,29 @@ class Fields(BaseModel):
     if not TYPE_CHECKING:  # pragma: no branch  # type checkers read the signature off the fields
 
         def __init__(self, **values: Any) -> None:
-            for alias, name in self._argument_aliases.items():
-                if alias in values and name in values:
-                    raise InvalidParameterError(f"{alias} is another name of {name}: pass one of them")
-                if alias in values:
-                    values[name] = values.pop(alias)
-            _check_names(values, type(self).model_fields)
             try:
-                super().__init__(**values)
+                super().__init__(**self._named(values))
                 return
             except ValidationError as refused:
                 errors = refused.errors(include_input=False, include_url=False)
             # Raised out here, so that pydantic's error does not travel along as the context.
             raise InvalidParameterError("; ".join(dict.fromkeys(_problem(type(self), error) for error in errors)))
+
+    @classmethod
+    def _named(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments under the names of their fields.
+
+        Raises:
+            InvalidParameterError: a name is unknown, or an argument is given under two names.
+        """
+        named = dict(values)
+        for alias, name in cls._argument_aliases.items():
+            if alias in named and name in named:
+                raise InvalidParameterError(f"{alias} is another name of {name}: pass one of them")
+            if alias in named:
+                named[name] = named.pop(alias)
+        _check_names(named, cls.model_fields)
+        return named
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
