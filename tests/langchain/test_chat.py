@@ -70,7 +70,7 @@ def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeCh
     assert wire.bodies[0]["prompt"] == CHATML.render(
         [
             ("system", "Be brief."),
-            ("user", "How is it?"),
+            ("user", "How is \nit?"),
             ("assistant", f"I look.\n{call_text('weather', city='Rome')}"),
             ("tool", "<tool_response>\nsunny\n</tool_response>"),
             ("observer", "noted"),
@@ -88,7 +88,7 @@ def test_text_is_rendered_as_user_turn(wire: WireServer, make_chat: MakeChat, ca
 
 def test_message_with_image_raises(make_chat: MakeChat, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "http://x"}}])
-    with pytest.raises(InvalidParameterError, match="a message of type human holds something other than text"):
+    with pytest.raises(InvalidParameterError, match="a message of type human contains a block of type image_url"):
         calls.invoke(make_chat(), [picture])
 
 

@@ -75,7 +75,7 @@ def test_messages_that_template_rejects_are_still_counted(wire: WireServer, make
         history = [HumanMessage("one"), AIMessage("two"), HumanMessage("three"), AIMessage("four")]
         trimmed = trim_messages(history, max_tokens=5, token_counter=llm, strategy="last", start_on="human")
         assert [message.content for message in trimmed] == ["three", "four"]
-        with pytest.raises(InvalidParameterError, match="something other than text"):
+        with pytest.raises(InvalidParameterError, match="block of type image"):
             llm.get_num_tokens_from_messages([HumanMessage([{"type": "image", "url": "x"}])])
 
 
