@@ -38,7 +38,7 @@ def error_of(calls: Calls, way: str, llm: Any) -> ParadigmError:
 def make_any(request: pytest.FixtureRequest, make: Make, make_chat: MakeChat) -> Any:
     """Return a function that builds either model, without retries."""
     build = make if request.param == "ParadigmLLM" else make_chat
-    return lambda **arguments: build(max_retries=0, **arguments)
+    return lambda **arguments: build(**{"max_retries": 0, **arguments})
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -87,6 +87,39 @@ def test_too_long_prompt_raises_context_overflow_error(
     assert isinstance(error, BadRequestError)
     assert isinstance(error, langchains("ContextOverflowError"))
     assert error.body == {"error": {"message": words}}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize(
+    ("refusal", "ours"),
+    [
+        (reply({"error": "`inputs` must have less than 9 tokens. Given: 12", "error_type": "validation"}, 422),
+         "UnprocessableEntityError"),
+        (reply("<html>", 413), "APIStatusError"),
+        (reply({"error": {"message": TOO_LONG[0], "code": 400}}), "BadRequestError"),
+        (reply({"error": {"message": TOO_LONG[0]}}), "ServerError"),
+    ],
+)  # fmt: skip
+def test_overflow_of_any_status_is_a_context_overflow_error_and_not_retried(
+    wire: WireServer, make_any: Any, calls: Calls, streams: bool, refusal: Script, ours: str
+) -> None:
+    wire.script(refusal, refusal, refusal)
+    llm = make_any(max_retries=2, streaming=streams)
+    for number, (way, question) in enumerate({"invoke": "Hi", "stream": "Hi", "batch": ["Hi"]}.items(), 1):
+        with pytest.raises(getattr(paradigm_transport, ours)) as raised:
+            getattr(calls, way)(llm, question)
+        assert isinstance(raised.value, langchains("ContextOverflowError"))
+        assert len(wire.requests) == number
+
+
+@pytest.mark.parametrize("event", [{"code": 400, "message": TOO_LONG[0]}, "prompt is too long"])
+def test_overflow_inside_a_stream_is_a_context_overflow_error(
+    wire: WireServer, make_any: Any, calls: Calls, event: Any
+) -> None:
+    wire.script(sse({"error": event}), sse({"error": event}))
+    for llm, way in ((make_any(max_retries=2), "stream"), (make_any(max_retries=2, streaming=True), "invoke")):
+        assert isinstance(error_of(calls, way, llm), langchains("ContextOverflowError"))
+    assert len(wire.requests) == 2
 
 
 @pytest.mark.parametrize("way", [*WAYS, "batch"])
