@@ -187,7 +187,8 @@ def is_context_overflow(error: BaseException) -> bool:
 _OVERFLOW = re.compile(
     r"maximum context length|(than|exceeds?) the maximum model length"  # vLLM, OpenAI
     r"|prompt \(length \d+\) is longer|longer than the model's context length"  # vLLM, SGLang
-    r"|exceeds? (the )?(available )?context (size|window|length|limit)|request \(\d+ tokens\) exceeds"  # llama.cpp
+    r"|exceeds? (the )?(available |model's )?context (size|window|length|limit)"  # llama.cpp
+    r"|request \(\d+ tokens\) exceeds"
     r"|inputs`? tokens \+ `?max_new_tokens`? must be|inputs`? must have less than \d+ tokens"  # TGI
     r"|ContextWindowExceeded|context_length_exceeded|exceed_context_size|prompt is too long"  # LiteLLM, codes
     r"|must fit into the context",  # the local Paradigm
