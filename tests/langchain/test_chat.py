@@ -109,6 +109,18 @@ def test_jinja_template_renders_tools_and_calls(wire: WireServer, make_chat: Mak
 # Tools
 
 
+@pytest.mark.parametrize(("finish_reason", "is_cut"), [("length", True), ("stop", False)])
+def test_call_cut_at_the_length_limit_names_max_tokens(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, finish_reason: str, is_cut: bool
+) -> None:
+    text = '<tool_call>\n{"name": 3}\n</tool_call><tool_call>\n{"name": "weather", "argum'
+    wire.script(reply(completion(text, finish_reason=finish_reason)))
+    answer = calls.invoke(make_chat().bind_tools([weather]), "Hi")
+    broken, cut = (call["error"] for call in answer.invalid_tool_calls)
+    assert "max_tokens" not in broken
+    assert ("max_tokens" in cut) == is_cut
+
+
 def test_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     text = f"I look.\n{call_text('weather', city='Rome')}\n{call_text('time_there', city='Rome')}"
     wire.script(reply(completion(text)))
