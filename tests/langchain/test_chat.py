@@ -309,7 +309,7 @@ def test_stream_gives_same_calls_as_completion(text: str, is_forced: bool) -> No
 
 
 def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
-    logprobs = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": [{"Hi": -0.5}], "text_offset": [0]}
+    logprobs = {"tokens": ["é"], "token_logprobs": [-0.5], "top_logprobs": [{"é": -0.5}], "text_offset": [0]}
     body = completion("Hi", usage={**usage(3, 5), "prompt_tokens_details": {"cached_tokens": 2}})
     body["choices"][0]["logprobs"] = logprobs
     wire.script(reply(body, headers={"X-Request-Id": "r1"}))
@@ -318,7 +318,16 @@ def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat,
     assert answer.response_metadata == {
         "finish_reason": "stop",
         "id": "cmpl-1",
-        "logprobs": logprobs,
+        "logprobs": {
+            "content": [
+                {
+                    "token": "é",
+                    "logprob": -0.5,
+                    "bytes": [0xC3, 0xA9],
+                    "top_logprobs": [{"token": "é", "logprob": -0.5, "bytes": [0xC3, 0xA9]}],
+                }
+            ]
+        },
         "model_name": "alfred-40b-1123",
         "model_provider": "paradigm",
         "request_id": "r1",
@@ -344,7 +353,40 @@ def test_stream_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, 
     assert whole.usage_metadata == {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
     assert whole.response_metadata["model_name"] == "alfred-40b-1123"
     assert whole.response_metadata["finish_reason"] == "stop"
-    assert whole.response_metadata["logprobs"]["tokens"] == ["Hi", "!"]
+    content = whole.response_metadata["logprobs"]["content"]
+    assert [each["token"] for each in content] == ["Hi", "!"]
+    assert content[0]["top_logprobs"] == [{"token": "index", "logprob": -0.5, "bytes": list(b"index")}]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_generate_sums_usage_over_messages(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, streaming: bool
+) -> None:
+    wire.always(
+        lambda request: (
+            sse(chunk("Hi"), chunk("", "stop"), chunk(usage=usage(3, 5)))
+            if request.body.get("stream")
+            else reply(completion("Hi", usage=usage(3, 5)))
+        )
+    )
+    chats = [[HumanMessage("Hi")], [HumanMessage("Ho")]]
+    llm_output = calls.generate(make_chat(streaming=streaming), chats).llm_output
+    assert llm_output == {"token_usage": usage(6, 10), "model_name": "alfred-40b-1123"}
+
+
+def test_generate_without_usage_of_server_names_the_model_alone(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    wire.script(reply(completion("Hi", usage=None, model=None)))
+    assert calls.generate(make_chat(), [[HumanMessage("Hi")]]).llm_output == {"model_name": "alfred-4.2"}
+
+
+def test_logprobs_without_top_logprobs_have_an_empty_list(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    body = completion("Hi")
+    body["choices"][0]["logprobs"] = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": None}
+    wire.script(reply(body))
+    answer = calls.invoke(make_chat(logprobs=0), "Hi")
+    assert answer.response_metadata["logprobs"]["content"][0]["top_logprobs"] == []
 
 
 def test_missing_usage_is_none(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
