@@ -171,3 +171,19 @@ def as_function(tool: AnyTool) -> Any:
     if isinstance(tool, type) and issubclass(tool, BaseModel):
         return tool_of(tool).to_openai()["function"]
     return tool
+
+
+def take_functions(arguments: dict[str, Any]) -> None:
+    """Replace `functions` and `function_call` of OpenAI's older API by `tools` and `tool_choice`, in place.
+
+    Raises:
+        InvalidParameterError: `functions` is not a list.
+    """
+    functions, choice = arguments.pop("functions", None), arguments.pop("function_call", None)
+    if functions is not None:
+        if not isinstance(functions, (list, tuple)):
+            raise InvalidParameterError(f"functions must be a list of functions, not {type(functions).__name__}")
+        arguments["tools"] = [*(arguments.get("tools") or ()), *openai_tools(functions, None)]
+        arguments.setdefault("parallel_tool_calls", False)  # that API knows one call
+    if choice is not None:
+        arguments["tool_choice"] = choice

@@ -15,7 +15,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool, as_function, openai_tools, to_messages
+from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_functions, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
 from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
@@ -187,6 +187,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
     ) -> tuple[ChatRequest, CompletionFields, dict[str, object]]:
         """What a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
         fields = _compat.without_own_arguments(arguments)
+        take_functions(fields)
         request = ChatRequest(
             to_messages(messages),
             read_tools(fields.pop("tools", None)),

@@ -305,6 +305,33 @@ def test_stream_gives_same_calls_as_completion(text: str, is_forced: bool) -> No
     assert told(streamed) == told(whole.message)
 
 
+WEATHER = {"name": "weather", "description": "The weather.", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize(
+    ("choice", "tool_choice"),
+    [(None, None), ("auto", "auto"), ("none", "none"), ("weather", "weather"), ({"name": "weather"}, "weather")],
+)
+def test_functions_of_the_older_api_are_tools(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, way: str, choice: Any, tool_choice: Any
+) -> None:
+    wire.always(lambda request: sse(chunk("", "stop")) if request.body.get("stream") else reply(completion("")))
+    given = {} if choice is None else {"function_call": choice}
+    getattr(calls, way)(make_chat().bind(functions=[WEATHER], **given), "Hi")
+    tools = [{"type": "function", "function": WEATHER}]
+    modern = make_chat().bind(tools=tools, tool_choice=tool_choice, parallel_tool_calls=False)
+    getattr(calls, way)(modern, "Hi")
+    first, second = wire.bodies
+    assert first == second
+    assert ("weather" in first["prompt"]) == (choice != "none")
+
+
+def test_functions_that_are_no_list_raise(make_chat: MakeChat, calls: Calls) -> None:
+    with pytest.raises(InvalidParameterError, match="functions must be a list"):
+        calls.invoke(make_chat().bind(functions=WEATHER), "Hi")
+
+
 # Responses
 
 
