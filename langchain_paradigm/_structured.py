@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_paradigm._in import prompt_value, to_messages
+from langchain_paradigm._out import AT_LIMIT
 from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, first_object, parse, partial_object
 from paradigm_transport.chat.structured import explain, repair_messages
 from paradigm_transport.messages import to_json
@@ -63,6 +64,8 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
             if is_partial:
                 return None
             reason = explain(problem)
+        if _is_cut(message):
+            reason = reason.removesuffix(AT_LIMIT) + AT_LIMIT
         raise OutputParserException(reason, observation=reason, llm_output=text)
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> object:
@@ -78,6 +81,10 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         if is_pydantic and not hasattr(self.output, "model_validate"):
             return self.output.parse_obj(values)  # of pydantic 1
         return self.output.model_validate(values) if is_pydantic else values
+
+
+def _is_cut(message: BaseMessage | None) -> bool:
+    return message is not None and message.response_metadata.get("finish_reason") == "length"
 
 
 def _arguments(message: BaseMessage | None, tool: str) -> object:
@@ -96,7 +103,8 @@ class StructuredOutput:
         ask: gives the answer, a message.
         parser: reads it.
         include_raw: return the message and the error too, instead of raising it.
-        retry: ask once more if the answer does not fit; it does not help if the server enforces the schema.
+        retry: ask once more if the answer does not fit, unless it was cut at the length limit; it does not help if the
+            server enforces the schema.
     """
 
     ask: Runnable[LanguageModelInput, AIMessage]
@@ -112,14 +120,14 @@ class StructuredOutput:
 
     def _call(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: object) -> object:
         read = self._read(self.ask.invoke(question, config, **kwargs))
-        if read["parsing_error"] is not None:
+        if read["parsing_error"] is not None and not _is_cut(read["raw"]):
             again = _again(question, read["raw"], read["parsing_error"])
             read = self._read(self.ask.invoke(again, config, **kwargs))
         return self._result(read)
 
     async def _acall(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: object) -> object:
         read = self._read(await self.ask.ainvoke(question, config, **kwargs))
-        if read["parsing_error"] is not None:
+        if read["parsing_error"] is not None and not _is_cut(read["raw"]):
             again = _again(question, read["raw"], read["parsing_error"])
             read = self._read(await self.ask.ainvoke(again, config, **kwargs))
         return self._result(read)

@@ -12,9 +12,7 @@ from langchain_core.outputs import Generation, LLMResult
 from typing_extensions import NotRequired, TypedDict
 
 from langchain_paradigm._compat import ResultPerRun, RunManager, chat_generation, replace_stream_result
-
-_COUNTS = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens", "total_tokens": "total_tokens"}
-"""The names of token counts in `LLMResult.llm_output`, and in `usage_metadata`."""
+from langchain_paradigm._out import COUNTS
 
 
 class LLMOutput(TypedDict):
@@ -35,7 +33,7 @@ def llm_output(candidates: Sequence[Generation], model: str) -> LLMOutput:
     info = candidates[0].generation_info or {}
     output: LLMOutput = {"model_name": info.get("model_name", model), "ids": [info.get("id")]}
     if "usage_metadata" in info:
-        output["token_usage"] = {name: info["usage_metadata"][key] for name, key in _COUNTS.items()}
+        output["token_usage"] = {name: info["usage_metadata"][key] for name, key in COUNTS.items()}
     return output
 
 
@@ -55,7 +53,7 @@ def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool) -> 
     }
     usages = [each["token_usage"] for each in outputs if "token_usage" in each]
     if usages:
-        total["token_usage"] = {name: sum(usage[name] for usage in usages) for name in _COUNTS}
+        total["token_usage"] = {name: sum(usage[name] for usage in usages) for name in COUNTS}
     whole = ResultPerRun(generations=list(by_prompt), llm_output=dict(total))
     whole._of_runs = [result_for_callbacks(*each, as_chat) for each in zip(by_prompt, outputs, strict=True)]
     return whole

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from langchain_core.callbacks import Callbacks
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
 
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool, as_function, openai_tools, to_messages
-from langchain_paradigm._out import ChunkWriter, chat_result
+from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_functions, to_messages
+from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
 from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
 from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields, CompletionParameters
@@ -148,6 +149,33 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         parser = ObjectParser(output=schema, tool_name=tool_name)
         return StructuredOutput(ask, parser, include_raw, retry=self.constrain is None).runnable()
 
+    # Many chats
+
+    def generate(
+        self, messages: list[list[BaseMessage]], stop: Stop = None, callbacks: Callbacks = None, **kwargs: Any
+    ) -> LLMResult:
+        """Answer chats, one after the other.
+
+        Args:
+            messages: the chats.
+            stop: stop sequences; they win over the constructor's.
+            callbacks: LangChain's callbacks.
+            kwargs: LangChain's `tags`, `metadata`, `run_name` and `run_id`, and the endpoint's fields.
+
+        Returns:
+            The messages; `llm_output` holds their `token_usage`, summed, and `model_name`.
+
+        Raises:
+            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
+        """
+        return with_llm_output(super().generate(messages, stop, callbacks, **kwargs), self.model)
+
+    async def agenerate(
+        self, messages: list[list[BaseMessage]], stop: Stop = None, callbacks: Callbacks = None, **kwargs: Any
+    ) -> LLMResult:
+        """As `generate`, the chats concurrently."""
+        return with_llm_output(await super().agenerate(messages, stop, callbacks, **kwargs), self.model)
+
     # One chat, one call
 
     @property
@@ -159,6 +187,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
     ) -> tuple[ChatRequest, CompletionFields, dict[str, object]]:
         """What a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
         fields = _compat.without_own_arguments(arguments)
+        take_functions(fields)
         request = ChatRequest(
             to_messages(messages),
             read_tools(fields.pop("tools", None)),
