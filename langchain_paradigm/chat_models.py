@@ -133,7 +133,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
             kwargs: arguments of each call: the endpoint's fields.
         """
         kwargs = {**_compat.structured_output_mark(schema, method), **kwargs}
-        tool_name = None
+        tool_name = json_schema = None
         if method == "function_calling":
             (tool,) = openai_tools([schema], strict)
             tool_name = tool["function"]["name"]
@@ -145,7 +145,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
             json_schema = convert_to_json_schema(as_function(schema), strict=strict)
             named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
-        parser = ObjectParser(output=schema, tool_name=tool_name)
+        parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema)
         return StructuredOutput(ask, parser, include_raw, retry=self.constrain is None).runnable()
 
     # One chat, one call

@@ -19,8 +19,8 @@ from llama_index.core.types import Model
 from pydantic import ValidationError
 
 from llama_index_paradigm._compat import partial_class
-from paradigm_transport.chat.json_repair import first_object, partial_object
-from paradigm_transport.chat.structured import explain
+from paradigm_transport.chat.json_repair import partial_object
+from paradigm_transport.chat.structured import explain, read_object
 from paradigm_transport.messages import JsonObject
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Task(ABC, Generic[Model, Request, Response]):
     ) -> None:
         self.request = request
         self._output_cls = output_cls
-        self._text = ""
+        self._answer: Response | None = None
         self._seen: object = None
         start = LLMStructuredPredictStartEvent(output_cls=output_cls, template=template, template_args=template_args)
         dispatcher.event(start)
@@ -156,15 +156,15 @@ class Task(ABC, Generic[Model, Request, Response]):
         Raises:
             ValueError: there is none, or it does not fit.
         """
-        output = self._read(self.text_of(answer))
+        output = self._read(answer)
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
         return output
 
     def progress(self, answer: Response) -> Iterator[Model | FlexibleModel]:
         """Yield the part of the object that has arrived, and report it; nothing if there is nothing new to read."""
-        self._text = self.text_of(answer)
+        self._answer = answer
         try:
-            values = partial_object(self._text)
+            values = partial_object(self.text_of(answer))
         except ValueError:
             return
         if values is None or values == self._seen:
@@ -185,14 +185,16 @@ class Task(ABC, Generic[Model, Request, Response]):
         Raises:
             ValueError: there is none, or it does not fit; what is missing at its end is not made up.
         """
-        output = self._read(self._text)
+        output = self._read(self._answer)
         dispatcher.event(LLMStructuredPredictInProgressEvent(output=output))
         yield output
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
 
-    def _read(self, text: str) -> Model:
+    def _read(self, answer: Response | None) -> Model:
+        text = "" if answer is None else self.text_of(answer)
+        is_cut = answer is not None and answer.additional_kwargs.get("finish_reason") == "length"
         try:
-            return self._output_cls.model_validate_json(first_object(text))
+            return read_object(text, self._output_cls.model_validate_json, is_cut=is_cut)
         except ValueError as problem:
             reason = explain(problem)
         raise ValueError(reason)  # outside `except`: pydantic's error, which quotes the answer, is not its context
