@@ -191,10 +191,10 @@ def test_chat_template_is_required() -> None:
 
 
 def test_jinja_template_stops_only_at_its_end_token() -> None:
-    source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ tools | length if tools }}"
+    source = "{{ tools[0].function.name if tools }}\n{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     with pytest.warns(UserWarning, match="writes no tool calls"):
         request = model(chat_template=source).chat_request(HELLO, tools=[TIME])
-    assert request.prompt == "user: Hello\n1"
+    assert request.prompt == "time\nuser: Hello\n"
     assert request.parameters.stop is None
     assert model(chat_template=source).chat_request(HELLO).parameters.stop is None
     with pytest.warns(UserWarning, match="writes no tool calls"):
