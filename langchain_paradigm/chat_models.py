@@ -17,8 +17,8 @@ from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool, as_function, openai_tools, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
-from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
-from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields, CompletionParameters
+from paradigm_transport.chat.routes import ChatFields, ChatParameters, ChatRequest, PromptRoute
+from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
 from paradigm_transport.messages import JsonObject, read_response_format, read_tool_choice, read_tools
 
 
@@ -40,7 +40,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
           in Jinja.
         - `constrain`: `vllm` if the server can enforce a JSON schema: required calls and structured output then
           cannot be malformed.
-        - `max_tokens`: the most tokens to generate, 256 by default.
+        - `max_tokens`: the most tokens to generate, 2048 by default.
         - `temperature`: the sampling temperature, 0 to 2; not sent if it is not given.
         - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL if they are not given.
 
@@ -218,5 +218,5 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
 
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
-        sent = CompletionParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
+        sent = ChatParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
         return str(sorted({**self._identifying_params, **arguments, **sent}.items()))
