@@ -20,7 +20,6 @@ from langchain_core.outputs import (
 
 from langchain_paradigm._compat import content_blocks, unrepairable_end
 from paradigm_transport import Choice, Completion, CompletionChunk, Usage
-from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.events import CallArguments, CallBegin, Event, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
 from paradigm_transport.messages import InvalidToolCall
@@ -84,18 +83,12 @@ def chat_result(reply: ChatCompletion) -> ChatResult:
     """The messages of a chat; the usage is on the first alone, because readers sum it over messages."""
     made: list[ChatGeneration] = []
     for parsed, choice in zip(reply.messages, reply.completion.choices, strict=True):
-        at_limit = AT_LIMIT if choice.finish_reason == "length" else ""
         message = AIMessage(
             content=parsed.text,
             additional_kwargs={"reasoning_content": parsed.thoughts} if parsed.thoughts else {},
             tool_calls=[tool_call(name=call.name, args=call.arguments, id=call.id) for call in parsed.calls],
             invalid_tool_calls=[
-                invalid_tool_call(
-                    name=call.name,
-                    args=call.text,
-                    id=call.id,
-                    error=call.reason + at_limit if call.reason == CUT_OFF else call.reason,
-                )
+                invalid_tool_call(name=call.name, args=call.text, id=call.id, error=call.reason)
                 for call in parsed.invalid_calls
             ],
             response_metadata={**_chat_logprobs(choice), **_end(choice, reply.completion)},

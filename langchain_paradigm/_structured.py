@@ -15,9 +15,9 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_paradigm._in import prompt_value, to_messages
 from langchain_paradigm._out import AT_LIMIT
-from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, first_object, parse, partial_object
-from paradigm_transport.chat.structured import explain, repair_messages
-from paradigm_transport.messages import to_json
+from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, parse, partial_object
+from paradigm_transport.chat.structured import explain, read_object, repair_messages
+from paradigm_transport.messages import JsonObject, to_json
 
 Output = Runnable[LanguageModelInput, Any]
 
@@ -36,10 +36,12 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
     Args:
         output: the pydantic class of the object; anything else for a dict.
         tool_name: the tool whose arguments are the object; None if it is the JSON in the text.
+        answer_schema: the JSON schema of the object in the text, if the prompt holds it.
     """
 
     output: Any
     tool_name: str | None = None
+    answer_schema: JsonObject | None = None
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> object:
         """Read the object.
@@ -53,19 +55,22 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         """
         text = result[0].text
         message = result[0].message if isinstance(result[0], ChatGeneration) else None
-        # A message that is streamed is whole once its finish reason is there.
-        is_partial = partial and not (message is not None and "finish_reason" in message.response_metadata)
+        ends = {} if message is None else message.response_metadata
+        is_partial = partial and "finish_reason" not in ends  # a message that is streamed is whole once it is there
+        is_cut = _is_cut(message)
         try:
             if self.tool_name is not None:
-                return self._validated(_arguments(message, self.tool_name))
-            values = partial_object(text) if is_partial else parse(first_object(text))
+                return self._validated(_arguments(message, self.tool_name, is_cut))
+            if not is_partial:
+                return read_object(text, self._read, schema=self.answer_schema, is_cut=is_cut)
+            values = partial_object(text)
             return values if values is None else self._validated(values)
         except ValueError as problem:
             if is_partial:
                 return None
             reason = explain(problem)
-        if _is_cut(message):
-            reason = reason.removesuffix(AT_LIMIT) + AT_LIMIT
+        if is_cut and "max_tokens" not in reason:
+            reason += AT_LIMIT
         raise OutputParserException(reason, observation=reason, llm_output=text)
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> object:
@@ -75,6 +80,9 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
     def parse(self, text: str) -> object:
         """As `parse_result`, of a text."""
         return self.parse_result([Generation(text=text)])
+
+    def _read(self, text: str) -> object:
+        return self._validated(parse(text))
 
     def _validated(self, values: object) -> object:
         is_pydantic = isinstance(self.output, type) and is_basemodel_subclass(self.output)
@@ -87,11 +95,12 @@ def _is_cut(message: BaseMessage | None) -> bool:
     return message is not None and message.response_metadata.get("finish_reason") == "length"
 
 
-def _arguments(message: BaseMessage | None, tool: str) -> object:
+def _arguments(message: BaseMessage | None, tool: str, is_cut: bool) -> object:
     for call in getattr(message, "tool_calls", ()):
         if call["name"] == tool:
             return call["args"]
-    reasons = [call["error"] or NOT_JSON for call in getattr(message, "invalid_tool_calls", ())]
+    unknown = "the answer was cut off at max_tokens; raise max_tokens" if is_cut else NOT_JSON  # in a stream
+    reasons = [call["error"] or unknown for call in getattr(message, "invalid_tool_calls", ())]
     raise InvalidJSONError(reasons[0] if reasons else f"the answer is not a call of {tool}")
 
 

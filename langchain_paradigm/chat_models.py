@@ -18,8 +18,8 @@ from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_functions, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
-from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
-from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields, CompletionParameters
+from paradigm_transport.chat.routes import ChatFields, ChatParameters, ChatRequest, PromptRoute
+from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
 from paradigm_transport.messages import JsonObject, read_response_format, read_tool_choice, read_tools
 
 
@@ -41,7 +41,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
           in Jinja.
         - `constrain`: `vllm` if the server can enforce a JSON schema: required calls and structured output then
           cannot be malformed.
-        - `max_tokens`: the most tokens to generate, 256 by default.
+        - `max_tokens`: the most tokens to generate, 2048 by default.
         - `temperature`: the sampling temperature, 0 to 2; not sent if it is not given.
         - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL if they are not given.
 
@@ -134,7 +134,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
             kwargs: arguments of each call: the endpoint's fields.
         """
         kwargs = {**_compat.structured_output_mark(schema, method), **kwargs}
-        tool_name = None
+        tool_name = json_schema = None
         if method == "function_calling":
             (tool,) = openai_tools([schema], strict)
             tool_name = tool["function"]["name"]
@@ -146,7 +146,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
             json_schema = convert_to_json_schema(as_function(schema), strict=strict)
             named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
-        parser = ObjectParser(output=schema, tool_name=tool_name)
+        parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema)
         return StructuredOutput(ask, parser, include_raw, retry=self.constrain is None).runnable()
 
     # Many chats
@@ -247,6 +247,6 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
 
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
-        sent = CompletionParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
+        sent = ChatParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
         answered_by = {**self._identifying_params, **arguments, **sent}
         return str(sorted(item for item in answered_by.items() if item[0] not in ("extra_headers", "timeout")))

@@ -20,8 +20,8 @@ from pydantic import ValidationError
 
 from llama_index_paradigm._compat import partial_class
 from llama_index_paradigm._out import is_cut_off
-from paradigm_transport.chat.json_repair import first_object, partial_object
-from paradigm_transport.chat.structured import explain
+from paradigm_transport.chat.json_repair import InvalidJSONError, partial_object
+from paradigm_transport.chat.structured import explain, read_object
 from paradigm_transport.messages import JsonObject
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Task(ABC, Generic[Model, Request, Response]):
     ) -> None:
         self.request = request
         self._output_cls = output_cls
-        self._text, self._is_cut_off = "", False
+        self._answer: Response | None = None
         self._seen: object = None
         start = LLMStructuredPredictStartEvent(output_cls=output_cls, template=template, template_args=template_args)
         dispatcher.event(start)
@@ -163,15 +163,15 @@ class Task(ABC, Generic[Model, Request, Response]):
         Raises:
             ValueError: there is none, or it does not fit.
         """
-        output = self._read(self.text_of(answer), is_cut_off(answer))
+        output = self._read(answer)
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
         return output
 
     def progress(self, answer: Response) -> Iterator[Model | FlexibleModel]:
         """Yield the part of the object that has arrived, and report it; nothing if there is nothing new to read."""
-        self._text, self._is_cut_off = self.text_of(answer), is_cut_off(answer)
+        self._answer = answer
         try:
-            values = partial_object(self._text)
+            values = partial_object(self.text_of(answer))
         except ValueError:
             return
         if values is None or values == self._seen:
@@ -192,21 +192,20 @@ class Task(ABC, Generic[Model, Request, Response]):
         Raises:
             ValueError: there is none, or it does not fit; what is missing at its end is not made up.
         """
-        output = self._read(self._text, self._is_cut_off)
+        output = self._read(self._answer)
         dispatcher.event(LLMStructuredPredictInProgressEvent(output=output))
         yield output
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
 
-    def _read(self, text: str, is_cut_off: bool) -> Model:
+    def _read(self, answer: Response | None) -> Model:
+        text = "" if answer is None else self.text_of(answer)
         try:
-            written = first_object(text)
-        except ValueError as problem:
-            if not is_cut_off:
+            return read_object(text, self._output_cls.model_validate_json)
+        except InvalidJSONError as problem:
+            if answer is None or not is_cut_off(answer):
                 raise
             limit = "max_tokens" if self.max_tokens is None else f"max_tokens ({self.max_tokens})"
             raise CutOffError(f"{problem}: it was cut off at {limit}; raise max_tokens") from None
-        try:
-            return self._output_cls.model_validate_json(written)
         except ValueError as problem:
             reason = explain(problem)
         raise ValueError(reason)  # outside `except`: pydantic's error, which quotes the answer, is not its context

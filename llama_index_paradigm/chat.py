@@ -38,7 +38,7 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
           template in Jinja.
         - `constrain`: `vllm` if the server can enforce a JSON schema: required tool calls and structured predictions
           are then never malformed.
-        - `max_tokens`: the maximum number of tokens to generate, 256 by default.
+        - `max_tokens`: the maximum number of tokens to generate, 2048 by default.
         - `temperature`: the sampling temperature, 0 to 2; not sent by default.
         - `context_window`: tokens of prompt and completion together; by default the server is asked for it.
         - `api_key`, `base_url`: PARADIGM_API_KEY and PARADIGM_BASE_URL by default.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal, TypeGuard
@@ -212,6 +212,24 @@ def with_system(messages: Iterable[Message], text: str) -> list[Message]:
         first = messages.pop(0)
         return [replace(first, content=f"{first.content}\n\n{text}"), *messages]
     return [Message("system", text), *messages]
+
+
+def in_user_turns(messages: Iterable[Message], roles: Collection[str]) -> list[Message]:
+    """Return messages with those of some roles as a user's, and neighbours of one role joined by a blank line.
+
+    Args:
+        messages: the chat.
+        roles: the roles of messages that a user says instead.
+    """
+    turns: list[Message] = []
+    for message in messages:
+        turn = replace(message, role="user", tool_call_id=None, name=None) if message.role in roles else message
+        if turns and turns[-1].role == turn.role != "tool":
+            last = turns.pop()
+            content = "\n\n".join(filter(None, (last.content, turn.content)))
+            turn = replace(last, content=content, tool_calls=last.tool_calls + turn.tool_calls)
+        turns.append(turn)
+    return turns
 
 
 def to_json(value: object) -> str:

@@ -1,6 +1,7 @@
 """JSON as models write it: read piece by piece, with simple mistakes repaired.
 
-Repaired are single quotes, trailing commas, Python's words, and control characters in strings.
+Repaired are single quotes, trailing commas, Python's words, and in strings control characters and backslashes that
+are not part of an escape: they are text.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ from pydantic_core import from_json
 SPACE = " \t\r\n"
 QUOTES = "\"'"
 NOT_JSON = "not valid JSON"
+_UNENDED = "the JSON object in the answer does not end"
+_CUT = ": it was cut off at max_tokens; raise max_tokens"
 
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 _CLOSING = {"}": "{", "]": "["}
 
+_ESCAPE = r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
+_WHOLE_ESCAPE = re.compile(f"{_ESCAPE}|\\\\'")
+_BEGINNING_OF_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{0,3}")
+
 # Most of a long answer is plain text and escapes in strings: a run of them is taken at once. Its length is bounded
 # because the regex engine keeps each repetition, 65 bytes for a character of the worst text.
 _STRING_RUNS = {
-    '"': re.compile(r'(?:[^"\\\x00-\x1f]+|\\[^\']){1,500}'),
-    "'": re.compile(r"(?:[^'\"\\\x00-\x1f]+|\\[^']){1,500}"),
+    '"': re.compile(rf'(?:[^"\\\x00-\x1f]+|{_ESCAPE}){{1,500}}'),
+    "'": re.compile(rf"(?:[^'\"\\\x00-\x1f]+|{_ESCAPE}){{1,500}}"),
 }
 _WORD_RUN = re.compile(r"[\w+\-.]+")
 _SPACE_RUN = re.compile(r"[ \t\r\n]+")
@@ -48,7 +55,7 @@ class RepairedValue:
         self._taken = 0  # parts that `take` has returned
         self._open: list[str] = []
         self._quote = ""
-        self._is_escaped = False
+        self._escape = ""  # the beginning of one
         self._word: list[str] = []
         self._gap: list[str] = []  # a comma, which may be one too many, and space
 
@@ -62,10 +69,14 @@ class RepairedValue:
         """Whether the value is an object, or the beginning of one."""
         return self._parts[:1] == ["{"]
 
-    def take(self) -> str:
-        """Return what has been added to `text` since the last call."""
-        new = "".join(self._parts[self._taken :])
-        self._taken = len(self._parts)
+    def take(self, end: int | None = None) -> str:
+        """Return what has been added to `text` since the last call.
+
+        Args:
+            end: leave what follows this many parts, of which the first bracket is one; None for all.
+        """
+        new = "".join(self._parts[self._taken : end])
+        self._taken = len(self._parts) if end is None else end
         return new
 
     def feed(self, text: str, at: int = 0) -> int:
@@ -97,21 +108,31 @@ class RepairedValue:
 
     def _read_string(self, text: str, at: int) -> int:
         char = text[at]
-        run = None if self._is_escaped else _STRING_RUNS[self._quote].match(text, at)
+        if self._escape:
+            return self._read_escape(char, at)
+        run = _STRING_RUNS[self._quote].match(text, at)
         if run is not None:
             self._parts.append(run[0])
             return run.end()
-        if self._is_escaped:
-            self._is_escaped = False
-            self._parts.append(char if char == "'" else f"\\{char}")
-        elif char == "\\":
-            self._is_escaped = True
+        if char == "\\":
+            self._escape = char
         elif char == self._quote:
             self._quote = ""
             self._parts.append('"')
             self.is_complete = not self._open
         else:
             self._parts.append(json.dumps(char)[1:-1])
+        return at + 1
+
+    def _read_escape(self, char: str, at: int) -> int:
+        escape, self._escape = self._escape, ""
+        if _WHOLE_ESCAPE.fullmatch(escape + char):
+            self._parts.append(char if char == "'" else escape + char)
+        elif _BEGINNING_OF_ESCAPE.fullmatch(escape + char):
+            self._escape = escape + char
+        else:  # the backslash is text
+            self._parts.append(f"\\{escape}")
+            return at
         return at + 1
 
     def _read_outside(self, text: str, at: int) -> int:
@@ -169,30 +190,36 @@ def parse(text: str) -> object:
     """
     try:
         value: object = from_json(text)
-    except ValueError:
+    except (ValueError, TypeError):  # a TypeError for half a surrogate pair
         raise InvalidJSONError(NOT_JSON) from None
     return value
 
 
-def first_object(text: str) -> str:
-    """Return the first JSON object in a text, repaired.
+def find_objects(text: str, *, is_cut: bool = False) -> list[str]:
+    """Return the JSON objects in a text, repaired; at least one.
+
+    Args:
+        text: the answer.
+        is_cut: it was cut off at `max_tokens`.
 
     Raises:
         InvalidJSONError: there is none, or it does not end.
     """
-    problem = InvalidJSONError("there is no JSON object in the answer")
+    objects = []
+    problem = "there is no JSON object in the answer"
     at = text.find("{")
     while at >= 0:
         value = RepairedValue()
         end = value.feed(text, at)
         try:
             parse(value.text)
-            return value.text
+            objects.append(value.text)
         except InvalidJSONError as error:  # perhaps a brace in the text before the object
-            is_open = not (value.is_complete or value.is_broken)
-            problem = InvalidJSONError("the JSON object in the answer does not end") if is_open else error
+            problem = str(error) if value.is_complete or value.is_broken else _UNENDED + _CUT * is_cut
         at = text.find("{", end)  # not from `at`: each character is read once
-    raise problem
+    if not objects:
+        raise InvalidJSONError(problem)
+    return objects
 
 
 def partial_object(text: str) -> object:
@@ -202,4 +229,7 @@ def partial_object(text: str) -> object:
         ValueError: the text so far is not JSON.
     """
     begin = text.find("{")
-    return from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else None
+    try:
+        return from_json(text[begin:], allow_partial="trailing-strings") if begin >= 0 else None
+    except TypeError:
+        raise InvalidJSONError(NOT_JSON) from None

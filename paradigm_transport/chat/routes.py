@@ -7,23 +7,24 @@ all of it as the prompt of a completion.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from pydantic import Field, field_validator
 
 from paradigm_transport.arguments import Fields
 from paradigm_transport.calls import Call, StreamCall
-from paradigm_transport.chat.dialects.base import Reader, TextReader, read_message
+from paradigm_transport.chat.dialects.base import Reader, TextReader
+from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.dialects.rows import find_dialect
-from paradigm_transport.chat.events import Event, ParsedMessage
+from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
-from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters
-from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
+from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters, MaxTokens
+from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import Message, NamedTool, Tool, ToolChoice, with_system
+from paradigm_transport.messages import InvalidToolCall, Message, NamedTool, Tool, ToolChoice, with_system
 
 Layer = CompletionFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
@@ -54,6 +55,7 @@ def template_of(fields: TemplateFields) -> Template | None:
 class ChatFields(TemplateFields):
     """How messages and tools are written for a chat model: declarations and checks only."""
 
+    max_tokens: MaxTokens = 2048
     chat_template: str | Template = Field(
         description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source or a "
         "JinjaTemplate.",
@@ -69,6 +71,12 @@ class ChatFields(TemplateFields):
     def _check_dialect(cls, template: str | Template) -> str | Template:
         find_dialect(find_template(template))
         return template
+
+
+class ChatParameters(CompletionParameters):
+    """The fields of a request for an answer in a chat."""
+
+    max_tokens: MaxTokens = ChatFields.model_fields["max_tokens"].default
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +162,8 @@ def completion_parameters(template: Template | None, *layers: Layer, single: boo
     Raises:
         InvalidParameterError: a field is wrong.
     """
-    parameters = CompletionParameters.of(*layers)
+    kind = ChatParameters if any(isinstance(layer, ChatFields) for layer in layers) else CompletionParameters
+    parameters = kind.of(*layers)
     if single and (parameters.n or 1) > 1:
         raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
     return parameters.with_stops(first=[template.stop] if template is not None and template.stop else [])
@@ -193,22 +202,31 @@ class PromptRoute:
 
     def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
         """Return the call whose reply is the whole answer; see `ChatRoute.call`."""
+        parameters = self._parameters(request, layers, single=False)
 
         def convert(completion: Completion) -> ChatCompletion:
-            messages = [read_message(self.reader(request), choice.text) for choice in completion.choices]
-            return ChatCompletion(completion, messages)
+            return ChatCompletion(completion, [read(choice) for choice in completion.choices])
 
-        return CompletionCall(self.prompt(request), self._parameters(request, layers, single=False), convert)
+        def read(choice: Choice) -> ParsedMessage:
+            reader, message = self.reader(request), ParsedMessage()
+            message.add(reader.feed(choice.text))
+            message.add(_end(reader, choice.finish_reason, parameters))
+            return message
+
+        return CompletionCall(self.prompt(request), parameters, convert)
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> CompletionStreamCall[ChatChunk]:
         """Return the call that streams the answer; see `ChatRoute.stream_call`."""
+        parameters = self._parameters(request, layers, single=True)
         reader = self.reader(request)
 
         def convert(chunk: CompletionChunk) -> ChatChunk:
             events = reader.feed(chunk.text)
-            return ChatChunk(chunk, [*events, *reader.finish()] if chunk.is_last else events)
+            return ChatChunk(
+                chunk, [*events, *_end(reader, chunk.finish_reason, parameters)] if chunk.is_last else events
+            )
 
-        return CompletionStreamCall(self.prompt(request), self._parameters(request, layers, single=True), convert)
+        return CompletionStreamCall(self.prompt(request), parameters, convert)
 
     def prompt(self, request: ChatRequest) -> str:
         """Write a chat in the model's markup, and begin the call that is required of the answer.
@@ -251,3 +269,18 @@ class PromptRoute:
             return TextReader()
         name, is_single = request.required_name, request.is_single
         return self._dialect.reader(prefilled=request.requires_call, name=name, parallel=not is_single)
+
+
+def _end(reader: Reader, finish_reason: str | None, parameters: CompletionParameters) -> list[Event]:
+    """Return the events that end an answer. Of a call that was cut off, only the finish reason says why."""
+    events = reader.finish()
+    if finish_reason != "length":
+        return events
+    limit = "max_tokens" if parameters.max_tokens is None else f"max_tokens ({parameters.max_tokens})"
+    reason = f"the answer was cut off at {limit} before the call ended; raise max_tokens"
+    return [
+        replace(event, call=replace(event.call, reason=reason))
+        if isinstance(event, CallEnd) and isinstance(event.call, InvalidToolCall) and event.call.reason == CUT_OFF
+        else event
+        for event in events
+    ]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
+from paradigm_transport.chat.json_repair import find_objects, parse
 from paradigm_transport.messages import JsonObject, Message, Tool, to_json
+
+T = TypeVar("T")
 
 
 def schema_of(kind: type[BaseModel]) -> JsonObject:
@@ -95,6 +99,39 @@ def _closed(schema: JsonObject) -> JsonObject:
 def schema_instruction(schema: Mapping[str, object]) -> str:
     """Return the instruction that asks for an object of a JSON schema."""
     return f"Answer with nothing but a JSON object of this JSON schema:\n{to_json(schema)}"
+
+
+def read_object(
+    text: str, check: Callable[[str], T], *, schema: Mapping[str, Any] | None = None, is_cut: bool = False
+) -> T:
+    """Return what a check makes of the last JSON object in an answer that passes it.
+
+    Before the object that was asked for, a model may write its schema, or a draft.
+
+    Args:
+        text: the answer.
+        check: reads an object; raises a ValueError if it does not fit.
+        schema: the schema that was asked for: objects that lack its keys are left out, unless all do.
+        is_cut: the answer was cut off at `max_tokens`.
+
+    Raises:
+        InvalidJSONError: there is no object, or it does not end.
+        ValueError: what the check raises of the first object, if none passes.
+    """
+    objects = find_objects(text, is_cut=is_cut)
+    first, *others = [each for each in objects if _has_keys(parse(each), schema or {})] or objects[:1]
+    for each in reversed(others):
+        try:
+            return check(each)
+        except ValueError:
+            pass
+    return check(first)
+
+
+def _has_keys(value: object, schema: Mapping[str, Any]) -> bool:
+    keys = value.keys() if isinstance(value, dict) else set()
+    properties = schema.get("properties") or {}
+    return keys >= set(schema.get("required") or ()) and not (properties and keys.isdisjoint(properties))
 
 
 def explain(problem: ValueError) -> str:

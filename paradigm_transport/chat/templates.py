@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,11 +15,29 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from paradigm_transport.chat.dialects.base import Dialect
 from paradigm_transport.chat.dialects.hermes import HERMES
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, Message, Tool, in_order_of_calls, with_system
+from paradigm_transport.messages import (
+    JsonObject,
+    Message,
+    Tool,
+    in_order_of_calls,
+    in_user_turns,
+    to_json,
+    with_system,
+)
 
 if TYPE_CHECKING:
     import jinja2
     from jinja2.parser import Parser
+
+
+class UnwritableError(InvalidParameterError):
+    """The template cannot write these messages; perhaps they are only a part of a chat."""
+
+
+_SYSTEM = ("system", "developer")
+
+Form = tuple[Sequence[Message], Sequence[Tool]]
+"""A chat as a template gets it."""
 
 
 class BaseTemplate(BaseModel, ABC):
@@ -40,7 +59,8 @@ class BaseTemplate(BaseModel, ABC):
         Raises:
             InvalidParameterError: the template cannot write the messages.
         """
-        return self._write([Message(role, content) for role, content in messages], ())
+        written = [Message(role, content) for role, content in messages]
+        return self._first_whole(written, (), _forms(written))
 
     def render_prompt(self, prompt: str) -> str:
         """Write a plain prompt as the one turn of a user; as `render`.
@@ -59,18 +79,64 @@ class BaseTemplate(BaseModel, ABC):
             dialect: how tools, calls and results are written, unless the template writes them itself.
 
         Raises:
-            InvalidParameterError: the template cannot write the messages.
+            InvalidParameterError: the template cannot write the messages, or leaves one out.
         """
         messages = in_order_of_calls(messages)
+        texts = with_system(messages, dialect.describe(tools)) if tools else messages
+        forms: Iterable[Form] = _forms([Message(message.role, _text(message, dialect)) for message in texts])
         if self.writes_tools:
-            return self._write(messages, tools)
-        if tools:
-            messages = with_system(messages, dialect.describe(tools))
-        return self._write([Message(message.role, _text(message, dialect)) for message in messages], ())
+            forms = chain([(messages, tools), (in_user_turns(messages, _SYSTEM), tools)], forms)
+        return self._first_whole(messages, tools, forms)
+
+    def _first_whole(self, messages: Sequence[Message], tools: Sequence[Tool], forms: Iterable[Form]) -> str:
+        """Write the first form of a chat that the template neither refuses nor leaves a part of out."""
+        problems = []
+        for form in forms:
+            try:
+                prompt = self._write(*form)
+            except UnwritableError as refusal:
+                problems.append(str(refusal))
+                continue
+            missing = _missing(prompt, messages, tools)
+            if missing is None:
+                return prompt
+            problems.append(f"chat_template leaves out {missing}")
+        raise UnwritableError(problems[0])
 
     @abstractmethod
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
-        """Write messages as they are, and open the model's answer."""
+        """Write messages as they are, and open the model's answer; what the template leaves out is not noticed."""
+
+
+def _forms(texts: Sequence[Message]) -> Iterator[Form]:
+    """Yield a chat with fewer and fewer roles: many templates know only users and assistants who take turns."""
+    yield texts, ()
+    for roles in (("tool",), ("tool", *_SYSTEM)):
+        yield in_user_turns(texts, roles), ()
+
+
+def _missing(prompt: str, messages: Iterable[Message], tools: Iterable[Tool]) -> str | None:
+    """Name the first message or tool that a prompt leaves out."""
+    at = 0
+    for message in messages:
+        is_system = message.role in _SYSTEM  # which may stand anywhere
+        end = _end_of(message.content.strip(), prompt, 0 if is_system else at)
+        if end < 0:
+            return f"the message of the role {message.role!r}"
+        for call in message.tool_calls:
+            if _end_of(call.name, prompt, at) < 0 and to_json(call.arguments) not in prompt:
+                return f"the call of the tool {call.name!r}"
+        at = at if is_system else end
+    return next((f"the tool {tool.name!r}" for tool in tools if _end_of(tool.name, prompt, 0) < 0), None)
+
+
+def _end_of(text: str, prompt: str, at: int) -> int:
+    """Return where a text ends in a prompt, as it is, without its thoughts, or as JSON; -1 if it is not there."""
+    for form in (text, text.rpartition("</think>")[2].strip(), to_json(text)[1:-1], json.dumps(text)[1:-1]):
+        begin = prompt.find(form, at)
+        if begin >= 0:
+            return begin + len(form)
+    return -1
 
 
 class ChatTemplate(BaseTemplate):
@@ -155,10 +221,6 @@ class JinjaTemplate(BaseTemplate):
             # Other words may quote the messages.
             reason = " ".join(words.split()) if is_from_source else type(problem).__name__
         raise UnwritableError(f"chat_template cannot write these messages: {reason}")  # `problem` holds them
-
-
-class UnwritableError(InvalidParameterError):
-    """The template cannot write these messages; perhaps they are only a part of a chat."""
 
 
 class RefusedError(ValueError):

@@ -635,7 +635,7 @@ def test_tracers_get_model_name_and_parameters(make_chat: MakeChat) -> None:
         "ls_model_name": "alfred-4.2",
         "ls_model_type": "chat",
         "ls_temperature": 0.5,
-        "ls_max_tokens": 256,
+        "ls_max_tokens": 2048,
         "ls_stop": ["x"],
     }
     assert make_chat()._get_ls_params(model="another")["ls_model_name"] == "another"

@@ -82,6 +82,17 @@ def test_constrained_object_is_parsed_and_streamed(
     assert ("properties" in sent) == (method != "json_mode")
 
 
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_schema_that_the_model_repeats_does_not_hide_the_object(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, schema: str
+) -> None:
+    wire.always(reply(completion(f"{json.dumps(City.model_json_schema())}\n```json\n{json.dumps(ROME)}\n```")))
+    given, expected = SCHEMAS[schema]
+    asks = make_chat().with_structured_output(given, method="json_schema")
+    assert calls.invoke(asks, "Rome?") == expected
+    assert calls.stream(asks, "Rome?") == [expected]
+
+
 @pytest.mark.parametrize("include_raw", [False, True])
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])
 def test_invalid_object_is_repaired_once(

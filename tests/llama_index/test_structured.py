@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -155,6 +156,14 @@ def test_structured_outputs_sends_the_schema_to_the_server(
     body = wire.bodies[1]
     assert body["structured_outputs"] == {"json": River.model_json_schema()}
     assert [body[name] for name in ("seed", "min_p", "top_k", "max_tokens")] == [1, 0.1, 5, 9]
+
+
+def test_schema_that_the_model_repeats_does_not_hide_the_object(
+    wire: WireServer, make_llm: Make, make_chat: Callable[..., Any], predict: Callable[..., Any]
+) -> None:
+    wire.always(reply(completion(f"{json.dumps(River.model_json_schema())} So: {RHONE_JSON}")))
+    for llm in (make_llm(), make_chat(pydantic_program_mode=PydanticProgramMode.LLM)):
+        assert predict(llm, River, ASK, what="a river") == RHONE
 
 
 def test_constrain_sends_the_closed_schema_to_the_server(

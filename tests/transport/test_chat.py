@@ -146,17 +146,109 @@ def test_jinja_template_cannot_leave_its_sandbox() -> None:
 
 def test_jinja_template_gets_ids_and_names() -> None:
     source = (
-        "{% for m in messages %}{{ m.tool_call_id }}{{ m.name }}"
-        "{% for c in m.tool_calls or () %}{{ c.id }}{% endfor %};{% endfor %}"
+        "{% for m in messages %}{{ m.content }}{{ m.tool_call_id }}{{ m.name }}"
+        "{% for c in m.tool_calls or () %}{{ c.id }}{{ c.function.name }},{% endfor %};{% endfor %}"
     )
     messages = [Message("tool", "", tool_call_id="7", name="f"), CHAT[1]]
-    assert JinjaTemplate(source=source).render_chat(messages) == "7f;12;"
+    assert JinjaTemplate(source=source).render_chat(messages) == "7f;I look.1weather,2time,;"
 
 
 def test_jinja_template_without_tools_gets_them_as_text() -> None:
     source = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant] "
     plain = ChatTemplate(turn="[{role}] {content}\n", opening="[assistant] ", stop="[")
     assert JinjaTemplate(source=source).render_chat(CHAT, [WEATHER]) == plain.render_chat(CHAT, [WEATHER])
+
+
+# As in models' repositories, with fewer letters: none has a branch for each role.
+ZEPHYR = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<|user|>\n' + m['content'] + eos_token }}"
+    "{% elif m['role'] == 'system' %}{{ '<|system|>\n' + m['content'] + eos_token }}"
+    "{% elif m['role'] == 'assistant' %}{{ '<|assistant|>\n' + m['content'] + eos_token }}{% endif %}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}{% endfor %}"
+)
+PHI = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<|user|>' + m['content'] + '<|end|><|assistant|>' }}"
+    "{% elif m['role'] == 'assistant' %}{{ m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+)
+GEMMA = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% set role = 'model' if m['role'] == 'assistant' else m['role'] %}"
+    "{{ '<start_of_turn>' + role + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+MISTRAL = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+    "{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
+)
+WITH_TOOLS = (
+    "{% if tools %}{{ '<tools>' }}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}"
+    "{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content | tojson }}"
+    "{% for c in m.tool_calls or () %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}"
+    "{% endif %}{% endfor %}"
+)
+FEW_ROLES = {"zephyr": ZEPHYR, "phi": PHI, "gemma": GEMMA, "mistral": MISTRAL, "with tools": WITH_TOOLS}
+
+
+@pytest.mark.parametrize("name", FEW_ROLES)
+def test_template_without_a_branch_for_a_role_gets_all_texts(name: str) -> None:
+    template = JinjaTemplate(source=FEW_ROLES[name], eos_token="</s>")
+    chat = [
+        Message("system", " Be brief.\n"),
+        *CHAT,
+        Message("assistant", "<think>Hm.</think> Warm."),
+        Message("user", "So?"),
+    ]
+    prompt = template.render_chat(chat, [WEATHER, TIME])
+    texts = ["Is it warm", "I look.", "weather", "20 °C", "noon", "Warm.", "So?"]
+    places = [prompt.index(text) for text in texts]
+    assert "Be brief." in prompt
+    assert '"description": "The weather of a city."' in prompt
+    assert places[2:] == sorted(places[2:])
+    assert template.render([("user", "Hi"), ("user", "there")]).count("there") == 1
+
+
+def test_only_what_a_template_leaves_out_is_written_another_way() -> None:
+    zephyr, mistral = (JinjaTemplate(source=source, eos_token="</s>") for source in (ZEPHYR, MISTRAL))
+    system = Message("system", "Be brief.")
+    assert zephyr.render_chat([system, *CHAT[2:3]]) == (
+        "<|system|>\nBe brief.</s><|user|>\n<tool_response>\n20 °C\n</tool_response></s><|assistant|>"
+    )
+    assert mistral.render_chat([system, CHAT[0], Message("assistant", "No."), *CHAT[2:]]) == (
+        "[INST] Be brief.\n\nIs it warm in Orléans? [/INST]No.</s>[INST] <tool_response>\n20 °C\n</tool_response>\n\n"
+        "<tool_response>\nnoon\n</tool_response> [/INST]"
+    )
+    assert JinjaTemplate(source=WITH_TOOLS).render_chat([system, CHAT[0]], [TIME]) == (
+        '<tools>{"type": "function", "function": {"name": "time", "description": "", "parameters": {"type": "object", '
+        '"properties": {}}}}<user>"Be brief.\\n\\nIs it warm in Orléans?"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
+            "the message of the role 'assistant'",
+        ),
+        ("{{ messages[-1].content }}", "the message of the role 'user'"),
+        ("{% for m in messages %}{{ m.content[:70] }}{% endfor %}", "the tool 'weather'"),
+    ],
+)
+def test_chat_that_a_template_cannot_hold_is_refused(source: str, said: str) -> None:
+    chat = [Message("user", "Hi."), Message("assistant", "Yes?"), Message("user", "Bye.")]
+    with pytest.raises(InvalidParameterError, match=f"^chat_template leaves out {said}$"):
+        JinjaTemplate(source=source).render_chat(chat, [WEATHER])
+    assert JinjaTemplate(source=source).render_chat(chat[:1]) == "Hi."
+
+
+def test_text_is_not_taken_for_one_of_another_turn() -> None:
+    chat = [Message("user", "Yes"), Message("assistant", "No"), Message("tool", "Yes")]
+    assert JinjaTemplate(source=ZEPHYR).render_chat(chat).count("Yes") == 2
 
 
 def test_text_with_jinja_marks_is_a_jinja_template() -> None:

@@ -14,6 +14,7 @@ from paradigm_transport.chat.events import ParsedMessage, Text
 from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
 from paradigm_transport.chat.structured import call_schema, repair_messages
 from paradigm_transport.endpoints.completions.fields import CompletionFields
+from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.messages import Message, NamedTool, Tool, ToolCall
 
 HELLO = [Message("user", "Hello")]
@@ -22,7 +23,7 @@ CLOSED = {**CITY, "additionalProperties": False}
 WEATHER, TIME = Tool("weather", "", CITY), Tool("time")
 
 
-class Fields(CompletionFields, ChatFields):
+class Fields(ChatFields, CompletionFields):
     """The fields of a chat model, without a framework."""
 
 
@@ -180,6 +181,53 @@ def test_invalid_chat_options_raise(options: dict[str, Any], said: str) -> None:
         model().chat_request(HELLO, **options)
 
 
+def test_chat_has_room_for_calls_and_objects_by_default() -> None:
+    chosen = model(max_tokens=256).chat_request(HELLO).parameters
+    default = model().chat_request(HELLO).parameters
+    assert (chosen.max_tokens, default.max_tokens, model().fields.max_tokens) == (256, 2048, 2048)
+    assert "max_tokens" not in default.model_fields_set  # so that the client warns when it cuts an answer
+    assert model().chat_request(HELLO, overrides={"max_tokens": None}).parameters.max_tokens is None
+
+
+CUT_CALLS = [
+    '<tool_call>{"name": "time"',
+    '<tool_call>{"name": ti',
+    '<tool_call>{"name": "time", "arguments": {"a": "b',
+    "<tool_call>",
+]
+
+
+@pytest.mark.parametrize("text", CUT_CALLS)
+@pytest.mark.parametrize(
+    ("finish_reason", "limit", "reason"),
+    [
+        ("length", 9, "the answer was cut off at max_tokens (9) before the call ended; raise max_tokens"),
+        ("length", None, "the answer was cut off at max_tokens before the call ended; raise max_tokens"),
+        ("stop", 9, "the answer ends before the call does"),
+    ],
+)
+def test_reason_of_a_call_that_is_cut_off_names_max_tokens(
+    text: str, finish_reason: str, limit: int | None, reason: str
+) -> None:
+    route, request = PromptRoute("chatml"), ChatRequest(HELLO, [TIME])
+    fields = Fields(model="m", chat_template="chatml", max_tokens=limit)
+    whole = Completion(None, None, None, [Choice(0, f"Hi {text}", finish_reason)])
+    (message,) = route.call(request, fields).convert(whole).messages
+    streamed = ParsedMessage()
+    convert = route.stream_call(request, fields).convert
+    for chunk in (CompletionChunk(f"Hi {text}"), CompletionChunk("", finish_reason=finish_reason, is_last=True)):
+        streamed.add(convert(chunk).events)
+    for each in (message, streamed):
+        assert each.text == "Hi"
+        assert [call.reason for call in each.invalid_calls] == [reason]
+
+
+def test_reason_of_an_earlier_call_does_not_name_max_tokens() -> None:
+    whole = Completion(None, None, None, [Choice(0, "<tool_call>time</tool_call> Well,", "length")])
+    (message,) = PromptRoute("chatml").call(ChatRequest(HELLO, [TIME]), {"model": "m"}).convert(whole).messages
+    assert [call.reason for call in message.invalid_calls] == ["not valid JSON"]
+
+
 def test_chat_template_is_required() -> None:
     with pytest.raises(InvalidParameterError, match=r"^chat_template is required$"):
         Fields(model="m")  # type: ignore[call-arg]
@@ -191,10 +239,10 @@ def test_chat_template_is_required() -> None:
 
 
 def test_jinja_template_stops_only_at_its_end_token() -> None:
-    source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ tools | length if tools }}"
+    source = "{{ tools[0].function.name if tools }}\n{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     with pytest.warns(UserWarning, match="writes no tool calls"):
         request = model(chat_template=source).chat_request(HELLO, tools=[TIME])
-    assert request.prompt == "user: Hello\n1"
+    assert request.prompt == "time\nuser: Hello\n"
     assert request.parameters.stop is None
     assert model(chat_template=source).chat_request(HELLO).parameters.stop is None
     with pytest.warns(UserWarning, match="writes no tool calls"):

@@ -7,15 +7,15 @@ import json
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from paradigm_transport.chat.json_repair import InvalidJSONError, first_object, partial_object
-from paradigm_transport.chat.structured import explain, repair_messages, repair_prompt, schema_instruction
+from paradigm_transport.chat.json_repair import InvalidJSONError, find_objects, partial_object
+from paradigm_transport.chat.structured import explain, read_object, repair_messages, repair_prompt, schema_instruction
 from paradigm_transport.messages import Message
 from tests.transport.test_tool_calls import cpu_time
 
 
-def test_first_object_is_read_and_repaired() -> None:
-    assert json.loads(first_object("Here: ```json\n{'a': {'b': [1,]}}\n``` and {}")) == {"a": {"b": [1]}}
-    assert first_object('Of {x} and {y]: {"name": "P"}') == '{"name": "P"}'
+def test_objects_are_found_and_repaired() -> None:
+    assert find_objects("Here: ```json\n{'a': {'b': [1,]}}\n``` and {}") == ['{"a": {"b": [1]}}', "{}"]
+    assert find_objects('Of {x} and {y]: {"name": "P"}') == ['{"name": "P"}']
 
 
 @pytest.mark.parametrize(
@@ -25,21 +25,71 @@ def test_first_object_is_read_and_repaired() -> None:
         ('{"a": 1', "the JSON object in the answer does not end"),
         ("{a]", "not valid JSON"),
         ("{a}", "not valid JSON"),
+        ('{"a": "\ud800"}', "not valid JSON"),
     ],
 )
 def test_text_without_an_object_raises(text: str, reason: str) -> None:
     with pytest.raises(InvalidJSONError, match=f"^{reason}$"):
-        first_object(text)
+        find_objects(text)
 
 
 @pytest.mark.parametrize("repeated", ["{", "{a]", '{"a" ', "{x} ", '{"a": ', "{'"])
 def test_time_to_find_no_object_is_linear(repeated: str) -> None:
     def find(length: int) -> None:
         with pytest.raises(InvalidJSONError):
-            first_object(repeated * (length // len(repeated)))
+            find_objects(repeated * (length // len(repeated)))
 
     short = min(cpu_time(lambda: find(10_000)) for _ in range(3))
     assert cpu_time(lambda: find(160_000)) < 64 * short  # 16 times the text; quadratic would be 256 times the time
+
+
+DRAFT = '{"type": "object", "properties": {"name": {"type": "string"}}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "Rome", "people": 3}',
+        DRAFT + '\n```json\n{"name": "Rome", "people": 3}\n```',
+        '{"name": "Rome", "people": 0} No: {"name": "Rome", "people": 3}. {"people": 3}',
+        '{"name": "Paris", "people": 2} No: {"name": "Rome", "people": 3}, {}',
+        '{x} {"name": "Rome", "people": 3} {y',
+    ],
+)
+def test_last_object_that_fits_is_read(text: str) -> None:
+    assert read_object(text, City.model_validate_json) == City(name="Rome", people=3)
+
+
+def test_object_that_lacks_the_keys_of_the_schema_is_left_out() -> None:
+    schema = City.model_json_schema()
+    answer = {"name": "Rome", "people": 0}
+    text = f"{DRAFT} {json.dumps(answer)} {{}}"
+    assert read_object(text, json.loads, schema=schema) == answer
+    with pytest.raises(ValidationError, match="greater than 0"):
+        read_object(text, City.model_validate_json, schema=schema)
+    assert read_object('{"a": 1} {"b": 2}', json.loads, schema=schema) == {"a": 1}
+    assert read_object(text, json.loads, schema={"properties": {"people": {}}}) == answer
+
+
+def test_first_object_is_explained_if_none_fits() -> None:
+    with pytest.raises(ValidationError) as raised:
+        read_object('{"name": "Rome", "people": 0}, {"name": 3}', City.model_validate_json)
+    assert explain(raised.value) == "people: Input should be greater than 0"
+
+
+@pytest.mark.parametrize("text", ["none", '{"a": 1', "{a]", '{"a": "\ud800"}'])
+def test_answer_without_an_object_raises(text: str) -> None:
+    with pytest.raises(InvalidJSONError):
+        read_object(text, City.model_validate_json)
+    with pytest.raises(InvalidJSONError, match=r" does not end: it was cut off at max_tokens; raise max_tokens$"):
+        read_object(f"{text} {{", City.model_validate_json, is_cut=True)
+
+
+def test_backslashes_that_are_no_escape_are_text() -> None:
+    assert json.loads(find_objects(r'{"pattern": "\d+\s", "path": "C:\Users\x"}')[0]) == {
+        "pattern": r"\d+\s",
+        "path": r"C:\Users\x",
+    }
 
 
 def test_partial_object_holds_what_has_arrived() -> None:
@@ -47,6 +97,8 @@ def test_partial_object_holds_what_has_arrived() -> None:
     assert partial_object('Here: {"name": "Ro') == {"name": "Ro"}
     with pytest.raises(ValueError, match="key must be a string"):
         partial_object("{no}")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        partial_object('{"a": "\ud800')
 
 
 class City(BaseModel):

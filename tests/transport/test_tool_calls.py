@@ -109,6 +109,9 @@ def test_simple_mistakes_are_repaired(written: str) -> None:
         ('{"a": "x\n\ty", "b": "\\u00e9\\n\\\\"}', {"a": "x\n\ty", "b": "é\n\\"}),
         ('{"a": "</tool_call><tool_call>", "b": "{[\'"}', {"a": "</tool_call><tool_call>", "b": "{['"}),
         ("null", {}),
+        (r'{"a": "\d+\.\w \(x\)", "b": "C:\Users\u12"}', {"a": r"\d+\.\w \(x\)", "b": r"C:\Users\u12"}),
+        (r"""{'a': '\d\'', "b": "\u00e9\u00E9\/\\d"}""", {"a": r"\d'", "b": r"éé/\d"}),
+        ('{"a": "x\\\ny"}', {"a": "x\\\ny"}),
     ],
 )
 def test_arguments_are_parsed(written: str, arguments: dict[str, Any]) -> None:
@@ -201,6 +204,71 @@ def test_answer_to_a_prefilled_name_begins_with_arguments() -> None:
     assert read("", prefilled=True, name="add").invalid_calls[0].reason == "the answer ends before the call does"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"name": "add", "arguments": {"a": 1, "b": [2]}}',
+        '{"name": "add", "parameters": "{\\"a\\": 1, \\"b\\": [2]}"}',
+        '{"arguments": {"a": 1, "b": [2]}, "name": "add"}',
+    ],
+)
+def test_call_repeated_as_its_arguments_is_unwrapped(written: str) -> None:
+    for text, options in (
+        (f" {written}}}\n</tool_call>", {"prefilled": True, "name": "add"}),
+        (f'<tool_call>{{"name": "add", "arguments": {written}}}</tool_call>', {}),
+    ):
+        assert read(text, **options) == read(ADD)
+        events = events_of(list(text), **options)
+        check_events(events)
+        assert joined(events) == joined(events_of([text], **options))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": "sub", "arguments": {"a": 1}},
+        {"name": "add", "arguments": 3},
+        {"name": "add", "more": {}},
+        {"name": "add", "arguments": {}, "more": 1},
+        {"name": "add"},
+        {"arguments": {"a": 1}},
+    ],
+)
+def test_arguments_that_only_look_like_a_call_are_unchanged(arguments: dict[str, Any]) -> None:
+    for text in (json.dumps(arguments), json.dumps(json.dumps(arguments))):
+        events = events_of(list(text), prefilled=True, name="add")
+        check_events(events)
+        assert events[-1] == CallEnd(0, ToolCall("id0", "add", arguments))
+
+
+def test_arguments_that_begin_with_a_name_are_streamed() -> None:
+    parts = [' {"name": ', '"Oslo", ', '"more": 1}']
+    events = events_of(parts, prefilled=True, name="City")
+    assert [event.text for event in events if isinstance(event, CallArguments)] == [
+        "{",
+        '"name": "Oslo"',
+        ', "more": 1}',
+    ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        '{"name": "f\ud800", "arguments": {}}',
+        '{"name": "f", "arguments": {"a\ud800": "\udc00"}}',
+        "\ud800",
+        '{"\ud800": 1}',
+    ],
+)
+def test_call_with_half_a_surrogate_pair_is_invalid(call: str) -> None:
+    text = f"<tool_call>{call}</tool_call>"
+    (invalid,) = read(text).invalid_calls
+    assert (invalid.text, invalid.reason) == (call, "not valid JSON")
+    assert joined(events_of(list(text))) == joined(events_of([text]))
+    (invalid,) = read('{"a": "\ud800"}', prefilled=True, name="add").invalid_calls
+    assert (invalid.name, invalid.reason) == ("add", "not valid JSON")
+
+
 def test_stream_emits_what_is_certain() -> None:
     assert events_of(["Hi ", "\n<to", 'ol_call>{"name": "a', 'dd", "argum', 'ents": {"a"', ": 1,", "}", "}"]) == [
         Text("Hi"),
@@ -215,6 +283,7 @@ def test_stream_emits_what_is_certain() -> None:
 unhurried = settings(deadline=None)  # on a busy machine any example may take long
 
 CHARACTERS = "ab<>/\"'\\{}[],: \n\té😀"
+ANY_CHARACTERS = CHARACTERS + "\ud800\udc00u0d8"
 WORDS = [
     "<tool_response>",
     "</tool_response>",
@@ -225,6 +294,7 @@ WORDS = [
     '{"a": "b"}',
     '{"name": ',
     "nope",
+    '{"name": "g", "arguments":',
     "}",
     ADD,
     TIME,
@@ -244,7 +314,7 @@ def cut(text: str, data: st.DataObject) -> list[str]:
 
 
 @unhurried
-@given(st.lists(st.sampled_from(WORDS) | st.text(CHARACTERS, max_size=6), max_size=8).map("".join), st.data())
+@given(st.lists(st.sampled_from(WORDS) | st.text(ANY_CHARACTERS, max_size=6), max_size=8).map("".join), st.data())
 def test_any_split_gives_the_same_message(text: str, data: st.DataObject) -> None:
     opened = data.draw(st.booleans())
     name = data.draw(st.none() | st.just("g")) if opened else None
@@ -295,6 +365,17 @@ def check_events(events: list[Event]) -> None:
                 assert json.loads(arguments) == event.call.arguments
             begin, arguments, count = None, "", count + 1
     assert begin is None
+
+
+@unhurried
+@given(st.text(st.characters()) | st.text(ANY_CHARACTERS), st.data())
+def test_call_of_any_text_is_read_or_invalid(text: str, data: st.DataObject) -> None:
+    for begin in ("<tool_call>", '<tool_call>{"name": ', '<tool_call>{"name": "f", "arguments": {"a": "'):
+        for written in (begin + text, f"{begin}{text}</tool_call>"):
+            answer = ParsedMessage()
+            answer.add(events_of(cut(written, data)))
+            assert answer.calls or answer.invalid_calls
+            assert answer == read(written)
 
 
 @unhurried

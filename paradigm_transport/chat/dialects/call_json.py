@@ -49,6 +49,7 @@ class CallReader:
         self._arguments: RepairedValue | None = None
         self._texts: list[str] = []
         self._is_announced = False
+        self._is_repeated: bool | None = None  # not known yet
 
     @property
     def text(self) -> str:
@@ -136,25 +137,37 @@ class CallReader:
         """Return the call's beginning and its arguments, as far as they are known and new."""
         if self._name is None or self._arguments is None or not self._arguments.is_object:
             return []
-        text = self._arguments.take()
+        text = self._arguments.take(1 if self._may_repeat_call(self._name) else None)
         return self._report(self._name, text) if text else []
+
+    def _may_repeat_call(self, name: str) -> bool:
+        """Whether the arguments begin like the whole call: `{"name": "f", "arguments": …` as arguments of `f`."""
+        if self._is_repeated is None:
+            begin = "".join(self._arguments.text.split()) if self._arguments else ""
+            named = f'"name":{"".join(to_json(name).split())},'
+            wholes = [f'{{{first}"{key}":' for key in _ARGUMENTS for first in (named, "")]
+            if any(whole.startswith(begin) for whole in wholes):
+                return True
+            self._is_repeated = begin.startswith(tuple(wholes))
+        return self._is_repeated
 
     def end(self) -> list[Event]:
         """End the call; return the remaining events."""
         if self._name is None:
             return self.refuse(self.text, "the call names no tool")
         try:
-            arguments = parse(self._arguments.text) if self._arguments else None
-            if isinstance(arguments, str):
-                arguments = parse(arguments)
+            arguments = _read_string(parse(self._arguments.text) if self._arguments else None)
+            if self._is_repeated is not False:
+                arguments = _read_string(_unwrap(arguments, self._name))
         except InvalidJSONError as problem:
             return self.refuse(self.text, str(problem))
         if not isinstance(arguments, dict | None):
             return self.refuse(self.text, "the arguments are not a JSON object")
         self.is_valid = True
         call = ToolCall(self._id, self._name, arguments or {})
-        # Arguments that are null, missing, or JSON in a string have not been reported.
-        events = [] if self._is_announced else self._report(call.name, to_json(call.arguments))
+        # Arguments that are null, missing or JSON in a string have not been reported; of a repeated call, a brace has.
+        missing = "" if self._is_repeated is False else to_json(call.arguments)[self._is_announced :]
+        events = self._report(call.name, missing) if missing else []
         return [*events, CallEnd(self._index, call)]
 
     def refuse(self, text: str, reason: str) -> list[Event]:
@@ -170,3 +183,15 @@ class CallReader:
         begin = [] if self._is_announced else [CallBegin(self._index, self._id, name)]
         self._is_announced = True
         return [*begin, CallArguments(self._index, arguments)]
+
+
+def _read_string(arguments: object) -> object:
+    return parse(arguments) if isinstance(arguments, str) else arguments
+
+
+def _unwrap(arguments: object, name: str) -> object:
+    """Return the arguments within a whole call of the same tool that was written in their place."""
+    if isinstance(arguments, dict) and len(arguments) == 2 and arguments.get("name") == name:
+        inner = next((arguments[key] for key in _ARGUMENTS if key in arguments), None)
+        return inner if isinstance(inner, dict | str) else arguments
+    return arguments

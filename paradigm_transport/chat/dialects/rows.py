@@ -48,7 +48,7 @@ def _read_back(template: BaseTemplate) -> Dialect:
     problem = (
         "writes tool calls in a form that is not supported, so the model's calls will stay text"
         if _CALL.name in written
-        else "takes tools but writes no tool calls, so the model will not see the calls it has made"
+        else "takes tools but writes no tool calls, so a chat with calls is written by the Hermes convention"
     )
     instead = "pass a template that writes <tool_call>, or chat_template='chatml'"
     warnings.warn(f"chat_template {problem}; {instead}", stacklevel=2)
@@ -59,7 +59,7 @@ def _render_call(template: BaseTemplate) -> str | None:
     """Return what a template writes after the question; None if it refuses such a chat."""
     for chat in ((_QUESTION, _ANSWER, _RESULT), (_QUESTION, _ANSWER)):
         try:
-            opened, written = (template.render_chat(part, [_TOOL]) for part in (chat[:1], chat))
+            opened, written = (template._write(part, [_TOOL]) for part in (chat[:1], chat))
         except InvalidParameterError:
             continue
         # All that is new, with the whole of a mark that the two texts only begin alike.

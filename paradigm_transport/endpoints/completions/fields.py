@@ -44,6 +44,13 @@ def _text_keys(bias: object) -> object:
 
 Stops = Annotated[list[str], BeforeValidator(_as_list), AfterValidator(_check_stops)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+MaxTokens = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="The most tokens to generate, 1 or more. None leaves it to the server, whose default may be 16.",
+    ),
+]
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
 
@@ -54,11 +61,7 @@ class CompletionFields(Fields):
     """
 
     model: str = Field(min_length=1, description="The model's name, as the administrator set it up.")
-    max_tokens: int | None = Field(
-        default=256,
-        ge=1,
-        description="The most tokens to generate, 1 or more. None leaves it to the server, whose default may be 16.",
-    )
+    max_tokens: MaxTokens = 256
     temperature: float | None = Field(
         default=None, ge=0, le=2, allow_inf_nan=False, description="The sampling temperature, 0 to 2."
     )
@@ -130,7 +133,7 @@ class CompletionParameters(CompletionFields):
     _check_timeout = field_validator("timeout")(check_timeout)
 
     @classmethod
-    def of(cls, *layers: CompletionFields | Mapping[str, Any]) -> CompletionParameters:
+    def of(cls, *layers: CompletionFields | Mapping[str, Any]) -> Self:
         """Merge layers of fields: a later layer wins, and None leaves a field out.
 
         `extra_body` is merged field by field.
@@ -148,7 +151,7 @@ class CompletionParameters(CompletionFields):
             values.update(given)
             if isinstance(below, Mapping) and isinstance(above, Mapping):
                 values["extra_body"] = {**below, **above}
-        return CompletionParameters(**values)
+        return cls(**values)
 
     def merged(self, overrides: Mapping[str, Any]) -> CompletionParameters:
         """Return these parameters with those of a call over them; see `of`.
@@ -159,9 +162,9 @@ class CompletionParameters(CompletionFields):
         Raises:
             InvalidParameterError: as at construction.
         """
-        return self.of(self, overrides)
+        return CompletionParameters.of(self, overrides)
 
-    def with_stops(self, *, first: Iterable[str] = (), last: Iterable[str] = ()) -> CompletionParameters:
+    def with_stops(self, *, first: Iterable[str] = (), last: Iterable[str] = ()) -> Self:
         """Return these parameters with further stop sequences.
 
         Args:
@@ -171,7 +174,7 @@ class CompletionParameters(CompletionFields):
         stops = join_stops(first, self.stop, last)
         return self if stops == self.stop else self.model_copy(update={"stop": stops})
 
-    def with_extra_body(self, defaults: Mapping[str, Any]) -> CompletionParameters:
+    def with_extra_body(self, defaults: Mapping[str, Any]) -> Self:
         """Return these parameters with fields in `extra_body` that it does not have yet.
 
         Args:
