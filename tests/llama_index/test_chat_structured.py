@@ -301,7 +301,7 @@ def test_second_answer_that_max_tokens_cut_off_says_so(
     wire.script(
         reply(completion(answer(mode, '{"name": "Rhône"}'))), reply(completion('{"name": "Rh', finish_reason="length"))
     )
-    with pytest.raises(ValueError, match=r"cut off at max_tokens \(256\); raise max_tokens$"):
+    with pytest.raises(ValueError, match=r"cut off at max_tokens \(2048\); raise max_tokens$"):
         predict(make_chat(pydantic_program_mode=mode), River, ASK, what="a river")
 
 
