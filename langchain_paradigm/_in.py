@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from langchain_paradigm._errors import as_langchain
 from paradigm_transport import InvalidParameterError
 from paradigm_transport import messages as chat
+from paradigm_transport.chat.json_repair import parse
 from paradigm_transport.chat.structured import tool_of
 from paradigm_transport.chat.templates import Template
 
@@ -101,11 +102,22 @@ def to_messages(messages: Iterable[BaseMessage]) -> list[chat.Message]:
         calls: tuple[chat.ToolCall, ...] = ()
         if isinstance(message, AIMessage):
             calls = tuple(chat.ToolCall(call["id"] or "", call["name"], call["args"]) for call in message.tool_calls)
+            calls = calls or _function_call(message)
             # Calls that could not be read become text, so that the model sees what it wrote.
             content = "\n".join(filter(None, [content, *(call["args"] for call in message.invalid_tool_calls)]))
         result_of = getattr(message, "tool_call_id", None)
         converted.append(chat.Message(role_of(message), content, calls, result_of, message.name))
     return converted
+
+
+def _function_call(message: AIMessage) -> tuple[chat.ToolCall, ...]:
+    """The call of a message as OpenAI's older API wrote it, if there is one that can be read."""
+    try:
+        call = message.additional_kwargs["function_call"]
+        name, arguments = call["name"], parse(call["arguments"])
+    except (LookupError, TypeError, ValueError):
+        return ()
+    return (chat.ToolCall("", name, arguments),) if isinstance(arguments, dict) else ()
 
 
 def role_of(message: BaseMessage) -> str:

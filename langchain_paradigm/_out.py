@@ -22,7 +22,7 @@ from langchain_paradigm._compat import content_blocks, unrepairable_end
 from paradigm_transport import Choice, Completion, CompletionChunk, Usage
 from paradigm_transport.chat.events import CallArguments, CallBegin, Event, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
-from paradigm_transport.messages import InvalidToolCall
+from paradigm_transport.messages import InvalidToolCall, to_json
 
 Info = dict[str, object]
 """What LangChain keeps beside a text or a message, under the names its users know."""
@@ -79,13 +79,21 @@ def _details(answer: Completion | CompletionChunk) -> Info:
 # Messages
 
 
-def chat_result(reply: ChatCompletion) -> ChatResult:
-    """The messages of a chat; the usage is on the first alone, because readers sum it over messages."""
+def chat_result(reply: ChatCompletion, *, as_functions: bool = False) -> ChatResult:
+    """The messages of a chat; the usage is on the first alone, because readers sum it over messages.
+
+    Args:
+        reply: the answer.
+        as_functions: write calls as OpenAI's older API does, too.
+    """
     made: list[ChatGeneration] = []
     for parsed, choice in zip(reply.messages, reply.completion.choices, strict=True):
+        more: Info = {"reasoning_content": parsed.thoughts} if parsed.thoughts else {}
+        if as_functions and parsed.calls:
+            more["function_call"] = {"name": parsed.calls[0].name, "arguments": to_json(parsed.calls[0].arguments)}
         message = AIMessage(
             content=parsed.text,
-            additional_kwargs={"reasoning_content": parsed.thoughts} if parsed.thoughts else {},
+            additional_kwargs=more,
             tool_calls=[tool_call(name=call.name, args=call.arguments, id=call.id) for call in parsed.calls],
             invalid_tool_calls=[
                 invalid_tool_call(name=call.name, args=call.text, id=call.id, error=call.reason)
@@ -122,10 +130,11 @@ class ChunkWriter:
 
     Args:
         as_blocks: write content as LangChain's `output_version` v1 has it.
+        as_functions: write calls as OpenAI's older API does, too.
     """
 
-    def __init__(self, as_blocks: bool = False) -> None:
-        self._as_blocks = as_blocks
+    def __init__(self, as_blocks: bool = False, *, as_functions: bool = False) -> None:
+        self._as_blocks, self._as_functions = as_blocks, as_functions
         self._arguments: list[str] = []  # of the call that is being written
 
     def write(self, streamed: ChatChunk) -> ChatGenerationChunk | None:
@@ -137,11 +146,14 @@ class ChunkWriter:
         calls = self._calls(streamed.events)
         if not (text or thoughts or calls or metadata):
             return None
+        more: Info = {"reasoning_content": thoughts} if thoughts else {}
+        if self._as_functions and calls and calls[0]["index"] == 0:
+            more["function_call"] = {"name": calls[0]["name"] or "", "arguments": calls[0]["args"] or ""}
         if self._as_blocks:
             metadata["output_version"] = "v1"
         message = AIMessageChunk(
             content=content_blocks(text, calls) if self._as_blocks else text,
-            additional_kwargs={"reasoning_content": thoughts} if thoughts else {},
+            additional_kwargs=more,
             tool_call_chunks=calls,
             response_metadata=metadata,
             usage_metadata=_usage(piece.usage) if piece.is_last else None,

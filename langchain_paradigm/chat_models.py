@@ -207,20 +207,22 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> ChatResult:
         with as_langchain:
-            return chat_result(self.client.send(self._route.call(*self._asked(messages, stop, kwargs))))
+            reply = self.client.send(self._route.call(*self._asked(messages, stop, kwargs)))
+            return chat_result(reply, as_functions="functions" in kwargs)
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> ChatResult:
         with as_langchain:
-            return chat_result(await self.async_client.send(self._route.call(*self._asked(messages, stop, kwargs))))
+            reply = await self.async_client.send(self._route.call(*self._asked(messages, stop, kwargs)))
+            return chat_result(reply, as_functions="functions" in kwargs)
 
     def _stream(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> Iterator[ChatGenerationChunk]:
         with as_langchain:
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
-            writer = ChunkWriter(_compat.writes_content_blocks(self))
+            writer = ChunkWriter(_compat.writes_content_blocks(self), as_functions="functions" in kwargs)
             with self.client.open(call) as chunks:
                 yield from filter(None, map(writer.write, chunks))
 
@@ -229,7 +231,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
     ) -> AsyncIterator[ChatGenerationChunk]:
         with as_langchain:
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
-            writer = ChunkWriter(_compat.writes_content_blocks(self))
+            writer = ChunkWriter(_compat.writes_content_blocks(self), as_functions="functions" in kwargs)
             async with self.async_client.open(call) as chunks:
                 async for each in chunks:
                     chunk = writer.write(each)

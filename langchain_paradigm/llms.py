@@ -208,7 +208,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
                 return generations(self.client.complete(prompts[index], parameters))
 
             by_prompt = self._fan_out(complete, len(prompts), self.max_concurrency)
-        return result(by_prompt, parameters.model, self.trace_as_chat)
+        return result(by_prompt, parameters.model, self.trace_as_chat, run_manager)
 
     async def _acomplete(
         self, prompts: list[str], stop: Stop, run_manager: AsyncManager, **kwargs: object
@@ -224,7 +224,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
                 return generations(await self.async_client.complete(prompts[index], parameters))
 
             by_prompt = await self._afan_out(complete, len(prompts), self.max_concurrency)
-        return result(by_prompt, parameters.model, self.trace_as_chat)
+        return result(by_prompt, parameters.model, self.trace_as_chat, run_manager)
 
     def _call(self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object) -> str:
         return self._complete([prompt], stop, run_manager, **kwargs).generations[0][0].text

@@ -15,8 +15,17 @@ from hypothesis import strategies as st
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.load import dumps, loads
-from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.messages.tool import invalid_tool_call
+from langchain_core.output_parsers.openai_functions import JsonOutputFunctionsParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField, RunnableLambda
@@ -325,6 +334,43 @@ def test_functions_of_the_older_api_are_tools(
     first, second = wire.bodies
     assert first == second
     assert ("weather" in first["prompt"]) == (choice != "none")
+
+
+@pytest.mark.parametrize("constrain", [None, "vllm"])
+def test_calls_of_functions_are_written_as_the_older_api_does(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None
+) -> None:
+    wire.always(
+        lambda request: (
+            streamed(call_text("weather", city="Köln"))
+            if request.body.get("stream")
+            else reply(completion(call_text("weather", city="Köln")))
+        )
+    )
+    chat = make_chat(constrain=constrain).bind(functions=[WEATHER])
+    answers = [calls.invoke(chat, "Hi"), merged(calls.stream(chat, "Hi"))]
+    for answer in answers:
+        call = answer.additional_kwargs["function_call"]
+        assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Köln"})
+        assert [call["name"] for call in answer.tool_calls] == ["weather"]
+    assert calls.invoke(chat | JsonOutputFunctionsParser(), "Hi") == {"city": "Köln"}
+
+
+def test_calls_and_results_of_the_older_api_are_rendered(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Fine.")))
+    call = AIMessage("", additional_kwargs={"function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}})
+    calls.invoke(make_chat(), [HumanMessage("Hi"), call, FunctionMessage(name="weather", content="17")])
+    assert call_text("weather", city="Rome") in wire.bodies[0]["prompt"]
+    assert "<tool_response>\n17" in wire.bodies[0]["prompt"]
+
+
+@pytest.mark.parametrize("call", [None, {}, {"name": "weather", "arguments": "no"}, {"name": "weather"}])
+def test_call_of_the_older_api_that_cannot_be_read_is_left_out(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, call: Any
+) -> None:
+    wire.script(reply(completion("Fine.")))
+    calls.invoke(make_chat(), [HumanMessage("Hi"), AIMessage("So", additional_kwargs={"function_call": call})])
+    assert "assistant\nSo<|im_end|>" in wire.bodies[0]["prompt"]
 
 
 def test_functions_that_are_no_list_raise(make_chat: MakeChat, calls: Calls) -> None:
