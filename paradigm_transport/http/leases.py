@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from paradigm_transport.http.closing import shut_down, start_closing
 from paradigm_transport.http.protocols import AsyncHTTPClient, AsyncHTTPResponse, HTTPClient, HTTPResponse, Request
-from paradigm_transport.http.reuse import is_reusable
+from paradigm_transport.http.reuse import connection_is_reusable
 from paradigm_transport.http.scopes import CallScope, interruptible
 
 _CONNECTED = ("connect_tcp.complete", "start_tls.complete")
@@ -87,9 +87,9 @@ class _Lease(Generic[Client, Reply]):
         return response
 
     def _is_reusable(self, otherwise: bool) -> bool:
-        if self.scope.error is not None:  # it may be closed
+        if self.is_released or self.scope.error is not None:  # it may be closed
             return False
-        return self.response is None or is_reusable(self.response, otherwise)
+        return self.response is None or connection_is_reusable(self.response, otherwise)
 
     def _leave(self) -> bool:
         """End the use; return whether it had not ended before."""
@@ -131,8 +131,9 @@ class Lease(_Lease[HTTPClient, HTTPResponse]):
 
     def release(self) -> None:
         """Return the client to its pool, or close it if it cannot be used again; once, further calls do nothing."""
+        is_reusable = self._is_reusable(otherwise=self._pool.is_borrowed)  # first, for it may be interrupted
         if self._leave():
-            if self._is_reusable(otherwise=self._pool.is_borrowed):
+            if is_reusable:
                 self._pool.release(self)
             else:
                 self._pool.discard(self)
@@ -176,8 +177,9 @@ class AsyncLease(_Lease[AsyncHTTPClient, AsyncHTTPResponse]):
 
     async def release(self) -> None:
         """As `Lease.release`."""
+        is_reusable = self._is_reusable(otherwise=self._pool.is_borrowed)  # first, for it may be interrupted
         if self._leave():
-            if self._is_reusable(otherwise=self._pool.is_borrowed):
+            if is_reusable:
                 await self._pool.release(self)
             else:
                 await self._pool.discard(self)

@@ -28,7 +28,7 @@ def connection_of(response: ResponseHead) -> Connection | None:
     return connection if hasattr(connection, "_h11_state") else None
 
 
-def is_reusable(response: ResponseHead, otherwise: bool) -> bool:
+def connection_is_reusable(response: ResponseHead, otherwise: bool) -> bool:
     """Whether the connection of a response that is closed can be used again.
 
     Args:

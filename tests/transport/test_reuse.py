@@ -13,7 +13,7 @@ import httpx
 import pytest
 import trustme
 
-from paradigm_transport.http import leases, reuse
+from paradigm_transport.http import reuse
 from tests.transport.conftest import MODEL, Api
 from tests.wire import Request, Script, WireServer, chunk, completion, frame, head, reply, sse, texts, to_json
 
@@ -225,5 +225,5 @@ def test_connection_that_cannot_be_looked_into_is_not_used_again(
 def test_responses_of_other_libraries_have_no_connection() -> None:
     response = httpx.Response(200)
     assert reuse.connection_of(response) is None
-    assert leases.is_reusable(response, otherwise=True)
-    assert not leases.is_reusable(response, otherwise=False)
+    assert reuse.connection_is_reusable(response, otherwise=True)
+    assert not reuse.connection_is_reusable(response, otherwise=False)
