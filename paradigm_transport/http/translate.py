@@ -18,8 +18,8 @@ CONNECTION_HINT = "Check base_url (or PARADIGM_BASE_URL), the network and the pr
 TIMEOUT_HINT = "Raise timeout, or ask for fewer tokens."
 
 _TIMEOUTS = {"TimeoutException", "TimeoutError"}
-# httpx lets an OSError through now and then: an SSLError while reading.
-_FAILURES = {"HTTPError", "StreamError", "InvalidURL", "OSError"}
+# httpx lets an OSError through now and then (an SSLError while reading), httpx-aiohttp a ClientError of aiohttp.
+_FAILURES = {"HTTPError", "StreamError", "InvalidURL", "OSError", "ClientError"}
 
 
 _BYTES = re.compile(r"\b(?:bytearray\(|b['\"])")
