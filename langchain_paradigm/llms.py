@@ -150,6 +150,10 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def with_structured_output(self, schema: object, **kwargs: object) -> NoReturn:
         """Refuse: a completion has no structured output, a chat has.
 
+        Args:
+            schema: not used.
+            **kwargs: not used.
+
         Raises:
             NotImplementedError: always.
         """
