@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
-from pydantic import Field, SecretStr, SkipValidation, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import AfterValidator, Field, SecretStr, SkipValidation, ValidationInfo, WithJsonSchema, field_validator
 
 from paradigm_transport.arguments import Fields, Key
 from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, TimeoutLike
@@ -32,17 +32,24 @@ T = TypeVar("T")
 Opaque = Annotated[T, SkipValidation, WithJsonSchema({}), Field(exclude=True)]
 """The type of a field that pydantic cannot check, describe or dump."""
 
+Waits = Annotated[Opaque[float | TimeoutLike | None], AfterValidator(check_timeout)]
+"""The type of an argument `timeout`."""
 
-def check_headers(headers: dict[str, str] | None) -> dict[str, str] | None:
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """Check an argument that holds headers.
 
     Raises:
         ValueError: one holds characters that no header may have.
     """
-    for name, value in (headers or {}).items():
+    for name, value in headers.items():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
             raise ValueError(f"{name!a} holds characters that no header may have")
     return headers
+
+
+Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
+"""The type of an argument that holds headers."""
 
 
 class ConnectionFields(Fields):
@@ -59,7 +66,7 @@ class ConnectionFields(Fields):
         validate_default=True,
         description="The server's address; by default PARADIGM_BASE_URL. A bare host gets /api/v2.",
     )
-    timeout: Opaque[float | TimeoutLike | None] = Field(
+    timeout: Waits = Field(
         default=120.0,
         description="The most seconds to wait for the next bytes (5 at most to connect, an hour or "
         "as much for the whole call); a Timeout or an httpx.Timeout sets each; None waits forever.",
@@ -76,7 +83,7 @@ class ConnectionFields(Fields):
         description="The most bytes of a response, whole or streamed and decompressed, 1 or more.",
     )
     stream_usage: bool = Field(default=True, description="Ask for usage at the end of a stream.")
-    default_headers: dict[str, str] | None = Field(
+    default_headers: Headers | None = Field(
         default=None, exclude=True, repr=False, description="Further headers of every request."
     )
     verify: Opaque[bool | str | PathLike[str] | SSLContext] = Field(
@@ -121,10 +128,6 @@ class ConnectionFields(Fields):
     def _find_base_url(cls, given: object) -> object:
         url = given if given is not None else os.environ.get("PARADIGM_BASE_URL", "").strip() or DEFAULT_BASE_URL
         return normalize_base_url(url) if isinstance(url, str) else url
-
-    _check_timeout = field_validator("timeout")(check_timeout)
-
-    _check_headers = field_validator("default_headers")(check_headers)
 
     @field_validator("http_client", "http_async_client")
     @classmethod

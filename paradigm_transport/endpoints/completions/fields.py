@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields, encode_body
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.http.protocols import TimeoutLike
-from paradigm_transport.http.settings import Opaque, check_headers
-from paradigm_transport.http.timeouts import check_timeout
+from paradigm_transport.http.settings import Headers, Waits
 
 MAX_STOPS = 4
 """The most stop sequences that the endpoint accepts; further ones are enforced here."""
@@ -122,15 +120,12 @@ class CompletionParameters(CompletionFields):
         InvalidParameterError: a name is unknown, or a value is of a wrong type or out of its range.
     """
 
-    extra_headers: dict[str, str] | None = Field(
+    extra_headers: Headers | None = Field(
         default=None, exclude=True, repr=False, description="Further headers of this request, not of the body."
     )
-    timeout: Opaque[float | TimeoutLike | None] = Field(
+    timeout: Waits = Field(
         default=None, description="The time-outs of this call, not of the body; by default those of the settings."
     )
-
-    _check_headers = field_validator("extra_headers")(check_headers)
-    _check_timeout = field_validator("timeout")(check_timeout)
 
     @classmethod
     def of(cls, *layers: CompletionFields | Mapping[str, Any]) -> Self:
