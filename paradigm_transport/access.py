@@ -106,11 +106,11 @@ class Connected(ConnectionFields):
         return access
 
     def close(self) -> None:
-        """Close the sync connections. A later call opens new ones."""
+        """End the sync calls in progress and close their connections; as `ParadigmClient.close`."""
         self.client.close()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, and the sync ones. A later call opens new ones."""
+        """End the calls and close the connections of the running event loop, and the sync ones; as `close`."""
         self.client.close()
         await self.async_client.aclose()
 

@@ -55,7 +55,8 @@ def shut_down(stream: object) -> None:
     connection = stream.get_extra_info("socket") if isinstance(stream, NetworkStream) else None
     if isinstance(connection, socket.socket):
         with suppress(OSError):  # it is closed already
-            connection.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket's own method, which ends TLS first: what a thread is about to send would go unencrypted.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def close_on_loop(loop: asyncio.AbstractEventLoop, aclose: Callable[[], Awaitable[None]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trustme
 
 from paradigm_transport import APIConnectionError, AsyncParadigmClient, ParadigmClient, RetryPolicy, ServerError
 from paradigm_transport.http import pool
@@ -393,3 +395,27 @@ def test_slots_pass_from_thread_to_thread(wire: WireServer, monkeypatch: pytest.
         slots = client._connections.pool().slots
     assert (most, now) == (3, 0)
     assert (len(slots._free), len(slots._waiting)) == (3, 0)
+
+
+@pytest.mark.parametrize(("at", "streams"), [("head", False), ("body", False), ("text", True)])
+def test_closing_does_not_end_the_encryption_first(
+    calls: Any, reads: list[object], at: str, streams: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that sends at that moment would send the key and the prompt in clear."""
+    authority, trusting = trustme.CA(), ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(trusting)
+    with WireServer(tls=context) as server:
+        server.always(STAGES[at])
+        client = calls.client(server.url, verify=trusting)
+        call = calls.begin(client, streams)
+        calls.until(lambda: server.requests and len(reads) >= (0 if at == "head" else 2))
+        # This method forgets the encryption, then shuts the socket down.
+        monkeypatch.setattr(ssl.SSLSocket, "shutdown", lambda *_: pytest.fail("it would go on in clear"))
+        calls.close(client)
+        monkeypatch.undo()
+        with pytest.raises(APIConnectionError, match=CLOSED):
+            calls.result(call)
+        assert server.requests[0].left.wait(5)
+        assert len(server.requests) == 1
