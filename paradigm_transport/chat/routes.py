@@ -19,7 +19,7 @@ from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.dialects.rows import find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
-from paradigm_transport.chat.templates import Template, find_template
+from paradigm_transport.chat.templates import Template, find_template, read_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters, MaxTokens
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
@@ -39,12 +39,14 @@ class TemplateFields(Fields):
         "source or a JinjaTemplate; None to send prompts as they are.",
     )
 
-    @field_validator("chat_template")
+    @field_validator("chat_template", mode="before")
     @classmethod
-    def _check_template(cls, template: str | Template | None) -> str | Template | None:
-        if template is not None:
-            find_template(template)
-        return template
+    def _read_template(cls, template: object) -> object:
+        return (
+            None
+            if template is None and not cls.model_fields["chat_template"].is_required()
+            else read_template(template)
+        )
 
 
 def template_of(fields: TemplateFields) -> Template | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from paradigm_transport.chat.dialects.base import Dialect
 from paradigm_transport.chat.dialects.hermes import HERMES
@@ -27,7 +27,6 @@ from paradigm_transport.messages import (
 
 if TYPE_CHECKING:
     import jinja2
-    from jinja2.parser import Parser
 
 
 class UnwritableError(InvalidParameterError):
@@ -204,8 +203,12 @@ class JinjaTemplate(BaseTemplate):
         return "tools" in self.source or "tool_calls" in self.source
 
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        template = compiled(self.source)
+        from paradigm_transport.chat.sandbox import RefusedError, TooMuchWorkError, start
+
+        start([message.content for message in messages])
         try:
-            return compiled(self.source).render(
+            return template.render(
                 messages=[message.to_openai() for message in messages],
                 tools=[tool.to_openai() for tool in tools] or None,
                 add_generation_prompt=True,
@@ -213,18 +216,21 @@ class JinjaTemplate(BaseTemplate):
                 eos_token=self.eos_token,
                 **self.variables,
             )
-        except InvalidParameterError:
-            raise
+        except TooMuchWorkError:
+            is_too_much = True
         except Exception as problem:  # noqa: BLE001  # a template may call anything
             words = str(problem)
             is_from_source = isinstance(problem, RefusedError) and words.strip() and words in self.source
             # Other words may quote the messages.
             reason = " ".join(words.split()) if is_from_source else type(problem).__name__
+            is_too_much = isinstance(problem, MemoryError)
+        if is_too_much:
+            raise InvalidParameterError("chat_template takes too much time or memory: a loop or a text grows too far")
         raise UnwritableError(f"chat_template cannot write these messages: {reason}")  # `problem` holds them
 
 
-class RefusedError(ValueError):
-    """A template has called `raise_exception`."""
+MAX_SOURCE = 100_000
+"""The most characters of a template in Jinja; those of known models have up to 30,000."""
 
 
 @lru_cache(maxsize=16)
@@ -232,56 +238,26 @@ def compiled(source: str) -> jinja2.Template:
     """Compile a template.
 
     Raises:
-        InvalidParameterError: it is not valid Jinja, or Jinja is not installed.
+        InvalidParameterError: it is not valid Jinja, too large or too deeply nested, or Jinja is not installed.
     """
     try:
         from jinja2 import TemplateSyntaxError
     except ModuleNotFoundError:
         raise InvalidParameterError("a Jinja template needs jinja2: pip install jinja2") from None
+    from paradigm_transport.chat.sandbox import Sandbox, start
+
+    if len(source) > MAX_SOURCE:
+        raise InvalidParameterError(f"not a valid Jinja template: it has more than {MAX_SOURCE:,} characters")
+    start()
     try:
-        return _environment().from_string(source)
+        return Sandbox(source).from_string(source)
     except TemplateSyntaxError as problem:
-        line, words = problem.lineno, problem.message
-    raise InvalidParameterError(f"not a valid Jinja template: line {line}: {words}")
-
-
-def _environment() -> jinja2.Environment:
-    from jinja2 import nodes
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """`{% generation %}…{% endgeneration %}`, which marks the assistant's part for training."""
-
-        tags = {"generation"}  # noqa: RUF012  # Jinja's own form
-
-        def parse(self, parser: Parser) -> nodes.Node:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.Scope(body, lineno=line)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
-    # A template means the local day.
-    environment.globals.update(raise_exception=_raise, strftime_now=lambda form: datetime.now().strftime(form))
-    return environment
-
-
-def _to_json(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    # Jinja's own filter escapes for HTML. No argument may be callable: it would run outside of the sandbox.
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise(message: str) -> None:
-    raise RefusedError(message)
+        reason = f"line {problem.lineno}: {problem.message}"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except Exception as problem:  # noqa: BLE001  # such as a SyntaxError, of Python code that is nested too deeply
+        reason = type(problem).__name__
+    raise InvalidParameterError(f"not a valid Jinja template: {reason}")
 
 
 Template = ChatTemplate | JinjaTemplate
@@ -299,6 +275,33 @@ CHAT_TEMPLATES = {
 """The templates that have names."""
 
 
+def read_template(value: object) -> str | Template:
+    """Read any form of a chat template: those of `find_template`, and what files hold.
+
+    In `tokenizer_config.json`, `chat_template` may be several templates, as a list of names and templates or an object
+    of them, of which the default is taken.
+
+    Raises:
+        InvalidParameterError: it has another form, or a Jinja template is not valid.
+    """
+    if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+        value = {each.get("name"): each.get("template") for each in value}
+    if isinstance(value, Mapping):
+        value = value.get("default", value)
+    if isinstance(value, Mapping):
+        kind = JinjaTemplate if "source" in value else ChatTemplate
+        with suppress(ValidationError):
+            value = kind.model_validate(value)
+    if not isinstance(value, str | ChatTemplate | JinjaTemplate):
+        known = ", ".join(map(repr, CHAT_TEMPLATES))
+        raise InvalidParameterError(
+            f"it must be {known}, Jinja source, a ChatTemplate, a JinjaTemplate, or the value of chat_template in a "
+            f"tokenizer_config.json with a default template; not {type(value).__name__}"
+        )
+    find_template(value)
+    return value
+
+
 def find_template(template: str | Template) -> Template:
     """Return the template of a name or of a text in Jinja; a template as it is.
 
@@ -311,6 +314,10 @@ def find_template(template: str | Template) -> Template:
         if not any(mark in template for mark in ("{{", "{%")):
             known = ", ".join(map(repr, CHAT_TEMPLATES))
             raise InvalidParameterError(f"unknown template {template!r}; use {known}, a ChatTemplate or Jinja source")
+        try:
+            template.encode()
+        except UnicodeEncodeError:
+            raise InvalidParameterError("not a valid Jinja template: it holds half a surrogate pair") from None
         template = JinjaTemplate(source=template)
     if isinstance(template, JinjaTemplate):
         compiled(template.source)

@@ -11,7 +11,7 @@ import pytest
 from paradigm_transport import CHAT_TEMPLATES, InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.events import ParsedMessage, Text
-from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute, TemplateFields
 from paradigm_transport.chat.structured import call_schema, repair_messages
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
@@ -236,6 +236,45 @@ def test_chat_template_is_required() -> None:
             model(chat_template=none_such)
         assert "\n" not in str(raised.value)
         assert "chat_template: chat_template" not in str(raised.value)
+
+
+SOURCE = "{% for m in messages %}{{ m.content }}{% endfor %}"
+TOOL_USE = {"name": "tool_use", "template": "{{ tools }}"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"name": "default", "template": SOURCE}, TOOL_USE],
+        {"default": SOURCE, "tool_use": "{{ tools }}"},
+        {"default": {"source": SOURCE}},
+        {"source": SOURCE},
+        JinjaTemplate(source=SOURCE),
+        SOURCE,
+    ],
+)
+def test_chat_template_is_taken_as_files_hold_it(value: object) -> None:
+    assert model(chat_template=value).chat_request(HELLO).prompt == "Hello"
+    assert TemplateFields(chat_template=value).chat_template in (SOURCE, JinjaTemplate(source=SOURCE))
+
+
+@pytest.mark.parametrize(
+    "value", [3, b"chatml", [], [3], [TOOL_USE], {}, {"turn": 3}, {"source": ""}, {"default": None}, {1: 2}]
+)
+def test_wrong_chat_template_gets_one_complaint(value: object) -> None:
+    for kind in (partial(Fields, model="m"), TemplateFields):
+        with pytest.raises(InvalidParameterError) as raised:
+            kind(chat_template=value)
+        assert str(raised.value).startswith(
+            "chat_template: it must be 'alfred', 'chatml', Jinja source, a ChatTemplate"
+        )
+        assert "\n" not in str(raised.value)
+        assert "; chat_template" not in str(raised.value)
+
+
+def test_chat_template_with_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(InvalidParameterError, match=r"^chat_template: not a valid Jinja template: .* surrogate pair$"):
+        model(chat_template="{{ '\ud800' }}")
 
 
 def test_jinja_template_stops_only_at_its_end_token() -> None:

@@ -1,0 +1,116 @@
+"""What a hostile chat template in Jinja may take of time and memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from paradigm_transport import InvalidParameterError, JinjaTemplate
+from paradigm_transport.chat.dialects.rows import find_dialect
+from paradigm_transport.chat.templates import find_template
+from paradigm_transport.messages import Message
+from tests.transport.test_chat import QWEN
+from tests.transport.test_tool_calls import cpu_time
+
+NAMES = "{% set a = namespace(x='a', l=['a']) %}{% set b = namespace(l=['a']) %}"
+TOO_MUCH = {
+    "constants": "{{ 10 ** (10 ** 8) }}",
+    "a constant condition": "{% if 10 ** (10 ** 8) %}{% endif %}",
+    "a constant option": "{% autoescape 10 ** (10 ** 8) %}{% endautoescape %}",
+    "a repeated text": "{{ 'a' * 10**9 }}",
+    "a repeated list": "{{ ([1] * 10**8) | length }}",
+    "squares": NAMES + "{% set a.x = 9 %}{% for i in range(99) %}{% set a.x = a.x * a.x %}{% endfor %}",
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "loops into a name": "{% set x %}{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}"
+    "{% endset %}",
+    "a text twice, and again": NAMES + "{% for i in range(99) %}{% set a.x = a.x + a.x %}{% endfor %}",
+    "texts joined, and again": NAMES + "{% for i in range(99) %}{% set a.x = a.x ~ a.x %}{% endfor %}",
+    "a list twice, and again": NAMES + "{% for i in range(99) %}{% set a.l = a.l + a.l %}{% endfor %}",
+    "a list of lists": NAMES + "{% for i in range(99) %}{% set a.l = [a.l, a.l] %}{% endfor %}{{ a.l }}",
+    "an object of objects": NAMES + "{% for i in range(99) %}{% set a.l = {'x': a.l, 'y': a.l} %}{% endfor %}",
+    "lists compared": NAMES
+    + "{% for i in range(40) %}{% set a.l = dict(x=a.l, y=a.l) %}{% set b.l = dict(x=b.l, y=b.l) %}{% endfor %}"
+    "{{ a.l == b.l }}",
+    "arguments of a macro": NAMES
+    + "{% macro f() %}{% set a.l = varargs %}{% endmacro %}{% for i in range(99) %}{{ f(a.l, a.l) }}{% endfor %}"
+    "{{ a.l }}",
+    "replace": "{{ ('a' * 100000).replace('a', 'b' * 100000) }}",
+    "the filter replace": "{{ ('a' * 100000) | replace('a', 'b' * 100000) }}",
+    "join": "{{ range(99999) | join('a' * 100000) }}",
+    "the method join": "{{ ('a' * 100000).join(range(99999) | map('string')) }}",
+    "padding": "{{ 'a'.ljust(10**9) }}",
+    "center": "{{ 'a' | center(10**9) }}",
+    "a filtered block": "{% filter center(10**9) %}a{% endfilter %}",
+    "indent": "{{ [1] | tojson(indent=10**9) }}",
+    "a width": "{{ '%1000000000d' % 1 }}",
+    "a width in an argument": "{{ '%*d' % (10**9, 1) }}",
+    "a width in a format": "{{ '{:1000000000}'.format(1) }}",
+    "a width in a nested format": "{{ '{:{}}'.format(1, 10**9) }}",
+    "bytes": "{{ (5).to_bytes(10**9, 'big') }}",
+    "tabs": "{{ ('\t' * 10000).expandtabs(100000) }}",
+    "lists of one filter": "{{ ([range(99999)] * 10000) | map('list') | list | length }}",
+    "batch": "{{ [1] | batch(10**9, 'x') | list }}",
+    "macros that call two": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "a long macro": "{% macro f() %}" + "x" * 50_000 + "{% endmacro %}{% for i in range(99999) %}{{ f() }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_template_that_takes_too_much_is_refused(name: str) -> None:
+    def use() -> None:
+        template = find_template(TOO_MUCH[name])
+        find_dialect(template)
+        with pytest.raises(InvalidParameterError, match=r"^chat_template takes too much time or memory"):
+            template.render_prompt("Hi")
+
+    assert cpu_time(use) < 20
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{{ " + "(" * 20_000 + "1" + ")" * 20_000 + " }}", "it is nested too deeply"),
+        ("{{ " + "1+" * 30_000 + "1 }}", "it is nested too deeply"),
+        ("{% if 1 %}" * 2000 + "{% endif %}" * 2000, "it is nested too deeply"),
+        ("{% if 1 %}" * 150 + "{% endif %}" * 150, "IndentationError"),
+        ("{% for i in [1] %}" * 50 + "{% endfor %}" * 50, "SyntaxError"),
+        ("{{ a }}" * 20_000, "it has more than 100,000 characters"),
+    ],
+)
+def test_source_that_python_cannot_compile_is_refused(source: str, said: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^not a valid Jinja template: {said}$"):
+        find_template(source)
+
+
+def test_endless_recursion_is_refused() -> None:
+    for source in (
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+    ):
+        with pytest.raises(InvalidParameterError, match=r"^chat_template cannot write these messages: RecursionError$"):
+            find_template(source).render_prompt("Hi")
+
+
+@pytest.mark.parametrize(
+    ("source", "written"),
+    [
+        ("{{ range(3) | map('string') | join('-') }}{{ [{'a': 1}] | map(attribute='a') | first }}", "0-1-21"),
+        ("{{ [{'r': 'u'}] | selectattr('r', 'equalto', 'u') | list | length }}{{ x | default('y') }}", "1y"),
+        ("{{ 'a' * 3 ~ 1 ~ none }}{{ '-' + '%03d' % 7 }}{{ '{}!'.format('*12345') }}", "aaa1None-007*12345!"),
+        ("{% for k, v in {'a': 1} | items %}{{ loop.length }}{{ loop.last }}{{ k }}{{ v }}{% endfor %}", "1Truea1"),
+        ("{{ ' a*b ' | trim | replace('*', '+') | upper }}{{ 'a,b'.split(',')[1] }}{{ [2, 1] | sort }}", "A+Bb[1, 2]"),
+        ("{% macro f(x) %}<{{ x }}{{ caller() if caller }}>{% endmacro %}{{ f((1, 2)[1]) }}", "<2>"),
+    ],
+)
+def test_what_templates_do_is_allowed(source: str, written: str) -> None:
+    assert find_template(source + "{{ messages[0].content }}").render_prompt("!") == written + "!"
+
+
+def test_long_chats_are_not_too_much() -> None:
+    chat = [Message("user" if at % 2 else "assistant", "word " * 1000) for at in range(1, 401)]
+    assert len(JinjaTemplate(source=QWEN).render_chat(chat)) > 2_000_000
+
+
+def test_long_prompts_are_written() -> None:
+    content = "a b " * 2_000_000
+    template = JinjaTemplate(source="{% for m in messages %}{{ m.content | replace('c', 'd') | trim }}|{% endfor %}")
+    assert template.render([("user", content), ("assistant", content)]) == f"{content[:-1]}|{content[:-1]}|"
