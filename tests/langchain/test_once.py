@@ -15,6 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_paradigm import _tracing
 from langchain_paradigm._in import rendered
 from paradigm_transport import CHAT_TEMPLATES, BadRequestError, ChatTemplate, CompletionParameters
+from paradigm_transport.chat.routes import ChatParameters
 from tests.langchain.conftest import Calls, Make, MakeChat, collect
 from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse
 
@@ -117,12 +118,12 @@ def test_prompt_of_wrong_type_raises(make: Make, calls: Calls) -> None:
 
 @pytest.fixture
 def validations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Record the fields of each `CompletionParameters` that a call constructs."""
+    """Record the fields of each `CompletionParameters` or `ChatParameters` that a call constructs."""
     made: list[dict[str, Any]] = []
     construct = CompletionParameters.__init__
 
     def note(parameters: CompletionParameters, **fields: Any) -> None:
-        if type(parameters) is CompletionParameters:  # a subclass is a model
+        if type(parameters) in (CompletionParameters, ChatParameters):  # another subclass is a model
             made.append(fields)
         construct(parameters, **fields)
 
