@@ -16,12 +16,13 @@ from typing_extensions import Self
 from langchain_paradigm._compat import LangSmithHook, with_version
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
-from paradigm_transport import APIResponseError, InvalidParameterError, __version__
+from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, __version__
 from paradigm_transport.access import Connected, RateLimitHooks
 from paradigm_transport.chat.routes import TemplateFields
 from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out
+from paradigm_transport.refusals import is_context_overflow
 
 MOST_COUNTS = 512
 """How many texts' token counts are remembered."""
@@ -163,7 +164,8 @@ class LangChainModel(
     def get_num_tokens(self, text: str) -> int:
         """The number of tokens of a text: by `custom_get_token_ids` if it was given, else by the server.
 
-        The server counts the prompt of a completion of one token; its counts are remembered.
+        The server counts the prompt of a completion of one token; its counts are remembered. A text that is longer than
+        the model's context is counted in pieces, which adds a token or so for each.
 
         Args:
             text: the text.
@@ -177,16 +179,28 @@ class LangChainModel(
         key = (self.base_url, self.model, text)
         count = self._counts.get(key) if text else 0
         if count is None:
-            self._acquire()
+            count = self._count(text)
+            if len(self._counts) >= MOST_COUNTS:
+                self._counts.clear()
+            self._counts[key] = count
+        return count
+
+    def _count(self, text: str) -> int:
+        self._acquire()
+        try:
             with as_langchain:
                 usage = self.client.complete(text, model=self.model, max_tokens=1).usage
+        except APIStatusError as error:
+            if len(text) < 2 or not is_context_overflow(error):
+                raise
+        else:
             if usage is None:
                 host = self.client.settings.host
                 raise APIResponseError(f"{host} counts no tokens: pass custom_get_token_ids to count them here")
-            if len(self._counts) >= MOST_COUNTS:
-                self._counts.clear()
-            count = self._counts[key] = usage.prompt_tokens
-        return count
+            return usage.prompt_tokens
+        middle = len(text) // 2
+        cut = next((place for place in range(middle, middle // 2, -1) if text[place].isspace()), middle)
+        return self._count(text[:cut]) + self._count(text[cut:])
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[AnyTool] | None = None) -> int:
         """The number of tokens of messages and tools, written as the prompt they are sent as.

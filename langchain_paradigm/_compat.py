@@ -19,6 +19,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, wraps
+from inspect import iscoroutinefunction
 from typing import Any, TypedDict, TypeVar, cast
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from langchain_core.language_models.base import BaseLanguageModel, LangSmithPara
 from langchain_core.messages import AIMessage, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.json import parse_partial_json
+from pydantic import PrivateAttr
 
 logger = logging.getLogger("langchain_paradigm")
 
@@ -113,7 +115,9 @@ async def agenerate_on(
 
 
 def run_options(kwargs: dict[str, object], callbacks: AnyCallbacks, count: int) -> RunOptions:
-    """Take LangChain's own arguments of `generate` out of those of a call; without metadata, add an empty one.
+    """Take LangChain's own arguments of `generate` out of those of a call.
+
+    If no metadata is given, add empty metadata in the form that the callbacks need.
 
     Upstream: `langchain_core/language_models/llms.py: BaseLLM.generate`.
     Relies on: the names by which tracers know a model are added to metadata that is given, and to no other; callbacks
@@ -150,11 +154,52 @@ class ResultPerRun(LLMResult):
     `test_caches_get_the_result_itself`, `test_upstream_flatten_gives_the_first_run_all_usage`.
     """
 
-    _of_runs: list[LLMResult]
+    _of_runs: list[LLMResult] = PrivateAttr()
 
     def flatten(self) -> list[LLMResult]:
         """The result for the callbacks of each prompt's run."""
         return self._of_runs
+
+
+def give_text_to(manager: RunManager | None, is_meant: Callable[[BaseCallbackHandler], bool]) -> None:
+    """Give some handlers text at the end of the runs of a call, even if the others get a chat message.
+
+    Upstream: `langchain_core/callbacks/manager.py: CallbackManager.on_llm_start`,
+    `langchain_core/callbacks/manager.py: AsyncCallbackManager.on_llm_start`.
+    Relies on: the managers of all runs of a call share one list of handlers, which is the call's.
+    If it moves: these handlers get chat messages too.
+    Test: `test_runs_of_a_call_share_a_list_of_handlers`.
+    """
+    handlers = getattr(manager, "handlers", [])
+    handlers[:] = [_TextHandler(each) if is_meant(each) else each for each in handlers]
+
+
+class _TextHandler:
+    """Stands for a handler that gets text at the end of a run."""
+
+    def __init__(self, handler: BaseCallbackHandler) -> None:
+        self._handler = handler
+
+    def __getattr__(self, name: str) -> Any:
+        event = getattr(self._handler, name)
+        if name != "on_llm_end":
+            return event
+
+        def end(response: LLMResult, **kwargs: object) -> object:
+            return event(_as_text(response), **kwargs)
+
+        async def aend(response: LLMResult, **kwargs: object) -> object:
+            return await event(_as_text(response), **kwargs)
+
+        return aend if iscoroutinefunction(event) else end
+
+
+def _as_text(response: LLMResult) -> LLMResult:
+    texts = [
+        [Generation(text=each.text, generation_info=each.generation_info) for each in candidates]
+        for candidates in response.generations
+    ]
+    return LLMResult(generations=texts, llm_output=response.llm_output)
 
 
 def replace_stream_result(manager: RunManager | None, replace: Callable[[LLMResult], LLMResult]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import AbstractContextManager
 
 from langchain_core import exceptions
 
 from langchain_paradigm._compat import add_class
 from paradigm_transport import errors
+from paradigm_transport.refusals import is_context_overflow
 
 _COUNTERPARTS: dict[type[errors.ParadigmError], str] = {
     errors.ParadigmError: "ModelError",
@@ -24,9 +24,6 @@ _COUNTERPARTS: dict[type[errors.ParadigmError], str] = {
     errors.ServerError: "ModelAPIError",
 }
 """The class of LangChain for each of ours and its subclasses, if `langchain_core.exceptions` has it (1.x)."""
-
-_OVERFLOW = re.compile(r"context.(length|window|size)|fit into the context", re.IGNORECASE)
-"""How servers say that a prompt is too long."""
 
 
 class _AsLangChain(AbstractContextManager[object]):
@@ -44,7 +41,7 @@ def _add_langchain(error: errors.ParadigmError) -> errors.ParadigmError:
     if isinstance(error, exceptions.LangChainException):
         return error
     name = next(_COUNTERPARTS[base] for base in type(error).__mro__ if base in _COUNTERPARTS)
-    if isinstance(error, errors.BadRequestError) and _OVERFLOW.search(str(error)):
+    if is_context_overflow(error):
         name = "ContextOverflowError"
     add_class(error, getattr(exceptions, name, exceptions.LangChainException), _reduce)
     return error

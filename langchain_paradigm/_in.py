@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
-from langchain_core.prompt_values import ChatPromptValue, PromptValue, StringPromptValue
+from langchain_core.prompt_values import ChatPromptValue, ImagePromptValue, PromptValue, StringPromptValue
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
+from langchain_paradigm._errors import as_langchain
 from paradigm_transport import InvalidParameterError
 from paradigm_transport import messages as chat
+from paradigm_transport.chat.json_repair import parse
 from paradigm_transport.chat.structured import tool_of
 from paradigm_transport.chat.templates import Template
+
+logger = logging.getLogger("langchain_paradigm")
 
 AnyTool = chat.JsonObject | type | Callable[..., Any] | BaseTool
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
 _NOT_CONTENT = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "reasoning", "thinking")
-"""Blocks that are not part of an assistant's text: its calls, which a message holds beside it, and its reasoning."""
+"""Blocks of an assistant that are not its text: its calls, which a message holds beside it, and its reasoning."""
 
 # Prompts
 
@@ -36,17 +41,24 @@ def rendered(prompt: LanguageModelInput, template: Template | None) -> PromptVal
 
     Args:
         prompt: a text, messages, or a prompt value.
-        template: the model's chat template; without one, the prompt stays as it is.
+        template: the model's chat template; without one, a text stays as it is, and LangChain writes messages.
 
     Raises:
         InvalidParameterError: it is something else, or a message holds something other than text.
     """
-    value = prompt_value(prompt)
-    if template is None or isinstance(value, RenderedPrompt):
-        return value
-    if isinstance(value, ChatPromptValue):
-        return RenderedPrompt(text=template.render_chat(to_messages(value.messages)))
-    return RenderedPrompt(text=template.render_prompt(value.to_string()))
+    with as_langchain:
+        value = prompt_value(prompt)
+        if isinstance(value, (ChatPromptValue, ImagePromptValue)):
+            messages = value.to_messages()
+            if template is not None:
+                return RenderedPrompt(text=template.render_chat(to_messages(messages)))
+            # LangChain would leave out what is not text.
+            return ChatPromptValue(
+                messages=[each.model_copy(update={"content": content_of(each)}) for each in messages]
+            )
+        if template is None or isinstance(value, RenderedPrompt):
+            return value
+        return RenderedPrompt(text=template.render_prompt(value.to_string()))
 
 
 def rendered_texts(prompts: list[str], template: Template | None) -> list[str]:
@@ -90,11 +102,22 @@ def to_messages(messages: Iterable[BaseMessage]) -> list[chat.Message]:
         calls: tuple[chat.ToolCall, ...] = ()
         if isinstance(message, AIMessage):
             calls = tuple(chat.ToolCall(call["id"] or "", call["name"], call["args"]) for call in message.tool_calls)
+            calls = calls or _function_call(message)
             # Calls that could not be read become text, so that the model sees what it wrote.
             content = "\n".join(filter(None, [content, *(call["args"] for call in message.invalid_tool_calls)]))
         result_of = getattr(message, "tool_call_id", None)
         converted.append(chat.Message(role_of(message), content, calls, result_of, message.name))
     return converted
+
+
+def _function_call(message: AIMessage) -> tuple[chat.ToolCall, ...]:
+    """The call of a message as OpenAI's older API wrote it, if there is one that can be read."""
+    try:
+        call = message.additional_kwargs["function_call"]
+        name, arguments = call["name"], parse(call["arguments"])
+    except (LookupError, TypeError, ValueError):
+        return ()
+    return (chat.ToolCall("", name, arguments),) if isinstance(arguments, dict) else ()
 
 
 def role_of(message: BaseMessage) -> str:
@@ -107,18 +130,32 @@ def role_of(message: BaseMessage) -> str:
 
 
 def content_of(message: BaseMessage) -> str:
-    """The text of a message.
+    """The text of a message, a line for each of its blocks.
+
+    An assistant's message may come from a model of another provider: blocks of its own are left out.
 
     Raises:
-        InvalidParameterError: it holds something else.
+        InvalidParameterError: a message that is not an assistant's holds something other than text.
     """
     if isinstance(message.content, str):
         return message.content
-    blocks = [block for block in message.content if isinstance(block, str) or block.get("type") not in _NOT_CONTENT]
-    texts = [block if isinstance(block, str) else block.get("text") for block in blocks]
-    if not all(isinstance(text, str) for text in texts):
-        raise InvalidParameterError(f"a message of type {message.type} holds something other than text")
-    return "".join(map(str, texts))
+    is_assistant = role_of(message) == "assistant"
+    texts, others = [], []
+    for block in message.content:
+        kind = "text" if isinstance(block, str) else str(block.get("type", "unknown"))
+        text = block if isinstance(block, str) else block.get("text")
+        if is_assistant and kind in _NOT_CONTENT:
+            continue
+        if isinstance(text, str):
+            texts.append(text)
+        else:
+            others.append(kind)
+    if others and not is_assistant:
+        kinds = f"a block of type {others[0]}; the endpoint accepts text only"
+        raise InvalidParameterError(f"a message of type {message.type} contains {kinds}")
+    if others:
+        logger.debug("left out blocks of an assistant's message: %s", ", ".join(others))
+    return "\n".join(filter(None, texts))
 
 
 # Tools
@@ -146,3 +183,19 @@ def as_function(tool: AnyTool) -> Any:
     if isinstance(tool, type) and issubclass(tool, BaseModel):
         return tool_of(tool).to_openai()["function"]
     return tool
+
+
+def take_functions(arguments: dict[str, Any]) -> None:
+    """Replace `functions` and `function_call` of OpenAI's older API by `tools` and `tool_choice`, in place.
+
+    Raises:
+        InvalidParameterError: `functions` is not a list.
+    """
+    functions, choice = arguments.pop("functions", None), arguments.pop("function_call", None)
+    if functions is not None:
+        if not isinstance(functions, (list, tuple)):
+            raise InvalidParameterError(f"functions must be a list of functions, not {type(functions).__name__}")
+        arguments["tools"] = [*(arguments.get("tools") or ()), *openai_tools(functions, None)]
+        arguments.setdefault("parallel_tool_calls", False)  # that API knows one call
+    if choice is not None:
+        arguments["tool_choice"] = choice

@@ -5,20 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import add
+from typing import Literal
 
 from langchain_core.messages.ai import AIMessage, AIMessageChunk, UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk
+from langchain_core.outputs import (
+    ChatGeneration,
+    ChatGenerationChunk,
+    ChatResult,
+    Generation,
+    GenerationChunk,
+    LLMResult,
+)
 
 from langchain_paradigm._compat import content_blocks, unrepairable_end
 from paradigm_transport import Choice, Completion, CompletionChunk, Usage
 from paradigm_transport.chat.events import CallArguments, CallBegin, Event, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
-from paradigm_transport.messages import InvalidToolCall
+from paradigm_transport.messages import InvalidToolCall, to_json
 
 Info = dict[str, object]
 """What LangChain keeps beside a text or a message, under the names its users know."""
 
+
+AT_LIMIT = "; the answer was cut off: raise max_tokens"
+"""What to add to an error if the answer was cut at the length limit."""
+
+COUNTS: dict[str, Literal["input_tokens", "output_tokens", "total_tokens"]] = {
+    "prompt_tokens": "input_tokens", "completion_tokens": "output_tokens", "total_tokens": "total_tokens",
+}  # fmt: skip
+"""The names of token counts in `LLMResult.llm_output`, and in `usage_metadata`."""
 
 # Texts
 
@@ -38,7 +54,7 @@ def generations(completion: Completion) -> list[Generation]:
 
 def to_chunk(piece: CompletionChunk) -> GenerationChunk:
     """A piece of a stream. Details of the whole are on the last alone, because merging concatenates and sums them."""
-    info = _logprobs(piece)
+    info = _text_logprobs(piece)
     if piece.is_last:
         info.update(finish_reason=piece.finish_reason, **_details(piece), **_text_usage(piece.usage))
     return GenerationChunk(text=piece.text, generation_info=info or None)
@@ -63,23 +79,48 @@ def _details(answer: Completion | CompletionChunk) -> Info:
 # Messages
 
 
-def chat_result(reply: ChatCompletion) -> ChatResult:
-    """The messages of a chat; the usage is on the first alone, because readers sum it over messages."""
+def chat_result(reply: ChatCompletion, *, as_functions: bool = False) -> ChatResult:
+    """The messages of a chat; the usage is on the first alone, because readers sum it over messages.
+
+    Args:
+        reply: the answer.
+        as_functions: write calls as OpenAI's older API does, too.
+    """
     made: list[ChatGeneration] = []
     for parsed, choice in zip(reply.messages, reply.completion.choices, strict=True):
+        more: Info = {"reasoning_content": parsed.thoughts} if parsed.thoughts else {}
+        if as_functions and parsed.calls:
+            more["function_call"] = {"name": parsed.calls[0].name, "arguments": to_json(parsed.calls[0].arguments)}
         message = AIMessage(
             content=parsed.text,
-            additional_kwargs={"reasoning_content": parsed.thoughts} if parsed.thoughts else {},
+            additional_kwargs=more,
             tool_calls=[tool_call(name=call.name, args=call.arguments, id=call.id) for call in parsed.calls],
             invalid_tool_calls=[
                 invalid_tool_call(name=call.name, args=call.text, id=call.id, error=call.reason)
                 for call in parsed.invalid_calls
             ],
-            response_metadata={**_logprobs(choice), **_end(choice, reply.completion)},
+            response_metadata={**_chat_logprobs(choice), **_end(choice, reply.completion)},
             usage_metadata=None if made else _usage(reply.completion.usage),
         )
         made.append(ChatGeneration(message=message, generation_info=dict(message.response_metadata)))
     return ChatResult(generations=made)
+
+
+def with_llm_output(result: LLMResult, model: str) -> LLMResult:
+    """The result of chats, streamed or not, with `llm_output` as LangChain's other chat models fill it.
+
+    Args:
+        result: the result; the usage is on the messages.
+        model: the model asked, which stands in for one that the server does not name.
+    """
+    messages = [getattr(each, "message", None) for candidates in result.generations for each in candidates]
+    names = (each.response_metadata.get("model_name") for each in messages if each is not None)
+    output: Info = {"model_name": next(filter(None, names), model)}
+    usages = [each.usage_metadata for each in messages if isinstance(each, AIMessage) and each.usage_metadata]
+    if usages:
+        output["token_usage"] = {name: sum(usage[key] for usage in usages) for name, key in COUNTS.items()}
+    result.llm_output = output
+    return result
 
 
 class ChunkWriter:
@@ -89,26 +130,30 @@ class ChunkWriter:
 
     Args:
         as_blocks: write content as LangChain's `output_version` v1 has it.
+        as_functions: write calls as OpenAI's older API does, too.
     """
 
-    def __init__(self, as_blocks: bool = False) -> None:
-        self._as_blocks = as_blocks
+    def __init__(self, as_blocks: bool = False, *, as_functions: bool = False) -> None:
+        self._as_blocks, self._as_functions = as_blocks, as_functions
         self._arguments: list[str] = []  # of the call that is being written
 
     def write(self, streamed: ChatChunk) -> ChatGenerationChunk | None:
         """A chunk as LangChain's; None if there is nothing to write yet."""
         piece = streamed.chunk
-        metadata = {**_logprobs(piece), **(_end(piece, piece) if piece.is_last else {})}
+        metadata = {**_chat_logprobs(piece), **(_end(piece, piece) if piece.is_last else {})}
         text = "".join([event.text for event in streamed.events if isinstance(event, Text)])
         thoughts = "".join([event.text for event in streamed.events if isinstance(event, Thought)])
         calls = self._calls(streamed.events)
         if not (text or thoughts or calls or metadata):
             return None
+        more: Info = {"reasoning_content": thoughts} if thoughts else {}
+        if self._as_functions and calls and calls[0]["index"] == 0:
+            more["function_call"] = {"name": calls[0]["name"] or "", "arguments": calls[0]["args"] or ""}
         if self._as_blocks:
             metadata["output_version"] = "v1"
         message = AIMessageChunk(
             content=content_blocks(text, calls) if self._as_blocks else text,
-            additional_kwargs={"reasoning_content": thoughts} if thoughts else {},
+            additional_kwargs=more,
             tool_call_chunks=calls,
             response_metadata=metadata,
             usage_metadata=_usage(piece.usage) if piece.is_last else None,
@@ -142,8 +187,25 @@ class ChunkWriter:
         chunk["args"] = (chunk["args"] or "") + unrepairable_end("".join(self._arguments))
 
 
-def _logprobs(answer: Choice | CompletionChunk) -> Info:
+def _text_logprobs(answer: CompletionChunk) -> Info:
     return {} if answer.logprobs is None else {"logprobs": answer.logprobs.as_dict()}
+
+
+def _chat_logprobs(answer: Choice | CompletionChunk) -> Info:
+    """Log-probabilities in the form of OpenAI's chats."""
+    if answer.logprobs is None:
+        return {}
+    content = [
+        {**_token(text, logprob), "top_logprobs": [_token(*each) for each in (top or {}).items()]}
+        for text, logprob, top in zip(
+            answer.logprobs.tokens, answer.logprobs.token_logprobs, answer.logprobs.top_logprobs, strict=True
+        )
+    ]
+    return {"logprobs": {"content": content}}
+
+
+def _token(text: str, logprob: float | None) -> Info:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
 
 
 def _end(choice: Choice | CompletionChunk, answer: Completion | CompletionChunk) -> Info:

@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_paradigm._in import prompt_value, to_messages
+from langchain_paradigm._out import AT_LIMIT
 from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, parse, partial_object
 from paradigm_transport.chat.structured import explain, read_object, repair_messages
 from paradigm_transport.messages import JsonObject, to_json
@@ -56,7 +57,7 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         message = result[0].message if isinstance(result[0], ChatGeneration) else None
         ends = {} if message is None else message.response_metadata
         is_partial = partial and "finish_reason" not in ends  # a message that is streamed is whole once it is there
-        is_cut = ends.get("finish_reason") == "length"
+        is_cut = _is_cut(message)
         try:
             if self.tool_name is not None:
                 return self._validated(_arguments(message, self.tool_name, is_cut))
@@ -68,6 +69,8 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
             if is_partial:
                 return None
             reason = explain(problem)
+        if is_cut and "max_tokens" not in reason:
+            reason += AT_LIMIT
         raise OutputParserException(reason, observation=reason, llm_output=text)
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> object:
@@ -88,6 +91,10 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         return self.output.model_validate(values) if is_pydantic else values
 
 
+def _is_cut(message: BaseMessage | None) -> bool:
+    return message is not None and message.response_metadata.get("finish_reason") == "length"
+
+
 def _arguments(message: BaseMessage | None, tool: str, is_cut: bool) -> object:
     for call in getattr(message, "tool_calls", ()):
         if call["name"] == tool:
@@ -99,13 +106,14 @@ def _arguments(message: BaseMessage | None, tool: str, is_cut: bool) -> object:
 
 @dataclass(frozen=True)
 class StructuredOutput:
-    """Asks and reads.
+    """Asks for an object and reads it.
 
     Args:
         ask: gives the answer, a message.
         parser: reads it.
         include_raw: return the message and the error too, instead of raising it.
-        retry: ask once more if the answer does not fit; it does not help if the server enforces the schema.
+        retry: ask once more if the answer does not fit, unless it was cut at the length limit; it does not help if the
+            server enforces the schema.
     """
 
     ask: Runnable[LanguageModelInput, AIMessage]
@@ -121,14 +129,14 @@ class StructuredOutput:
 
     def _call(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: object) -> object:
         read = self._read(self.ask.invoke(question, config, **kwargs))
-        if read["parsing_error"] is not None:
+        if read["parsing_error"] is not None and not _is_cut(read["raw"]):
             again = _again(question, read["raw"], read["parsing_error"])
             read = self._read(self.ask.invoke(again, config, **kwargs))
         return self._result(read)
 
     async def _acall(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: object) -> object:
         read = self._read(await self.ask.ainvoke(question, config, **kwargs))
-        if read["parsing_error"] is not None:
+        if read["parsing_error"] is not None and not _is_cut(read["raw"]):
             again = _again(question, read["raw"], read["parsing_error"])
             read = self._read(await self.ask.ainvoke(again, config, **kwargs))
         return self._result(read)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from langchain_core.callbacks import Callbacks
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
 
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool, as_function, openai_tools, to_messages
-from langchain_paradigm._out import ChunkWriter, chat_result
+from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_functions, to_messages
+from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
 from paradigm_transport.chat.routes import ChatFields, ChatParameters, ChatRequest, PromptRoute
 from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
@@ -148,6 +149,33 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema)
         return StructuredOutput(ask, parser, include_raw, retry=self.constrain is None).runnable()
 
+    # Many chats
+
+    def generate(
+        self, messages: list[list[BaseMessage]], stop: Stop = None, callbacks: Callbacks = None, **kwargs: Any
+    ) -> LLMResult:
+        """Answer chats, one after the other.
+
+        Args:
+            messages: the chats.
+            stop: stop sequences; they win over the constructor's.
+            callbacks: LangChain's callbacks.
+            kwargs: LangChain's `tags`, `metadata`, `run_name` and `run_id`, and the endpoint's fields.
+
+        Returns:
+            The messages; `llm_output` holds their `token_usage`, summed, and `model_name`.
+
+        Raises:
+            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
+        """
+        return with_llm_output(super().generate(messages, stop, callbacks, **kwargs), self.model)
+
+    async def agenerate(
+        self, messages: list[list[BaseMessage]], stop: Stop = None, callbacks: Callbacks = None, **kwargs: Any
+    ) -> LLMResult:
+        """As `generate`, the chats concurrently."""
+        return with_llm_output(await super().agenerate(messages, stop, callbacks, **kwargs), self.model)
+
     # One chat, one call
 
     @property
@@ -159,6 +187,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
     ) -> tuple[ChatRequest, CompletionFields, dict[str, object]]:
         """What a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
         fields = _compat.without_own_arguments(arguments)
+        take_functions(fields)
         request = ChatRequest(
             to_messages(messages),
             read_tools(fields.pop("tools", None)),
@@ -178,20 +207,22 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> ChatResult:
         with as_langchain:
-            return chat_result(self.client.send(self._route.call(*self._asked(messages, stop, kwargs))))
+            reply = self.client.send(self._route.call(*self._asked(messages, stop, kwargs)))
+            return chat_result(reply, as_functions="functions" in kwargs)
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> ChatResult:
         with as_langchain:
-            return chat_result(await self.async_client.send(self._route.call(*self._asked(messages, stop, kwargs))))
+            reply = await self.async_client.send(self._route.call(*self._asked(messages, stop, kwargs)))
+            return chat_result(reply, as_functions="functions" in kwargs)
 
     def _stream(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> Iterator[ChatGenerationChunk]:
         with as_langchain:
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
-            writer = ChunkWriter(_compat.writes_content_blocks(self))
+            writer = ChunkWriter(_compat.writes_content_blocks(self), as_functions="functions" in kwargs)
             with self.client.open(call) as chunks:
                 yield from filter(None, map(writer.write, chunks))
 
@@ -200,7 +231,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
     ) -> AsyncIterator[ChatGenerationChunk]:
         with as_langchain:
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
-            writer = ChunkWriter(_compat.writes_content_blocks(self))
+            writer = ChunkWriter(_compat.writes_content_blocks(self), as_functions="functions" in kwargs)
             async with self.async_client.open(call) as chunks:
                 async for each in chunks:
                     chunk = writer.write(each)
@@ -219,4 +250,5 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
         sent = ChatParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
-        return str(sorted({**self._identifying_params, **arguments, **sent}.items()))
+        answered_by = {**self._identifying_params, **arguments, **sent}
+        return str(sorted(item for item in answered_by.items() if item[0] not in ("extra_headers", "timeout")))

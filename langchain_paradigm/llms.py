@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, NoReturn, cast
 
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.language_models.llms import LLM
@@ -21,6 +22,7 @@ from langchain_paradigm._out import generations, joined, to_chunk
 from langchain_paradigm._tracing import report_stream_end, result
 from paradigm_transport import CompletionParameters
 from paradigm_transport.chat.routes import completion_parameters, template_of
+from paradigm_transport.endpoints.completions.fields import FIELDS
 
 
 class ParadigmLLM(LangChainModel[str], LLM):
@@ -145,6 +147,18 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _prompt_of(self, messages: list[BaseMessage], tools: object) -> str:
         return rendered(messages, template_of(self)).to_string()
 
+    def with_structured_output(self, schema: object, **kwargs: object) -> NoReturn:
+        """Refuse: a completion has no structured output, a chat has.
+
+        Args:
+            schema: not used.
+            **kwargs: not used.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("ParadigmLLM has no structured output: use ChatParadigm")
+
     # One call
 
     def _parameters(self, stop: Stop, overrides: Mapping[str, object], *, stream: bool) -> CompletionParameters:
@@ -155,19 +169,38 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _run(
         self, texts: list[str], stop: Stop, callbacks: _compat.AnyCallbacks, kwargs: dict[str, object]
     ) -> tuple[ParadigmLLM, list[str], Stop, _compat.AnyCallbacks, _compat.RunOptions]:
-        """What `generate_on` takes, with the fields of the call on a copy: cache keys and traces are made of them."""
+        """Return what `generate_on` takes. A call with its own fields runs on a copy of this model that has them."""
         options = _compat.run_options(kwargs, callbacks, len(texts))
         call = self
+        if self._has_own_call(is_async=True):  # which knows its arguments
+            return self, texts, stop, callbacks, cast("_compat.RunOptions", {**options, **kwargs})
         if stop is not None or kwargs:
             parameters = self._parameters(stop, kwargs, stream=self.streaming)
             self._current_access()  # made before the copy is, which then shares their connections
-            call = self.model_copy(update={name: getattr(parameters, name) for name in parameters.model_fields_set})
+            call = self.model_copy(
+                update={name: getattr(parameters, name) for name in parameters.model_fields_set & FIELDS}
+            )
             call._call_parameters = parameters
         return call, texts, call.stop, callbacks, options
 
     def _generate(
         self, prompts: list[str], stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> LLMResult:
+        complete = super()._generate if self._has_own_call() else self._complete
+        return complete(prompts, stop, run_manager, **kwargs)
+
+    async def _agenerate(
+        self, prompts: list[str], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
+    ) -> LLMResult:
+        complete = super()._agenerate if self._has_own_call(is_async=True) else self._acomplete
+        return await complete(prompts, stop, run_manager, **kwargs)
+
+    def _has_own_call(self, *, is_async: bool = False) -> bool:
+        """Whether a subclass completes prompts by itself, as LangChain's guide to custom LLMs has it."""
+        kind = type(self)
+        return kind._call is not ParadigmLLM._call or (is_async and kind._acall is not LLM._acall)
+
+    def _complete(self, prompts: list[str], stop: Stop, run_manager: Manager, **kwargs: object) -> LLMResult:
         with as_langchain:
             parameters = self._call_parameters or self._parameters(stop, kwargs, stream=self.streaming)
 
@@ -179,10 +212,10 @@ class ParadigmLLM(LangChainModel[str], LLM):
                 return generations(self.client.complete(prompts[index], parameters))
 
             by_prompt = self._fan_out(complete, len(prompts), self.max_concurrency)
-        return result(by_prompt, parameters.model, self.trace_as_chat)
+        return result(by_prompt, parameters.model, self.trace_as_chat, run_manager)
 
-    async def _agenerate(
-        self, prompts: list[str], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
+    async def _acomplete(
+        self, prompts: list[str], stop: Stop, run_manager: AsyncManager, **kwargs: object
     ) -> LLMResult:
         with as_langchain:
             parameters = self._call_parameters or self._parameters(stop, kwargs, stream=self.streaming)
@@ -195,16 +228,18 @@ class ParadigmLLM(LangChainModel[str], LLM):
                 return generations(await self.async_client.complete(prompts[index], parameters))
 
             by_prompt = await self._afan_out(complete, len(prompts), self.max_concurrency)
-        return result(by_prompt, parameters.model, self.trace_as_chat)
+        return result(by_prompt, parameters.model, self.trace_as_chat, run_manager)
 
     def _call(self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object) -> str:
-        return self._generate([prompt], stop, run_manager, **kwargs).generations[0][0].text
+        return self._complete([prompt], stop, run_manager, **kwargs).generations[0][0].text
 
     # One stream
 
     def _stream(
         self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: object
     ) -> Iterator[GenerationChunk]:
+        if self._has_own_call():
+            return iter([GenerationChunk(text=self._call(prompt, stop, run_manager, **kwargs))])
         parameters = self._parameters(stop, kwargs, stream=True)
         report_stream_end(run_manager, parameters.model, self.trace_as_chat)
         return self._chunks(prompt, parameters, run_manager)
@@ -212,9 +247,14 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _astream(
         self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> AsyncIterator[GenerationChunk]:
+        if self._has_own_call(is_async=True):
+            return self._own_astream(prompt, stop, run_manager, **kwargs)
         parameters = self._parameters(stop, kwargs, stream=True)
         report_stream_end(run_manager, parameters.model, self.trace_as_chat)
         return self._achunks(prompt, parameters, run_manager)
+
+    async def _own_astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[GenerationChunk]:
+        yield GenerationChunk(text=await self._acall(*args, **kwargs))
 
     def _chunks(self, prompt: str, parameters: CompletionParameters, run_manager: Manager) -> Iterator[GenerationChunk]:
         with as_langchain:

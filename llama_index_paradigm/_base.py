@@ -81,8 +81,8 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
 
     def _metadata(self, window: int | None) -> LLMMetadata:
         is_chat = self._calls_tools
-        numbers = {"context_window": window, "num_output": self.additional_kwargs.get("max_tokens", self.max_tokens)}
-        known = {name: number for name, number in numbers.items() if number}
+        numbers = {"context_window": window, "num_output": self._max_tokens({})}
+        known: JsonObject = {name: number for name, number in numbers.items() if number}
         return LLMMetadata(is_chat_model=is_chat, is_function_calling_model=is_chat, model_name=self.model, **known)
 
     def _find_window(self) -> int | None:
@@ -195,6 +195,10 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
 
     def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
         return completion_parameters(template_of(self), self, self.additional_kwargs, kwargs, single=single)
+
+    def _max_tokens(self, kwargs: JsonObject) -> int | None:
+        chosen: int | None = {"max_tokens": self.max_tokens, **self.additional_kwargs, **kwargs}["max_tokens"]
+        return chosen
 
     def _messages(self, prompt: BasePromptTemplate, prompt_args: JsonObject) -> list[ChatMessage]:
         messages = prompt.format_messages(llm=self, **prompt_args)

@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llama_index.core.base.llms import types
 from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import BaseModel
 
 from paradigm_transport import InvalidParameterError, Usage
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.messages import InvalidToolCall, JsonObject
 
 if TYPE_CHECKING:
     from llama_index.core.program.utils import FlexibleModel as FlexibleModel
@@ -246,6 +247,18 @@ def stored_tool_calls(message: ChatMessage) -> list[StoredCall]:
         return [(call["id"] or "", call["function"]["name"], call["function"]["arguments"]) for call in calls]
     except (KeyError, TypeError):
         raise InvalidParameterError("tool_calls of a message must have the form of OpenAI's API") from None
+
+
+def unknown_tool_call(call: InvalidToolCall) -> ToolSelection:
+    """Return a malformed tool call as the call of a tool that does not exist, whose name says what is wrong.
+
+    Upstream: `agent/workflow/base_agent.py` and `agent/workflow/multi_agent_workflow.py`, `call_tool()`: the result of
+        an unknown tool holds its name, and goes to the model.
+    If it moves: an agent raises at a malformed call, or the model does not learn the reason.
+    Test: `test_agents_report_an_unknown_tool_to_the_model_by_its_name`
+    """
+    name = f"{call.name or 'unknown'} (malformed call: {call.reason})"
+    return ToolSelection(tool_id=call.id, tool_name=name, tool_kwargs={})
 
 
 def tool_result(message: ChatMessage) -> tuple[str | None, str | None]:

@@ -8,7 +8,7 @@ from llama_index.core.llms import ChatMessage
 from pydantic_core import from_json
 
 from llama_index_paradigm._compat import stored_tool_calls, text_blocks, tool_result
-from paradigm_transport.messages import JsonObject, Message, ToolCall
+from paradigm_transport.messages import InvalidToolCall, JsonObject, Message, ToolCall
 
 _ROLES = {"developer": "system", "function": "tool", "chatbot": "assistant", "model": "assistant"}
 
@@ -37,8 +37,7 @@ def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
         call_id, name = tool_result(message)
         if role == "tool":  # agents leave the name out, and some templates want it
             name = name or names.get(call_id or "")
-        invalid = message.additional_kwargs.get("invalid_tool_calls") or ()  # as `_out.ChatReader` writes them
-        content = "\n".join(filter(None, [message.content, *(call["text"] for call in invalid)]))
+        content = "\n".join(filter(None, [message.content, *(call.text for call in invalid_tool_calls_of(message))]))
         plain.append(Message(role, content, calls, call_id, name))
     return plain
 
@@ -50,6 +49,11 @@ def tool_calls_of(message: ChatMessage) -> tuple[ToolCall, ...]:
         InvalidParameterError: they have an unknown form.
     """
     return tuple(ToolCall(id_, name, _read(arguments)) for id_, name, arguments in stored_tool_calls(message))
+
+
+def invalid_tool_calls_of(message: ChatMessage) -> list[InvalidToolCall]:
+    """Return the malformed tool calls of a message of `_out.ChatReader`."""
+    return [InvalidToolCall(**call) for call in message.additional_kwargs.get("invalid_tool_calls") or ()]
 
 
 def _read(arguments: object) -> JsonObject:

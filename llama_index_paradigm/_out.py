@@ -132,6 +132,11 @@ def written_object(message: ChatMessage) -> str:
     return str(invalid[0]["text"]) if invalid else message.content or ""
 
 
+def is_cut_off(response: CompletionResponse | ChatResponse) -> bool:
+    """Return whether `max_tokens` ended an answer."""
+    return response.additional_kwargs.get("finish_reason") == "length"
+
+
 def _beside_text(
     reply: Completion | CompletionChunk, choice: Choice | CompletionChunk, is_whole: bool = True
 ) -> JsonObject:

@@ -19,7 +19,8 @@ from llama_index.core.types import Model
 from pydantic import ValidationError
 
 from llama_index_paradigm._compat import partial_class
-from paradigm_transport.chat.json_repair import partial_object
+from llama_index_paradigm._out import is_cut_off
+from paradigm_transport.chat.json_repair import InvalidJSONError, partial_object
 from paradigm_transport.chat.structured import explain, read_object
 from paradigm_transport.messages import JsonObject
 
@@ -56,7 +57,7 @@ class StructuredPrediction(LLM):
             prompt_args: the prompt's variables.
 
         Raises:
-            ValueError: neither the first answer nor the second is such an object.
+            ValueError: neither the first answer nor the second is such an object, or `max_tokens` cut one off.
             ParadigmError: see `ParadigmLLM.complete`.
         """
         task = self._task(output_cls, prompt, llm_kwargs or {}, prompt_args)
@@ -64,7 +65,7 @@ class StructuredPrediction(LLM):
         try:
             return task.end(answer)
         except ValueError as problem:
-            if task.schema_enforced:
+            if task.schema_enforced or isinstance(problem, CutOffError):
                 raise
             answer = task.ask(task.repair(answer, str(problem)))
         return task.end(answer)
@@ -78,7 +79,7 @@ class StructuredPrediction(LLM):
         try:
             return task.end(answer)
         except ValueError as problem:
-            if task.schema_enforced:
+            if task.schema_enforced or isinstance(problem, CutOffError):
                 raise
             answer = await task.aask(task.repair(answer, str(problem)))
         return task.end(answer)
@@ -111,6 +112,10 @@ class StructuredPrediction(LLM):
         return outputs()
 
 
+class CutOffError(ValueError):
+    """`max_tokens` ended an answer before its object did; another attempt would end there, too."""
+
+
 class Task(ABC, Generic[Model, Request, Response]):
     """One structured prediction: what to ask, how to read the answer, and the events to report.
 
@@ -119,6 +124,7 @@ class Task(ABC, Generic[Model, Request, Response]):
     Attributes:
         request: what to ask.
         schema_enforced: the server enforces the schema, as far as it can; a retry would not help.
+        max_tokens: the maximum number of tokens of an answer; None for the server's.
         ask: the model's method that answers a request, with the fields of this prediction.
         aask: as `ask`, async.
         stream: as `ask`, piece by piece; each answer holds all that has arrived.
@@ -127,6 +133,7 @@ class Task(ABC, Generic[Model, Request, Response]):
 
     request: Request
     schema_enforced: bool
+    max_tokens: int | None
     ask: Callable[[Request], Response]
     aask: Callable[[Request], Awaitable[Response]]
     stream: Callable[[Request], Iterable[Response]]
@@ -192,9 +199,13 @@ class Task(ABC, Generic[Model, Request, Response]):
 
     def _read(self, answer: Response | None) -> Model:
         text = "" if answer is None else self.text_of(answer)
-        is_cut = answer is not None and answer.additional_kwargs.get("finish_reason") == "length"
         try:
-            return read_object(text, self._output_cls.model_validate_json, is_cut=is_cut)
+            return read_object(text, self._output_cls.model_validate_json)
+        except InvalidJSONError as problem:
+            if answer is None or not is_cut_off(answer):
+                raise
+            limit = "max_tokens" if self.max_tokens is None else f"max_tokens ({self.max_tokens})"
+            raise CutOffError(f"{problem}: it was cut off at {limit}; raise max_tokens") from None
         except ValueError as problem:
             reason = explain(problem)
         raise ValueError(reason)  # outside `except`: pydantic's error, which quotes the answer, is not its context

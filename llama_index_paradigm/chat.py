@@ -13,9 +13,9 @@ from llama_index.core.types import Model, PydanticProgramMode
 from pydantic import model_validator
 
 from llama_index_paradigm._base import LlamaIndexModel
-from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function
-from llama_index_paradigm._in import plain_messages, tool_calls_of
-from llama_index_paradigm._out import written_object
+from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call
+from llama_index_paradigm._in import invalid_tool_calls_of, plain_messages, tool_calls_of
+from llama_index_paradigm._out import is_cut_off, written_object
 from llama_index_paradigm._structured import Task
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, ChatFields, ChatRequest, PromptRoute
 from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
@@ -145,19 +145,26 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
         Args:
             response: a response of one of the chat methods.
-            error_on_no_tool_call: raise if there is no call.
+            error_on_no_tool_call: raise if there is no call. If False, as agents pass it, a malformed call is returned
+                as the call of a tool that does not exist, whose name says what is wrong: agents report that to the
+                model, which tries again.
             kwargs: ignored.
 
         Raises:
-            ValueError: there is no call, or only malformed ones.
+            ValueError: there is no call, or only malformed ones; also if `error_on_no_tool_call` is False and
+                `max_tokens` cut the only call off.
         """
-        calls = tool_calls_of(response.message)
-        if not calls and error_on_no_tool_call:
-            invalid = response.message.additional_kwargs.get("invalid_tool_calls") or ()
-            reasons = "; ".join(call["reason"] for call in invalid)
+        message = response.message
+        calls = [
+            ToolSelection(tool_id=call.id, tool_name=call.name, tool_kwargs=call.arguments)
+            for call in tool_calls_of(message)
+        ]
+        invalid = invalid_tool_calls_of(message)
+        if not calls and (error_on_no_tool_call or (invalid and is_cut_off(response))):
+            reasons = "; ".join(call.reason for call in invalid)
             problem = f"the model's tool call is malformed: {reasons}" if reasons else "the model did not call a tool"
             raise ValueError(problem)
-        return [ToolSelection(tool_id=call.id, tool_name=call.name, tool_kwargs=call.arguments) for call in calls]
+        return calls if error_on_no_tool_call else [*calls, *map(unknown_tool_call, invalid)]
 
     # Structured prediction
 
@@ -183,7 +190,7 @@ class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
         fields: JsonObject,
     ) -> None:
         super().__init__(output_cls, template, template_args, llm._messages(template, template_args))
-        self.schema_enforced = llm.constrain is not None
+        self.schema_enforced, self.max_tokens = llm.constrain is not None, llm._max_tokens(fields)
         if llm.pydantic_program_mode == PydanticProgramMode.LLM:
             fields = {**fields, "schema": schema_of(output_cls)}
         else:

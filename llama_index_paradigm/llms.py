@@ -170,7 +170,7 @@ class CompletionTask(Task[Model, str, CompletionResponse]):
         self._instruction = _SchemaInstruction(output_cls)
         request = llm._format_prompt(template, template_args, self._instruction)
         super().__init__(output_cls, template, template_args, request)
-        self.schema_enforced = llm.constrain is not None
+        self.schema_enforced, self.max_tokens = llm.constrain is not None, llm._max_tokens(fields)
         fields = {**fields, "formatted": True}
         self.ask, self.aask = partial(llm.complete, **fields), partial(llm.acomplete, **fields)
         self.stream, self.astream = partial(llm.stream_complete, **fields), partial(llm.astream_complete, **fields)

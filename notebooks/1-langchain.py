@@ -1,11 +1,11 @@
 # %% [markdown]
 # # LangChain quickstart
 #
-# A chain of prompt, model and parser: called, streamed, called for many inputs, and counted.
+# A chain of prompt, model and parser: invoked, streamed, run for many inputs, with its tokens counted.
 #
-# With `PARADIGM_API_KEY` in the environment this runs on the service. Without it, it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as it did for the outputs below: a model of 135 million parameters, which
-# writes sentences and knows little.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
+# [local Paradigm](../docs/local-paradigm.md), as for the outputs below: a model of 135 million parameters, which writes
+# sentences and knows little.
 
 # %%
 import os
@@ -23,7 +23,7 @@ else:
 # %% [markdown]
 # ## A model
 #
-# The key and the address come from the environment. The model goes on where the text ends.
+# The key and the address come from the environment. The model continues the text.
 
 # %%
 from langchain_paradigm import ParadigmLLM
@@ -34,8 +34,8 @@ llm.invoke("The capital of France is")
 # %% [markdown]
 # ## A chain
 #
-# The endpoint adds no markup to a prompt, so a chat model needs a [chat template](../docs/chat-templates.md): with it,
-# messages become the turns that the model was trained on.
+# The endpoint adds no markup to a prompt, so a chat model needs a [chat template](../docs/chat-templates.md). It turns
+# messages into the turns that the model was trained on.
 
 # %%
 from langchain_core.output_parsers import StrOutputParser
@@ -56,7 +56,7 @@ chain.invoke({"topic": "tides"})
 # %% [markdown]
 # ## Streaming
 #
-# The pieces come as the model writes them. Leave the loop early, and the server stops generating.
+# The pieces arrive as the model writes them. If you leave the loop early, the server stops generating.
 
 # %%
 for text in chain.stream({"topic": "a rainbow"}):
@@ -65,27 +65,27 @@ for text in chain.stream({"topic": "a rainbow"}):
 # %% [markdown]
 # ## Many inputs
 #
-# Each input is a request of its own. They run at the same time, and the answers come in order.
+# Each input is a separate request. They run concurrently, and the results are in order.
 
 # %%
 topics = ["rain", "bread", "tides"]
-for topic, answer in zip(
+for topic, text in zip(
     topics, chain.batch([{"topic": topic} for topic in topics]), strict=True
 ):
-    print(f"{topic}: {answer}\n")
+    print(f"{topic}: {text}\n")
 
 # %% [markdown]
 # ## Async
 #
-# Every method has its async twin.
+# Every method has an async version.
 
 # %%
 await chain.ainvoke({"topic": "rain"})
 
 # %% [markdown]
-# ## What it came to
+# ## Token usage
 #
-# LangChain's own callback finds the tokens of each call, as the server counted them, also those of a stream.
+# LangChain's own callback receives the tokens of each call as the server counted them, for streams too.
 
 # %%
 from langchain_core.callbacks import get_usage_metadata_callback
@@ -97,8 +97,8 @@ with get_usage_metadata_callback() as callback:
 callback.usage_metadata
 
 # %% [markdown]
-# The counter of this package also knows calls, errors, speed, and the cost at your prices: here 0.5 for a million
-# tokens of a prompt and 1.5 for a million that are generated.
+# The counter of this package also counts calls and errors, measures speed, and computes the cost at your prices: here
+# 0.5 per million tokens of the prompt, and 1.5 per million generated tokens.
 
 # %%
 from langchain_paradigm import get_paradigm_usage
@@ -110,4 +110,4 @@ print(usage)
 assert usage.calls == len(topics)
 
 # %% [markdown]
-# More: [LangChain](../docs/langchain.md), and what other counters and tracers see in [Token usage](../docs/usage.md).
+# See also [LangChain](../docs/langchain.md), and [Token usage](../docs/usage.md) for other counters and tracers.

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # LlamaIndex: answers from documents
 #
-# Questions to this project's own documentation, answered from the passages that fit them, with the passages named.
+# Ask questions about this project's documentation. The answers come from matching passages, which are shown as sources.
 #
-# With `PARADIGM_API_KEY` in the environment this runs on the service. Without it, it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as it did for the outputs below: a model of 135 million parameters, which
-# can repeat what a passage says, and reasons badly.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
+# [local Paradigm](../docs/local-paradigm.md), as for the outputs below: a model of 135 million parameters, which can
+# repeat what a passage says, but reasons badly.
 
 # %%
 import os
@@ -23,7 +23,7 @@ else:
 # %% [markdown]
 # ## The documents
 #
-# Three pages, in passages of one section each.
+# Three pages, split into passages of one section each.
 
 # %%
 from llama_index.core import SimpleDirectoryReader
@@ -36,15 +36,15 @@ pages = [
 passages = MarkdownNodeParser().get_nodes_from_documents(
     SimpleDirectoryReader(input_files=pages).load_data()
 )
-for passage in passages:  # what the model is to see is the text alone
+for passage in passages:  # the model gets the text only
     passage.excluded_llm_metadata_keys = list(passage.metadata)
 len(passages)
 
 # %% [markdown]
 # ## A retriever
 #
-# BM25 finds passages by their words: it needs no second model for embeddings, and no network. An index over embeddings
-# takes its place where you have one.
+# BM25 finds passages by their words. It needs no embedding model and no network. If you have an index over embeddings,
+# use that instead.
 
 # %%
 from llama_index.retrievers.bm25 import BM25Retriever
@@ -55,7 +55,7 @@ print(retriever.retrieve("How many stop sequences can I give?")[0].get_content()
 # %% [markdown]
 # ## A query engine
 #
-# It puts the passage and the question into one prompt. `stop` ends the answer at the end of its first paragraph.
+# The engine puts the passage and the question into one prompt. `stop` ends the answer after its first paragraph.
 
 # %%
 from llama_index.core import get_response_synthesizer
@@ -72,8 +72,8 @@ print(answer)
 # %% [markdown]
 # ## The sources
 #
-# An answer carries the passages that it stands on. A model this small errs now and then: where the two differ, the
-# passage is right.
+# A response holds the passages that it is based on. A model this small makes mistakes: if the two differ, the passage
+# is right.
 
 
 # %%
@@ -87,7 +87,7 @@ def ask(question):
 
 
 ask("What does the extra local bring?")
-ask("What happens when a stream was cut?")
+ask("Which error is raised when a stream is cut?")
 ask("How long is the wait between attempts?")
 
 # %% [markdown]
@@ -101,9 +101,9 @@ for text in streaming.query("What happens when I close a stream?").response_gen:
     print(text, end="", flush=True)
 
 # %% [markdown]
-# ## What it came to
+# ## Token usage
 #
-# LlamaIndex's counter finds the server's own counts. Prompts are long here, since they hold a passage.
+# LlamaIndex's counter reads the server's own counts. Prompts are long here, since each contains a passage.
 
 # %%
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
@@ -115,5 +115,4 @@ print(counter.prompt_llm_token_count, "tokens of prompts")
 print(counter.completion_llm_token_count, "generated")
 
 # %% [markdown]
-# More: [LlamaIndex](../docs/llama-index.md), and what other counters and tracers see in
-# [Token usage](../docs/usage.md).
+# See also [LlamaIndex](../docs/llama-index.md), and [Token usage](../docs/usage.md) for other counters and tracers.

@@ -3,11 +3,10 @@
 #
 # `ChatParadigm` is a chat model that calls tools: in LangChain's `create_agent`, and in LlamaIndex's `FunctionAgent`.
 #
-# With `PARADIGM_API_KEY` in the environment this runs on the service. Without it, it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as it did for the outputs below. Its model of 135 million parameters is
-# too weak to decide by itself when to call a tool. So each step is told whether it calls, and `constrain="vllm"` holds
-# a call to the JSON schema of the tools. What is called with which arguments, and what is made of the result, is the
-# model's own.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
+# [local Paradigm](../docs/local-paradigm.md), as for the outputs below. Its model of 135 million parameters is too small
+# to decide when to call a tool. So `tool_choice` decides for each step, and `constrain="vllm"` makes the server enforce
+# the JSON schema of the tools. The model chooses the tool and its arguments, and writes the reply from the result.
 
 # %%
 import os
@@ -25,12 +24,12 @@ else:
 # %% [markdown]
 # ## Tools
 #
-# Functions: their names, types and docstrings are what the model is told of them.
+# Tools are functions. The model gets their names, types and docstrings.
 
 
 # %%
 def weather(city: str) -> str:
-    """Tell the weather in a city."""
+    """Get the weather in a city."""
     return f"In {city} it rains, at 7 degrees."
 
 
@@ -42,7 +41,7 @@ def multiply(a: int, b: int) -> int:
 # %% [markdown]
 # ## A call
 #
-# `tool_choice="any"` asks for a call, of whichever tool fits.
+# `tool_choice="any"` requires a call; the model chooses the tool.
 
 # %%
 from langchain_paradigm import ChatParadigm
@@ -54,16 +53,15 @@ chat = ChatParadigm(
     max_tokens=60,
     temperature=0,
 )
-answer = chat.bind_tools([weather, multiply], tool_choice="any").invoke(
+message = chat.bind_tools([weather, multiply], tool_choice="any").invoke(
     "How much is 6 times 7?"
 )
-[(call["name"], call["args"]) for call in answer.tool_calls]
+[(call["name"], call["args"]) for call in message.tool_calls]
 
 # %% [markdown]
-# ## An agent of LangChain
+# ## An agent with LangChain
 #
-# The middleware is there because the model is small. It makes the steps: a call after a question, an answer after a
-# result.
+# The middleware is needed because the model is small. It requires a call after a question, and a reply after a result.
 
 # %%
 from langchain.agents import create_agent
@@ -85,9 +83,10 @@ for message in agent.invoke(question)["messages"]:
     print(f"{message.type}: {message.text or calls}")
 
 # %% [markdown]
-# ## As it is written
+# ## Streaming
 #
-# With `stream_mode="messages"` the pieces of an answer come as the model writes them; calls are apart from the text.
+# With `stream_mode="messages"` the pieces of a message arrive as the model writes them. Calls are separate from the
+# text.
 
 # %%
 for piece, _ in agent.stream(question, stream_mode="messages"):
@@ -101,7 +100,7 @@ for piece, _ in agent.stream(question, stream_mode="messages"):
 # %% [markdown]
 # ## Ask before acting
 #
-# With a checkpointer an agent can stop before it uses a tool, and go on later from there.
+# With a checkpointer, an agent can stop before it uses a tool, and continue from there later.
 
 # %%
 from langgraph.checkpoint.memory import InMemorySaver
@@ -119,9 +118,10 @@ print("It would call", waiting.tool_calls[0]["name"], waiting.tool_calls[0]["arg
 print(careful.invoke(None, thread)["messages"][-1].text)
 
 # %% [markdown]
-# ## An object instead of a text
+# ## Structured output
 #
-# `with_structured_output` gives an object of a class. The server is told its schema, so that the form cannot be wrong.
+# `with_structured_output` returns an object of a class. The server enforces its schema, so the object is always
+# well-formed.
 
 # %%
 from pydantic import BaseModel
@@ -137,9 +137,9 @@ class Weather(BaseModel):
 chat.with_structured_output(Weather).invoke("In Rome it rains, at 7 degrees.")
 
 # %% [markdown]
-# ## An agent of LlamaIndex
+# ## An agent with LlamaIndex
 #
-# `FunctionAgent` can be told its first step by `initial_tool_choice`.
+# `initial_tool_choice` sets the tool that a `FunctionAgent` calls in its first step.
 
 # %%
 import llama_index_paradigm
@@ -162,9 +162,9 @@ async for event in run.stream_events():
 print(await run)
 
 # %% [markdown]
-# ## What it came to
+# ## Token usage
 #
-# A run of an agent is several calls, and each sees what was said before.
+# A run of an agent makes several calls, and each prompt contains the messages before it.
 
 # %%
 from langchain_paradigm import get_paradigm_usage
@@ -174,4 +174,4 @@ with get_paradigm_usage() as usage:
 print(usage)
 
 # %% [markdown]
-# More: [Agents and tools](../docs/agents.md).
+# See also [Agents and tools](../docs/agents.md).

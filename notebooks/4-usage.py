@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Usage and tracing
 #
-# What each call came to, in tokens and seconds, in both frameworks: as a table, as a trace, and as a picture.
+# The tokens and seconds of each call, in both frameworks: as a table, as a trace, and as a picture.
 #
-# With `PARADIGM_API_KEY` in the environment this runs on the service. Without it, it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as it did for the outputs below.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
+# [local Paradigm](../docs/local-paradigm.md), as for the outputs below.
 
 # %%
 import os
@@ -20,10 +20,10 @@ else:
     model, chat_template = local.model, "chatml"
 
 # %% [markdown]
-# ## A line for each call
+# ## A row for each call
 #
-# LangChain tells a callback of the end of each run, alone or in a batch or streamed. Its message holds the server's
-# count of tokens, and the seconds from the request to the end of the answer.
+# LangChain calls `on_llm_end` at the end of each run: of a single call, in a batch, or of a stream. The message holds
+# the tokens that the server counted, and the seconds from the request to the end of the response.
 
 # %%
 from langchain_core.callbacks import BaseCallbackHandler
@@ -40,7 +40,7 @@ class Ledger(BaseCallbackHandler):
 
 
 # %% [markdown]
-# ## Calls of LangChain
+# ## Calls with LangChain
 #
 # A short prompt, a long one, a stream, and a batch of three.
 
@@ -57,9 +57,9 @@ for prompt, completion, seconds in calls:
     print(f"{prompt:4} tokens of prompt, {completion:2} generated, {seconds:.2f} s")
 
 # %% [markdown]
-# ## The same in LlamaIndex
+# ## The same with LlamaIndex
 #
-# Here the events of LlamaIndex's instrumentation hold the response, with usage and seconds.
+# Here the events of LlamaIndex's instrumentation carry the response, with tokens and seconds.
 
 # %%
 import llama_index_paradigm
@@ -70,9 +70,9 @@ from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 class EventLedger(BaseEventHandler):
     def handle(self, event, **kwargs):
         if event.class_name() in ("LLMCompletionEndEvent", "LLMChatEndEvent"):
-            told = event.response.additional_kwargs
-            tokens = told["prompt_tokens"], told["completion_tokens"]
-            calls.append((*tokens, told["latency"]))
+            details = event.response.additional_kwargs
+            tokens = details["prompt_tokens"], details["completion_tokens"]
+            calls.append((*tokens, details["latency"]))
 
 
 get_dispatcher().add_event_handler(EventLedger())
@@ -86,8 +86,8 @@ len(calls)
 # %% [markdown]
 # ## Tokens and seconds of each call
 #
-# Tokens are generated one after the other, and those of a prompt are read many at once. Calls of a batch share the
-# machine.
+# Tokens are generated one at a time, while those of a prompt are processed many at once. The calls of a batch share
+# the machine.
 
 # %%
 import matplotlib.pyplot as plt
@@ -107,9 +107,9 @@ below.set_ylabel("seconds")
 below.tick_params(axis="x", rotation=30)
 
 # %% [markdown]
-# ## Is it all of them?
+# ## Nothing is missing
 #
-# The local Paradigm keeps its own books, so here callbacks and server can be compared to the token.
+# The local Paradigm keeps its own count, so the callbacks can be compared with the server, token by token.
 
 # %%
 if "local" in globals():
@@ -120,8 +120,8 @@ sum(prompts), sum(completions)
 # %% [markdown]
 # ## A trace of a chain
 #
-# A tracer sees how the steps of a chain hang together. This one keeps the runs in memory; LangSmith, Langfuse, Phoenix
-# and others show the same tree in a browser.
+# A tracer shows the steps of a chain as a tree. This one keeps the runs in memory; LangSmith, Langfuse, Phoenix and
+# others show the same tree in a browser.
 
 # %%
 from langchain_core.output_parsers import StrOutputParser
@@ -157,8 +157,8 @@ show(collected.traced_runs[0])
 # %% [markdown]
 # ## One counter for both
 #
-# `get_paradigm_usage` counts whatever is called in its block, in either framework, and knows the time to the first
-# token of streams.
+# `get_paradigm_usage` counts every call in its block, in either framework. It also measures the time to the first token
+# of streams.
 
 # %%
 from langchain_paradigm import get_paradigm_usage
@@ -170,4 +170,4 @@ with get_paradigm_usage() as usage:
 print(usage)
 
 # %% [markdown]
-# More: [Token usage](../docs/usage.md) says which counters and tracers see what, cell by cell.
+# See also [Token usage](../docs/usage.md), with a table of the counters and tracers and what each sees.

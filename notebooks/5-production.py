@@ -1,10 +1,10 @@
 # %% [markdown]
 # # From prototype to production
 #
-# What happens when a server is busy, slow or gone, and what there is to set: retries, time-outs, limits, errors, bulk.
+# What happens when a server is busy, slow or gone, and the settings for it: retries, time-outs, limits, errors, bulk.
 #
-# With `PARADIGM_API_KEY` in the environment this runs on the service. Without it, it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as it did for the outputs below.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
+# [local Paradigm](../docs/local-paradigm.md), as for the outputs below.
 
 # %%
 import os
@@ -22,14 +22,14 @@ else:
 # %% [markdown]
 # ## A server that fails on command
 #
-# The service does not fail when it is asked to. So what goes wrong below goes wrong on a local Paradigm in any case.
+# The service does not fail on request, so the failures below are always produced by a local Paradigm.
 
 # %%
 import logging
 
 from langchain_paradigm import ParadigmLLM
 
-# The local server would log what it is told to do wrong.
+# Otherwise the local server logs the failures that are requested below.
 logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
 rehearsal = LocalParadigm()
 rehearsal.start()
@@ -45,8 +45,8 @@ def fragile(**arguments):
 # %% [markdown]
 # ## Retries
 #
-# What fails in passing is sent again, twice unless `max_retries` says otherwise: here two answers of 503. The waits
-# between are half a second or less and then a second or less, or what `Retry-After` says.
+# Transient failures are retried, twice by default (`max_retries`): here two responses with status 503. The waits are at
+# most half a second and then at most a second, or what `Retry-After` says. Each retry is logged at level INFO.
 
 # %%
 from time import perf_counter
@@ -59,13 +59,13 @@ print(f"{perf_counter() - began:.1f} s")
 # %% [markdown]
 # ## Errors
 #
-# Where retries do not help there is a typed error, with the host and the server's own words, and never the key or the
-# prompt. All of them are a `ParadigmError`.
+# If retries do not help, a typed error is raised, with the host and the server's own words, and never with the key or
+# the whole prompt. Each is a `ParadigmError`.
 
 # %%
 from paradigm_transport import ParadigmError
 
-rehearsal.fail_next("429=90")  # it asks to wait for longer than anybody waits
+rehearsal.fail_next("429=90")  # it asks for a wait of more than 60 seconds
 for llm in (fragile(), fragile().model_copy(update={"model": "alfred-unknown"})):
     try:
         llm.invoke("The capital of France is")
@@ -73,7 +73,7 @@ for llm in (fragile(), fragile().model_copy(update={"model": "alfred-unknown"}))
         print(f"{type(error).__name__}: {error}\n")
 
 # %% [markdown]
-# A wrong argument is refused before anything is sent.
+# A wrong argument raises before anything is sent.
 
 # %%
 try:
@@ -84,7 +84,7 @@ except ValueError as error:
 # %% [markdown]
 # ## Time-outs
 #
-# `timeout` is the time to wait for the next bytes, in seconds; 120 unless you say otherwise.
+# `timeout` is the time to wait for the next bytes, in seconds, 120 by default.
 
 # %%
 rehearsal.fail_next("slow=2")
@@ -96,7 +96,7 @@ except ParadigmError as error:
 # %% [markdown]
 # ## Streams that break
 #
-# A stream that was cut raises, and never passes for a whole answer. What had come is on the error.
+# A stream that was cut raises an error, and never passes for a complete text. The text received so far is on the error.
 
 # %%
 rehearsal.fail_next("cut=6")
@@ -108,20 +108,20 @@ except ParadigmError as error:
     print("The text so far:", repr(error.partial_text))
 
 # %% [markdown]
-# ## A second model in reserve
+# ## A fallback model
 #
-# LangChain's fallbacks take over where an error is left after all retries.
+# LangChain's fallbacks take over if an error remains after all retries.
 
 # %%
 rehearsal.fail_next("503")
-reserve = ParadigmLLM(model=model, max_tokens=12, temperature=0)
-fragile(max_retries=0).with_fallbacks([reserve]).invoke("The capital of France is")
+fallback = ParadigmLLM(model=model, max_tokens=12, temperature=0)
+fragile(max_retries=0).with_fallbacks([fallback]).invoke("The capital of France is")
 
 # %% [markdown]
-# ## Bulk: some fail, the others do not
+# ## Bulk: failures of single prompts
 #
-# Every prompt is a request of its own. With `return_exceptions` an error takes the place of its answer; what failed
-# can be sent again. [Bulk](../docs/bulk.md) goes on from here, to several machines.
+# Every prompt is a separate request. With `return_exceptions`, a prompt that failed has its error in the results, and
+# can be sent again. [Bulk](../docs/bulk.md) shows how to use several machines.
 
 # %%
 rehearsal.fail_next("503", times=2)
@@ -129,11 +129,11 @@ prompts = [
     f"The capital of {country} is"
     for country in ("Peru", "Chile", "Spain", "Italy", "Norway", "Egypt")
 ]
-answers = fragile(max_retries=0).batch(prompts, return_exceptions=True)
+results = fragile(max_retries=0).batch(prompts, return_exceptions=True)
 failed = [
     prompt
-    for prompt, answer in zip(prompts, answers, strict=True)
-    if isinstance(answer, Exception)
+    for prompt, result in zip(prompts, results, strict=True)
+    if isinstance(result, Exception)
 ]
 print(len(failed), "of", len(prompts), "failed")
 print(dict(zip(failed, fragile().batch(failed), strict=True)))
@@ -141,7 +141,7 @@ print(dict(zip(failed, fragile().batch(failed), strict=True)))
 # %% [markdown]
 # ## Limits
 #
-# `max_concurrency` bounds the requests in flight; a rate limiter bounds requests a second, retries included.
+# `max_concurrency` limits the requests in flight; a rate limiter limits the requests per second, retries included.
 
 # %%
 from langchain_core.rate_limiters import InMemoryRateLimiter
@@ -153,9 +153,10 @@ paced.batch(prompts)
 print(f"{len(prompts)} requests in {perf_counter() - began:.1f} s")
 
 # %% [markdown]
-# ## Nothing twice
+# ## Caching
 #
-# A cache answers what was asked before. Its key holds the model, the address and every parameter.
+# A cache returns the completion of a prompt that was sent before. Its key contains the model, the address and every
+# parameter.
 
 # %%
 from langchain_core.caches import InMemoryCache
@@ -165,17 +166,17 @@ cached = ParadigmLLM(model=model, max_tokens=12, temperature=0, cache=InMemoryCa
 with get_paradigm_usage() as usage:
     for _ in range(3):
         cached.invoke("The capital of Peru is")
-print(usage.calls, "call for 3 answers")
+print(usage.calls, "call for 3 completions")
 
 # %% [markdown]
-# ## Ends
+# ## Closing
 #
-# An object keeps its connections open for the next call, until it is closed.
+# A model keeps its connections open for the next call, until it is closed.
 
 # %%
 with ParadigmLLM(model=model, max_tokens=12, temperature=0) as llm:
     print(llm.invoke("The capital of Italy is"))
 
 # %% [markdown]
-# More: [Errors and retries](../docs/errors.md), [LangChain](../docs/langchain.md), and how your own tests can let a
-# server fail: [The local Paradigm](../docs/local-paradigm.md).
+# See also [Errors and retries](../docs/errors.md), [LangChain](../docs/langchain.md), and
+# [The local Paradigm](../docs/local-paradigm.md) for tests with a server that fails.

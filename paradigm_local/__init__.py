@@ -1,6 +1,6 @@
-"""A local Paradigm: the same endpoint over a real small model, on this machine."""
+"""A local Paradigm: the same endpoint over a small real model on this machine."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paradigm_local.errors import LocalParadigmError, ModelError, PortError
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalParadigm", "LocalParadigmError", "ModelError", "PortError"]
 
 
-def __getattr__(name: str) -> Any:
-    # Every pytest run where this is installed imports this package for its plugin: it has to be quick.
+def __getattr__(name: str) -> object:
+    # pytest imports this package in every run, for the plugin, so that the import must be fast.
     if name == "LocalParadigm":
         from paradigm_local.local import LocalParadigm
 

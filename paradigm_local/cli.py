@@ -16,16 +16,19 @@ _POLL_SECONDS = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit code.
+    """Run the command.
 
     Args:
-        arguments: the command line without the program's name; by default this process's.
+        arguments: the command line without the name of the program; by default that of this process.
+
+    Returns:
+        The exit code.
     """
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
     except LocalParadigmError as error:
-        print(error, file=sys.stderr)  # noqa: T201  this is the command's own output
+        print(error, file=sys.stderr)  # noqa: T201  the output of the command
         return 1
     except KeyboardInterrupt:
         return 130
@@ -34,42 +37,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="paradigm-local", description="LightOn Paradigm's completions, on this machine."
+        prog="paradigm-local", description="LightOn Paradigm's completions endpoint on this machine."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the endpoint until Ctrl-C or SIGTERM")
     serve.set_defaults(run=_serve)
     _add_model_options(serve)
-    serve.add_argument("--host", default=local.LOOPBACK, help="address (%(default)s)")
-    serve.add_argument("--port", type=int, default=_DEFAULT_PORT, help="port, 0 picks one (%(default)s)")
+    serve.add_argument("--host", default=local.LOOPBACK, help="address to listen on (%(default)s)")
+    serve.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="further name or address by which clients reach the server; may be repeated",
+    )
+    serve.add_argument("--port", type=int, default=_DEFAULT_PORT, help="port to listen on; 0: any (%(default)s)")
     serve.add_argument(
         "--api-key",
         default=local.DEFAULT_API_KEY,
         metavar="KEY",
         help="key that clients must send (%(default)s)",
     )
-    serve.add_argument("--faults", action="store_true", help=f"let clients ask for faults by the header {HEADER}")
-    demo = commands.add_parser("demo", help="see what it can do")
+    serve.add_argument("--faults", action="store_true", help=f"let clients request faults with the header {HEADER}")
+    demo = commands.add_parser("demo", help="show both ParadigmLLM classes at work")
     demo.set_defaults(run=_demo)
     _add_model_options(demo)
     return parser
 
 
 def _add_model_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", metavar="path.gguf", help="model file (SmolLM2-135M-Instruct, fetched once)")
+    command.add_argument("--model", metavar="path.gguf", help="GGUF file (SmolLM2-135M-Instruct, downloaded once)")
     command.add_argument(
         "--context",
         type=_positive,
         default=local.DEFAULT_CONTEXT,
         metavar="TOKENS",
-        help="most tokens of a prompt and its completion (%(default)s)",
+        help="maximum tokens of a prompt and its completion together (%(default)s)",
     )
     command.add_argument(
         "--parallel",
         type=_positive,
         default=local.DEFAULT_PARALLEL,
         metavar="N",
-        help="completions generated at once (%(default)s)",
+        help="number of completions generated at once (%(default)s)",
     )
 
 
@@ -89,10 +99,11 @@ def _serve(options: argparse.Namespace) -> int:
         context=options.context,
         parallel=options.parallel,
         faults=options.faults,
+        allowed_hosts=options.allowed_host,
     )
     with paradigm:
         _log_requests()
-        print(_greeting(paradigm), flush=True)  # noqa: T201  this is the command's own output
+        print(_greeting(paradigm), flush=True)  # noqa: T201  the output of the command
         _wait_for_signal(paradigm)
     return 0
 
@@ -105,25 +116,25 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _greeting(paradigm: local.LocalParadigm) -> str:
-    own = paradigm.api_key != local.DEFAULT_API_KEY
+    is_secret = paradigm.api_key != local.DEFAULT_API_KEY
     return (
         f"Local Paradigm serves {paradigm.model} at {paradigm.base_url}\n"
         f"export PARADIGM_BASE_URL={paradigm.base_url}\n"
-        f"export PARADIGM_API_KEY={'<your --api-key>' if own else paradigm.api_key}"
+        f"export PARADIGM_API_KEY={'<your --api-key>' if is_secret else paradigm.api_key}"
     )
 
 
 def _log_requests() -> None:
-    """One line a request on stderr: method, path and status, never a prompt."""
+    """Log one line per request on stderr, with method, path and status, and never a prompt."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
 
 
 def _wait_for_signal(paradigm: local.LocalParadigm) -> None:
-    asked_to_end = threading.Event()
+    signalled = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked_to_end.set())
-    while paradigm.is_running and not asked_to_end.wait(_POLL_SECONDS):
+        signal.signal(number, lambda *_: signalled.set())
+    while paradigm.is_running and not signalled.wait(_POLL_SECONDS):
         pass
 
 

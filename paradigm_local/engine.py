@@ -1,30 +1,34 @@
-"""llama.cpp in this process: prompts in, pieces of text out, each piece as it is generated."""
+"""llama.cpp in this process: takes prompts, and passes on each piece of text as it is generated."""
 
 import os
 import secrets
+import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
 import xllamacpp
 
+from paradigm_local.contract import JsonObject
 from paradigm_local.errors import ModelError
 
-# A prompt is read in batches of this many tokens; between two of them a generation can be stopped.
+# Prompts are processed in batches of this many tokens; a generation can be stopped between two of them.
 _PROMPT_BATCH_TOKENS = 128
 _TOKENIZE_TIMEOUT_SECONDS = 30
+_MAX_SOCKET_PATH = 100  # in bytes; macOS allows 103, Linux 107
 
 
 class EngineRefusal(Exception):  # noqa: N818  the request is at fault
-    """llama.cpp will not run this request; the text is its reason."""
+    """llama.cpp refuses the request; the message is its reason."""
 
 
 class PromptTooLong(EngineRefusal):
-    """The prompt has more tokens than the context holds."""
+    """The prompt does not fit into the context."""
 
     def __init__(self, tokens: int, context: int) -> None:
         super().__init__(
@@ -33,7 +37,7 @@ class PromptTooLong(EngineRefusal):
 
 
 class EngineError(Exception):
-    """llama.cpp failed; the text is its reason."""
+    """llama.cpp failed; the message is its reason."""
 
 
 class Token(NamedTuple):
@@ -45,14 +49,14 @@ class Token(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What one step of a generation brought.
+    """The result of one step of a generation.
 
     Attributes:
-        text: the new text; empty while the prompt is read and inside a character.
-        token: the token behind the text, where log-probabilities were asked for.
-        prompt_tokens: tokens of the prompt.
-        completion_tokens: tokens generated so far.
-        finish_reason: `stop` or `length` on the last piece.
+        text: the new text; empty while the prompt is processed, and inside a character.
+        token: the token of the text, if log-probabilities were requested.
+        prompt_tokens: number of tokens of the prompt.
+        completion_tokens: number of tokens generated so far.
+        finish_reason: `stop` or `length` on the last piece, otherwise None.
     """
 
     text: str
@@ -63,20 +67,22 @@ class Piece(NamedTuple):
 
 
 OnPiece = Callable[[Piece], bool]
-"""Takes a piece and says whether the generation is to stop."""
+"""Takes a piece and returns whether to stop the generation."""
 
 
 class Engine:
-    """A loaded model. Its methods block; they may be called from several threads at once.
+    """A loaded model. Its methods block, and may be called from several threads at once.
 
     Args:
         path: the GGUF file.
-        context: tokens that a prompt and its completion may have together.
-        parallel: how many generations run at once.
+        context: maximum number of tokens of a prompt and its completion together.
+        parallel: number of generations that run at once.
 
     Attributes:
-        pool: threads for generations, as many as can run at once; more of them wait here.
-        running: how many generations run now.
+        context: the context that llama.cpp allocated, which may be larger.
+        vocabulary: number of tokens that the model knows.
+        pool: threads for generations, as many as run at once; further generations wait.
+        running: number of generations that run at the moment.
 
     Raises:
         ModelError: llama.cpp cannot load the file.
@@ -84,93 +90,121 @@ class Engine:
 
     def __init__(self, path: Path, context: int, parallel: int) -> None:
         secret = secrets.token_urlsafe()
-        self._llama = _load(path, context * parallel, parallel, secret)
-        # llama.cpp's tokenizer is only to be had over its own loopback listener.
-        self._tokenizer = httpx.Client(
-            base_url=self._llama.listening_address,
-            headers={"Authorization": f"Bearer {secret}"},
-            timeout=_TOKENIZE_TIMEOUT_SECONDS,
-            trust_env=False,
-        )
-        about = self._tokenizer.get("/v1/models").raise_for_status().json()["data"][0]["meta"]
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="paradigm-local-"))
+            self._llama = _load(path, context * parallel, parallel, _listening_host(folder), secret)
+            self._tokenizer = stack.enter_context(_tokenizer(self._llama.listening_address, secret))
+            about = self._tokenizer.get("/v1/models").raise_for_status().json()["data"][0]["meta"]
+            self._resources = stack.pop_all()
         self.context: int = about["n_ctx"]
         self.vocabulary: int = about["n_vocab"]
         self.pool = ThreadPoolExecutor(parallel, thread_name_prefix="paradigm-local")
         self.running = 0
-        self._always = {
+        self._running_lock = threading.Lock()
+        self._fixed_fields = {
             "stream": True,
             "timings_per_token": True,
             "return_progress": True,
-            "repeat_last_n": self.context,  # penalties look back over all the text
+            "repeat_last_n": self.context,  # penalties cover the whole text
         }
-        self._counting = threading.Lock()
 
-    def generate(self, body: Mapping[str, Any], on_piece: OnPiece) -> None:
-        """Generate, handing each piece to ``on_piece`` until it says stop or the text ends.
+    def generate(self, body: Mapping[str, object], on_piece: OnPiece) -> None:
+        """Generate a completion, and pass each piece to ``on_piece`` until it returns True or the text ends.
 
         Args:
-            body: the request in llama.cpp's own terms.
-            on_piece: must not raise.
+            body: the body of llama.cpp's completion request.
+            on_piece: the function to call with each piece; it must not raise.
 
         Raises:
             PromptTooLong: the prompt does not fit into the context.
-            EngineRefusal: llama.cpp cannot do what the request asks for.
+            EngineRefusal: llama.cpp cannot process the request.
             EngineError: llama.cpp failed.
         """
-        failures: list[Mapping[str, Any]] = []
+        failures: list[JsonObject] = []
 
-        def take(chunk: Mapping[str, Any]) -> bool:
+        def handle(chunk: JsonObject) -> bool:
             if "error" in chunk:
                 failures.append(chunk["error"])
                 return True
             return on_piece(_piece(chunk))
 
-        with self._counted():
-            self._llama.handle_completions({**self._always, **body}, take)
+        with self._count_running():
+            self._llama.handle_completions({**self._fixed_fields, **body}, handle)
         if failures:
             raise _failure(failures[0])
 
     def tokenize(self, prompt: str) -> list[tuple[int, bytes]]:
-        """Give the tokens of a prompt: each one's id and its bytes.
+        """Return the tokens of a prompt: the id and the bytes of each.
 
         Raises:
             PromptTooLong: the prompt does not fit into the context.
         """
         body = {"content": prompt, "add_special": True, "with_pieces": True}
-        answer = self._tokenizer.post("/tokenize", json=body).raise_for_status()
-        tokens = [(token["id"], _bytes(token["piece"])) for token in answer.json()["tokens"]]
+        response = self._tokenizer.post("/tokenize", json=body).raise_for_status()
+        tokens = [(token["id"], _bytes(token["piece"])) for token in response.json()["tokens"]]
         if len(tokens) >= self.context:
             raise PromptTooLong(len(tokens), self.context)
         return tokens
 
     def close(self) -> None:
-        """Wait for running generations, which their callers must have stopped, and unload."""
+        """Wait for running generations, which the callers must have stopped, and unload the model."""
         self.pool.shutdown(wait=True, cancel_futures=True)
-        self._tokenizer.close()
-        self._llama = None
+        del self._llama
+        self._resources.close()
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
-        with self._counting:
+    def _count_running(self) -> Iterator[None]:
+        with self._running_lock:
             self.running += 1
         try:
             yield
         finally:
-            with self._counting:
+            with self._running_lock:
                 self.running -= 1
 
 
-def _load(path: Path, context: int, parallel: int, secret: str) -> Any:
+def _listening_host(folder: str) -> str:
+    """Return the host for llama.cpp's own HTTP server, which cannot be turned off.
+
+    It is the path of a Unix socket, which web pages cannot reach, or the loopback address if the system has no such
+    sockets or the path is too long.
+
+    Args:
+        folder: a folder that only this user can enter.
+    """
+    path = str(Path(folder, "llama.sock"))
+    is_possible = hasattr(socket, "AF_UNIX") and len(os.fsencode(path)) <= _MAX_SOCKET_PATH
+    return path if is_possible else "127.0.0.1"
+
+
+def _tokenizer(address: str, secret: str) -> httpx.Client:
+    """Return a client for llama.cpp's own HTTP server, which is the only access to its tokenizer."""
+    path = address.removeprefix("unix://")
+    is_socket = path != address
+    return httpx.Client(
+        base_url="http://llama.cpp" if is_socket else address,
+        transport=httpx.HTTPTransport(uds=path if is_socket else None, trust_env=False),
+        headers={"Authorization": f"Bearer {secret}"},
+        timeout=_TOKENIZE_TIMEOUT_SECONDS,
+        trust_env=False,
+    )
+
+
+def _load(path: Path, context: int, parallel: int, host: str, secret: str) -> xllamacpp.Server:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = context
     parameters.n_parallel = parallel
     parameters.n_batch = _PROMPT_BATCH_TOKENS
-    # Its threads wait for each other spinning: where they are more than the cores that are free, they crawl.
+    # llama.cpp's threads busy-wait for each other, and become very slow if there are more of them than free cores.
     threads = max(1, (os.cpu_count() or 1) // 2)
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
-    parameters.cache_ram_mib = 0  # by default it may take 8 GiB
+    parameters.cache_ram_mib = 0  # the default may use 8 GiB
+    if hasattr(parameters, "hostnames"):
+        parameters.hostnames = [host]
+    else:  # as in xllamacpp 2026.9
+        parameters.hostname = host
     parameters.api_keys = [secret]
     parameters.ui = False
     parameters.endpoint_slots = False
@@ -179,12 +213,12 @@ def _load(path: Path, context: int, parallel: int, secret: str) -> Any:
         return xllamacpp.Server(parameters)
     except RuntimeError as error:
         raise ModelError(
-            f"llama.cpp cannot load {path}: the file is damaged, of a kind it does not know, "
+            f"llama.cpp cannot load {path}: the file is damaged, of an unknown kind, "
             "or too large for this machine's memory."
         ) from error
 
 
-def _piece(chunk: Mapping[str, Any]) -> Piece:
+def _piece(chunk: JsonObject) -> Piece:
     choice, timings = chunk["choices"][0], chunk["timings"]
     progress = chunk.get("prompt_progress")
     logprobs = choice["logprobs"]
@@ -197,10 +231,10 @@ def _piece(chunk: Mapping[str, Any]) -> Piece:
     )
 
 
-def _token(entry: Mapping[str, Any]) -> Token:
+def _token(entry: JsonObject) -> Token:
     likeliest: dict[str, float] = {}
     for other in entry["top_logprobs"]:
-        # Tokens that are parts of characters may share a text; the first is the likeliest.
+        # Tokens that are parts of characters may have the same text; the first is the likeliest.
         likeliest.setdefault(other["token"], other["logprob"])
     return Token(entry["token"], entry["logprob"], likeliest)
 
@@ -209,7 +243,7 @@ def _bytes(piece: str | list[int]) -> bytes:
     return piece.encode() if isinstance(piece, str) else bytes(piece)
 
 
-def _failure(error: Mapping[str, Any]) -> Exception:
+def _failure(error: JsonObject) -> Exception:
     if error.get("type") == "exceed_context_size_error":
         return PromptTooLong(error["n_prompt_tokens"], error["n_ctx"])
     kind = EngineRefusal if error.get("code") == 400 else EngineError

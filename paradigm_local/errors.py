@@ -1,13 +1,13 @@
-"""What can go wrong before the local Paradigm serves: one line each, with what to do about it."""
+"""Errors that keep the local Paradigm from starting; each message is one line that says what to do."""
 
 
 class LocalParadigmError(Exception):
-    """The local Paradigm cannot start; its text is one line for the person at the terminal."""
+    """The local Paradigm cannot start. The message is one line for the person at the terminal."""
 
 
 class ModelError(LocalParadigmError):
-    """The model file is missing, damaged or could not be fetched."""
+    """The model file is missing or damaged, or could not be downloaded."""
 
 
 class PortError(LocalParadigmError):
-    """The address to listen on cannot be had."""
+    """The server cannot listen on the address."""

@@ -1,4 +1,4 @@
-"""Faults on request, for people who test how their own code takes them."""
+"""Faults on demand, for testing how client code handles them."""
 
 import asyncio
 import re
@@ -16,22 +16,22 @@ Kind = Literal["429", "503", "cut", "error", "slow"]
 _WRITTEN = re.compile(rf"({'|'.join(get_args(Kind))})(?:=([0-9]{{1,3}}(?:\.[0-9]{{1,3}})?))?")
 
 
-class FaultInjected(Exception):  # noqa: N818  made to order
-    """The model fails, as was asked for."""
+class FaultInjected(Exception):  # noqa: N818  requested
+    """The model fails because a fault was requested."""
 
 
-class ConnectionCut(Exception):  # noqa: N818  made to order
-    """The connection breaks, as was asked for."""
+class ConnectionCut(Exception):  # noqa: N818  requested
+    """The connection breaks because a fault was requested."""
 
 
 class Fault(NamedTuple):
-    """What goes wrong with one answer.
+    """What goes wrong with one reply.
 
     Attributes:
-        kind: `429` and `503` answer with that status; `cut` breaks the connection; `error` makes the model fail, in a
-            stream by an event; `slow` holds the first token back.
-        amount: the seconds of `Retry-After` for `429`, and of the wait for `slow`; the pieces of text that still come
-            for `cut` and `error`.
+        kind: `429` and `503` reply with that status; `cut` breaks the connection; `error` makes the model fail, in a
+            stream by an event; `slow` delays the first token.
+        amount: for `429` the seconds of `Retry-After`, for `slow` those of the delay; for `cut` and `error` the number
+            of text pieces that are sent first.
     """
 
     kind: Kind
@@ -39,60 +39,60 @@ class Fault(NamedTuple):
 
 
 def read_fault(text: str) -> Fault:
-    """Read a fault as the header writes it: a kind, or a kind and an amount as in `slow=2.5`.
+    """Read a fault as the header writes it: a kind, optionally with an amount, as in `slow=2.5`.
 
     Raises:
-        ValueError: there is no such fault.
+        ValueError: the text is not a fault.
     """
     match = _WRITTEN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"A fault is one of {', '.join(get_args(Kind))}, also with an amount as in slow=2.5.")
+        raise ValueError(f"A fault is one of {', '.join(get_args(Kind))}, optionally with an amount, as in slow=2.5.")
     return Fault(cast("Kind", match[1]), float(match[2] or 1))
 
 
 class Faults:
-    """The faults that wait for the next answers.
+    """The queue of faults for the next replies.
 
     Args:
-        by_header: whether clients may ask for faults by header.
+        by_header: whether clients may request faults by header.
     """
 
     def __init__(self, by_header: bool) -> None:
         self._by_header = by_header
-        self._waiting: deque[Fault] = deque()
+        self._queue: deque[Fault] = deque()
 
     def add(self, fault: Fault, times: int) -> None:
-        """Let the next answers have this fault."""
-        self._waiting.extend([fault] * times)
+        """Queue a fault for the next ``times`` replies."""
+        self._queue.extend([fault] * times)
 
     def clear(self) -> None:
-        """Forget the faults that wait."""
-        self._waiting.clear()
+        """Empty the queue."""
+        self._queue.clear()
 
     def next(self, header: str | None) -> Fault | None:
-        """Give the fault of the answer that is due; the header's comes first.
+        """Return the fault for the current reply, if any; one from the header comes before the queue.
 
         Raises:
-            ValueError: the header names no fault.
+            ValueError: the header is not a fault.
         """
         if header is not None and self._by_header:
             return read_fault(header)
-        return self._waiting.popleft() if self._waiting else None
+        return self._queue.popleft() if self._queue else None
 
 
-async def faulty(
+async def inject_fault(
     pieces: AsyncGenerator[T | None, None], fault: Fault, silence: float
 ) -> AsyncGenerator[T | None, None]:
-    """Let the pieces of an answer come as the fault has it.
+    """Pass the pieces of a reply on, with a fault.
 
     Args:
-        pieces: the pieces; a None among them stands for a silence.
+        pieces: the pieces; None stands for a period of silence.
         fault: what goes wrong.
-        silence: seconds without a piece after which a None is given.
+        silence: seconds without a piece after which a None is yielded.
 
     Raises:
-        ConnectionCut: by the fault `cut`.
-        FaultInjected: by the fault `error`.
+        ConnectionCut: for the fault `cut`.
+        FaultInjected: for the fault `error`.
     """
     if fault.kind == "slow":
         waited = 0.0
@@ -100,12 +100,12 @@ async def faulty(
             await asyncio.sleep(min(silence, fault.amount - waited))
             waited += silence
             yield None
-    seen = 0
+    passed = 0
     async with aclosing(pieces):
         async for piece in pieces:
-            if fault.kind == "cut" and seen >= fault.amount:
+            if fault.kind == "cut" and passed >= fault.amount:
                 raise ConnectionCut
-            if fault.kind == "error" and seen >= fault.amount:
+            if fault.kind == "error" and passed >= fault.amount:
                 raise FaultInjected
             yield piece
-            seen += piece is not None
+            passed += piece is not None

@@ -1,4 +1,4 @@
-"""One request's completions: generated in threads, read from the event loop as they come."""
+"""The completions of one request: generated in threads, read by the event loop as they arrive."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from paradigm_transport.stops import StopScanner
 
 
 class Delta(NamedTuple):
-    """What came to one of the completions."""
+    """New text and tokens of one of the completions."""
 
     candidate: int
     text: str
@@ -24,12 +24,12 @@ class Delta(NamedTuple):
 
 
 class Candidate:
-    """One completion while it is generated: cuts at stops, places tokens, counts.
+    """One completion while it is generated: cuts it at stop sequences, places its tokens, counts them.
 
     Args:
-        index: which of the request's completions.
+        index: index of the completion in its request.
         stops: the stop sequences.
-        offset: characters of the echoed prompt in front.
+        offset: length of the echoed prompt, in characters.
     """
 
     def __init__(self, index: int, stops: list[str], offset: int) -> None:
@@ -43,11 +43,11 @@ class Candidate:
 
     @property
     def mean_logprob(self) -> float:
-        """The mean log-probability of the tokens; 0 where there are none."""
+        """Mean log-probability of the tokens; 0 without tokens."""
         return sum(self._logprobs) / max(len(self._logprobs), 1)
 
-    def take(self, piece: Piece) -> Delta:
-        """Take a piece and give what of it, and of earlier ones, can be shown."""
+    def feed(self, piece: Piece) -> Delta:
+        """Add a piece; return the text and tokens, of this and earlier pieces, that can no longer begin a stop."""
         self.completion_tokens = piece.completion_tokens
         if piece.token is not None:
             self._logprobs.append(piece.token.logprob)
@@ -58,30 +58,30 @@ class Candidate:
             text += self._scanner.finish()
         self._shown += len(text)
         finish = "stop" if self._scanner.stopped else piece.finish_reason
-        return Delta(self.index, text, self._shown_tokens(), finish)
+        return Delta(self.index, text, self._release_tokens(), finish)
 
-    def _shown_tokens(self) -> list[PlacedToken]:
-        """A token goes with the text that it begins; one behind the end of the text never goes."""
+    def _release_tokens(self) -> list[PlacedToken]:
+        """Return the tokens whose text has begun to be shown; those after the end of the text never are."""
         shown = [placed for placed in self._held if placed.offset < self._shown]
         del self._held[: len(shown)]
         return shown
 
 
-class Interrupted(Exception):  # noqa: N818  nobody's mistake
-    """The server ends before the completions do."""
+class Interrupted(Exception):  # noqa: N818  not a failure
+    """The server shuts down before the completions are finished."""
 
 
-class _Ended:
-    """One of the completions has ended."""
+class _Finished:
+    """One of the completions is finished."""
 
 
 class Generation:
     """The completions of one request.
 
     Args:
-        engine: what generates.
-        request: what was asked for.
-        constraint: what the text must look like, or None.
+        engine: the model.
+        request: the request.
+        constraint: the constraint on the text, or None.
 
     Attributes:
         candidates: the completions.
@@ -91,18 +91,18 @@ class Generation:
         self._engine = engine
         self._request = request
         self._constraint = constraint
-        self._left = threading.Event()
-        self._arrived: asyncio.Queue[Delta | Exception | _Ended] = asyncio.Queue()
+        self._cancelled = threading.Event()
+        self._arrived: asyncio.Queue[Delta | Exception | _Finished] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._scoring = threading.Lock()
-        self._scored: list[PlacedToken] | None = None
+        self._prompt_lock = threading.Lock()
+        self._echoed_tokens: list[PlacedToken] | None = None
         self._prompt_tokens = 0
         offset = len(request.prompt) if request.echo else 0
         self.candidates = [Candidate(index, request.stops, offset) for index in range(request.candidates)]
 
     @property
     def usage(self) -> Usage:
-        """Tokens used so far: the prompt once, and every completion generated."""
+        """Tokens used so far: the prompt once, and all completions."""
         completion = sum(candidate.completion_tokens for candidate in self.candidates)
         return Usage(
             prompt_tokens=self._prompt_tokens,
@@ -111,16 +111,16 @@ class Generation:
         )
 
     async def deltas(self, silence: float) -> AsyncGenerator[Delta | None, None]:
-        """Generate, giving what comes to any of the completions; leaving stops all of them.
+        """Generate the completions, and yield the deltas of all of them as they arrive; closing it stops them.
 
         Args:
-            silence: seconds without anything new after which a None is given.
+            silence: seconds without a delta after which a None is yielded.
 
         Raises:
-            EngineRefusal: the model cannot do what the request asks for.
+            EngineRefusal: the model cannot process the request.
             EngineError: the model failed.
-            InvalidRequest: the model does not keep to the constraint.
-            Interrupted: the server ends.
+            InvalidRequest: the model did not follow the constraint.
+            Interrupted: the server shuts down.
         """
         unfinished = len(self.candidates)
         for candidate in self.candidates:
@@ -130,71 +130,71 @@ class Generation:
                 arrived = await self._next(silence)
                 if isinstance(arrived, Exception):
                     raise arrived
-                if isinstance(arrived, _Ended):
+                if isinstance(arrived, _Finished):
                     unfinished -= 1
                 else:
                     yield arrived
         finally:
-            self._left.set()
+            self._cancelled.set()
 
     def interrupt(self) -> None:
         """End the generation with an error; may be called from any thread."""
-        self._hand_over(Interrupted())
+        self._send(Interrupted())
 
-    async def _next(self, silence: float) -> Delta | Exception | _Ended | None:
+    async def _next(self, silence: float) -> Delta | Exception | _Finished | None:
         with suppress(asyncio.TimeoutError):
             return await asyncio.wait_for(self._arrived.get(), silence)
         return None
 
-    def _hand_over(self, item: Delta | Exception | _Ended) -> None:
-        """Bring something to the event loop; after the loop's end nobody waits for it."""
+    def _send(self, item: Delta | Exception | _Finished) -> None:
+        """Pass an item to the event loop; once the loop is closed, drop it."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
 
     def _run(self, candidate: Candidate) -> None:
-        """Generate one completion, in a thread of the engine's."""
+        """Generate one completion, in a thread of the engine's pool."""
         try:
-            if not self._left.is_set():
+            if not self._cancelled.is_set():
                 self._generate(candidate)
-            self._hand_over(_Ended())
-        except Exception as error:  # noqa: BLE001  raised again where the request is answered
-            self._hand_over(error)
+            self._send(_Finished())
+        except Exception as error:  # noqa: BLE001  raised again in `deltas`
+            self._send(error)
 
     def _generate(self, candidate: Candidate) -> None:
         request = self._request
         if request.echo:
             finish = None if request.max_tokens else "length"
-            self._hand_over(Delta(candidate.index, request.prompt, self._prompt(), finish))
+            self._send(Delta(candidate.index, request.prompt, self._score_once(), finish))
         if request.max_tokens:
             grammar = self._constraint.lark if self._constraint else None
-            self._engine.generate(engine_body(request, grammar, candidate.index), self._taker(candidate))
+            self._engine.generate(engine_body(request, grammar, candidate.index), self._handler(candidate))
 
-    def _taker(self, candidate: Candidate) -> OnPiece:
+    def _handler(self, candidate: Candidate) -> OnPiece:
         constraint = self._constraint
-        keeps = constraint.follow() if constraint else None
+        matches = constraint.checker() if constraint else None
 
-        def take(piece: Piece) -> bool:
+        def handle(piece: Piece) -> bool:
             self._prompt_tokens = piece.prompt_tokens
-            if constraint and keeps and not keeps(piece.text):
-                self._hand_over(constraint.lost())
+            if constraint and matches and not matches(piece.text):
+                self._send(constraint.violation())
                 return True
-            delta = candidate.take(piece)
+            delta = candidate.feed(piece)
             if delta.text or delta.tokens or delta.finish_reason:
-                self._hand_over(delta)
-            return self._left.is_set() or delta.finish_reason is not None
+                self._send(delta)
+            return self._cancelled.is_set() or delta.finish_reason is not None
 
-        return take
+        return handle
 
-    def _prompt(self) -> list[PlacedToken]:
-        """The echoed prompt's tokens, where they are asked for; all completions share them."""
-        with self._scoring:
-            if self._scored is None:
-                self._scored = self._score()
-            return self._scored
+    def _score_once(self) -> list[PlacedToken]:
+        """Return the tokens of the echoed prompt, if requested; all completions share them."""
+        with self._prompt_lock:
+            if self._echoed_tokens is None:
+                self._echoed_tokens = self._score()
+            return self._echoed_tokens
 
     def _score(self) -> list[PlacedToken]:
         tokens = self._engine.tokenize(self._request.prompt)
         self._prompt_tokens = len(tokens)
         if self._request.logprobs is None:
             return []
-        return score_prompt(self._engine, tokens, self._request.logprobs, self._left.is_set)
+        return score_prompt(self._engine, tokens, self._request.logprobs, self._cancelled.is_set)

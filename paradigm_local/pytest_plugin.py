@@ -1,6 +1,6 @@
-"""Fixtures for tests that need a Paradigm: `local_paradigm` and `paradigm_llm`.
+"""pytest fixtures for tests that call Paradigm: `local_paradigm` and `paradigm_llm`.
 
-pytest finds them by itself where `paradigm-llm[local]` is installed.
+pytest loads them automatically if `paradigm-llm[local]` is installed.
 
 ```python
 def test_chain(paradigm_llm):
@@ -15,7 +15,7 @@ def test_query(paradigm_llm):
 
 import importlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,17 +27,17 @@ _PACKAGES = {"langchain": "langchain_paradigm", "llama_index": "llama_index_para
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
-        f"{_MARKER}(framework='langchain', **arguments): what the fixture {_MARKER} is: "
-        f"one of {', '.join(_PACKAGES)}, and arguments for its ParadigmLLM",
+        f"{_MARKER}(framework='langchain', **arguments): the framework of the fixture {_MARKER} "
+        f"({' or '.join(_PACKAGES)}), and arguments for its ParadigmLLM",
     )
 
 
 @pytest.fixture(scope="session")
 def local_paradigm() -> "Iterator[LocalParadigm]":
-    """A local Paradigm on a real model, started once for all tests."""
+    """A local Paradigm with a real model, started once per session."""
     from paradigm_local.errors import LocalParadigmError
     from paradigm_local.local import LocalParadigm
 
@@ -51,8 +51,8 @@ def local_paradigm() -> "Iterator[LocalParadigm]":
 
 
 @pytest.fixture
-def paradigm_llm(request: pytest.FixtureRequest, local_paradigm: "LocalParadigm") -> Iterator[Any]:
-    """A `ParadigmLLM` that speaks with `local_paradigm`; the marker `paradigm_llm` says of which framework."""
+def paradigm_llm(request: pytest.FixtureRequest, local_paradigm: "LocalParadigm") -> Iterator[object]:
+    """A `ParadigmLLM` that calls `local_paradigm`; the marker `paradigm_llm` selects the framework."""
     marker = request.node.get_closest_marker(_MARKER)
     (framework,) = marker.args if marker and marker.args else ("langchain",)
     arguments = marker.kwargs if marker else {}

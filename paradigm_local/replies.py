@@ -1,4 +1,4 @@
-"""Completions in the contract's shape: whole replies, and chunks of a stream."""
+"""Replies in the shape of the contract: full completions, and chunks of a stream."""
 
 import time
 import uuid
@@ -10,10 +10,10 @@ from paradigm_local.scoring import PlacedToken
 
 
 class Replies:
-    """Writes the replies to one request, which share an id and a time.
+    """Builds the replies to one request, which share an id and a time.
 
     Args:
-        request: what was asked for.
+        request: the request.
     """
 
     def __init__(self, request: CompletionRequest) -> None:
@@ -22,15 +22,22 @@ class Replies:
         self._created = int(time.time())
 
     def chunk(self, delta: Delta) -> Completion:
-        """Give one piece of one completion."""
+        """Return the chunk of a stream for one delta."""
         return self._completion([self._choice(delta.candidate, [delta])], None)
 
     def usage_chunk(self, usage: Usage) -> Completion:
-        """Give the last chunk of a stream that was asked for its usage."""
+        """Return the last chunk of a stream with `include_usage`."""
         return self._completion([], usage)
 
-    def whole(self, deltas: Iterable[Delta], candidates: list[Candidate], usage: Usage) -> Completion:
-        """Give the completions, the best ones where more were generated than asked for."""
+    def full(self, deltas: Iterable[Delta], candidates: list[Candidate], usage: Usage) -> Completion:
+        """Return the reply of a request without `stream`.
+
+        Args:
+            deltas: the deltas of all candidates, in the order in which they arrived.
+            candidates: the candidates; if there are more than `n`, the ones with the best mean log-probability are
+                returned.
+            usage: the usage.
+        """
         parts: dict[int, list[Delta]] = {candidate.index: [] for candidate in candidates}
         for delta in deltas:
             parts[delta.candidate].append(delta)
@@ -67,8 +74,8 @@ class Replies:
         )
 
     def _likeliest(self, placed: PlacedToken) -> dict[str, float] | None:
-        """The likeliest tokens, and the chosen one where it is not among them."""
+        """Return the likeliest tokens at a place, and the chosen one if it is not among them."""
         if placed.token is None:
             return None
-        asked = list(placed.token.likeliest.items())[: self._request.logprobs]
-        return {**dict(asked), placed.text: placed.token.logprob}
+        likeliest = list(placed.token.likeliest.items())[: self._request.logprobs]
+        return {**dict(likeliest), placed.text: placed.token.logprob}

@@ -1,23 +1,24 @@
-"""A request in llama.cpp's own terms."""
-
-from typing import Any
+"""Translation of requests into llama.cpp's fields."""
 
 from paradigm_local.contract import CompletionRequest
 
-# As vLLM does it: the temperature first, then the cuts. llama.cpp's own order is another.
+# vLLM's order: temperature before the filters. llama.cpp's default order differs.
 _SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]
-_SEEDS = 2**32 - 1  # llama.cpp takes 32 bits and keeps the highest value for "any"
+_SEEDS = 2**32 - 1  # llama.cpp seeds have 32 bits, and the highest value means "random"
 
 
-def engine_body(request: CompletionRequest, grammar: str | None, candidate: int) -> dict[str, Any]:
+def engine_body(request: CompletionRequest, grammar: str | None, candidate: int) -> dict[str, object]:
     """Translate a request for one of its completions.
 
     Args:
         request: the request.
-        grammar: what the text must look like, or None.
-        candidate: which of the completions, from 0; each gets a seed of its own.
+        grammar: the grammar that the text must match, or None.
+        candidate: the index of the completion, from 0; it is added to the seed.
+
+    Returns:
+        The body of llama.cpp's completion request.
     """
-    body: dict[str, Any] = {
+    body: dict[str, object] = {
         "prompt": request.prompt,
         "max_tokens": request.max_tokens,
         "samplers": _SAMPLERS,
@@ -34,10 +35,10 @@ def engine_body(request: CompletionRequest, grammar: str | None, candidate: int)
     if grammar is not None:
         body["grammar"] = grammar
     if request.logprobs is not None or request.candidates > request.n:
-        # Asked for none, llama.cpp would not report the chosen token's either.
+        # With 0, llama.cpp would not report the log-probability of the chosen token either.
         body["logprobs"] = max(request.logprobs or 0, 1)
     if request.seed is not None:
         body["seed"] = (request.seed + candidate) % _SEEDS
-        # A prompt read in another way rounds in another way: with a seed it is read from its start.
+        # A cached prompt rounds differently from one that is processed from its start.
         body["cache_prompt"] = False
     return body

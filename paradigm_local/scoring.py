@@ -1,20 +1,20 @@
-"""Log-probabilities of a prompt's own tokens, for `echo` together with `logprobs`."""
+"""Log-probabilities of the prompt's tokens, for `echo` together with `logprobs`."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from paradigm_local.engine import Engine, Piece, Token
 
-_CERTAIN = 1000  # a bias that no other token can make up for
+_FORCING_BIAS = 1000  # no other token can outweigh it
 
 
 class PlacedToken(NamedTuple):
-    """A token in its text.
+    """A token at its place in the text.
 
     Attributes:
-        text: the token's text; a character that takes several tokens is one text.
-        offset: where it begins, in characters.
-        token: what the model says about it; None for the first token of a prompt.
+        text: the token's text; the tokens of one character are joined.
+        offset: start of the text, in characters.
+        token: the token's log-probabilities; None for the first token of a prompt.
     """
 
     text: str
@@ -23,30 +23,33 @@ class PlacedToken(NamedTuple):
 
 
 def score_prompt(
-    engine: Engine, tokens: list[tuple[int, bytes]], likeliest: int, stopped: Callable[[], bool]
+    engine: Engine, tokens: list[tuple[int, bytes]], likeliest: int, is_cancelled: Callable[[], bool]
 ) -> list[PlacedToken]:
-    """Ask the model about each token of a prompt, given those before it (about 10 ms a token).
+    """Ask the model for the log-probability of each token of a prompt (about 10 ms a token).
 
     Args:
         engine: the model.
-        tokens: the prompt's tokens: ids and bytes.
-        likeliest: how many of the likeliest tokens to report at each place.
-        stopped: says whether nobody waits any more; the rest is left out then.
+        tokens: ids and bytes of the prompt's tokens.
+        likeliest: number of likeliest tokens to report at each place.
+        is_cancelled: called before each token; once it returns True, the remaining tokens are left out.
+
+    Returns:
+        The tokens with their log-probabilities, one for each character that several tokens spell.
     """
     ids = [token for token, _ in tokens]
     placed: list[PlacedToken] = []
     offset = 0
-    for end, text in _characters([piece for _, piece in tokens]):
-        if stopped():
+    for end, text in _whole_characters([piece for _, piece in tokens]):
+        if is_cancelled():
             break
-        said = _ask(engine, ids[: end - 1], ids[end - 1], likeliest) if end > 1 else None
-        placed.append(PlacedToken(text, offset, said))
+        token = _score_token(engine, ids[: end - 1], ids[end - 1], likeliest) if end > 1 else None
+        placed.append(PlacedToken(text, offset, token))
         offset += len(text)
     return placed
 
 
-def _characters(pieces: list[bytes]) -> Iterator[tuple[int, str]]:
-    """Join pieces until they are whole characters; give where each text ends, in tokens."""
+def _whole_characters(pieces: list[bytes]) -> Iterator[tuple[int, str]]:
+    """Join pieces until they are complete characters; yield the index after the last piece, and the text."""
     held = b""
     for end, piece in enumerate(pieces, start=1):
         held += piece
@@ -58,21 +61,21 @@ def _characters(pieces: list[bytes]) -> Iterator[tuple[int, str]]:
         held = b""
 
 
-def _ask(engine: Engine, before: list[int], token: int, likeliest: int) -> Token | None:
-    """Make the model choose ``token`` after ``before``: it reports what it thinks of its choice."""
-    body: dict[str, Any] = {
+def _score_token(engine: Engine, before: list[int], token: int, likeliest: int) -> Token | None:
+    """Force the model to choose ``token`` after ``before``, since it reports only the tokens that it chooses."""
+    body = {
         "prompt": before,
         "max_tokens": 1,
         "temperature": 0,
-        "logit_bias": [[token, _CERTAIN]],
+        "logit_bias": [[token, _FORCING_BIAS]],
         "logprobs": max(likeliest, 1),
     }
-    said: list[Token] = []
+    found: list[Token] = []
 
-    def take(piece: Piece) -> bool:
+    def handle(piece: Piece) -> bool:
         if piece.token is not None:
-            said.append(piece.token)
-        return bool(said)
+            found.append(piece.token)
+        return bool(found)
 
-    engine.generate(body, take)
-    return said[0] if said else None
+    engine.generate(body, handle)
+    return found[0] if found else None

@@ -1,22 +1,23 @@
-"""The endpoint over HTTP: who may ask, replies and streams."""
+"""The endpoint over HTTP: authentication, replies and streams."""
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from paradigm_local import faults, openapi, refusals
-from paradigm_local.constraints import constraint
+from paradigm_local.constraints import read_constraint
 from paradigm_local.contract import (
     API_PATH,
     WHOLE_BODY,
@@ -27,12 +28,13 @@ from paradigm_local.contract import (
     read_request,
 )
 from paradigm_local.engine import Engine, EngineError, EngineRefusal, PromptTooLong
-from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, faulty
+from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, inject_fault
 from paradigm_local.generation import Delta, Generation, Interrupted
+from paradigm_local.guard import RequestGuard
 from paradigm_local.ledger import Ledger
 from paradigm_local.replies import Replies
 
-_MOST_BODY_BYTES = 4 << 20
+_MAX_BODY_BYTES = 4 << 20
 _PING = b": ping\n\n"
 _DONE = b"data: [DONE]\n\n"
 
@@ -41,32 +43,34 @@ Deltas = AsyncGenerator[Delta | None, None]
 
 
 class Service(NamedTuple):
-    """What is served, and to whom.
+    """Settings and parts of the endpoint.
 
     Attributes:
         engine: the loaded model.
         model: the id under which it is served.
-        api_key: the one key that is let in.
-        most_requests: how many may be answered or wait at once; more are refused.
-        ping_seconds: the silence after which a stream gets a comment.
-        ledger: where to write down what was served.
-        faults: the faults that wait for the next answers.
+        api_key: the key that clients must send.
+        max_requests: maximum number of requests that are processed or wait; further ones are refused.
+        ping_seconds: seconds of silence after which a stream sends a comment.
+        ledger: records the usage of each request.
+        faults: the faults for the next replies.
+        allowed_hosts: host names and addresses that requests may name, besides those of `RequestGuard`.
     """
 
     engine: Engine
     model: str
     api_key: str
-    most_requests: int
+    max_requests: int
     ping_seconds: float
     ledger: Ledger
     faults: Faults
+    allowed_hosts: Sequence[str]
 
 
 class Endpoint:
     """The routes.
 
     Args:
-        service: what is served, and to whom.
+        service: the settings and parts.
     """
 
     def __init__(self, service: Service) -> None:
@@ -75,26 +79,27 @@ class Endpoint:
         self._running: set[Generation] = set()
 
     def app(self) -> Starlette:
-        """Give the endpoint as an ASGI application."""
+        """Return the endpoint as an ASGI application."""
         routes = [
             Route("/health", self.health),
             Route("/openapi.json", self.openapi),
             Route(f"{API_PATH}/models", self.models),
             Route(f"{API_PATH}/completions", self.completions, methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers=refusals.HANDLERS)
+        guard = Middleware(RequestGuard, allowed_hosts=self._service.allowed_hosts)
+        return Starlette(routes=routes, middleware=[guard], exception_handlers=refusals.HANDLERS)
 
     def interrupt(self) -> None:
-        """End all answers on their way with an error; may be called from any thread."""
+        """End all running generations with an error; may be called from any thread."""
         for generation in list(self._running):
             generation.interrupt()
 
     async def health(self, _: Request) -> Response:
-        """Say that the server is up; needs no key."""
+        """Report that the server is up; needs no key."""
         return JSONResponse({"status": "ok"})
 
     async def openapi(self, _: Request) -> Response:
-        """Describe the endpoint; needs no key."""
+        """Return the OpenAPI document; needs no key."""
         return JSONResponse(openapi.document(self._service.model))
 
     async def models(self, request: Request) -> Response:
@@ -105,33 +110,33 @@ class Endpoint:
         return _json(ModelList(data=[model]))
 
     async def completions(self, request: Request) -> Response:
-        """Complete a prompt, as a whole or as a stream."""
+        """Complete a prompt, in one reply or as a stream."""
         self._authenticate(request)
         fault = self._fault(request)
         if fault is not None and fault.kind == "429":
             return refusals.too_many_requests(fault.amount)
         if fault is not None and fault.kind == "503":
-            return refusals.refusal(503, {"detail": "The server is overloaded, as was asked for."})
-        asked = read_request(await _body(request))
-        self._check(asked)
-        return await self._answer(request, asked, fault)
+            return refusals.refusal(503, {"detail": "The server is overloaded, because a fault was requested."})
+        body = read_request(await _read_body(request))
+        self._check(body)
+        return await self._complete(request, body, fault)
 
-    async def _answer(self, request: Request, asked: CompletionRequest, fault: Fault | None) -> Response:
-        generation = Generation(self._service.engine, asked, await asyncio.to_thread(constraint, asked))
-        deltas = self._counted(generation)
+    async def _complete(self, request: Request, body: CompletionRequest, fault: Fault | None) -> Response:
+        generation = Generation(self._service.engine, body, await asyncio.to_thread(read_constraint, body))
+        deltas = self._tracked(generation)
         if fault is not None:
-            deltas = faulty(deltas, fault, self._service.ping_seconds)
-        if asked.stream:
-            # The model's own refusals come before all else: only then is the status known.
-            first = await _unless_left(request, anext(deltas, None))
-            return _EventStream(_events(asked, generation, first, deltas), deltas)
-        gathered = await _unless_left(request, _gathered(deltas))
-        return _json(Replies(asked).whole(gathered, generation.candidates, generation.usage))
+            deltas = inject_fault(deltas, fault, self._service.ping_seconds)
+        if body.stream:
+            # The model may refuse the request, so that the status is only known with the first delta.
+            first = await _unless_disconnected(request, anext(deltas, None))
+            return _EventStream(_events(body, generation, first, deltas), deltas)
+        collected = await _unless_disconnected(request, _collect(deltas))
+        return _json(Replies(body).full(collected, generation.candidates, generation.usage))
 
     def _authenticate(self, request: Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        right = secrets.compare_digest(key.strip().encode(), self._service.api_key.encode())
-        if scheme.lower() != "bearer" or not right:
+        is_right = secrets.compare_digest(key.strip().encode(), self._service.api_key.encode())
+        if scheme.lower() != "bearer" or not is_right:
             raise HTTPException(401, "Invalid API key.", {"WWW-Authenticate": "Bearer"})
 
     def _fault(self, request: Request) -> Fault | None:
@@ -140,17 +145,17 @@ class Endpoint:
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
 
-    def _check(self, asked: CompletionRequest) -> None:
-        """Check what the contract alone cannot tell."""
-        if asked.model != self._service.model:
-            raise HTTPException(404, f"Unknown model: this server has {self._service.model}.")
+    def _check(self, body: CompletionRequest) -> None:
+        """Check the fields whose valid values depend on the model."""
+        if body.model != self._service.model:
+            raise HTTPException(404, f"Unknown model: this server serves {self._service.model}.")
         vocabulary = self._service.engine.vocabulary
-        if any(int(token) >= vocabulary for token in asked.logit_bias):
+        if any(int(token) >= vocabulary for token in body.logit_bias):
             raise InvalidRequest({"logit_bias": [f"Token ids must be below {vocabulary}."]})
 
-    async def _counted(self, generation: Generation) -> Deltas:
-        """Generate within the bound on requests, and write down the usage at the end."""
-        if len(self._running) >= self._service.most_requests:
+    async def _tracked(self, generation: Generation) -> Deltas:
+        """Generate within the limit on requests, and record the usage at the end."""
+        if len(self._running) >= self._service.max_requests:
             raise refusals.Overload
         self._running.add(generation)
         deltas = generation.deltas(self._service.ping_seconds)
@@ -167,7 +172,7 @@ class Endpoint:
 
 
 class _EventStream(StreamingResponse):
-    """A stream that stops generating at once when its client leaves."""
+    """A stream that stops its generation as soon as the client disconnects."""
 
     media_type = "text/event-stream"
 
@@ -177,20 +182,20 @@ class _EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            # Returning before the end is what breaks the connection.
+            # uvicorn closes the connection of a response that returns before its end.
             with suppress(ConnectionCut):
                 await super().__call__(scope, receive, send)
         finally:
-            # Left between two chunks, a generator would go on until it is collected.
+            # Otherwise a generator that is left between two chunks runs until it is garbage collected.
             for source in self._sources:
                 await source.aclose()
 
 
 async def _events(
-    asked: CompletionRequest, generation: Generation, first: Delta | None, deltas: Deltas
+    body: CompletionRequest, generation: Generation, first: Delta | None, deltas: Deltas
 ) -> AsyncGenerator[bytes, None]:
-    """Write the events of a stream; ``first`` was taken from ``deltas`` already."""
-    replies = Replies(asked)
+    """Yield the events of a stream; ``first`` was taken from ``deltas`` already."""
+    replies = Replies(body)
     try:
         yield _PING if first is None else _event(replies.chunk(first))
         async for delta in deltas:
@@ -198,13 +203,13 @@ async def _events(
     except (EngineError, FaultInjected, Interrupted, InvalidRequest) as error:
         yield refusals.error_event(error)
     else:
-        if asked.stream_options is not None and asked.stream_options.include_usage:
+        if body.stream_options is not None and body.stream_options.include_usage:
             yield _event(replies.usage_chunk(generation.usage))
     yield _DONE
 
 
 def _event(reply: BaseModel) -> bytes:
-    # Like vLLM's, the JSON is not escaped: U+2028 and its like stand raw in the line.
+    # As in vLLM, the JSON is not ASCII: characters like U+2028 are in the line unescaped.
     return b"data: " + _bytes(reply) + b"\n\n"
 
 
@@ -213,41 +218,41 @@ def _json(reply: BaseModel) -> Response:
 
 
 def _bytes(reply: BaseModel) -> bytes:
-    """A reply without the usage that it does not have; other nulls belong to the contract."""
+    """Serialize a reply, without a `usage` of None; other nulls belong to the contract."""
     missing = {"usage"} if getattr(reply, "usage", None) is None else None
     return reply.model_dump_json(exclude=missing).encode()
 
 
-async def _gathered(deltas: Deltas) -> list[Delta]:
+async def _collect(deltas: Deltas) -> list[Delta]:
     return [delta async for delta in deltas if delta is not None]
 
 
-async def _body(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     body = bytearray()
     async for block in request.stream():
         body += block
-        if len(body) > _MOST_BODY_BYTES:
-            raise HTTPException(413, f"The body may have at most {_MOST_BODY_BYTES} bytes.")
+        if len(body) > _MAX_BODY_BYTES:
+            raise HTTPException(413, f"The body may have at most {_MAX_BODY_BYTES} bytes.")
     return bytes(body)
 
 
-async def _unless_left(request: Request, answer: Awaitable[T]) -> T:
-    """Await an answer, or cancel it when the client leaves.
+async def _unless_disconnected(request: Request, result: Awaitable[T]) -> T:
+    """Await a result, and cancel it if the client disconnects.
 
     Raises:
-        ClientDisconnect: the client has left.
+        ClientDisconnect: the client disconnected.
     """
-    answering = asyncio.ensure_future(answer)
-    leaving = asyncio.ensure_future(_disconnected(request))
+    working = asyncio.ensure_future(result)
+    disconnected = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if answering.done():
-            return answering.result()
+        await asyncio.wait({working, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
         raise ClientDisconnect
     finally:
-        for task in (answering, leaving):
+        for task in (working, disconnected):
             task.cancel()
-        await asyncio.gather(answering, leaving, return_exceptions=True)
+        await asyncio.gather(working, disconnected, return_exceptions=True)
 
 
 async def _disconnected(request: Request) -> None:

@@ -28,41 +28,15 @@ from paradigm_transport.errors import (
 )
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
+from paradigm_transport.http.timeouts import Timeout
 from paradigm_transport.streams import AsyncStream, Stream
 from paradigm_transport.usage import ParadigmUsage, Usage, get_paradigm_usage
 
 __all__ = [
-    "CHAT_TEMPLATES",
-    "APIConnectionError",
-    "APIResponseError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AsyncParadigmClient",
-    "AsyncStream",
-    "AuthenticationError",
-    "BadRequestError",
-    "ChatTemplate",
-    "Choice",
-    "Completion",
-    "CompletionChunk",
-    "CompletionParameters",
-    "InvalidParameterError",
-    "JinjaTemplate",
-    "Logprobs",
-    "Model",
-    "NotFoundError",
-    "ParadigmClient",
-    "ParadigmError",
-    "ParadigmUsage",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "RetryPolicy",
-    "ServerError",
-    "Settings",
-    "Stream",
-    "StreamInterruptedError",
-    "UnprocessableEntityError",
-    "Usage",
-    "__version__",
-    "get_paradigm_usage",
-]
+    "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
+    "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "ChatTemplate", "Choice",
+    "Completion", "CompletionChunk", "CompletionParameters", "InvalidParameterError", "JinjaTemplate", "Logprobs",
+    "Model", "NotFoundError", "ParadigmClient", "ParadigmError", "ParadigmUsage", "PermissionDeniedError",
+    "RateLimitError", "RetryPolicy", "ServerError", "Settings", "Stream", "StreamInterruptedError",
+    "Timeout", "UnprocessableEntityError", "Usage", "__version__", "get_paradigm_usage",
+]  # fmt: skip

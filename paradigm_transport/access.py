@@ -5,16 +5,14 @@ A model holds an `Access`. It makes the clients for the model's settings, and kn
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import pickle
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from threading import Lock
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel, PrivateAttr, SecretStr
 from typing_extensions import Self
 
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
@@ -49,30 +47,18 @@ class Access:
     Args:
         fields: the settings.
         hooks: what a retry waits for, if anything.
+
+    Attributes:
+        made_for: the values of the settings, and the hooks.
     """
 
     def __init__(self, fields: ConnectionFields, hooks: RateLimitHooks | None = None) -> None:
-        self._made_for = _values(fields, hooks)
+        self.made_for = _values(fields, hooks)
         # The key and the address may come from the environment, which a worker need not share.
         chosen = {*fields.model_fields_set, "api_key", "base_url"}
         settings = Settings(**{name: getattr(fields, name) for name in _SETTINGS if name in chosen})
-
-        def pause(seconds: float) -> None:
-            time.sleep(seconds)
-            if hooks is not None:
-                hooks.acquire()
-
-        async def apause(seconds: float) -> None:
-            await asyncio.sleep(seconds)
-            if hooks is not None:
-                await hooks.aacquire()
-
-        self.client = ParadigmClient(settings, sleep=pause)
-        self.async_client = AsyncParadigmClient(settings, sleep=apause)
-
-    def fits(self, fields: ConnectionFields, hooks: RateLimitHooks | None) -> bool:
-        """Whether this is still the access for some settings, which an assignment or a copy may have changed."""
-        return self._made_for == _values(fields, hooks)
+        self.client = ParadigmClient(settings, before_retry=hooks and hooks.acquire)
+        self.async_client = AsyncParadigmClient(settings, before_retry=hooks and hooks.aacquire)
 
     def __copy__(self) -> Self:
         return self
@@ -82,7 +68,8 @@ class Access:
 
 
 def _values(fields: ConnectionFields, hooks: RateLimitHooks | None) -> tuple[object, ...]:
-    return (*[getattr(fields, name) for name in _SETTINGS], hooks)
+    values = [getattr(fields, name) for name in _SETTINGS]
+    return (*[dict(value) if isinstance(value, dict) else value for value in values], hooks)  # headers may change
 
 
 class Connected(ConnectionFields):
@@ -109,20 +96,21 @@ class Connected(ConnectionFields):
 
     def _current_access(self) -> Access:
         hooks = self._rate_limit_hooks
+        values = _values(self, hooks)  # which an assignment or a copy may have changed
         access = self._access
-        if access is None or not access.fits(self, hooks):
+        if access is None or access.made_for != values:
             with _making:  # one pair of clients, whichever thread comes first
                 access = self._access
-                if access is None or not access.fits(self, hooks):
+                if access is None or access.made_for != values:
                     access = self._access = Access(self, hooks)
         return access
 
     def close(self) -> None:
-        """Close the sync connections. A later call opens new ones."""
+        """End the sync calls in progress and close their connections; as `ParadigmClient.close`."""
         self.client.close()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, and the sync ones. A later call opens new ones."""
+        """End the calls and close the connections of the running event loop, and the sync ones; as `close`."""
         self.client.close()
         await self.async_client.aclose()
 
@@ -137,6 +125,24 @@ class Connected(ConnectionFields):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, SecretStr(value) if name == "api_key" and isinstance(value, str) else value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy.
+
+        Args:
+            update: arguments of the copy, by the names that the constructor takes.
+            deep: copy the values, too; clients are shared.
+
+        Raises:
+            InvalidParameterError: a name in `update` is unknown.
+        """
+        copied = super().model_copy(deep=deep)
+        for name, value in self._named(update or {}).items():
+            setattr(copied, name, value)
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         # An injected client or a rate limiter is shared: it cannot be copied, nor would a user want two.
@@ -153,7 +159,9 @@ class Connected(ConnectionFields):
         state = BaseModel.__getstate__(self)
         fields = dict(state["__dict__"])
         for name in self._process_bound:
-            if not _can_be_pickled(fields.get(name)):
+            try:
+                pickle.dumps(fields.get(name))
+            except Exception:  # noqa: BLE001  # what is raised is up to the value
                 logger.warning("%s cannot be pickled: in another process this object goes without it.", name)
                 fields[name] = type(self).model_fields[name].get_default(call_default_factory=True)
         private = {**(state["__pydantic_private__"] or {}), "_access": None}
@@ -161,11 +169,3 @@ class Connected(ConnectionFields):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         BaseModel.__setstate__(self, state)  # LlamaIndex's would count every field as given
-
-
-def _can_be_pickled(value: object) -> bool:
-    try:
-        pickle.dumps(value)
-    except Exception:  # noqa: BLE001  # what is raised is up to the value
-        return False
-    return True

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_json
 
 from paradigm_transport.errors import InvalidParameterError
@@ -34,7 +35,9 @@ class Fields(BaseModel):
             pydantic's ValidationError, which quotes the values: one may be a key.
     """
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, hide_input_in_errors=True, populate_by_name=True, protected_namespaces=()
+    )
 
     _argument_aliases: ClassVar[Mapping[str, str]] = {}
     """Other names of arguments, under which a framework's users know them."""
@@ -42,19 +45,29 @@ class Fields(BaseModel):
     if not TYPE_CHECKING:  # pragma: no branch  # type checkers read the signature off the fields
 
         def __init__(self, **values: Any) -> None:
-            for alias, name in self._argument_aliases.items():
-                if alias in values and name in values:
-                    raise InvalidParameterError(f"{alias} is another name of {name}: pass one of them")
-                if alias in values:
-                    values[name] = values.pop(alias)
-            _check_names(values, type(self).model_fields)
             try:
-                super().__init__(**values)
+                super().__init__(**self._named(values))
                 return
             except ValidationError as refused:
                 errors = refused.errors(include_input=False, include_url=False)
             # Raised out here, so that pydantic's error does not travel along as the context.
             raise InvalidParameterError("; ".join(dict.fromkeys(_problem(type(self), error) for error in errors)))
+
+    @classmethod
+    def _named(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments under the names of their fields.
+
+        Raises:
+            InvalidParameterError: a name is unknown, or an argument is given under two names.
+        """
+        named = dict(values)
+        for alias, name in cls._argument_aliases.items():
+            if alias in named and name in named:
+                raise InvalidParameterError(f"{alias} is another name of {name}: pass one of them")
+            if alias in named:
+                named[name] = named.pop(alias)
+        _check_names(named, cls.model_fields)
+        return named
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -68,10 +81,10 @@ class Fields(BaseModel):
                 raise TypeError(f"{cls.__name__}: {base.__name__} already has {', '.join(sorted(taken))}")
 
 
-def _check_names(given: Iterable[str], known: Collection[str]) -> None:
+def _check_names(given: Iterable[str], known: Mapping[str, FieldInfo]) -> None:
     """Refuse an unknown argument, with the one that was probably meant."""
     for name in given:
-        if name in known:
+        if name in known or any(name in _aliases(field) for field in known.values()):
             continue
         meant = next((meant for meant, others in _OTHER_NAMES.items() if name in others and meant in known), None)
         if meant is not None:
@@ -82,6 +95,11 @@ def _check_names(given: Iterable[str], known: Collection[str]) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "fields beyond Paradigm's own go into extra_body"
         raise InvalidParameterError(f"unknown argument {name}; {hint}")
+
+
+def _aliases(field: FieldInfo) -> Collection[object]:
+    alias = field.validation_alias
+    return alias.choices if isinstance(alias, AliasChoices) else (alias,)
 
 
 # What other classes for completions, and LightOn's earlier client, call the same things.

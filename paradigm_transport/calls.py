@@ -7,17 +7,20 @@ retry; that is all that a client knows of an endpoint.
 from __future__ import annotations
 
 import logging
-import random
 import re
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from math import inf
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from paradigm_transport.errors import APIStatusError, ParadigmError
+from paradigm_transport.errors import APIStatusError, APITimeoutError, ParadigmError
+from paradigm_transport.http.connections import Outgoing
+from paradigm_transport.http.protocols import TimeoutLike
 from paradigm_transport.http.responses import BaseResponse
 from paradigm_transport.http.retry import RetryPolicy
-from paradigm_transport.http.settings import Settings
+from paradigm_transport.http.settings import Secrets, Settings, secret_values
+from paradigm_transport.http.timeouts import seconds_of, total_of
 from paradigm_transport.refusals import Origin, Redaction, parse_reply, status_error
 from paradigm_transport.usage import Meter
 
@@ -27,6 +30,9 @@ Event = TypeVar("Event")
 PieceOut = TypeVar("PieceOut", covariant=True)
 
 logger = logging.getLogger("paradigm_transport")
+
+MIN_SECONDS = 0.001
+"""The shortest time-out: a request that begins at the deadline ends at once."""
 
 _REFUSALS = {"stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE)}
 """How a server's refusal names the fields that calls can do without."""
@@ -39,6 +45,7 @@ class Policy:
         settings: how to reach the server.
         retry: when to retry.
         clock: returns Unix seconds.
+        timer: returns seconds that only grow, to measure a call by.
         chance: returns random numbers from 0 to 1.
         unsupported: fields that the server refuses, and that calls leave out.
         host: the host that is called.
@@ -48,13 +55,15 @@ class Policy:
     def __init__(
         self,
         settings: Settings,
-        retry: RetryPolicy | None = None,
-        clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        retry: RetryPolicy | None,
+        clock: Callable[[], float],
+        timer: Callable[[], float],
+        chance: Callable[[], float],
     ) -> None:
         self.settings = settings
         self.retry = retry or RetryPolicy(max_retries=settings.max_retries)
         self.clock = clock
+        self.timer = timer
         self.chance = chance
         self.unsupported: set[str] = set() if settings.stream_usage else {"stream_options"}
         self.host, self.secrets = settings.host, settings.secrets  # once: it reads the environment
@@ -79,6 +88,8 @@ class Request(ABC):
         prompt: the user's text, which is redacted from error messages.
         policy: what the client that sends the call decides by; set by `bind`.
         retries: the number of retries so far.
+        extra_headers: headers of this call, which win over the settings'.
+        timeout: in place of the settings'; `bind` sets it if the call has none.
     """
 
     method: ClassVar[str] = "POST"
@@ -89,8 +100,10 @@ class Request(ABC):
     prompt: str = ""
     policy: Policy
     retries: int = 0
+    extra_headers: Mapping[str, str] | None = None
+    timeout: float | TimeoutLike | None
+    _deadline: float = inf
     _left_out: frozenset[str] = frozenset()
-    _meter: Meter | None = None
 
     def bind(self, policy: Policy) -> None:
         """Prepare to be sent by the client that decides by a policy.
@@ -101,21 +114,45 @@ class Request(ABC):
         self.policy = policy
         self._left_out = self.optional & policy.unsupported
         self.body = self.encode()
+        if not hasattr(self, "timeout"):
+            self.timeout = policy.settings.timeout
 
     def encode(self) -> bytes | None:
         """Return the body; called again when the server refuses an optional field."""
         return None
 
-    @property
+    @cached_property
     def meter(self) -> Meter:
         """What measures the call, from the first use on."""
-        if self._meter is None:
-            self._meter = Meter(self.model)
-        return self._meter
+        return Meter(self.model)
 
     def begin(self) -> None:
         """Record that a request is sent; a call that is retried begins once."""
+        if self._deadline == inf:
+            self._deadline = self.policy.timer() + total_of(self.timeout)
         _ = self.meter
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """What is sent next; with time-outs of its own if the settings' are not those of the call, or too long."""
+        longest = seconds_of(self.timeout)[1] or 0.0
+        left = max(self._deadline - self.policy.timer(), MIN_SECONDS)
+        is_usual = self.timeout is self.policy.settings.timeout and left >= longest
+        timeouts = None if is_usual else seconds_of(self.timeout, left)
+        return Outgoing(self.method, self.path, self.body, self.extra_headers, timeouts)
+
+    def check_time(self) -> None:
+        """Check that the call may go on.
+
+        Raises:
+            APITimeoutError: it has taken longer than it may in all.
+        """
+        if self.policy.timer() > self._deadline:
+            total = total_of(self.timeout)
+            raise APITimeoutError(
+                f"{self.policy.host} did not complete its response within {total:g} seconds. Raise timeout, or ask for "
+                "fewer tokens."
+            )
 
     def fail(self) -> None:
         """Record that the call failed or its stream broke off."""
@@ -127,6 +164,8 @@ class Request(ABC):
             return 0.0
         policy = self.policy
         delay = policy.retry.delay(self.retries, error, policy.chance())
+        if delay is not None and policy.timer() + delay > self._deadline:
+            return None
         if delay is not None:
             self.retries += 1
             status = f" {error.status_code}" if isinstance(error, APIStatusError) else ""
@@ -135,10 +174,20 @@ class Request(ABC):
             logger.info("Retrying %s of %s after %.2f s (%s): %s", self.path, policy.host, delay, count, cause)
         return delay
 
+    def redact(self, words: str) -> str:
+        """Make the words of a library fit for a message: without the secrets and the prompt, and short."""
+        return self._redaction.words(words)
+
+    @property
+    def _redaction(self) -> Redaction:
+        secrets = self.policy.secrets
+        if self.extra_headers:
+            secrets = Secrets((*secrets, *secret_values(self.extra_headers)))
+        return Redaction(secrets, self.prompt)
+
     def origin(self, response: BaseResponse) -> Origin:
         """Return where a response came from."""
-        policy = self.policy
-        return Origin(policy.host, response.headers, Redaction(policy.secrets, self.prompt))
+        return Origin(self.policy.host, response.headers, self._redaction)
 
     def check(self, response: BaseResponse, data: bytes) -> None:
         """Raise the error for a response that refuses the request.

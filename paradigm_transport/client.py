@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from typing_extensions import Self
 
-from paradigm_transport.calls import Call, Event, Policy, Reply, StreamCall
+from paradigm_transport.calls import Call, Event, Policy, Reply, Request, StreamCall
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
 from paradigm_transport.endpoints.models import Model, ModelsCall
 from paradigm_transport.errors import InvalidParameterError, ParadigmError
+from paradigm_transport.http.attempts import AsyncAttempts, Attempts
 from paradigm_transport.http.connections import AsyncConnections, Connections
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
@@ -31,12 +32,13 @@ class _Client:
         *,
         retry: RetryPolicy | None = None,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         **fields: Any,
     ) -> None:
         if settings is not None and fields:
             raise InvalidParameterError(f"{type(self).__name__} takes settings or {next(iter(fields))}, not both")
-        self.policy = Policy(settings or Settings(**fields), retry, clock, chance)
+        self.policy = Policy(settings or Settings(**fields), retry, clock, timer, chance)
 
     @property
     def settings(self) -> Settings:
@@ -85,10 +87,12 @@ class ParadigmClient(_Client):
 
     Args:
         settings: how to reach the server; its fields may be given as keyword arguments instead.
-        sleep: waits for a number of seconds before a retry.
+        sleep: waits for a number of seconds before a retry; by default, a wait that ends when the client is closed.
+        before_retry: called after that wait, such as the `acquire` of a rate limiter.
         options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…) if there are no `settings`; and `retry`,
             a `RetryPolicy` in place of what `max_retries` says; `clock`, which returns Unix seconds to read a
-            Retry-After date against; `chance`, which returns random numbers from 0 to 1 for the jitter.
+            Retry-After date against; `timer`, which returns seconds that only grow; `chance`, which returns random
+            numbers from 0 to 1 for the jitter.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -98,11 +102,13 @@ class ParadigmClient(_Client):
         self,
         settings: Settings | None = None,
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
+        before_retry: Callable[[], object] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(settings, **options)
         self._sleep = sleep
+        self._before_retry = before_retry
         self._connections = Connections(self.settings)
 
     def complete(self, prompt: str, parameters: CompletionParameters | None = None, **overrides: Any) -> Completion:
@@ -158,16 +164,20 @@ class ParadigmClient(_Client):
         """
         call.bind(self.policy)
         call.begin()
+        attempts = self._attempts(call)
         while True:
             try:
-                with self._connections.open(call.method, call.path, call.body) as response:
-                    return call.read_response(response, response.read())
+                with attempts.open(call.outgoing) as response:
+                    return call.read_response(response, response.read(call.check_time))
             except ParadigmError as error:
-                delay = call.wait_before_retry(error)
+                delay = None if attempts.are_over else call.wait_before_retry(error)
                 if delay is None:
                     call.fail()
                     raise error.bare() from None
-            self._sleep(delay)
+            attempts.sleep(delay)
+
+    def _attempts(self, call: Request) -> Attempts:
+        return Attempts(self._connections, call.redact, self._sleep, self._before_retry)
 
     def open(self, call: StreamCall[Any, Event]) -> Stream[Event]:
         """Return the stream of a call of any endpoint; the request is sent when the first event is asked for.
@@ -179,10 +189,15 @@ class ParadigmClient(_Client):
             InvalidParameterError: the request cannot be encoded.
         """
         call.bind(self.policy)
-        return Stream(self._connections, call, self._sleep)
+        return Stream(partial(self._attempts, call), call)
 
     def close(self) -> None:
-        """Close the connections. A later call opens new ones. An injected client stays open."""
+        """End the calls in progress, in any thread of this process, and close the connections.
+
+        A call that waits for the server, for a connection or before a retry raises an APIConnectionError at once, and
+        nothing more is sent. (A request over an injected client is ended once its response begins.) A later call opens
+        new connections. An injected client stays open.
+        """
         self._connections.close()
 
     def __enter__(self) -> Self:
@@ -197,10 +212,12 @@ class AsyncParadigmClient(_Client):
 
     Args:
         settings: how to reach the server; its fields may be given as keyword arguments instead.
-        sleep: waits for a number of seconds before a retry.
+        sleep: waits for a number of seconds before a retry; by default, a wait that ends when the client is closed.
+        before_retry: called after that wait, such as the `acquire` of a rate limiter.
         options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…) if there are no `settings`; and `retry`,
             a `RetryPolicy` in place of what `max_retries` says; `clock`, which returns Unix seconds to read a
-            Retry-After date against; `chance`, which returns random numbers from 0 to 1 for the jitter.
+            Retry-After date against; `timer`, which returns seconds that only grow; `chance`, which returns random
+            numbers from 0 to 1 for the jitter.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -210,11 +227,13 @@ class AsyncParadigmClient(_Client):
         self,
         settings: Settings | None = None,
         *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] | None = None,
+        before_retry: Callable[[], Awaitable[object]] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(settings, **options)
         self._sleep = sleep
+        self._before_retry = before_retry
         self._connections = AsyncConnections(self.settings)
 
     async def complete(
@@ -237,24 +256,28 @@ class AsyncParadigmClient(_Client):
         """Send a call of any endpoint; as `ParadigmClient.send`."""
         call.bind(self.policy)
         call.begin()
+        attempts = self._attempts(call)
         while True:
             try:
-                async with await self._connections.open(call.method, call.path, call.body) as response:
-                    return call.read_response(response, await response.read())
+                async with await attempts.open(call.outgoing) as response:
+                    return call.read_response(response, await response.read(call.check_time))
             except ParadigmError as error:
-                delay = call.wait_before_retry(error)
+                delay = None if attempts.are_over else call.wait_before_retry(error)
                 if delay is None:
                     call.fail()
                     raise error.bare() from None
-            await self._sleep(delay)
+            await attempts.sleep(delay)
+
+    def _attempts(self, call: Request) -> AsyncAttempts:
+        return AsyncAttempts(self._connections, call.redact, self._sleep, self._before_retry)
 
     def open(self, call: StreamCall[Any, Event]) -> AsyncStream[Event]:
         """Return the stream of a call of any endpoint; as `ParadigmClient.open`."""
         call.bind(self.policy)
-        return AsyncStream(self._connections, call, self._sleep)
+        return AsyncStream(partial(self._attempts, call), call)
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop; as `ParadigmClient.close`."""
+        """End the calls and close the connections of the running event loop; as `ParadigmClient.close`."""
         await self._connections.aclose()
 
     async def __aenter__(self) -> Self:

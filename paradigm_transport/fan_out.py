@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TypeVar
+
+from paradigm_transport.http.scopes import CallScope, current_batch
 
 Item = TypeVar("Item")
 Step = TypeVar("Step")
@@ -16,7 +18,8 @@ T = TypeVar("T")
 def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_progress: bool = False) -> list[T]:
     """Call a function for each item, in threads that share the caller's context variables.
 
-    After an error no further call begins. Threads cannot be stopped, so the calls in flight are waited for.
+    After an error or an interrupt no further call begins. The requests in flight are ended, and none is retried;
+    anything else that the threads do is waited for.
 
     Args:
         call: the function.
@@ -32,16 +35,24 @@ def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_p
     """
     if len(items) < 2:
         return [call(item) for item in items]
+    batch = CallScope("The batch that the call belongs to was stopped.", *filter(None, [current_batch.get()]))
     with ThreadPoolExecutor(max_workers=min(limit, len(items))) as executor:
-        # A copy of the context for each call: two threads cannot enter the same one.
-        futures = [executor.submit(copy_context().run, call, item) for item in items]
         try:
+            futures = [executor.submit(_context_of(batch).run, call, item) for item in items]
             for future in _with_progress(as_completed(futures), len(items), show_progress):
                 future.result()
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
+            batch.cancel()
             raise
     return [future.result() for future in futures]
+
+
+def _context_of(batch: CallScope) -> Context:
+    """Return the context of a call, which needs its own: two threads cannot enter the same one."""
+    context = copy_context()
+    context.run(current_batch.set, batch)
+    return context
 
 
 async def afan_out(

@@ -149,12 +149,10 @@ def status_error(status: int, body: object, origin: Origin, now: float = 0.0) ->
         target = origin.redaction.words(origin.headers.get("location", "another address").split("?")[0])
         hint = f"It redirects to {target}; redirects are not followed: set base_url to the final address."
     should_retry = {"true": True, "false": False}.get(origin.headers.get("x-should-retry", "").strip().lower())
-    if should_retry is None and status == 429 and _SPENT.search(str(body)):
-        should_retry = False  # waiting does not bring back a budget that is spent
     milliseconds = parse_retry_after(origin.headers.get("retry-after-ms"), now)
     seconds = parse_retry_after(origin.headers.get("retry-after"), now)
     kind = BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
-    return kind(
+    error = kind(
         _message(f"answered {status}", body, hint, origin),
         status_code=status,
         body=body,
@@ -162,9 +160,42 @@ def status_error(status: int, body: object, origin: Origin, now: float = 0.0) ->
         retry_after=seconds if milliseconds is None else milliseconds / 1000,
         should_retry=should_retry,
     )
+    is_spent = status == 429 and _SPENT.search(str(body))  # waiting does not bring back a budget
+    if should_retry is None and (is_spent or is_context_overflow(error)):
+        error.should_retry = False
+    return error
 
 
 _SPENT = re.compile(r"insufficient_quota|exceeded your current quota|budget|billing|out of credits", re.IGNORECASE)
+
+
+def is_context_overflow(error: BaseException) -> bool:
+    """Return whether an error says that the prompt, with its completion, is longer than the model's context.
+
+    A `max_tokens` that alone is longer does not count: a shorter prompt would not help.
+    """
+    if not isinstance(error, APIStatusError) or error.status_code not in (400, 413, 422, 500):
+        return False
+    inner = error.body.get("error") if isinstance(error.body, dict) else None
+    words = f"{error} {inner.get('code')} {inner.get('type')}" if isinstance(inner, dict) else str(error)
+    limit, asked = _LIMIT.search(words), _COMPLETION.search(words)
+    if limit and asked and int(asked[asked.lastindex or 0]) >= int(limit[1]):
+        return False
+    return error.status_code == 413 or _OVERFLOW.search(words) is not None
+
+
+_OVERFLOW = re.compile(
+    r"maximum context length|(than|exceeds?) the maximum model length"  # vLLM, OpenAI
+    r"|prompt \(length \d+\) is longer|longer than the model's context length"  # vLLM, SGLang
+    r"|exceeds? (the )?(available |model's )?context (size|window|length|limit)"  # llama.cpp
+    r"|request \(\d+ tokens\) exceeds"
+    r"|inputs`? tokens \+ `?max_new_tokens`? must be|inputs`? must have less than \d+ tokens"  # TGI
+    r"|ContextWindowExceeded|context_length_exceeded|exceed_context_size|prompt is too long"  # LiteLLM, codes
+    r"|must fit into the context",  # the local Paradigm
+    re.IGNORECASE,
+)
+_LIMIT = re.compile(r"(?:context length is|must be <=) (\d+)")
+_COMPLETION = re.compile(r"too large: (\d+)|(\d+) (?:in|for) the completion|(\d+) `?max_new_tokens")
 
 
 def aborted(finish_reason: str, text: str, body: object, origin: Origin) -> ServerError:
@@ -261,14 +292,14 @@ def error_code(body: object) -> int | None:
         return None
     inner = body.get("error")
     is_error = inner is not None or body.get("object") == "error"
-    if not is_error and not body.keys().isdisjoint(_OF_REPLIES):
+    if not is_error and ("choices" in body or not body.keys().isdisjoint(_OF_REPLIES)):
         return None
     code = _status(inner.get("code") if isinstance(inner, dict) else body.get("code"))
     return code or (500 if is_error or server_words(body) else None)
 
 
-_OF_REPLIES = ("choices", "data", "object", "usage")
-"""Keys that replies have and errors do not."""
+_OF_REPLIES = ("data", "object", "usage")
+"""Keys that replies have and errors do not, beside `choices`."""
 
 
 def _status(code: object) -> int | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Generic
 
 from typing_extensions import Self
 
 from paradigm_transport.calls import Event, PieceReader, StreamCall
 from paradigm_transport.errors import ParadigmError
-from paradigm_transport.http.connections import AsyncConnections, Connections
+from paradigm_transport.http.attempts import AsyncAttempts, Attempts
 from paradigm_transport.http.responses import AsyncResponse, Response
 
 Reader = PieceReader[Any]
@@ -20,15 +20,14 @@ class Stream(Generic[Event]):
     """The events of a streamed response, as they arrive. Iterate over it; `close` or `with` ends it early.
 
     Args:
-        connections: open the response.
+        begin: begins the attempts of the call.
         call: what is sent, and how the response is read.
-        sleep: waits for a number of seconds before a retry.
     """
 
-    def __init__(self, connections: Connections, call: StreamCall[Any, Event], sleep: Callable[[float], None]) -> None:
-        self._connections = connections
+    def __init__(self, begin: Callable[[], Attempts], call: StreamCall[Any, Event]) -> None:
+        self._begin = begin
         self._call = call
-        self._sleep = sleep
+        self._attempts: Attempts | None = None
         self._response: Response | None = None
         self._reader: Reader | None = None
         self._ready: deque[Any] = deque()
@@ -51,9 +50,10 @@ class Stream(Generic[Event]):
 
     def _advance(self) -> None:
         """Read once more, or come to an end; an error waits until all before it is handed out."""
+        attempts = self._attempts = self._attempts or self._begin()
         try:
             if self._response is None or self._reader is None:
-                self._open()
+                self._open(attempts)
             elif self._reader.ended:
                 self._end(self._response, self._reader)
             else:
@@ -62,28 +62,30 @@ class Stream(Generic[Event]):
             if self._ended:  # closed from elsewhere while this one waited
                 return
             self._disconnect()
-            delay = None if self._ready else self._call.wait_before_retry(error)
+            is_final = self._ready or attempts.are_over
+            delay = None if is_final else self._call.wait_before_retry(error)
             if delay is None:
                 self._call.fail()
                 self._error = error.bare()
                 return
         except BaseException:  # an interrupt, a cancellation: the server must not go on
-            self.close()
+            self._abandon()
             raise
         else:
             return
-        self._sleep(delay)
-        self._ended = False  # only now: an interrupt of the sleep is the end
+        attempts.sleep(delay)
+        self._ended = attempts.were_ended  # only now: an interrupt of the sleep is the end
 
-    def _open(self) -> None:
+    def _open(self, attempts: Attempts) -> None:
         self._call.begin()
-        self._response = self._connections.open(self._call.method, self._call.path, self._call.body)
+        self._response = attempts.open(self._call.outgoing)
         if not self._response.is_success:
-            self._call.check(self._response, self._response.read())
+            self._call.check(self._response, self._response.read(self._call.check_time))
         self._reader = self._call.reader(self._response)
 
     def _read(self, response: Response, reader: Reader) -> None:
         try:
+            self._call.check_time()
             part = response.next_part()
         except ParadigmError as error:
             self._ready.extend(reader.interrupted(error))
@@ -101,10 +103,20 @@ class Stream(Generic[Event]):
         if response is not None:
             response.close()
 
+    def _abandon(self) -> None:
+        self._ready.clear()
+        self._ended = True
+        response, self._response, self._reader = self._response, None, None
+        if response is not None:
+            response.abandon()
+
     def close(self) -> None:
         """End the stream; its connection is closed unless it can be used again."""
         self._ready.clear()
         self._error = None
+        self._ended = True
+        if self._response is None and self._attempts is not None:
+            self._attempts.end()  # what waits for a response, or for the next attempt, ends
         self._disconnect()
 
     def __enter__(self) -> Self:
@@ -118,17 +130,14 @@ class AsyncStream(Generic[Event]):
     """The events of a streamed response, as they arrive; as `Stream`.
 
     Args:
-        connections: open the response.
+        begin: begins the attempts of the call.
         call: what is sent, and how the response is read.
-        sleep: waits for a number of seconds before a retry.
     """
 
-    def __init__(
-        self, connections: AsyncConnections, call: StreamCall[Any, Event], sleep: Callable[[float], Awaitable[None]]
-    ) -> None:
-        self._connections = connections
+    def __init__(self, begin: Callable[[], AsyncAttempts], call: StreamCall[Any, Event]) -> None:
+        self._begin = begin
         self._call = call
-        self._sleep = sleep
+        self._attempts: AsyncAttempts | None = None
         self._response: AsyncResponse | None = None
         self._reader: Reader | None = None
         self._ready: deque[Any] = deque()
@@ -151,9 +160,10 @@ class AsyncStream(Generic[Event]):
 
     async def _advance(self) -> None:
         """Read once more, or come to an end; an error waits until all before it is handed out."""
+        attempts = self._attempts = self._attempts or self._begin()
         try:
             if self._response is None or self._reader is None:
-                await self._open()
+                await self._open(attempts)
             elif self._reader.ended:
                 await self._end(self._response, self._reader)
             else:
@@ -162,28 +172,30 @@ class AsyncStream(Generic[Event]):
             if self._ended:  # closed from elsewhere while this one waited
                 return
             await self._disconnect()
-            delay = None if self._ready else self._call.wait_before_retry(error)
+            is_final = self._ready or attempts.are_over
+            delay = None if is_final else self._call.wait_before_retry(error)
             if delay is None:
                 self._call.fail()
                 self._error = error.bare()
                 return
         except BaseException:  # an interrupt, a cancellation: the server must not go on
-            await self.aclose()
+            await self._abandon()
             raise
         else:
             return
-        await self._sleep(delay)
-        self._ended = False  # only now: an interrupt of the sleep is the end
+        await attempts.sleep(delay)
+        self._ended = attempts.were_ended  # only now: an interrupt of the sleep is the end
 
-    async def _open(self) -> None:
+    async def _open(self, attempts: AsyncAttempts) -> None:
         self._call.begin()
-        self._response = await self._connections.open(self._call.method, self._call.path, self._call.body)
+        self._response = await attempts.open(self._call.outgoing)
         if not self._response.is_success:
-            self._call.check(self._response, await self._response.read())
+            self._call.check(self._response, await self._response.read(self._call.check_time))
         self._reader = self._call.reader(self._response)
 
     async def _read(self, response: AsyncResponse, reader: Reader) -> None:
         try:
+            self._call.check_time()
             part = await response.next_part()
         except ParadigmError as error:
             self._ready.extend(reader.interrupted(error))
@@ -201,10 +213,20 @@ class AsyncStream(Generic[Event]):
         if response is not None:
             await response.aclose()
 
+    async def _abandon(self) -> None:
+        self._ready.clear()
+        self._ended = True
+        response, self._response, self._reader = self._response, None, None
+        if response is not None:
+            await response.abandon()
+
     async def aclose(self) -> None:
         """End the stream; as `Stream.close`."""
         self._ready.clear()
         self._error = None
+        self._ended = True
+        if self._response is None and self._attempts is not None:
+            self._attempts.end()  # what waits for a response, or for the next attempt, ends
         await self._disconnect()
 
     async def __aenter__(self) -> Self:

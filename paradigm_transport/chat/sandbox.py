@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from functools import wraps
@@ -23,7 +23,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_WORK = 20_000_000
-"""What one rendering may make: characters, and steps at `_STEP` characters each."""
+"""What one rendering may make: characters, and steps at `_STEP` characters each. Long prompts may have more."""
+_PER_CHARACTER = 30
+_PER_MESSAGE = 30_000
 
 _STEP = 100
 _left: ContextVar[int] = ContextVar("work left", default=MAX_WORK)
@@ -48,9 +50,9 @@ class RefusedError(ValueError):
     """A template has called `raise_exception`."""
 
 
-def start() -> None:
-    """Begin a compilation or a rendering."""
-    _left.set(MAX_WORK)
+def start(texts: Sequence[str] = ()) -> None:
+    """Begin a compilation, or the rendering of messages with these texts."""
+    _left.set(MAX_WORK + _PER_CHARACTER * sum(map(len, texts)) + _PER_MESSAGE * len(texts))
 
 
 def _pay(work: int) -> None:

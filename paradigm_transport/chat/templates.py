@@ -209,7 +209,7 @@ class JinjaTemplate(BaseTemplate):
         template = compiled(self.source)
         from paradigm_transport.chat.sandbox import RefusedError, TooMuchWorkError, start
 
-        start()
+        start([message.content for message in messages])
         try:
             return template.render(
                 messages=[message.to_openai() for message in messages],

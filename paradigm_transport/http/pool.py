@@ -7,10 +7,14 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
-from queue import SimpleQueue
+from functools import partial
 from typing import Generic, TypeVar
 
+from paradigm_transport.http.closing import aclose_stream, close_stream, finish_closing
+from paradigm_transport.http.leases import AsyncLease, Lease
 from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient
+from paradigm_transport.http.scopes import CallScope
+from paradigm_transport.http.slots import AsyncSlots, Slots
 
 MAX_CONNECTIONS = 512
 """The most connections per object. Further calls wait for a free one, without a time-out."""
@@ -21,6 +25,8 @@ MAX_IDLE = 256
 KEEPALIVE_SECONDS = 30.0
 """How long an idle connection is kept."""
 
+CLOSED = "The client was closed before the call had ended."
+
 Client = TypeVar("Client")
 
 
@@ -29,27 +35,35 @@ class _Pool(Generic[Client]):
 
     An httpx client of many connections scans all of them, several times, for each request: beside 64 idle ones a
     request took nearly 12 ms (benchmarks/README.md).
+
+    Args:
+        make: makes a client if none is idle.
+
+    Attributes:
+        scope: the calls of this pool; they end when it closes.
     """
+
+    is_borrowed = False
 
     # There is no lock: `__del__` releases clients too, and may run in the middle of any of these methods in the
     # same thread.
 
-    def __init__(self) -> None:
-        self._idle: deque[tuple[float, Client]] = deque()
+    def __init__(self, make: Callable[[], Client]) -> None:
+        self._make = make
+        self._idle: deque[tuple[float, Client, object]] = deque()
         self._is_closed = False
-        self.in_use: set[_Lease[Client]] = set()
-        """The leases that are not released."""
+        self.scope = CallScope(CLOSED)
 
-    def _check_out(self, make: Callable[[], Client]) -> Client:
+    def _check_out(self) -> tuple[Client, object]:
+        """Return a client, and the network stream that it has or had."""
         with suppress(IndexError):
-            return self._idle.pop()[1]
-        return make()
+            return self._idle.pop()[1:]
+        return self._make(), None
 
-    def _check_in(self, lease: _Lease[Client]) -> Iterator[Client]:
+    def _check_in(self, client: Client, network_stream: object) -> Iterator[Client]:
         """Take a client back; return those to close: too many, idle for too long, or back after the pool closed."""
         now = time.monotonic()
-        self._idle.append((now, lease.client))
-        self.in_use.discard(lease)
+        self._idle.append((now, client, network_stream))
         return self._surplus(now - KEEPALIVE_SECONDS)
 
     def _surplus(self, oldest: float) -> Iterator[Client]:
@@ -58,10 +72,9 @@ class _Pool(Generic[Client]):
             while self._is_closed or len(self._idle) > MAX_IDLE or self._idle[0][0] < oldest:
                 yield self._idle.popleft()[1]
 
-    def _remove_all(self) -> Iterator[Client]:
-        """Close the pool: return all clients, also those in use, and keep none from now on."""
+    def _remove_idle(self) -> Iterator[Client]:
+        """Return all idle clients, and keep none from now on."""
         self._is_closed = True
-        yield from [lease.client for lease in list(self.in_use)]
         with suppress(IndexError):
             while True:
                 yield self._idle.popleft()[1]
@@ -70,39 +83,57 @@ class _Pool(Generic[Client]):
 class SyncPool(_Pool[HTTPClient]):
     """The clients of one process, shared by its threads."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.slots: SimpleQueue[None] = SimpleQueue()  # a semaphore, but one that `__del__` may release
-        for _ in range(MAX_CONNECTIONS):
-            self.slots.put(None)
+    def __init__(self, make: Callable[[], HTTPClient]) -> None:
+        super().__init__(make)
+        self.slots = Slots(MAX_CONNECTIONS)
+        self.in_use: set[Lease] = set()
+        """The leases whose clients are neither back in the pool nor closed."""
 
-    def acquire(self, make: Callable[[], HTTPClient]) -> Lease:
+    def acquire(self, scope: CallScope) -> Lease:
         """Wait for a free slot, then check out a client.
 
         Args:
-            make: makes a client if none is idle.
+            scope: the scope of the call.
+
+        Raises:
+            APIConnectionError: the calls of the scope have ended.
         """
-        self.slots.get()
+        self.slots.acquire(scope)
         try:
-            lease = Lease(self._check_out(make), self)
+            client, network_stream = self._check_out()
+            lease = Lease(client, scope, self, network_stream)
         except BaseException:
-            self.slots.put(None)
+            self.slots.release()
             raise
         self.in_use.add(lease)
         return lease
 
     def release(self, lease: Lease) -> None:
         """Take a client back and free its slot."""
-        surplus = self._check_in(lease)
-        self.slots.put(None)
+        surplus = self._check_in(lease.client, lease.network_stream)
+        self.in_use.discard(lease)
+        self.slots.release()
         for client in surplus:
             client.close()
 
+    def discard(self, lease: Lease) -> None:
+        """Close a client that is not to be used again, and free its slot."""
+        self.disconnect(lease)
+        self.in_use.discard(lease)
+        self.slots.release()
+
+    def disconnect(self, lease: Lease) -> None:
+        """Close the connection of a lease."""
+        # Not the client: an interrupt may have left its locks closed for ever.
+        lease.interrupt()
+        close_stream(lease.network_stream)
+
     def close(self) -> None:
-        """Close the clients, also those in use; threads that wait for a response are woken."""
+        """End the calls in progress and close all clients; what threads wait for ends."""
+        self.scope.cancel()
         for lease in list(self.in_use):
-            lease.shut_down()
-        for client in self._remove_all():
+            lease.discard()
+        for client in self._remove_idle():
             client.close()
 
 
@@ -114,17 +145,23 @@ class AsyncPool(_Pool[AsyncHTTPClient]):
     and a task that is cancelled before it starts, as at the end of `asyncio.run`, leaves it half closed.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.slots = asyncio.Semaphore(MAX_CONNECTIONS)
+    def __init__(self, make: Callable[[], AsyncHTTPClient]) -> None:
+        super().__init__(make)
+        self.slots = AsyncSlots(MAX_CONNECTIONS)
+        self.in_use: set[AsyncLease] = set()
         self._closing = asyncio.Lock()
         self._lifetime = self._live()
+        self._is_bound = False
 
-    async def acquire(self, make: Callable[[], AsyncHTTPClient]) -> AsyncLease:
+    async def acquire(self, scope: CallScope) -> AsyncLease:
         """As `SyncPool.acquire`."""
-        await self.slots.acquire()
+        if not self._is_bound:
+            self._is_bound = True
+            await anext(self._lifetime)  # from now on the event loop closes the pool at its end
+        await self.slots.acquire(scope)
         try:
-            lease = AsyncLease(self._check_out(make), self)
+            client, network_stream = self._check_out()
+            lease = AsyncLease(client, scope, self, network_stream)
         except BaseException:
             self.slots.release()
             raise
@@ -133,14 +170,26 @@ class AsyncPool(_Pool[AsyncHTTPClient]):
 
     async def release(self, lease: AsyncLease) -> None:
         """As `SyncPool.release`."""
-        surplus = self._check_in(lease)
+        surplus = self._check_in(lease.client, lease.network_stream)
+        self.in_use.discard(lease)
         self.slots.release()
         for client in surplus:
             await client.aclose()
 
-    async def bind(self) -> None:
-        """Have the running event loop close this pool at its end."""
-        await anext(self._lifetime)
+    async def discard(self, lease: AsyncLease) -> None:
+        """As `SyncPool.discard`."""
+        await finish_closing(partial(self._discard, lease))
+
+    async def _discard(self, lease: AsyncLease) -> None:
+        await self.disconnect(lease)
+        self.in_use.discard(lease)  # not if that was cancelled: then the end of the event loop closes it
+        self.slots.release()
+
+    async def disconnect(self, lease: AsyncLease) -> None:
+        """As `SyncPool.disconnect`."""
+        with suppress(Exception):
+            await aclose_stream(lease.network_stream)
+            await lease.client.aclose()
 
     async def aclose(self) -> None:
         """As `SyncPool.close`."""
@@ -163,8 +212,12 @@ class AsyncPool(_Pool[AsyncHTTPClient]):
             _open_pools.discard(self)
 
     async def _close_clients(self) -> None:
+        self.scope.cancel()
         async with self._closing:
-            for client in self._remove_all():
+            for lease in list(self.in_use):  # also those whose closing was cancelled
+                await self.disconnect(lease)
+                self.in_use.discard(lease)
+            for client in self._remove_idle():
                 await client.aclose()
 
 
@@ -175,51 +228,3 @@ def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 _open_pools: set[AsyncPool] = set()
-
-
-class _Lease(Generic[Client]):
-    """The use of a client for one request.
-
-    Args:
-        client: the client.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.is_released = False
-        self.shut_down: Callable[[], None] = _nothing
-        """Ends a read in progress; closing the client does not, in another thread."""
-
-
-class Lease(_Lease[HTTPClient]):
-    """The use of a client in a thread; a client that was passed in has no pool."""
-
-    def __init__(self, client: HTTPClient, pool: SyncPool | None = None) -> None:
-        super().__init__(client)
-        self._pool = pool
-
-    def release(self) -> None:
-        """Return the client to its pool; once, further calls do nothing."""
-        pool = None if self.is_released else self._pool
-        self.is_released = True
-        if pool is not None:
-            pool.release(self)
-
-
-class AsyncLease(_Lease[AsyncHTTPClient]):
-    """As `Lease`, on an event loop."""
-
-    def __init__(self, client: AsyncHTTPClient, pool: AsyncPool | None = None) -> None:
-        super().__init__(client)
-        self._pool = pool
-
-    async def release(self) -> None:
-        """As `Lease.release`."""
-        pool = None if self.is_released else self._pool
-        self.is_released = True
-        if pool is not None:
-            await pool.release(self)
-
-
-def _nothing() -> None:
-    pass

@@ -16,7 +16,7 @@ Timeouts: TypeAlias = tuple[float | None, float | None, float | None, float | No
 """The most seconds to connect, to read, to write and to wait for a free connection; None for no limit."""
 
 
-class Timeout(Protocol):
+class TimeoutLike(Protocol):
     """Time-outs by phase, as `httpx.Timeout` has them, in seconds; None for no limit."""
 
     @property

@@ -1,21 +1,19 @@
-"""Responses whose body is still to be read, sync and async, and what closes them when nobody awaits it."""
+"""Responses whose body is still to be read, sync and async."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cached_property, partial
 
 import anyio
 from typing_extensions import Self
 
 from paradigm_transport.errors import APIResponseError, ParadigmError
-from paradigm_transport.http.pool import AsyncLease, Lease
-from paradigm_transport.http.protocols import AsyncHTTPResponse, HTTPResponse, NetworkStream, ResponseHead
+from paradigm_transport.http.closing import close_on_loop, finish_closing
+from paradigm_transport.http.leases import AsyncLease, Lease
+from paradigm_transport.http.protocols import AsyncHTTPResponse, HTTPResponse, ResponseHead
 from paradigm_transport.http.translate import translate_errors
 
 DRAIN_SECONDS = 0.5
@@ -79,12 +77,13 @@ class Response(BaseResponse):
     def __init__(self, response: HTTPResponse, reading: translate_errors, lease: Lease, max_bytes: int) -> None:
         self._lease = lease
         self._response = response
-        self._process = os.getpid()
-        lease.shut_down = partial(_shut_down, response)  # a bound method would keep this object alive in the pool
         super().__init__(response, reading, max_bytes)
 
-    def read(self) -> bytes:
+    def read(self, check_time: Callable[[], None]) -> bytes:
         """Read the body: all of it, or the first `ERROR_BYTES` of a refusal.
+
+        Args:
+            check_time: called whenever bytes arrive; raises an error if they arrive too late.
 
         Raises:
             APIResponseError: it has more than `max_bytes`.
@@ -92,6 +91,7 @@ class Response(BaseResponse):
         parts = []
         while not self._is_enough() and (part := self.next_part()) is not None:
             parts.append(part)
+            check_time()
         return b"".join(parts)
 
     def next_part(self) -> bytes | None:
@@ -119,7 +119,7 @@ class Response(BaseResponse):
 
         def give_up() -> None:
             if end.acquire(blocking=False):
-                _shut_down(self._response)
+                self._lease.interrupt()
 
         timer = threading.Timer(DRAIN_SECONDS, give_up)
         timer.daemon = True
@@ -140,18 +140,24 @@ class Response(BaseResponse):
             pass  # the text is complete; only the connection is lost
 
     def close(self) -> None:
-        """Return the connection to the pool, or close it if the body was not read to its end."""
-        if not self._response.is_closed and self._process == os.getpid():  # in a fork the connection is the parent's
-            # Closing alone does not wake a thread that reads, nor reach the server while a fork has the socket too.
-            _shut_down(self._response)
+        """Return the connection to the pool, or close it if it cannot be used again."""
+        if not self._response.is_closed:
+            self._lease.interrupt()  # closing alone does not wake a thread that reads
         with self._reading:
             _close(self._response, self._lease)
+
+    def abandon(self) -> None:
+        """End the response after an interrupt, which may have broken the client: it is not used again."""
+        self._lease.discard()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.close()
+        else:
+            self.abandon()
 
     def __del__(self) -> None:
         if not self._lease.is_released:
@@ -169,11 +175,12 @@ class AsyncResponse(BaseResponse):
         self._loop = asyncio.get_running_loop()
         super().__init__(response, reading, max_bytes)
 
-    async def read(self) -> bytes:
+    async def read(self, check_time: Callable[[], None]) -> bytes:
         """As `Response.read`."""
         parts = []
         while not self._is_enough() and (part := await self.next_part()) is not None:
             parts.append(part)
+            check_time()
         return b"".join(parts)
 
     async def next_part(self) -> bytes | None:
@@ -202,73 +209,42 @@ class AsyncResponse(BaseResponse):
     async def aclose(self) -> None:
         """As `Response.close`."""
         with self._reading:
-            await _aclose(self._response, self._lease)
+            if self._response.is_closed:
+                await _aclose(self._response, self._lease)  # which has nothing to wait for
+            else:
+                await finish_closing(partial(_aclose, self._response, self._lease))
+
+    async def abandon(self) -> None:
+        """As `Response.abandon`."""
+        await self._lease.discard()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            await self.aclose()
+        else:
+            await self.abandon()
 
     def __del__(self) -> None:
         if not self._lease.is_released:
             close_on_loop(self._loop, partial(_aclose, self._response, self._lease))
 
 
-def _shut_down(response: ResponseHead) -> None:
-    stream = response.extensions.get("network_stream")
-    connection = stream.get_extra_info("socket") if isinstance(stream, NetworkStream) else None
-    if isinstance(connection, socket.socket):
-        with suppress(OSError):  # it is closed already
-            connection.shutdown(socket.SHUT_RDWR)
-
-
 def _close(response: HTTPResponse, lease: Lease) -> None:
     try:
         response.close()
-    finally:
-        lease.release()
+    except BaseException:
+        lease.discard()
+        raise
+    lease.release()
 
 
 async def _aclose(response: AsyncHTTPResponse, lease: AsyncLease) -> None:
     try:
         await response.aclose()
-    finally:
-        await lease.release()
-
-
-# Closing on an event loop without an `await`.
-
-_closing: set[asyncio.Future[None]] = set()
-
-
-def close_on_loop(loop: asyncio.AbstractEventLoop, aclose: Callable[[], Awaitable[None]]) -> None:
-    """Close something on its event loop, from any thread; nothing happens if the loop is closed.
-
-    Args:
-        loop: the event loop.
-        aclose: closes it.
-    """
-    with suppress(RuntimeError):  # the loop is closed, perhaps by another thread just now
-        loop.call_soon_threadsafe(start_closing, aclose)
-
-
-def start_closing(aclose: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
-    """Close something in a task of the running event loop.
-
-    Args:
-        aclose: closes it.
-
-    Returns:
-        The task. It is kept until it is done, and need not be awaited.
-    """
-    task = asyncio.ensure_future(aclose())
-    _closing.add(task)  # a loop has only weak references to its tasks
-    task.add_done_callback(_closed)
-    return task
-
-
-def _closed(task: asyncio.Future[None]) -> None:
-    _closing.discard(task)
-    if not task.cancelled():
-        task.exception()  # retrieved, or asyncio would report it
+    except BaseException:
+        await lease.discard()
+        raise
+    await lease.release()

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from os import PathLike
 from ssl import SSLContext
@@ -14,14 +14,14 @@ from typing import Annotated, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
-from pydantic import ConfigDict, Field, SecretStr, SkipValidation, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import AfterValidator, Field, SecretStr, SkipValidation, ValidationInfo, WithJsonSchema, field_validator
 
 from paradigm_transport.arguments import Fields, Key
-from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Timeout
+from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, TimeoutLike
+from paradigm_transport.http.timeouts import check_timeout
 
 DEFAULT_BASE_URL = "https://paradigm.lighton.ai/api/v2"
 DEFAULT_PATH = "/api/v2"
-CONNECT_TIMEOUT = 5.0
 
 MIN_SECRET = 4
 """A shorter value of a header is no secret, and would garble the words that hold it."""
@@ -32,11 +32,28 @@ T = TypeVar("T")
 Opaque = Annotated[T, SkipValidation, WithJsonSchema({}), Field(exclude=True)]
 """The type of a field that pydantic cannot check, describe or dump."""
 
+Waits = Annotated[Opaque[float | TimeoutLike | None], AfterValidator(check_timeout)]
+"""The type of an argument `timeout`."""
+
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Check an argument that holds headers.
+
+    Raises:
+        ValueError: one holds characters that no header may have.
+    """
+    for name, value in headers.items():
+        if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
+            raise ValueError(f"{name!a} holds characters that no header may have")
+    return headers
+
+
+Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
+"""The type of an argument that holds headers."""
+
 
 class ConnectionFields(Fields):
     """How to reach the server: declarations and checks only."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     api_key: Key = Field(
         default=None,  # the validator takes it from the environment
@@ -49,10 +66,10 @@ class ConnectionFields(Fields):
         validate_default=True,
         description="The server's address; by default PARADIGM_BASE_URL. A bare host gets /api/v2.",
     )
-    timeout: Opaque[float | Timeout | None] = Field(
+    timeout: Waits = Field(
         default=120.0,
-        description="The most seconds to wait for the next bytes (connecting: 5 at most); an httpx.Timeout sets each; "
-        "None waits forever.",
+        description="The most seconds to wait for the next bytes (5 at most to connect, an hour or "
+        "as much for the whole call); a Timeout or an httpx.Timeout sets each; None waits forever.",
     )
     max_retries: int = Field(
         default=2, ge=0, description="The most retries of a request after transient failures, 0 or more."
@@ -66,7 +83,7 @@ class ConnectionFields(Fields):
         description="The most bytes of a response, whole or streamed and decompressed, 1 or more.",
     )
     stream_usage: bool = Field(default=True, description="Ask for usage at the end of a stream.")
-    default_headers: dict[str, str] | None = Field(
+    default_headers: Headers | None = Field(
         default=None, exclude=True, repr=False, description="Further headers of every request."
     )
     verify: Opaque[bool | str | PathLike[str] | SSLContext] = Field(
@@ -112,24 +129,6 @@ class ConnectionFields(Fields):
         url = given if given is not None else os.environ.get("PARADIGM_BASE_URL", "").strip() or DEFAULT_BASE_URL
         return normalize_base_url(url) if isinstance(url, str) else url
 
-    @field_validator("timeout")
-    @classmethod
-    def _check_timeout(cls, timeout: object) -> object:
-        if isinstance(timeout, (int, float)) and not isinstance(timeout, bool):
-            if not 0 < timeout < float("inf"):
-                raise ValueError("it must be more than 0 seconds")
-        elif timeout is not None and not hasattr(timeout, "connect"):
-            raise ValueError("it must be a number of seconds, an httpx.Timeout or None")
-        return timeout
-
-    @field_validator("default_headers")
-    @classmethod
-    def _check_headers(cls, headers: dict[str, str] | None) -> dict[str, str] | None:
-        for name, value in (headers or {}).items():
-            if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
-                raise ValueError(f"{name!a} holds characters that no header may have")
-        return headers
-
     @field_validator("http_client", "http_async_client")
     @classmethod
     def _check_client(cls, client: object, info: ValidationInfo) -> object:
@@ -160,8 +159,12 @@ class Settings(ConnectionFields):
     @property
     def secrets(self) -> Secrets:
         """What must be nowhere but on the wire: the key, values of headers, credentials of proxies."""
-        headers = (value for value in (self.default_headers or {}).values() if len(value) >= MIN_SECRET)
-        return Secrets((self.key, *headers, *_proxy_credentials()))
+        return Secrets((self.key, *secret_values(self.default_headers), *_proxy_credentials()))
+
+
+def secret_values(headers: Mapping[str, str] | None) -> list[str]:
+    """Return the values of headers that are long enough to be secrets."""
+    return [value for value in (headers or {}).values() if len(value) >= MIN_SECRET]
 
 
 class Secrets(tuple[str, ...]):

@@ -34,10 +34,9 @@ def create_ssl_context(settings: Settings) -> ssl.SSLContext:
         context = httpx.create_ssl_context(verify=verify)
         if cert is not None:
             context.load_cert_chain(*([cert] if isinstance(cert, str) else cert))
+        return context
     except OSError as error:  # an SSLError is one
         cause = f"{type(error).__name__}: {error}"
-    else:
-        return context
     raise InvalidParameterError(f"verify, cert or SSL_CERT_FILE cannot be used ({cause})")
 
 

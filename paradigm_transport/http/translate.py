@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from paradigm_transport.errors import (
     APIConnectionError,
     APIResponseError,
@@ -9,13 +12,18 @@ from paradigm_transport.errors import (
     InvalidParameterError,
     ParadigmError,
 )
+from paradigm_transport.http.scopes import CallScope
 
 CONNECTION_HINT = "Check base_url (or PARADIGM_BASE_URL), the network and the proxy."
 TIMEOUT_HINT = "Raise timeout, or ask for fewer tokens."
 
 _TIMEOUTS = {"TimeoutException", "TimeoutError"}
-# httpx lets an OSError through now and then: an SSLError while reading.
-_FAILURES = {"HTTPError", "StreamError", "InvalidURL", "OSError"}
+# httpx lets an OSError through now and then (an SSLError while reading), httpx-aiohttp a ClientError of aiohttp.
+_FAILURES = {"HTTPError", "StreamError", "InvalidURL", "OSError", "ClientError"}
+
+
+_BYTES = re.compile(r"\b(?:bytearray\(|b['\"])")
+"""How libraries quote the bytes of a line that they cannot read."""
 
 
 class translate_errors:  # noqa: N801  # a context manager, named as those of contextlib are
@@ -27,19 +35,31 @@ class translate_errors:  # noqa: N801  # a context manager, named as those of co
     Args:
         host: the host that is called.
         is_borrowed: the client was passed in.
+        scope: the scope of the call.
+        redact: makes the library's words fit for a message.
         failure: what the message says of the host if the connection failed ("could not be reached").
         hint: what the user can do about that.
 
     Raises:
         APITimeoutError: connecting, sending or reading took too long.
-        APIConnectionError: the connection failed.
+        APIConnectionError: the connection failed, or the calls of the scope have ended.
         APIResponseError: the body cannot be decompressed.
         InvalidParameterError: the client that was passed in is closed, or belongs to another event loop.
     """
 
-    def __init__(self, host: str, is_borrowed: bool, failure: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        is_borrowed: bool,
+        scope: CallScope,
+        redact: Callable[[str], str],
+        failure: str,
+        hint: str = "",
+    ) -> None:
         self._host = host
         self._is_borrowed = is_borrowed
+        self._scope = scope
+        self._redact = redact
         self._failure = failure
         self._hint = hint
 
@@ -48,12 +68,13 @@ class translate_errors:  # noqa: N801  # a context manager, named as those of co
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if kind is not None:
-            names = {base.__name__ for base in kind.__mro__}
-            translation = self._translate(names, kind is RuntimeError, f"{kind.__name__}: {error}".removesuffix(": "))
+            translation = self._translate(kind, str(error))
             if translation is not None:
-                raise translation from None
+                raise self._scope.error or translation from None
 
-    def _translate(self, names: set[str], is_runtime_error: bool, cause: str) -> ParadigmError | None:
+    def _translate(self, kind: type[BaseException], words: str) -> ParadigmError | None:
+        names = {base.__name__ for base in kind.__mro__}
+        cause = f"{kind.__name__}: {self._redact(_without_bytes(words))}".removesuffix(": ")
         if "ConnectTimeout" in names:
             return APITimeoutError(f"{self._host} did not respond in time ({cause}). {CONNECTION_HINT}")
         if not names.isdisjoint(_TIMEOUTS):
@@ -61,8 +82,14 @@ class translate_errors:  # noqa: N801  # a context manager, named as those of co
         if "DecodingError" in names:
             return APIResponseError(f"{self._host} sent a body that cannot be decompressed ({cause}).")
         # A RuntimeError means that the client is closed, or belongs to another event loop.
-        if is_runtime_error and self._is_borrowed:
+        if kind is RuntimeError and self._is_borrowed:
             return InvalidParameterError(f"The client that was passed in cannot be used here ({cause}).")
-        if is_runtime_error or not names.isdisjoint(_FAILURES):
+        if kind is RuntimeError or not names.isdisjoint(_FAILURES):
             return APIConnectionError(f"{self._host} {self._failure} ({cause}). {self._hint}".rstrip())
         return None
+
+
+def _without_bytes(words: str) -> str:
+    """Cut an error's words before the bytes that it quotes: they may hold a part of the prompt, which is not found."""
+    quoted = _BYTES.search(words)
+    return words if quoted is None else f"{words[: quoted.start()]}…"

@@ -22,6 +22,7 @@ CLUSTERS = {
 QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
+@pytest.mark.timeout(400)  # Ray takes a minute to start on a busy machine
 @pytest.mark.parametrize("engine", CLUSTERS)
 def test_cluster_example_runs_and_paces_two_processes(
     engine: str, local_paradigm: LocalParadigm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import paradigm_transport
 from paradigm_local import demo
@@ -51,6 +52,25 @@ def test_lowest_constraints_match_minimum_versions() -> None:
     project = PYPROJECT.partition("[project]")[2].partition("[project.scripts]")[0]
     lines = (ROOT / "constraints" / "lowest.txt").read_text().splitlines()
     assert {tuple(line.split("==")) for line in lines if not line.startswith("#")} == set(FLOOR.findall(project))
+
+
+@pytest.mark.parametrize(
+    ("name", "refused", "allowed"),
+    [
+        ("h11", ["0.14.0"], ["0.16.0"]),
+        ("starlette", ["0.40.0", "0.49.0"], ["0.49.1", "1.10.0"]),
+        (
+            "langchain-core",
+            ["0.3.80", "1.0.0", "1.0.7", "1.1.3", "1.2.0", "1.2.1", "1.2.2", "1.2.3", "1.2.4", "2.0.0"],
+            ["0.3.81", "0.3.83", "1.2.5", "1.3.0", "1.8.3"],
+        ),
+        ("llama-index-core", ["0.12.40", "0.15.0"], ["0.12.41", "0.14.25"]),
+    ],
+)
+def test_vulnerable_and_untested_versions_are_not_installed(name: str, refused: list[str], allowed: list[str]) -> None:
+    (requirement,) = re.findall(rf'"({name}[^"]*)"', PYPROJECT.partition("[dependency-groups]")[0])
+    specifier = Requirement(requirement).specifier
+    assert [version for version in refused + allowed if version in specifier] == allowed
 
 
 def test_wheel_includes_pages_of_demo() -> None:

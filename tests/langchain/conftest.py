@@ -69,7 +69,7 @@ class Sync:
     def batch_as_completed(self, runnable: Any, *args: Any, **kwargs: Any) -> list[Any]:
         return list(runnable.batch_as_completed(*args, **kwargs))
 
-    def generate(self, llm: ParadigmLLM, *args: Any, **kwargs: Any) -> LLMResult:
+    def generate(self, llm: ParadigmLLM | ChatParadigm, *args: Any, **kwargs: Any) -> LLMResult:
         return llm.generate(*args, **kwargs)
 
     def generate_prompt(self, llm: ParadigmLLM, *args: Any, **kwargs: Any) -> LLMResult:
@@ -91,7 +91,7 @@ class Async:
     def batch_as_completed(self, runnable: Any, *args: Any, **kwargs: Any) -> list[Any]:
         return asyncio.run(collect(runnable.abatch_as_completed(*args, **kwargs)))
 
-    def generate(self, llm: ParadigmLLM, *args: Any, **kwargs: Any) -> LLMResult:
+    def generate(self, llm: ParadigmLLM | ChatParadigm, *args: Any, **kwargs: Any) -> LLMResult:
         return asyncio.run(llm.agenerate(*args, **kwargs))
 
     def generate_prompt(self, llm: ParadigmLLM, *args: Any, **kwargs: Any) -> LLMResult:

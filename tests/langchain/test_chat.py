@@ -15,8 +15,17 @@ from hypothesis import strategies as st
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.load import dumps, loads
-from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.messages.tool import invalid_tool_call
+from langchain_core.output_parsers.openai_functions import JsonOutputFunctionsParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField, RunnableLambda
@@ -70,7 +79,7 @@ def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeCh
     assert wire.bodies[0]["prompt"] == CHATML.render(
         [
             ("system", "Be brief."),
-            ("user", "How is it?"),
+            ("user", "How is \nit?"),
             ("assistant", f"I look.\n{call_text('weather', city='Rome')}"),
             ("tool", "<tool_response>\nsunny\n</tool_response>"),
             ("observer", "noted"),
@@ -88,7 +97,7 @@ def test_text_is_rendered_as_user_turn(wire: WireServer, make_chat: MakeChat, ca
 
 def test_message_with_image_raises(make_chat: MakeChat, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "http://x"}}])
-    with pytest.raises(InvalidParameterError, match="a message of type human holds something other than text"):
+    with pytest.raises(InvalidParameterError, match="a message of type human contains a block of type image_url"):
         calls.invoke(make_chat(), [picture])
 
 
@@ -107,6 +116,18 @@ def test_jinja_template_renders_tools_and_calls(wire: WireServer, make_chat: Mak
 
 
 # Tools
+
+
+@pytest.mark.parametrize(("finish_reason", "is_cut"), [("length", True), ("stop", False)])
+def test_call_cut_at_the_length_limit_names_max_tokens(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, finish_reason: str, is_cut: bool
+) -> None:
+    text = '<tool_call>\n{"name": 3}\n</tool_call><tool_call>\n{"name": "weather", "argum'
+    wire.script(reply(completion(text, finish_reason=finish_reason)))
+    answer = calls.invoke(make_chat().bind_tools([weather]), "Hi")
+    broken, cut = (call["error"] for call in answer.invalid_tool_calls)
+    assert "max_tokens" not in broken
+    assert ("max_tokens" in cut) == is_cut
 
 
 def test_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
@@ -293,11 +314,75 @@ def test_stream_gives_same_calls_as_completion(text: str, is_forced: bool) -> No
     assert told(streamed) == told(whole.message)
 
 
+WEATHER = {"name": "weather", "description": "The weather.", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize(
+    ("choice", "tool_choice"),
+    [(None, None), ("auto", "auto"), ("none", "none"), ("weather", "weather"), ({"name": "weather"}, "weather")],
+)
+def test_functions_of_the_older_api_are_tools(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, way: str, choice: Any, tool_choice: Any
+) -> None:
+    wire.always(lambda request: sse(chunk("", "stop")) if request.body.get("stream") else reply(completion("")))
+    given = {} if choice is None else {"function_call": choice}
+    getattr(calls, way)(make_chat().bind(functions=[WEATHER], **given), "Hi")
+    tools = [{"type": "function", "function": WEATHER}]
+    modern = make_chat().bind(tools=tools, tool_choice=tool_choice, parallel_tool_calls=False)
+    getattr(calls, way)(modern, "Hi")
+    first, second = wire.bodies
+    assert first == second
+    assert ("weather" in first["prompt"]) == (choice != "none")
+
+
+@pytest.mark.parametrize("constrain", [None, "vllm"])
+def test_calls_of_functions_are_written_as_the_older_api_does(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None
+) -> None:
+    wire.always(
+        lambda request: (
+            streamed(call_text("weather", city="Köln"))
+            if request.body.get("stream")
+            else reply(completion(call_text("weather", city="Köln")))
+        )
+    )
+    chat = make_chat(constrain=constrain).bind(functions=[WEATHER])
+    answers = [calls.invoke(chat, "Hi"), merged(calls.stream(chat, "Hi"))]
+    for answer in answers:
+        call = answer.additional_kwargs["function_call"]
+        assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Köln"})
+        assert [call["name"] for call in answer.tool_calls] == ["weather"]
+    assert calls.invoke(chat | JsonOutputFunctionsParser(), "Hi") == {"city": "Köln"}
+
+
+def test_calls_and_results_of_the_older_api_are_rendered(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Fine.")))
+    call = AIMessage("", additional_kwargs={"function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}})
+    calls.invoke(make_chat(), [HumanMessage("Hi"), call, FunctionMessage(name="weather", content="17")])
+    assert call_text("weather", city="Rome") in wire.bodies[0]["prompt"]
+    assert "<tool_response>\n17" in wire.bodies[0]["prompt"]
+
+
+@pytest.mark.parametrize("call", [None, {}, {"name": "weather", "arguments": "no"}, {"name": "weather"}])
+def test_call_of_the_older_api_that_cannot_be_read_is_left_out(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, call: Any
+) -> None:
+    wire.script(reply(completion("Fine.")))
+    calls.invoke(make_chat(), [HumanMessage("Hi"), AIMessage("So", additional_kwargs={"function_call": call})])
+    assert "assistant\nSo<|im_end|>" in wire.bodies[0]["prompt"]
+
+
+def test_functions_that_are_no_list_raise(make_chat: MakeChat, calls: Calls) -> None:
+    with pytest.raises(InvalidParameterError, match="functions must be a list"):
+        calls.invoke(make_chat().bind(functions=WEATHER), "Hi")
+
+
 # Responses
 
 
 def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
-    logprobs = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": [{"Hi": -0.5}], "text_offset": [0]}
+    logprobs = {"tokens": ["é"], "token_logprobs": [-0.5], "top_logprobs": [{"é": -0.5}], "text_offset": [0]}
     body = completion("Hi", usage={**usage(3, 5), "prompt_tokens_details": {"cached_tokens": 2}})
     body["choices"][0]["logprobs"] = logprobs
     wire.script(reply(body, headers={"X-Request-Id": "r1"}))
@@ -306,7 +391,16 @@ def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat,
     assert answer.response_metadata == {
         "finish_reason": "stop",
         "id": "cmpl-1",
-        "logprobs": logprobs,
+        "logprobs": {
+            "content": [
+                {
+                    "token": "é",
+                    "logprob": -0.5,
+                    "bytes": [0xC3, 0xA9],
+                    "top_logprobs": [{"token": "é", "logprob": -0.5, "bytes": [0xC3, 0xA9]}],
+                }
+            ]
+        },
         "model_name": "alfred-40b-1123",
         "model_provider": "paradigm",
         "request_id": "r1",
@@ -332,7 +426,40 @@ def test_stream_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, 
     assert whole.usage_metadata == {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
     assert whole.response_metadata["model_name"] == "alfred-40b-1123"
     assert whole.response_metadata["finish_reason"] == "stop"
-    assert whole.response_metadata["logprobs"]["tokens"] == ["Hi", "!"]
+    content = whole.response_metadata["logprobs"]["content"]
+    assert [each["token"] for each in content] == ["Hi", "!"]
+    assert content[0]["top_logprobs"] == [{"token": "index", "logprob": -0.5, "bytes": list(b"index")}]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_generate_sums_usage_over_messages(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, streaming: bool
+) -> None:
+    wire.always(
+        lambda request: (
+            sse(chunk("Hi"), chunk("", "stop"), chunk(usage=usage(3, 5)))
+            if request.body.get("stream")
+            else reply(completion("Hi", usage=usage(3, 5)))
+        )
+    )
+    chats = [[HumanMessage("Hi")], [HumanMessage("Ho")]]
+    llm_output = calls.generate(make_chat(streaming=streaming), chats).llm_output
+    assert llm_output == {"token_usage": usage(6, 10), "model_name": "alfred-40b-1123"}
+
+
+def test_generate_without_usage_of_server_names_the_model_alone(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    wire.script(reply(completion("Hi", usage=None, model=None)))
+    assert calls.generate(make_chat(), [[HumanMessage("Hi")]]).llm_output == {"model_name": "alfred-4.2"}
+
+
+def test_logprobs_without_top_logprobs_have_an_empty_list(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    body = completion("Hi")
+    body["choices"][0]["logprobs"] = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": None}
+    wire.script(reply(body))
+    answer = calls.invoke(make_chat(logprobs=0), "Hi")
+    assert answer.response_metadata["logprobs"]["content"][0]["top_logprobs"] == []
 
 
 def test_missing_usage_is_none(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:

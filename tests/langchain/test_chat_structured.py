@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from langchain_paradigm import ChatParadigm
 from tests.langchain.conftest import STRICT, Calls, MakeChat
 from tests.langchain.obedient import streamed
-from tests.wire import WireServer, completion, reply
+from tests.wire import WireServer, chunk, completion, reply, sse
 
 
 class City(BaseModel):
@@ -148,6 +148,38 @@ def test_truncated_constrained_object_raises(wire: WireServer, make_chat: MakeCh
         assert answer["parsed"] is None
         assert isinstance(answer["parsing_error"], OutputParserException)
         assert isinstance(answer["raw"], AIMessage)
+
+
+@pytest.mark.parametrize("schema", [City, CityDict])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("constrain", [None, "vllm"])
+@pytest.mark.parametrize("cut", ['{"name": "Ro', "", "I think"])
+def test_answer_cut_at_the_length_limit_names_max_tokens_and_is_not_repaired(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, schema: Any, method: Any, constrain: Any, cut: str
+) -> None:
+    wire.always(
+        lambda request: (
+            sse(chunk(cut), chunk("", "length"))
+            if request.body.get("stream")
+            else reply(completion(cut, finish_reason="length"))
+        )
+    )
+    given = {"schema": schema, "method": method}
+    asks = make_chat(constrain=constrain, max_tokens=3).with_structured_output(**given)
+    for ask in (calls.invoke, calls.stream):
+        with pytest.raises(OutputParserException, match="raise max_tokens") as raised:
+            ask(asks, "Rome?")
+        assert str(raised.value).count("raise max_tokens") == 1
+    asks = make_chat(constrain=constrain, max_tokens=3).with_structured_output(**given, include_raw=True)
+    answers = [calls.invoke(asks, "Rome?"), *calls.stream(asks, "Rome?")]
+    assert all("raise max_tokens" in str(answer["parsing_error"]) for answer in answers)
+    assert len(wire.bodies) == 4
+
+
+def test_whole_object_before_the_length_limit_is_parsed(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion(f"{json.dumps(ROME)} And", finish_reason="length")))
+    asks = make_chat(max_tokens=3).with_structured_output(City, method="json_schema")
+    assert calls.invoke(asks, "Rome?") == City(**ROME)
 
 
 @pytest.mark.parametrize("schema", [City, CityDict])

@@ -368,6 +368,18 @@ def test_upstream_flatten_gives_the_first_run_all_usage() -> None:
 # The end of a stream
 
 
+def test_runs_of_a_call_share_a_list_of_handlers(calls: Calls, recorder: Recorder) -> None:
+    class Emptying(Plain):
+        def _generate(self, prompts: list[str], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> LLMResult:
+            run_manager.handlers.clear()
+            return super()._generate(prompts, stop, run_manager, **kwargs)
+
+    shared = [recorder]
+    calls.generate(Emptying(), ["a", "b"], callbacks=shared)
+    assert recorder.ends == []
+    assert shared == [recorder]
+
+
 def test_a_stream_ends_through_the_manager_it_was_given(recorder: Recorder) -> None:
     llm = Plain()
     assert list(llm.stream("x", config={"callbacks": [recorder]})) == ["a", "b"]

@@ -13,7 +13,8 @@ import pytest
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
 from langchain_paradigm import ParadigmLLM
-from paradigm_transport import CompletionParameters, InvalidParameterError, Settings, __version__
+from paradigm_transport import InvalidParameterError, Settings, __version__
+from paradigm_transport.endpoints.completions.fields import CompletionFields
 from tests.langchain.conftest import KEY, Make
 from tests.wire import WireServer, completion, reply
 
@@ -49,7 +50,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def test_all_arguments_of_endpoint_and_settings_are_accepted() -> None:
-    assert set(ARGUMENTS) == {*CompletionParameters.model_fields, *Settings.model_fields}
+    assert set(ARGUMENTS) == {*CompletionFields.model_fields, *Settings.model_fields}
     llm = ParadigmLLM(**ARGUMENTS)
     expected = {name: value for name, value in ARGUMENTS.items() if name != "api_key"}
     assert {name: getattr(llm, name) for name in expected} == expected

@@ -38,7 +38,7 @@ def error_of(calls: Calls, way: str, llm: Any) -> ParadigmError:
 def make_any(request: pytest.FixtureRequest, make: Make, make_chat: MakeChat) -> Any:
     """Return a function that builds either model, without retries."""
     build = make if request.param == "ParadigmLLM" else make_chat
-    return lambda **arguments: build(max_retries=0, **arguments)
+    return lambda **arguments: build(**{"max_retries": 0, **arguments})
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -89,6 +89,39 @@ def test_too_long_prompt_raises_context_overflow_error(
     assert error.body == {"error": {"message": words}}
 
 
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize(
+    ("refusal", "ours"),
+    [
+        (reply({"error": "`inputs` must have less than 9 tokens. Given: 12", "error_type": "validation"}, 422),
+         "UnprocessableEntityError"),
+        (reply("<html>", 413), "APIStatusError"),
+        (reply({"error": {"message": TOO_LONG[0], "code": 400}}), "BadRequestError"),
+        (reply({"error": {"message": TOO_LONG[0]}}), "ServerError"),
+    ],
+)  # fmt: skip
+def test_overflow_of_any_status_is_a_context_overflow_error_and_not_retried(
+    wire: WireServer, make_any: Any, calls: Calls, streams: bool, refusal: Script, ours: str
+) -> None:
+    wire.script(refusal, refusal, refusal)
+    llm = make_any(max_retries=2, streaming=streams)
+    for number, (way, question) in enumerate({"invoke": "Hi", "stream": "Hi", "batch": ["Hi"]}.items(), 1):
+        with pytest.raises(getattr(paradigm_transport, ours)) as raised:
+            getattr(calls, way)(llm, question)
+        assert isinstance(raised.value, langchains("ContextOverflowError"))
+        assert len(wire.requests) == number
+
+
+@pytest.mark.parametrize("event", [{"code": 400, "message": TOO_LONG[0]}, "prompt is too long"])
+def test_overflow_inside_a_stream_is_a_context_overflow_error(
+    wire: WireServer, make_any: Any, calls: Calls, event: Any
+) -> None:
+    wire.script(sse({"error": event}), sse({"error": event}))
+    for llm, way in ((make_any(max_retries=2), "stream"), (make_any(max_retries=2, streaming=True), "invoke")):
+        assert isinstance(error_of(calls, way, llm), langchains("ContextOverflowError"))
+    assert len(wire.requests) == 2
+
+
 @pytest.mark.parametrize("way", [*WAYS, "batch"])
 def test_invalid_argument_raises_model_invalid_request_error(make_any: Any, calls: Calls, way: str) -> None:
     with pytest.raises(InvalidParameterError) as raised:
@@ -96,10 +129,12 @@ def test_invalid_argument_raises_model_invalid_request_error(make_any: Any, call
     assert isinstance(raised.value, langchains("ModelInvalidRequestError"))
 
 
-def test_counting_too_long_text_raises_context_overflow_error(wire: WireServer, make_any: Any) -> None:
-    wire.script(reply({"error": TOO_LONG[0]}, 400))
+def test_counting_on_a_server_that_accepts_no_length_raises_context_overflow_error(
+    wire: WireServer, make_any: Any
+) -> None:
+    wire.always(reply({"error": TOO_LONG[0]}, 400))
     with pytest.raises(BadRequestError) as raised:
-        make_any().get_num_tokens("Hi")
+        make_any().get_num_tokens("Hi you")
     assert isinstance(raised.value, langchains("ContextOverflowError"))
 
 

@@ -118,12 +118,12 @@ def test_prompt_of_wrong_type_raises(make: Make, calls: Calls) -> None:
 
 @pytest.fixture
 def validations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Record the fields of each `CompletionParameters` or `ChatParameters` that a call constructs."""
+    """Record the fields of each set of parameters that a call constructs."""
     made: list[dict[str, Any]] = []
     construct = CompletionParameters.__init__
 
     def note(parameters: CompletionParameters, **fields: Any) -> None:
-        if type(parameters) in (CompletionParameters, ChatParameters):  # another subclass is a model
+        if type(parameters) in (CompletionParameters, ChatParameters):
             made.append(fields)
         construct(parameters, **fields)
 

@@ -9,11 +9,11 @@ from langchain_core.runnables import ConfigurableField, RunnableConfig
 
 from paradigm_transport import (
     APIStatusError,
-    CompletionParameters,
     InvalidParameterError,
     RateLimitError,
     ServerError,
 )
+from paradigm_transport.endpoints.completions.fields import CompletionFields
 from tests.langchain.conftest import Calls, Make
 from tests.wire import WireServer, chunk, completion, reply, sse
 
@@ -45,7 +45,7 @@ STREAM_SENT = {
 
 
 def test_table_covers_all_parameters() -> None:
-    assert set(FIELDS) == set(CompletionParameters.model_fields)
+    assert set(FIELDS) == set(CompletionFields.model_fields)
 
 
 WAYS = {

@@ -134,12 +134,12 @@ def test_messages_of_every_role_are_rendered(wire: WireServer, make: Make, calls
     calls.invoke(make(chat_template=template), messages)
     assert (
         wire.bodies[0]["prompt"]
-        == "[system:s][user:hi][assistant:a][tool:<tool_response>\nt\n</tool_response>][critic:c][assistant:"
+        == "[system:s][user:h\ni][assistant:a][tool:<tool_response>\nt\n</tool_response>][critic:c][assistant:"
     )
 
 
 def test_message_with_image_raises(wire: WireServer, make: Make, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "data:,"}}])
-    with pytest.raises(InvalidParameterError, match="a message of type human holds something other than text"):
+    with pytest.raises(InvalidParameterError, match="a message of type human contains a block of type image_url"):
         calls.invoke(make(chat_template="alfred"), [picture])
     assert wire.requests == []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 
-from paradigm_transport import APIResponseError, InvalidParameterError
+from paradigm_transport import APIResponseError, BadRequestError, InvalidParameterError
 from tests.langchain.conftest import STRICT, Make, MakeChat
 from tests.wire import Request, Script, WireServer, completion, reply, usage
 
@@ -75,7 +76,7 @@ def test_messages_that_template_rejects_are_still_counted(wire: WireServer, make
         history = [HumanMessage("one"), AIMessage("two"), HumanMessage("three"), AIMessage("four")]
         trimmed = trim_messages(history, max_tokens=5, token_counter=llm, strategy="last", start_on="human")
         assert [message.content for message in trimmed] == ["three", "four"]
-        with pytest.raises(InvalidParameterError, match="something other than text"):
+        with pytest.raises(InvalidParameterError, match="block of type image"):
             llm.get_num_tokens_from_messages([HumanMessage([{"type": "image", "url": "x"}])])
 
 
@@ -83,6 +84,63 @@ def test_token_ids_without_tokenizer_raise(wire: WireServer, make: Make) -> None
     with pytest.raises(InvalidParameterError, match="custom_get_token_ids"):
         make().get_token_ids("one")
     assert wire.requests == []
+
+
+def count_up_to(limit: int, status: int, words: str) -> Callable[[Request], Script]:
+    """Count words, and refuse more of them than the context holds."""
+
+    def answer(request: Request) -> Script:
+        fits = len(request.body["prompt"].replace("x", " x ").split()) <= limit
+        return count_words(request) if fits else reply({"error": {"message": words}}, status)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "This model's maximum context length is 8 tokens. However, you requested 41 tokens"),
+        (422, "Input validation error: `inputs` must have less than 8 tokens. Given: 41"),
+        (413, "Payload too large"),
+        (200, "request (41 tokens) exceeds the available context size (8 tokens)"),
+    ],
+)
+@pytest.mark.parametrize("count", [9, 40, 1000])
+def test_text_longer_than_context_is_counted_in_pieces(
+    wire: WireServer, make: Make, make_chat: MakeChat, status: int, words: str, count: int
+) -> None:
+    wire.always(count_up_to(8, status, words))
+    text = "\n".join(f"w{number}" for number in range(count))
+    llm = make()
+    assert llm.get_num_tokens(text) == count
+    requests = len(wire.requests)
+    assert requests < count
+    assert llm.get_num_tokens(text) == count
+    assert len(wire.requests) == requests
+    messages = [HumanMessage(text)]
+    for model in (llm, make_chat()):
+        assert count <= model.get_num_tokens_from_messages(messages) <= count + 3
+
+
+@pytest.mark.parametrize("text", ["x" * 50, " " * 30 + "x" * 20, "x" * 40 + "\n" * 40])
+def test_text_without_white_space_is_counted_in_pieces(wire: WireServer, make: Make, text: str) -> None:
+    wire.always(count_up_to(8, 400, "The prompt has 50 tokens; with at least one more it must fit into the context"))
+    assert make().get_num_tokens(text) > 0
+    assert len(wire.requests) < 40
+
+
+def test_refusal_for_another_reason_is_not_counted_in_pieces(wire: WireServer, make: Make) -> None:
+    wire.script(reply({"error": "max_tokens must be at least 2"}, 400))
+    with pytest.raises(BadRequestError):
+        make().get_num_tokens("one two three")
+    assert len(wire.requests) == 1
+
+
+def test_trim_messages_shortens_a_chat_longer_than_the_context(wire: WireServer, make_chat: MakeChat) -> None:
+    wire.always(count_up_to(8, 400, "This model's maximum context length is 8 tokens."))
+    history = [HumanMessage(f"{number} " * 9) for number in range(5)]
+    trimmed = trim_messages(history, max_tokens=25, token_counter=make_chat(), strategy="last")
+    assert trimmed == history[-2:]
 
 
 @pytest.mark.parametrize("missing", [None, {"tokens": 3}])

@@ -13,7 +13,6 @@ from llama_index.core.agent.workflow import (
     AgentStream,
     AgentWorkflow,
     FunctionAgent,
-    ToolCall,
     ToolCallResult,
 )
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
@@ -63,6 +62,10 @@ def streamed(text: str) -> Script:
 
 def agent_of(llm: ChatParadigm, **options: Any) -> FunctionAgent:
     return FunctionAgent(**{"tools": [multiply, add], "llm": llm, "system_prompt": "You calculate.", **options})
+
+
+def streaming_of(streaming: bool) -> dict[str, Any]:
+    return {} if streaming else {"streaming": False}  # an older LlamaIndex only streams
 
 
 def memory() -> ChatMemoryBuffer:
@@ -131,12 +134,76 @@ def test_errors_of_failing_and_unknown_tools_go_to_the_model(wire: WireServer, m
     assert any("'b'" in result for result in results)
 
 
-def test_malformed_tool_call_is_not_run_and_logged(wire: WireServer, make_chat: Make, caplog: Any) -> None:
-    wire.script(streamed("Let me see. <tool_call>\nmultiply(6, 7)\n</tool_call>"))
-    seen, answer = asyncio.run(talk(agent_of(make_chat())))
-    assert str(answer) == "Let me see."
-    assert not of(ToolCall, seen)
+MALFORMED = "<tool_call>\nmultiply(6, 7)\n</tool_call>"
+ARGUMENTS_NO_OBJECT = '<tool_call>\n{"name": "now", "arguments": [1]}\n</tool_call>'
+CUT_OFF = '<tool_call>\n{"name": "multiply", "arguments": {"a": 6'
+
+
+def workflow_of(llm: ChatParadigm, **options: Any) -> AgentWorkflow:
+    return AgentWorkflow(agents=[agent_of(llm, **options)])
+
+
+def answers(texts: list[str], streaming: bool, finish_reason: str = "stop") -> list[Script]:
+    whole = [reply(completion(text, finish_reason=finish_reason)) for text in texts]
+    return [sse(chunk(text), chunk("", finish_reason)) for text in texts] if streaming else whole
+
+
+@pytest.fixture(params=[True, pytest.param(False, marks=newer)], ids=["streamed", "whole"])
+def streaming(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.parametrize("make_agent", [agent_of, workflow_of])
+@pytest.mark.parametrize("before", ["", "Let me see. "])
+def test_reason_of_a_malformed_call_goes_to_the_model_which_tries_again(
+    wire: WireServer, make_chat: Make, caplog: Any, make_agent: Any, before: str, streaming: bool
+) -> None:
+    wire.script(*answers([f"{before}{MALFORMED}", SIX_BY_SEVEN, "It is 42."], streaming))
+    seen, answer = asyncio.run(talk(make_agent(make_chat(), **streaming_of(streaming))))
+    assert str(answer) == "It is 42."
+    assert [result.tool_output.content for result in of(ToolCallResult, seen) if result.tool_name == "multiply"] == [
+        "42"
+    ]
+    said, reason = turns_of(wire.bodies[1])[2:4]
+    assert "multiply(6, 7)" in said
+    assert "malformed call: not valid JSON" in reason
     assert "Ignoring a malformed tool call" in caplog.text
+
+
+def test_malformed_call_of_a_tool_without_arguments_does_not_run_it(wire: WireServer, make_chat: Make) -> None:
+    ran: list[str] = []
+    now = FunctionTool.from_defaults(lambda: ran.append("now"), name="now", description="The time.")
+    wire.script(streamed(ARGUMENTS_NO_OBJECT), streamed("I cannot."))
+    _, answer = asyncio.run(talk(agent_of(make_chat(), tools=[now])))
+    assert str(answer) == "I cannot."
+    assert ran == []
+    assert "now (malformed call: the arguments are not a JSON object)" in turns_of(wire.bodies[1])[3]
+
+
+def test_malformed_call_beside_another_is_reported_with_its_result(wire: WireServer, make_chat: Make) -> None:
+    wire.script(streamed(f"{MALFORMED}\n{ONE_AND_TWO}"), streamed("3."))
+    seen, _ = asyncio.run(talk(agent_of(make_chat())))
+    assert len(of(ToolCallResult, seen)) == 2
+    results = turns_of(wire.bodies[1])[3:5]
+    assert "\n3\n" in results[0]
+    assert "malformed call: not valid JSON" in results[1]
+
+
+def test_malformed_calls_without_end_end_in_an_error(wire: WireServer, make_chat: Make) -> None:
+    wire.always(streamed(MALFORMED))
+    with pytest.raises(Exception, match="Max iterations"):
+        asyncio.run(talk(agent_of(make_chat()), max_iterations=3))
+    assert len(wire.requests) <= 3
+
+
+@pytest.mark.parametrize("make_agent", [agent_of, workflow_of])
+def test_call_that_max_tokens_cut_off_is_an_error_of_the_agent(
+    wire: WireServer, make_chat: Make, make_agent: Any, streaming: bool
+) -> None:
+    wire.script(*answers([CUT_OFF], streaming, "length"))
+    with pytest.raises(ValueError, match="the model's tool call is malformed"):
+        asyncio.run(talk(make_agent(make_chat(max_tokens=9), **streaming_of(streaming))))
+    assert len(wire.requests) == 1
 
 
 @needs_rate_limiter

@@ -283,3 +283,48 @@ def test_answer_that_does_not_fit_an_enforced_schema_is_not_asked_for_again(
     with pytest.raises(ValueError, match="does not end"):
         predict(make_chat(constrain="vllm", pydantic_program_mode=mode), River, ASK, what="a river")
     assert len(wire.bodies) == 1
+
+
+@pytest.mark.parametrize("text", ['{"name": "Rh', ""])
+def test_prediction_that_max_tokens_cut_off_says_so_and_is_not_asked_for_again(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any], text: str
+) -> None:
+    wire.script(reply(completion(text, finish_reason="length")))
+    with pytest.raises(ValueError, match=r"cut off at max_tokens \(9\); raise max_tokens$"):
+        predict(make_chat(pydantic_program_mode=mode), River, ASK, {"max_tokens": 9}, what="a river")
+    assert len(wire.requests) == 1
+
+
+def test_second_answer_that_max_tokens_cut_off_says_so(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
+) -> None:
+    wire.script(
+        reply(completion(answer(mode, '{"name": "Rhône"}'))), reply(completion('{"name": "Rh', finish_reason="length"))
+    )
+    with pytest.raises(ValueError, match=r"cut off at max_tokens \(2048\); raise max_tokens$"):
+        predict(make_chat(pydantic_program_mode=mode), River, ASK, what="a river")
+
+
+def test_whole_object_that_does_not_fit_is_asked_for_again_even_if_the_text_after_it_was_cut_off(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
+) -> None:
+    wrong = answer(mode, '{"name": "Rhône", "length": "long"}') + " So"
+    wire.script(reply(completion(wrong, finish_reason="length")), reply(completion(answer(mode, RHONE_JSON))))
+    assert predict(make_chat(pydantic_program_mode=mode), River, ASK, what="a river") == RHONE
+
+
+@pytest.mark.parametrize("text", ['{"name": "Rh', "", "Well"])
+@pytest.mark.parametrize(("limit", "named"), [(9, r"max_tokens \(9\)"), (None, "max_tokens")])
+def test_streamed_prediction_that_max_tokens_cut_off_says_so(
+    wire: WireServer,
+    make_chat: Make,
+    mode: PydanticProgramMode,
+    stream: Callable[..., Any],
+    text: str,
+    limit: int | None,
+    named: str,
+) -> None:
+    wire.script(sse(chunk(text), chunk("", "length"), chunk(usage=usage(3, 5))))
+    llm = make_chat(pydantic_program_mode=mode, max_tokens=None, additional_kwargs={"max_tokens": limit})
+    with pytest.raises(ValueError, match=f"cut off at {named}; raise max_tokens$"):
+        stream(llm, River, ASK, what="a river")

@@ -65,12 +65,12 @@ class Method:
     def is_stream(self) -> bool:
         return "stream" in self.name
 
-    def answer(self, text: str, size: int = 3) -> Script:
+    def answer(self, text: str, size: int = 3, finish_reason: str = "stop") -> Script:
         """An answer of this text, where it is streamed in pieces of this size; its usage is 3 and 5."""
         if not self.is_stream:
-            return reply(completion(text))
+            return reply(completion(text, finish_reason=finish_reason))
         pieces = [text[at : at + size] for at in range(0, len(text), size)]
-        return sse(*map(chunk, pieces), chunk("", "stop"), chunk(usage=usage(3, 5)))
+        return sse(*map(chunk, pieces), chunk("", finish_reason), chunk(usage=usage(3, 5)))
 
     def __call__(self, llm: ChatParadigm, tools: Any = TOOLS, **kwargs: Any) -> list[ChatResponse]:
         kwargs = {"user_msg": "How much?", **kwargs}
@@ -236,7 +236,9 @@ def test_malformed_call_is_reported_with_its_reason(
     (invalid,) = last.message.additional_kwargs["invalid_tool_calls"]
     assert invalid["reason"] == reason
     assert invalid["text"]
-    assert chat.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
+    ((name, arguments),) = selected(chat, last)
+    assert name.endswith(f" (malformed call: {reason})")
+    assert arguments == {}
     with pytest.raises(ValueError, match=f"^the model's tool call is malformed: {reason}$"):
         chat.get_tool_calls_from_response(last)
     (record,) = caplog.records
@@ -246,8 +248,19 @@ def test_malformed_call_is_reported_with_its_reason(
 def test_malformed_call_does_not_affect_the_others(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(f"<tool_call>\nno\n</tool_call>\n{SIX_BY_SEVEN}"))
     last = method(chat, allow_parallel_tool_calls=True)[-1]
-    assert selected(chat, last) == [("multiply", {"a": 6, "b": 7})]
+    (call,) = chat.get_tool_calls_from_response(last)
+    assert (call.tool_name, call.tool_kwargs) == ("multiply", {"a": 6, "b": 7})
     assert len(last.message.additional_kwargs["invalid_tool_calls"]) == 1
+
+
+def test_call_that_max_tokens_cut_off_raises_even_if_no_call_is_required(
+    wire: WireServer, method: Method, chat: ChatParadigm
+) -> None:
+    wire.script(method.answer('<tool_call>\n{"name": "multiply", "arguments": {"a": 6', finish_reason="length"))
+    last = method(chat)[-1]
+    for required in (True, False):
+        with pytest.raises(ValueError, match=r"^the model's tool call is malformed: "):
+            chat.get_tool_calls_from_response(last, error_on_no_tool_call=required)
 
 
 @pytest.mark.parametrize(

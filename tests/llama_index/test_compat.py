@@ -17,7 +17,7 @@ from typing import Any, ClassVar, get_args
 import llama_index.core
 import pytest
 from llama_index.core import PromptTemplate
-from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
+from llama_index.core.agent.workflow import FunctionAgent, ToolCall, ToolCallResult
 from llama_index.core.base.llms import types
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -352,6 +352,17 @@ def test_agents_write_the_id_of_a_call_into_additional_kwargs() -> None:
     ((written,),) = kept.values()
     assert (written.role, written.content) == (MessageRole.TOOL, "3")
     assert written.additional_kwargs["tool_call_id"] == "1"
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")  # LlamaIndex looks at all attributes
+@pytest.mark.filterwarnings("ignore:Accessing the .* attribute on the instance is deprecated")
+def test_agents_report_an_unknown_tool_to_the_model_by_its_name() -> None:
+    context: Any = SimpleNamespace(write_event_to_stream=lambda event: None)
+    agent = FunctionAgent(tools=[add], llm=Recorder())
+    called = ToolCall(tool_name="add (malformed call: why)", tool_kwargs={}, tool_id="1")
+    result = asyncio.run(agent.call_tool(context, called))
+    assert "add (malformed call: why)" in result.tool_output.content
+    assert (result.tool_id, result.return_direct) == ("1", False)
 
 
 @pytest.mark.parametrize("chats", [True, False])

@@ -13,14 +13,15 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.chat_engine.types import ChatMode
 from llama_index.core.embeddings import MockEmbedding
-from llama_index.core.extractors import TitleExtractor
+from llama_index.core.extractors import DocumentContextExtractor, TitleExtractor
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import SubQuestionQueryEngine
 from llama_index.core.question_gen import LLMQuestionGenerator
 from llama_index.core.response_synthesizers import ResponseMode
-from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
+from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.tools import QueryEngineTool
 from pydantic import BaseModel
 
@@ -245,3 +246,20 @@ def test_chat_leaves_the_history_unchanged(wire: WireServer, llm: ParadigmLLM) -
     history = [ChatMessage("Hi")]
     llm.chat(history)
     assert history == [ChatMessage("Hi")]
+
+
+@pytest.mark.parametrize("maker", ["make_llm", "make_chat"])
+def test_document_context_extractor_passes_headers_of_a_call(
+    wire: WireServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, maker: str
+) -> None:
+    monkeypatch.setattr(Settings, "_tokenizer", str.split)
+    wire.script(reply(completion("About rivers.")))
+    store = SimpleDocumentStore()
+    store.add_documents([DOCUMENTS[0]])
+    source = RelatedNodeInfo(node_id=DOCUMENTS[0].doc_id)
+    node = TextNode(text="812 km", relationships={NodeRelationship.SOURCE: source})
+    llm = request.getfixturevalue(maker)()
+    extractor = DocumentContextExtractor(docstore=store, llm=llm, max_context_length=1000, show_progress=False)
+    assert asyncio.run(extractor.aextract([node])) == [{"context": "About rivers."}]
+    assert wire.bodies[0]["max_tokens"] == 512
+    assert "anthropic-beta" in wire.requests[0].headers

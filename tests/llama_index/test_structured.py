@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from llama_index_paradigm import ParadigmLLM
 from paradigm_transport import BadRequestError, InvalidParameterError
 from tests.llama_index.conftest import Callbacks, Events, Spans, blocks_of_text, collected, needs_citable_blocks
-from tests.wire import WireServer, chunk, completion, reply, sse
+from tests.wire import WireServer, chunk, completion, reply, sse, usage
 
 Make = Callable[..., ParadigmLLM]
 
@@ -358,3 +358,40 @@ def test_program_modes_default_and_llm_complete_text(
 ) -> None:
     wire.script(reply(completion(RHONE_JSON)))
     assert make_llm(pydantic_program_mode=mode).structured_predict(River, ASK, what="a river") == RHONE
+
+
+@pytest.mark.parametrize("text", ['{"name": "Rh', ""])
+def test_prediction_that_max_tokens_cut_off_says_so_and_is_not_asked_for_again(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any], text: str
+) -> None:
+    wire.script(reply(completion(text, finish_reason="length")))
+    with pytest.raises(ValueError, match=r"cut off at max_tokens \(9\); raise max_tokens$"):
+        predict(make_llm(), River, ASK, {"max_tokens": 9}, what="a river")
+    assert len(wire.requests) == 1
+
+
+def test_second_answer_that_max_tokens_cut_off_says_so(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any]
+) -> None:
+    wire.script(reply(completion("No.")), reply(completion('{"name": "Rh', finish_reason="length")))
+    with pytest.raises(ValueError, match=r"cut off at max_tokens \(256\); raise max_tokens$"):
+        predict(make_llm(), River, ASK, what="a river")
+
+
+def test_whole_object_that_does_not_fit_is_asked_for_again_even_if_the_text_after_it_was_cut_off(
+    wire: WireServer, make_llm: Make, predict: Callable[..., Any]
+) -> None:
+    wrong = '{"name": "Rhône", "length": "long"} So '
+    wire.script(reply(completion(wrong, finish_reason="length")), reply(completion(RHONE_JSON)))
+    assert predict(make_llm(), River, ASK, what="a river") == RHONE
+
+
+@pytest.mark.parametrize("text", ['{"name": "Rh', "", "Well"])
+@pytest.mark.parametrize(("limit", "named"), [(9, r"max_tokens \(9\)"), (None, "max_tokens")])
+def test_streamed_prediction_that_max_tokens_cut_off_says_so(
+    wire: WireServer, make_llm: Make, stream: Callable[..., Any], text: str, limit: int | None, named: str
+) -> None:
+    wire.script(sse(chunk(text), chunk("", "length"), chunk(usage=usage(3, 5))))
+    llm = make_llm(max_tokens=None, additional_kwargs={"max_tokens": limit})
+    with pytest.raises(ValueError, match=f"cut off at {named}; raise max_tokens$"):
+        stream(llm, River, ASK, what="a river")

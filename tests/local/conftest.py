@@ -1,4 +1,4 @@
-"""The local Paradigm for these tests: a real model once for all, a fake engine where none is needed."""
+"""Fixtures for these tests: one server with a real model, and servers with a fake engine."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ DEADLINE_SECONDS = 5
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for another thread to get there."""
+    """Wait until a condition holds, for what another thread does."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not holds():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.002)
 
 
 class Caller:
-    """Sends completions to a local Paradigm, with a prompt and temperature 0 unless told otherwise."""
+    """Sends requests to a local Paradigm, by default with a prompt and temperature 0."""
 
     def __init__(self, paradigm: LocalParadigm) -> None:
         self.paradigm = paradigm
@@ -34,8 +34,13 @@ class Caller:
         )
 
     def body(self, **fields: Any) -> dict[str, Any]:
-        usual = {"model": self.paradigm.model, "prompt": "The capital of France is", "temperature": 0, "max_tokens": 5}
-        return {**usual, **fields}
+        defaults = {
+            "model": self.paradigm.model,
+            "prompt": "The capital of France is",
+            "temperature": 0,
+            "max_tokens": 5,
+        }
+        return {**defaults, **fields}
 
     def post(self, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
         return self.http.post("/completions", json=self.body(**fields), headers=headers)
@@ -56,7 +61,7 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def caller(local_paradigm: LocalParadigm) -> Iterator[Caller]:
-    """Calls a real model."""
+    """A caller of a server with a real model."""
     caller = Caller(local_paradigm)
     yield caller
     caller.http.close()
@@ -64,7 +69,7 @@ def caller(local_paradigm: LocalParadigm) -> Iterator[Caller]:
 
 @pytest.fixture(scope="session")
 def small_context() -> Iterator[Caller]:
-    """Calls the same model with the smallest context that llama.cpp gives."""
+    """A caller of a server with the same model and the smallest context of llama.cpp."""
     with LocalParadigm(context=256, parallel=2) as paradigm:
         caller = Caller(paradigm)
         yield caller
@@ -73,7 +78,7 @@ def small_context() -> Iterator[Caller]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Caller]]:
-    """Serves a fake engine, and gives a caller for it."""
+    """Starts servers with fake engines, and returns a caller for each."""
     with ExitStack() as stack:
 
         def start(engine: FakeEngine | None = None, **options: Any) -> Caller:

@@ -1,4 +1,4 @@
-"""An engine without a model, for what has nothing to do with one; the server around it is the real one."""
+"""An engine without a model, for tests of the server around it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ GATE_POLL_SECONDS = 0.005
 
 
 class FakeEngine:
-    """Generates the texts it was given, one a piece, each with the log-probability -1.
+    """Generates the given texts, one per piece, each with the log-probability -1.
 
-    Its `gate` holds generations back until it is set.
+    Generations wait until the `gate` is set.
     """
 
     context = 100
@@ -58,11 +58,11 @@ class FakeEngine:
 
 
 class Served(LocalParadigm):
-    """The local Paradigm over a fake engine."""
+    """A local Paradigm with a fake engine."""
 
     def __init__(self, engine: FakeEngine, **options: Any) -> None:
         super().__init__(**options)
         self.fake = engine
 
-    def _load(self) -> Engine:
+    def _load_engine(self) -> Engine:
         return cast("Engine", self.fake)

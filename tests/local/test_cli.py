@@ -1,4 +1,4 @@
-"""The command, as a person meets it."""
+"""The command `paradigm-local serve`: its output, its errors and its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ END_SECONDS = 15
 
 
 class Command:
-    """`paradigm-local serve` in a process of its own, up and answering."""
+    """`paradigm-local serve` in a separate process, ready for requests."""
 
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "paradigm_local.cli", "serve", "--port", "0", *arguments]
@@ -37,7 +37,7 @@ class Command:
         return {"model": "smollm2-135m-instruct", "prompt": "Once upon a time", **fields}
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """Send a signal; give the exit code and what was written on stderr."""
+        """Send a signal; return the exit code and the output on stderr."""
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=END_SECONDS)
         return self.process.returncode, errors
@@ -58,7 +58,7 @@ def run() -> Iterator[Run]:
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line on stderr of a command that fails."""
+    """Return the only line on stderr of a command that fails."""
     assert cli.main(arguments) == 1
     output = capsys.readouterr()
     assert output.out == ""
@@ -66,7 +66,7 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
-def test_serve_greets_answers_and_logs_without_prompts(run: Run) -> None:
+def test_serve_prints_its_address_and_logs_no_prompts(run: Run) -> None:
     command = run("--faults")
     assert re.fullmatch(
         r"Local Paradigm serves smollm2-135m-instruct at http://127\.0\.0\.1:\d+/api/v2", command.greeting[0]
@@ -86,7 +86,7 @@ def test_serve_greets_answers_and_logs_without_prompts(run: Run) -> None:
     assert second.endswith('"POST /api/v2/completions HTTP/1.1" 200')
 
 
-def test_sigterm_ends_a_stream_with_an_error_and_the_command_without(run: Run) -> None:
+def test_sigterm_ends_a_stream_with_an_error_and_exits_with_0(run: Run) -> None:
     command = run("--api-key", "mine", "--parallel", "1", "--context", "2048")
     assert command.greeting[2] == "export PARADIGM_API_KEY=<your --api-key>"
     body = command.body(stream=True, max_tokens=2000, ignore_eos=True)
@@ -106,7 +106,7 @@ def test_sigterm_ends_a_stream_with_an_error_and_the_command_without(run: Run) -
     assert "mine" not in errors
 
 
-def test_a_taken_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_taken_port_is_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = failure(capsys, "serve", "--port", str(port))
@@ -115,11 +115,11 @@ def test_a_taken_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("port", ["65536", "-1"])
-def test_a_port_that_cannot_be_is_told(capsys: pytest.CaptureFixture[str], port: str) -> None:
+def test_invalid_port_is_a_one_line_error(capsys: pytest.CaptureFixture[str], port: str) -> None:
     assert "--port" in failure(capsys, "serve", "--port", port)
 
 
-def test_a_bad_model_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bad_model_file_is_a_one_line_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF" + b"\x00" * 100)
     assert str(path) in failure(capsys, "serve", "--port", "0", "--model", str(path))
@@ -127,25 +127,27 @@ def test_a_bad_model_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_beyond_this_machine_a_key_of_ones_own_is_needed(capsys: pytest.CaptureFixture[str], host: str) -> None:
+def test_default_key_is_refused_for_hosts_other_than_loopback(capsys: pytest.CaptureFixture[str], host: str) -> None:
     assert "--api-key" in failure(capsys, "serve", "--host", host)
 
 
-def test_what_is_not_installed_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_a_one_line_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "paradigm_local.engine", None)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install 'paradigm-llm[local]'" in failure(capsys, "serve", "--port", "0")
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["serve", "--parallel", "0"], ["serve", "--context", "x"]])
-def test_wrong_arguments_are_told(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_wrong_arguments_print_the_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage: paradigm-local" in capsys.readouterr().err
 
 
-def test_ctrl_c_while_the_model_loads_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_the_model_loads_exits_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -153,7 +155,7 @@ def test_ctrl_c_while_the_model_loads_is_no_traceback(monkeypatch: pytest.Monkey
     assert cli.main(["serve", "--port", "0"]) == 128 + signal.SIGINT
 
 
-def test_nothing_heavy_is_imported_before_it_is_used() -> None:
+def test_heavy_packages_are_imported_only_when_used() -> None:
     heavy = ("xllamacpp", "uvicorn", "starlette", "rich", "llguidance", "langchain_core", "llama_index")
     code = f"import sys, paradigm_local.cli, paradigm_local.local; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
@@ -161,7 +163,7 @@ def test_nothing_heavy_is_imported_before_it_is_used() -> None:
 
 
 @pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])
-def test_any_address_of_this_machine_can_be_chosen(serve: Callable[..., Caller], host: str, shown: str) -> None:
+def test_any_loopback_address_can_be_listened_on(serve: Callable[..., Caller], host: str, shown: str) -> None:
     try:
         caller = serve(host=host)
     except PortError:

@@ -1,4 +1,4 @@
-"""Requests that break the contract, judged without a server."""
+"""Validation of requests, without a server."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def errors(**fields: Any) -> dict[str, list[str]]:
         ("response_format", {"type": "text", "json_schema": {"schema": {}}}),
     ],
 )
-def test_a_wrong_value_is_told_by_its_field(field: str, value: Any) -> None:
+def test_refusal_of_an_invalid_value_names_its_field(field: str, value: Any) -> None:
     found = errors(**{field: value})
     assert list(found) == [field]
     assert all(found[field])
@@ -92,40 +92,40 @@ def test_a_wrong_value_is_told_by_its_field(field: str, value: Any) -> None:
         ),
     ],
 )
-def test_fields_that_contradict_each_other_are_refused(fields: dict[str, Any], field: str) -> None:
+def test_contradicting_fields_are_refused(fields: dict[str, Any], field: str) -> None:
     assert list(errors(**fields)) == [field]
 
 
-def test_every_wrong_field_is_told_at_once() -> None:
+def test_refusal_names_all_invalid_fields() -> None:
     assert set(errors(temperature=3, top_p=0, prompt=1)) == {"temperature", "top_p", "prompt"}
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff", b"[" * 10_000, b'{"prompt": "\\ud800"}']
 )
-def test_what_is_no_json_object_is_refused(body: bytes) -> None:
+def test_body_that_is_not_a_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_request(body)
     assert list(caught.value.errors) == [WHOLE_BODY]
 
 
-def test_missing_fields_are_told() -> None:
+def test_refusal_names_missing_fields() -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_request(b"{}")
     assert set(caught.value.errors) == {"model", "prompt"}
 
 
-def test_messages_never_hold_what_was_sent() -> None:
+def test_refusals_do_not_repeat_values() -> None:
     secret = "do not repeat me"
     found = errors(prompt=[secret], stop=[secret, 1], user=[secret], logit_bias={"1": secret})
     assert secret not in json.dumps(found)
 
 
-def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+def test_float_without_a_fraction_is_accepted_as_an_integer() -> None:
     assert read_request(b'{"model": "m", "prompt": "p", "max_tokens": 3.0, "seed": -1e3}').max_tokens == 3
 
 
 @pytest.mark.parametrize("field", ["logprobs", "best_of", "seed", "structured_outputs", "stream_options"])
-def test_null_is_left_out_where_there_is_no_default(field: str) -> None:
+def test_null_is_accepted_for_fields_without_a_default(field: str) -> None:
     request = read_request(json.dumps({"model": "m", "prompt": "p", field: None}).encode())
     assert getattr(request, field) is None

@@ -1,4 +1,4 @@
-"""Faults on request."""
+"""Faults on demand, by header and from the queue."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from tests.local.fake import FakeEngine
 Serve = Callable[..., Caller]
 
 
-def test_faults_are_off_unless_switched_on(serve: Serve) -> None:
+def test_faults_by_header_are_off_by_default(serve: Serve) -> None:
     assert serve().post(headers={HEADER: "429"}).status_code == 200
 
 
-def test_a_fault_by_header_holds_for_its_request_only(serve: Serve) -> None:
+def test_fault_by_header_affects_only_its_request(serve: Serve) -> None:
     caller = serve(faults=True)
     response = caller.post(headers={HEADER: "429=7"})
     assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
     assert caller.post().status_code == 200
 
 
-def test_an_unknown_fault_is_400(serve: Serve) -> None:
+def test_unknown_fault_is_400(serve: Serve) -> None:
     response = serve(faults=True).post(headers={HEADER: "fire"})
     assert response.status_code == 400
     assert response.json()["detail"].startswith("A fault is one of 429, 503, cut, error, slow")
 
 
-def test_faults_by_option_hit_the_next_answers(serve: Serve) -> None:
+def test_queued_faults_affect_the_next_replies(serve: Serve) -> None:
     caller = serve()
     caller.paradigm.fail_next("503", times=2)
     caller.paradigm.fail_next("429")
     assert [caller.post().status_code for _ in range(4)] == [503, 503, 429, 200]
 
 
-def test_faults_that_were_not_needed_can_be_cleared(serve: Serve) -> None:
+def test_queued_faults_can_be_cleared(serve: Serve) -> None:
     caller = serve()
     caller.paradigm.fail_next("503")
     caller.paradigm.clear_faults()
     assert caller.post().status_code == 200
 
 
-def test_faults_wait_for_completions_with_the_right_key(serve: Serve) -> None:
+def test_queued_faults_affect_only_authenticated_completions(serve: Serve) -> None:
     caller = serve()
     caller.paradigm.fail_next("503")
     assert caller.http.get("/models").status_code == 200
@@ -55,7 +55,7 @@ def test_faults_wait_for_completions_with_the_right_key(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_cut_stream_ends_without_an_end(serve: Serve, after: int) -> None:
+def test_cut_stream_breaks_after_the_given_pieces(serve: Serve, after: int) -> None:
     caller = serve(FakeEngine(["a", "b", "c"]))
     caller.paradigm.fail_next(f"cut={after}")
     received: list[bytes] = []
@@ -69,14 +69,14 @@ def test_a_cut_stream_ends_without_an_end(serve: Serve, after: int) -> None:
     assert b"[DONE]" not in b"".join(received)
 
 
-def test_a_cut_answer_is_shorter_than_promised(serve: Serve) -> None:
+def test_cut_reply_is_shorter_than_its_content_length(serve: Serve) -> None:
     caller = serve()
     caller.paradigm.fail_next("cut")
     with pytest.raises(httpx.RemoteProtocolError):
         caller.post()
 
 
-def test_an_error_comes_inside_the_stream(serve: Serve) -> None:
+def test_error_fault_ends_a_stream_with_an_error_event(serve: Serve) -> None:
     caller = serve(FakeEngine(["a", "b", "c"]))
     caller.paradigm.fail_next("error=2")
     *texts, error, done, _ = caller.post(stream=True).text.split("\n\n")
@@ -85,13 +85,13 @@ def test_an_error_comes_inside_the_stream(serve: Serve) -> None:
     assert done == "data: [DONE]"
 
 
-def test_an_error_without_a_stream_is_500(serve: Serve) -> None:
+def test_error_fault_without_a_stream_is_500(serve: Serve) -> None:
     caller = serve()
     caller.paradigm.fail_next("error")
-    assert caller.refused(500) == {"detail": "The model failed, as was asked for."}
+    assert caller.refused(500) == {"detail": "The model failed, because a fault was requested."}
 
 
-def test_a_slow_first_token_is_bridged_by_pings(serve: Serve) -> None:
+def test_slow_fault_sends_pings_before_the_first_token(serve: Serve) -> None:
     caller = serve(ping_seconds=0.02)
     caller.paradigm.fail_next("slow=0.07")
     events = caller.post(stream=True).text.split("\n\n")
@@ -99,7 +99,7 @@ def test_a_slow_first_token_is_bridged_by_pings(serve: Serve) -> None:
     assert events[4].startswith("data: {")
 
 
-def test_a_slow_answer_is_whole(serve: Serve) -> None:
+def test_slow_reply_is_complete(serve: Serve) -> None:
     caller = serve()
     caller.paradigm.fail_next("slow=0.05")
     response = caller.post()
@@ -111,11 +111,11 @@ def test_a_slow_answer_is_whole(serve: Serve) -> None:
     ("text", "fault"),
     [("429", Fault("429", 1)), (" cut=3 ", Fault("cut", 3)), ("slow=0.25", Fault("slow", 0.25))],
 )
-def test_faults_are_read(text: str, fault: Fault) -> None:
+def test_read_fault_parses_kind_and_amount(text: str, fault: Fault) -> None:
     assert read_fault(text) == fault
 
 
 @pytest.mark.parametrize("text", ["", "500", "cut=", "cut=-1", "slow=1e9", "slow=1.2.3", "429,503", "cut=9999"])
-def test_what_is_no_fault_is_refused(text: str) -> None:
+def test_read_fault_refuses_unknown_texts(text: str) -> None:
     with pytest.raises(ValueError, match="A fault is one of"):
         read_fault(text)

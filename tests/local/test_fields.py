@@ -1,4 +1,4 @@
-"""What each field of the contract does, on a real model; docs/local-paradigm.md lists these tests."""
+"""The effect of each field of the contract, with a real model. docs/local-paradigm.md lists these tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def logprobs(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def streamed(caller: Caller, **fields: Any) -> list[dict[str, Any]]:
-    """The chunks of a stream, which must end with `[DONE]`."""
+    """Return the chunks of a stream, which must end with `[DONE]`."""
     *events, done, rest = caller.post(stream=True, **fields).text.split("\n\n")
     assert (done, rest) == ("data: [DONE]", "")
     return [json.loads(event.removeprefix("data: ")) for event in events]
@@ -36,19 +36,19 @@ def test_reply_has_the_documented_shape(caller: Caller) -> None:
     assert set(reply["choices"][0]) == {"index", "text", "logprobs", "finish_reason"}
 
 
-def test_max_tokens_bounds_the_completion(caller: Caller) -> None:
+def test_max_tokens_limits_the_completion(caller: Caller) -> None:
     reply = caller.complete(max_tokens=3)
     assert reply["usage"] == {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
     assert reply["choices"][0]["finish_reason"] == "length"
 
 
-def test_max_tokens_is_16_where_it_is_left_out(caller: Caller) -> None:
+def test_max_tokens_is_16_by_default(caller: Caller) -> None:
     body = caller.body(ignore_eos=True)
     del body["max_tokens"]
     assert caller.http.post("/completions", json=body).json()["usage"]["completion_tokens"] == 16
 
 
-def test_a_full_context_ends_the_completion(small_context: Caller) -> None:
+def test_full_context_ends_the_completion(small_context: Caller) -> None:
     context = small_context.http.get("/models").json()["data"][0]["max_model_len"]
     reply = small_context.complete(prompt=" a" * (context - 3), max_tokens=50, ignore_eos=True)
     assert reply["choices"][0]["finish_reason"] == "length"
@@ -56,40 +56,40 @@ def test_a_full_context_ends_the_completion(small_context: Caller) -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"stream": True}, {"echo": True}, {"echo": True, "max_tokens": 0}])
-def test_a_prompt_that_fills_the_context_is_refused(small_context: Caller, fields: dict[str, Any]) -> None:
+def test_prompt_that_fills_the_context_is_refused(small_context: Caller, fields: dict[str, Any]) -> None:
     context = small_context.http.get("/models").json()["data"][0]["max_model_len"]
     (message,) = small_context.refused(prompt=" a" * context, **fields)["prompt"]
     assert message == f"The prompt has {context} tokens; with at least one more it must fit into the context of 256."
 
 
-def test_temperature_zero_takes_the_likeliest_token_each_time(caller: Caller) -> None:
+def test_temperature_zero_always_selects_the_likeliest_token(caller: Caller) -> None:
     assert len({caller.text(temperature=0) for _ in range(3)}) == 1
 
 
-def test_temperature_spreads_the_choice(caller: Caller) -> None:
+def test_high_temperature_varies_the_text(caller: Caller) -> None:
     texts = {caller.text(temperature=2, seed=seed, max_tokens=3) for seed in range(4)}
     assert len(texts) == 4
 
 
-def test_temperature_comes_before_the_cuts(caller: Caller) -> None:
-    # After such a temperature nearly all tokens are in the nucleus; before it some five were.
+def test_temperature_is_applied_before_top_p(caller: Caller) -> None:
+    # After this temperature nearly all tokens are in the nucleus; before it about five are.
     choices = caller.complete(temperature=2, top_p=0.9, n=4, seed=1, max_tokens=1, logprobs=0)["choices"]
     assert min(choice["logprobs"]["token_logprobs"][0] for choice in choices) < -6
 
 
-def test_top_p_cuts_the_unlikely(caller: Caller) -> None:
+def test_top_p_excludes_unlikely_tokens(caller: Caller) -> None:
     assert caller.text(temperature=2, top_p=1e-6) == caller.text(temperature=0)
 
 
-def test_top_k_cuts_the_unlikely(caller: Caller) -> None:
+def test_top_k_excludes_unlikely_tokens(caller: Caller) -> None:
     assert caller.text(temperature=2, top_k=1) == caller.text(temperature=0)
 
 
-def test_min_p_cuts_the_unlikely(caller: Caller) -> None:
+def test_min_p_excludes_unlikely_tokens(caller: Caller) -> None:
     assert caller.text(temperature=2, min_p=1) == caller.text(temperature=0)
 
 
-def test_n_gives_several_completions(caller: Caller) -> None:
+def test_n_returns_several_completions(caller: Caller) -> None:
     reply = caller.complete(n=3, temperature=1, seed=7, max_tokens=4, ignore_eos=True)
     assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2]
     assert len({choice["text"] for choice in reply["choices"]}) == 3
@@ -104,7 +104,7 @@ def test_best_of_returns_the_likeliest_completion(caller: Caller) -> None:
     ranked = sorted(every, key=lambda one: -sum(one["logprobs"]["token_logprobs"]) / 4)
     assert [one["text"] for one in best["choices"]] == [one["text"] for one in ranked[:2]]
     assert [one["index"] for one in best["choices"]] == [0, 1]
-    assert best["usage"]["completion_tokens"] == 24, "all that were generated count"
+    assert best["usage"]["completion_tokens"] == 24, "all generated tokens count"
 
 
 def test_best_of_needs_no_logprobs(caller: Caller) -> None:
@@ -114,7 +114,7 @@ def test_best_of_needs_no_logprobs(caller: Caller) -> None:
     assert plain == {**with_logprobs, "logprobs": None}
 
 
-def test_stream_gives_the_same_text_in_pieces(caller: Caller) -> None:
+def test_stream_sends_the_same_text_in_pieces(caller: Caller) -> None:
     chunks = streamed(caller)
     assert len(chunks) > 3
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == caller.text()
@@ -123,7 +123,7 @@ def test_stream_gives_the_same_text_in_pieces(caller: Caller) -> None:
     assert len({chunk["id"] for chunk in chunks}) == 1
 
 
-def test_stream_gives_every_completion_under_its_index(caller: Caller) -> None:
+def test_stream_sends_each_completion_under_its_index(caller: Caller) -> None:
     fields = {"n": 2, "temperature": 1, "seed": 5}
     texts = {0: "", 1: ""}
     for chunk in streamed(caller, **fields):
@@ -132,14 +132,14 @@ def test_stream_gives_every_completion_under_its_index(caller: Caller) -> None:
     assert list(texts.values()) == [choice["text"] for choice in caller.complete(**fields)["choices"]]
 
 
-def test_stream_options_ask_for_the_usage(caller: Caller) -> None:
+def test_stream_options_request_the_usage(caller: Caller) -> None:
     *chunks, last = streamed(caller, stream_options={"include_usage": True})
     assert last["choices"] == []
     assert last["usage"] == caller.complete()["usage"]
     assert all("usage" not in chunk for chunk in chunks)
 
 
-def test_a_stream_has_no_usage_unasked(caller: Caller) -> None:
+def test_stream_has_no_usage_by_default(caller: Caller) -> None:
     assert all("usage" not in chunk for chunk in streamed(caller, stream_options={"include_usage": False}))
 
 
@@ -158,17 +158,17 @@ def test_logprobs_zero_reports_the_chosen_tokens_only(caller: Caller) -> None:
     assert found["top_logprobs"] == [{",": found["token_logprobs"][0]}]
 
 
-def test_logprobs_report_an_unlikely_choice_beside_the_likeliest(caller: Caller) -> None:
+def test_logprobs_report_an_unlikely_token_beside_the_likeliest(caller: Caller) -> None:
     found = logprobs(caller.complete(logprobs=1, max_tokens=1, logit_bias={str(COMMA): 100}))
     assert found["tokens"] == [","]
     assert set(found["top_logprobs"][0]) == {" Paris", ","}
 
 
-def test_logprobs_null_is_none(caller: Caller) -> None:
+def test_logprobs_null_reports_none(caller: Caller) -> None:
     assert logprobs(caller.complete(logprobs=None)) is None
 
 
-def test_streamed_logprobs_are_the_same(caller: Caller) -> None:
+def test_streamed_logprobs_equal_those_of_a_reply(caller: Caller) -> None:
     whole = logprobs(caller.complete(logprobs=1))
     pieces = [chunk["choices"][0]["logprobs"] for chunk in streamed(caller, logprobs=1)]
     for name in ("tokens", "text_offset"):
@@ -183,7 +183,7 @@ def test_logprobs_of_a_character_of_several_tokens_are_one_element(caller: Calle
     assert logprobs(reply)["text_offset"] == [0, 1]
 
 
-def test_echo_puts_the_prompt_in_front(caller: Caller) -> None:
+def test_echo_returns_the_prompt_in_front(caller: Caller) -> None:
     reply = caller.complete(echo=True)
     assert reply["choices"][0]["text"] == "The capital of France is" + caller.text()
     assert reply["usage"]["completion_tokens"] == 5
@@ -195,13 +195,13 @@ def test_echo_is_streamed(caller: Caller) -> None:
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == caller.text(echo=True)
 
 
-def test_echo_gives_logprobs_of_the_prompt(caller: Caller) -> None:
+def test_echo_reports_logprobs_of_the_prompt(caller: Caller) -> None:
     found = logprobs(caller.complete(echo=True, logprobs=2, max_tokens=1))
     assert found["tokens"] == ["The", " capital", " of", " France", " is", " Paris"]
     assert found["text_offset"] == [0, 3, 11, 14, 21, 24]
     assert found["token_logprobs"][0] is None
     assert found["top_logprobs"][0] is None
-    # What the model says of a token of the prompt is what it says when it generates that token itself.
+    # The log-probability of a token in the prompt is the one that the model reports when it generates the token.
     assert found["token_logprobs"][5] > -1
     shorter = logprobs(caller.complete(prompt="The capital", logprobs=1, max_tokens=1))
     assert shorter["tokens"] == [" of"]
@@ -223,7 +223,7 @@ def test_echo_without_generation_scores_a_text(caller: Caller) -> None:
     assert sum(logprobs(reply)["token_logprobs"][1:]) > sum(worse["token_logprobs"][1:])
 
 
-def test_echo_gives_every_completion_the_prompt(caller: Caller) -> None:
+def test_echo_returns_the_prompt_with_each_completion(caller: Caller) -> None:
     choices = caller.complete(n=2, temperature=1, echo=True, logprobs=0)["choices"]
     assert all(choice["text"].startswith("The capital of France is") for choice in choices)
     assert all(choice["logprobs"]["tokens"][1] == " capital" for choice in choices)
@@ -242,22 +242,22 @@ def test_stop_is_never_streamed(caller: Caller) -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_stop_is_not_looked_for_in_the_echoed_prompt(caller: Caller) -> None:
+def test_stop_does_not_match_the_echoed_prompt(caller: Caller) -> None:
     assert caller.text(stop="France", echo=True) == caller.text(echo=True)
 
 
-def test_stop_ends_the_logprobs_too(caller: Caller) -> None:
+def test_stop_ends_the_logprobs(caller: Caller) -> None:
     assert logprobs(caller.complete(stop="\n", logprobs=0))["tokens"] == [" Paris", "."]
 
 
-def test_end_of_text_is_a_stop(caller: Caller) -> None:
+def test_end_of_text_finishes_with_stop(caller: Caller) -> None:
     prompt = "<|im_start|>user\nSay hi<|im_end|>\n<|im_start|>assistant\n"
     reply = caller.complete(prompt=prompt, max_tokens=60, logprobs=0)
     assert reply["choices"][0]["finish_reason"] == "stop"
     assert "".join(logprobs(reply)["tokens"]) == reply["choices"][0]["text"]
 
 
-def test_ignore_eos_goes_on_after_the_end(caller: Caller) -> None:
+def test_ignore_eos_continues_after_the_end_of_text(caller: Caller) -> None:
     prompt = "<|im_start|>user\nSay hi<|im_end|>\n<|im_start|>assistant\n"
     reply = caller.complete(prompt=prompt, max_tokens=60, ignore_eos=True)
     assert reply["usage"]["completion_tokens"] == 60
@@ -266,7 +266,7 @@ def test_ignore_eos_goes_on_after_the_end(caller: Caller) -> None:
 @pytest.mark.parametrize(
     ("penalty", "value"), [("presence_penalty", 2), ("frequency_penalty", 2), ("repetition_penalty", 2)]
 )
-def test_penalties_keep_from_repeating(caller: Caller, penalty: str, value: float) -> None:
+def test_penalties_prevent_repetition(caller: Caller, penalty: str, value: float) -> None:
     fields: dict[str, Any] = {"prompt": "0" + " 0" * 11, "max_tokens": 12}
     assert caller.text(**fields).count("0") > 3
     assert caller.text(**fields, **{penalty: value}).count("0") == 0
@@ -285,18 +285,18 @@ def test_suffix_is_refused(caller: Caller) -> None:
     assert caller.refused(suffix="the end") == {"suffix": ["This model cannot fill in text before a suffix."]}
 
 
-def test_seed_gives_the_same_text_again(caller: Caller) -> None:
+def test_seed_reproduces_the_text(caller: Caller) -> None:
     texts = {caller.text(temperature=1.5, seed=42, max_tokens=8) for _ in range(3)}
     assert len(texts) == 1
     assert caller.text(temperature=1.5, seed=43, max_tokens=8) not in texts
 
 
 @pytest.mark.parametrize("seed", [-(2**63), -1, 2**32 - 1, 2**63 - 1])
-def test_any_seed_is_taken(caller: Caller, seed: int) -> None:
+def test_any_seed_is_accepted(caller: Caller, seed: int) -> None:
     assert caller.text(temperature=1, seed=seed) == caller.text(temperature=1, seed=seed)
 
 
-def test_structured_outputs_json(caller: Caller) -> None:
+def test_structured_outputs_json_enforces_a_schema(caller: Caller) -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"enum": ["Paris", "Rome"]}, "year": {"type": "integer", "maximum": 9}},
@@ -308,26 +308,26 @@ def test_structured_outputs_json(caller: Caller) -> None:
     assert isinstance(data["year"], int)
 
 
-def test_structured_outputs_regex(caller: Caller) -> None:
+def test_structured_outputs_regex_enforces_a_pattern(caller: Caller) -> None:
     pattern = r"[0-9]{3}/(a|b)"
     assert re.fullmatch(pattern, caller.text(structured_outputs={"regex": pattern}, max_tokens=20))
 
 
-def test_structured_outputs_choice(caller: Caller) -> None:
+def test_structured_outputs_choice_enforces_one_of_the_texts(caller: Caller) -> None:
     assert caller.text(structured_outputs={"choice": ["London", 'Ro"me']}) in {"London", 'Ro"me'}
 
 
-def test_structured_outputs_grammar(caller: Caller) -> None:
+def test_structured_outputs_grammar_enforces_a_grammar(caller: Caller) -> None:
     grammar = 'root ::= "<" word ">"\nword ::= [a-c]{4}'
     assert re.fullmatch("<[a-c]{4}>", caller.text(structured_outputs={"grammar": grammar}, max_tokens=20))
 
 
-def test_response_format_json_object(caller: Caller) -> None:
+def test_response_format_json_object_enforces_an_object(caller: Caller) -> None:
     text = caller.text(response_format={"type": "json_object"}, max_tokens=8)
     assert text.startswith("{")
 
 
-def test_response_format_json_schema(caller: Caller) -> None:
+def test_response_format_json_schema_enforces_a_schema(caller: Caller) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "boolean"}}}
     assert caller.text(response_format=form) in {"true", "false"}
 

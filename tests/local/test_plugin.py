@@ -1,4 +1,4 @@
-"""The fixtures for other people's tests, and with them both adapters on a real model."""
+"""The pytest fixtures, and with them both adapters with a real model."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from paradigm_transport import RateLimitError
 PROMPT = "The capital of France is"
 
 
-def test_the_server_is_one_for_all_tests(request: pytest.FixtureRequest, local_paradigm: LocalParadigm) -> None:
+def test_server_is_shared_by_all_tests(request: pytest.FixtureRequest, local_paradigm: LocalParadigm) -> None:
     assert local_paradigm.is_running
     assert request.getfixturevalue("local_paradigm") is local_paradigm
 
 
 @pytest.mark.paradigm_llm(max_tokens=3, temperature=0)
-def test_langchain_is_the_default(paradigm_llm: Any, local_paradigm: LocalParadigm) -> None:
+def test_fixture_is_langchains_by_default(paradigm_llm: Any, local_paradigm: LocalParadigm) -> None:
     assert type(paradigm_llm).__module__.startswith("langchain_paradigm")
     result = paradigm_llm.generate([PROMPT])
     assert result.generations[0][0].text == " Paris.\n"
@@ -31,7 +31,7 @@ def test_langchain_is_the_default(paradigm_llm: Any, local_paradigm: LocalParadi
 
 
 @pytest.mark.paradigm_llm("langchain", max_tokens=3, temperature=0)
-def test_langchain_works_asynchronously(paradigm_llm: Any) -> None:
+def test_langchain_completes_asynchronously(paradigm_llm: Any) -> None:
     async def both() -> tuple[str, str]:
         async with paradigm_llm:
             streamed = [text async for text in paradigm_llm.astream(PROMPT)]
@@ -41,14 +41,14 @@ def test_langchain_works_asynchronously(paradigm_llm: Any) -> None:
 
 
 @pytest.mark.paradigm_llm("llama_index", max_tokens=3, temperature=0)
-def test_llama_index_by_marker(paradigm_llm: Any) -> None:
+def test_marker_selects_llama_index(paradigm_llm: Any) -> None:
     assert type(paradigm_llm).__module__.startswith("llama_index_paradigm")
     assert paradigm_llm.complete(PROMPT).text == " Paris.\n"
     assert list(paradigm_llm.stream_complete(PROMPT))[-1].text == " Paris.\n"
 
 
 @pytest.mark.paradigm_llm("llama_index", max_tokens=3, temperature=0)
-def test_llama_index_works_asynchronously(paradigm_llm: Any) -> None:
+def test_llama_index_completes_asynchronously(paradigm_llm: Any) -> None:
     async def both() -> tuple[str, str]:
         async with paradigm_llm:
             *_, last = [response async for response in await paradigm_llm.astream_complete(PROMPT)]
@@ -58,29 +58,29 @@ def test_llama_index_works_asynchronously(paradigm_llm: Any) -> None:
 
 
 @pytest.mark.paradigm_llm(max_retries=0)
-def test_faults_reach_the_adapters(paradigm_llm: Any, local_paradigm: LocalParadigm) -> None:
+def test_queued_fault_reaches_the_adapter(paradigm_llm: Any, local_paradigm: LocalParadigm) -> None:
     local_paradigm.fail_next("429=3", times=2)
     with pytest.raises(RateLimitError):
         paradigm_llm.invoke(PROMPT)
 
 
 @pytest.mark.paradigm_llm(max_retries=0)
-def test_faults_do_not_reach_the_next_test(paradigm_llm: Any) -> None:
+def test_queued_faults_are_cleared_after_each_test(paradigm_llm: Any) -> None:
     assert paradigm_llm.invoke(PROMPT, max_tokens=1)
 
 
-def test_pytest_finds_the_fixtures_by_itself(tmp_path: Path) -> None:
+def test_pytest_loads_the_fixtures_automatically(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "--fixtures", "--rootdir", str(tmp_path), str(tmp_path)]
     found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert "local_paradigm [session scope]" in found.stdout
     assert "paradigm_llm -- " in found.stdout
 
 
-def test_a_model_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
+def test_unavailable_model_fails_tests_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "test_one.py").write_text("def test_one(local_paradigm): pass")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "paradigm_local.pytest_plugin", str(tmp_path)]
-    # No other plugins: they take seconds to import.
+    # Without other plugins, which take seconds to import.
     environment = {"PARADIGM_LOCAL_CACHE": str(tmp_path / "file" / "cache"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert found.returncode == 1

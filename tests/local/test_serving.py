@@ -1,4 +1,4 @@
-"""The server as a server: streams, clients that leave, many at once, counting, and its end."""
+"""Streams, clients that disconnect, concurrent requests, usage counts and the end of the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STREAMS = 50
 
 @pytest.fixture
 def held_back() -> Iterator[FakeEngine]:
-    """An engine that generates nothing until its gate is opened."""
+    """An engine that generates nothing until its gate is set."""
     engine = FakeEngine()
     engine.gate.clear()
     yield engine
@@ -36,7 +36,7 @@ def test_health_needs_no_key(serve: Serve) -> None:
     assert response.json() == {"status": "ok"}
 
 
-def test_a_stream_is_events_and_done(serve: Serve) -> None:
+def test_stream_consists_of_events_and_done(serve: Serve) -> None:
     response = serve().post(stream=True)
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.headers["cache-control"] == "no-cache"
@@ -51,12 +51,12 @@ def test_a_stream_is_events_and_done(serve: Serve) -> None:
     assert (done, rest) == ("data: [DONE]", "")
 
 
-def test_characters_that_look_like_line_ends_stand_raw_in_an_event(serve: Serve) -> None:
+def test_unicode_line_separators_are_not_escaped_in_events(serve: Serve) -> None:
     body = serve(FakeEngine(["a\u2028b\u0085c"])).post(stream=True).content
     assert "a\u2028b\u0085c".encode() in body
 
 
-def test_a_silent_stream_gets_pings_until_text_comes(serve: Serve, held_back: FakeEngine) -> None:
+def test_silent_stream_sends_pings_until_there_is_text(serve: Serve, held_back: FakeEngine) -> None:
     caller = serve(held_back, ping_seconds=0.02)
     with caller.http.stream("POST", "/completions", json=caller.body(stream=True)) as response:
         lines = response.iter_lines()
@@ -65,12 +65,12 @@ def test_a_silent_stream_gets_pings_until_text_comes(serve: Serve, held_back: Fa
         assert list(lines)[-2:] == ["data: [DONE]", ""]
 
 
-def test_a_silent_whole_answer_is_not_disturbed(serve: Serve) -> None:
+def test_reply_without_a_stream_has_no_pings(serve: Serve) -> None:
     caller = serve(ping_seconds=0.001)
     assert caller.text() == "Hello world"
 
 
-def test_leaving_a_stream_stops_its_generation(caller: Caller) -> None:
+def test_disconnecting_from_a_stream_stops_its_generation(caller: Caller) -> None:
     engine = caller.paradigm._engine
     body = caller.body(stream=True, max_tokens=4000, ignore_eos=True)
     with caller.http.stream("POST", "/completions", json=body) as response:
@@ -79,7 +79,7 @@ def test_leaving_a_stream_stops_its_generation(caller: Caller) -> None:
     eventually(lambda: engine.running == 0)
 
 
-def test_a_stream_closes_what_it_reads_from_before_it_ends() -> None:
+def test_stream_closes_its_sources_before_it_ends() -> None:
     closed: list[str] = []
 
     async def source(name: str) -> AsyncGenerator[Any, None]:
@@ -89,7 +89,7 @@ def test_a_stream_closes_what_it_reads_from_before_it_ends() -> None:
         finally:
             closed.append(name)
 
-    async def left(events: AsyncGenerator[Any, None], deltas: AsyncGenerator[Any, None]) -> None:
+    async def disconnect(events: AsyncGenerator[Any, None], deltas: AsyncGenerator[Any, None]) -> None:
         async def receive() -> dict[str, Any]:
             return {"type": "http.disconnect"}
 
@@ -101,12 +101,12 @@ def test_a_stream_closes_what_it_reads_from_before_it_ends() -> None:
         await _EventStream(events, deltas)({"type": "http"}, receive, send)
         assert closed == ["events", "deltas"]
 
-    # Held on to here, so that no collector closes them.
+    # Referenced here, so that they are not garbage collected.
     events, deltas = source("events"), source("deltas")
-    asyncio.run(left(events, deltas))
+    asyncio.run(disconnect(events, deltas))
 
 
-def test_leaving_stops_all_completions_of_a_request(caller: Caller) -> None:
+def test_disconnecting_stops_all_completions_of_a_request(caller: Caller) -> None:
     engine = caller.paradigm._engine
     body = caller.body(stream=True, max_tokens=4000, ignore_eos=True, n=6, temperature=1)
     with caller.http.stream("POST", "/completions", json=body) as response:
@@ -115,14 +115,14 @@ def test_leaving_stops_all_completions_of_a_request(caller: Caller) -> None:
     eventually(lambda: engine.running == 0)
 
 
-def test_leaving_before_the_answer_stops_its_generation(caller: Caller) -> None:
+def test_disconnecting_before_the_reply_stops_the_generation(caller: Caller) -> None:
     engine = caller.paradigm._engine
     with pytest.raises(httpx.ReadTimeout):
         caller.http.post("/completions", json=caller.body(max_tokens=4000, ignore_eos=True), timeout=0.2)
     eventually(lambda: engine.running == 0)
 
 
-def test_leaving_while_the_prompt_is_read_stops_it(caller: Caller) -> None:
+def test_disconnecting_while_the_prompt_is_processed_stops_it(caller: Caller) -> None:
     engine = caller.paradigm._engine
     for stream in (True, False):
         body = caller.body(prompt="left alone " * 1500, stream=stream)
@@ -131,7 +131,7 @@ def test_leaving_while_the_prompt_is_read_stops_it(caller: Caller) -> None:
         eventually(lambda: engine.running == 0)
 
 
-def test_who_leaves_the_queue_is_never_generated_for(serve: Serve) -> None:
+def test_request_that_leaves_the_queue_is_not_generated(serve: Serve) -> None:
     engine = FakeEngine(parallel=1)
     engine.gate.clear()
     caller = serve(engine)
@@ -147,7 +147,7 @@ def test_who_leaves_the_queue_is_never_generated_for(serve: Serve) -> None:
     assert len(engine.bodies) == 2
 
 
-def test_what_was_generated_for_who_left_is_counted(local_paradigm: LocalParadigm, caller: Caller) -> None:
+def test_usage_of_disconnected_clients_is_counted(local_paradigm: LocalParadigm, caller: Caller) -> None:
     before = len(local_paradigm.usage)
     body = caller.body(stream=True, max_tokens=4000, ignore_eos=True)
     with caller.http.stream("POST", "/completions", json=body) as response:
@@ -157,17 +157,17 @@ def test_what_was_generated_for_who_left_is_counted(local_paradigm: LocalParadig
     assert 0 < local_paradigm.usage[-1].completion_tokens < 4000
 
 
-def test_the_server_counts_what_it_tells(serve: Serve) -> None:
+def test_ledger_counts_the_reported_usage(serve: Serve) -> None:
     caller = serve()
-    told = [Usage(**caller.complete()["usage"]), Usage(**caller.complete(n=2, temperature=1)["usage"])]
+    reported = [Usage(**caller.complete()["usage"]), Usage(**caller.complete(n=2, temperature=1)["usage"])]
     caller.post(stream=True)
     caller.refused(temperature=3)
-    assert caller.paradigm.usage[:2] == told
-    assert caller.paradigm.usage[2:] == [told[0]]
+    assert caller.paradigm.usage[:2] == reported
+    assert caller.paradigm.usage[2:] == [reported[0]]
     assert caller.paradigm.total_usage == Usage(prompt_tokens=9, completion_tokens=8, total_tokens=17)
 
 
-def test_fifty_streams_at_once(local_paradigm: LocalParadigm, caller: Caller) -> None:
+def test_fifty_concurrent_streams_get_their_own_texts(local_paradigm: LocalParadigm, caller: Caller) -> None:
     async def one(http: httpx.AsyncClient, number: int) -> str:
         body = caller.body(stream=True, structured_outputs={"choice": [f"stream {number}"]}, max_tokens=8)
         async with http.stream("POST", "/completions", json=body) as response:
@@ -187,7 +187,7 @@ def test_fifty_streams_at_once(local_paradigm: LocalParadigm, caller: Caller) ->
     assert len(local_paradigm.usage) == counted + STREAMS
 
 
-def test_several_completions_are_generated_at_once(caller: Caller) -> None:
+def test_completions_of_one_request_are_generated_in_parallel(caller: Caller) -> None:
     engine = caller.paradigm._engine
     most = 0
     body = caller.body(stream=True, n=4, temperature=1, max_tokens=30, ignore_eos=True)
@@ -197,10 +197,10 @@ def test_several_completions_are_generated_at_once(caller: Caller) -> None:
     assert most == 4
 
 
-def test_the_end_gives_answers_their_time(serve: Serve, held_back: FakeEngine) -> None:
+def test_stop_waits_for_running_requests(serve: Serve, held_back: FakeEngine) -> None:
     caller = serve(held_back, grace_seconds=DEADLINE_SECONDS)
-    answers: list[httpx.Response] = []
-    asking = threading.Thread(target=lambda: answers.append(caller.post()))
+    replies: list[httpx.Response] = []
+    asking = threading.Thread(target=lambda: replies.append(caller.post()))
     asking.start()
     eventually(lambda: held_back.running == 1)
     ending = threading.Thread(target=caller.paradigm.stop)
@@ -208,14 +208,14 @@ def test_the_end_gives_answers_their_time(serve: Serve, held_back: FakeEngine) -
     held_back.gate.set()
     ending.join()
     asking.join()
-    assert answers[0].json()["choices"][0]["text"] == "Hello world"
+    assert replies[0].json()["choices"][0]["text"] == "Hello world"
 
 
-def test_answers_that_take_too_long_end_with_an_error(serve: Serve, held_back: FakeEngine) -> None:
+def test_requests_beyond_the_grace_time_end_with_an_error(serve: Serve, held_back: FakeEngine) -> None:
     caller = serve(held_back, grace_seconds=0.01, ping_seconds=0.01)
-    answers: dict[bool, httpx.Response] = {}
+    replies: dict[bool, httpx.Response] = {}
     asking = [
-        threading.Thread(target=lambda stream=stream: answers.update({stream: caller.post(stream=stream)}))
+        threading.Thread(target=lambda stream=stream: replies.update({stream: caller.post(stream=stream)}))
         for stream in (True, False)
     ]
     for thread in asking:
@@ -224,15 +224,15 @@ def test_answers_that_take_too_long_end_with_an_error(serve: Serve, held_back: F
     caller.paradigm.stop()
     for thread in asking:
         thread.join()
-    assert answers[False].status_code == 503
-    assert answers[False].json() == {"detail": "The server is shutting down."}
-    if answers[True].status_code == 200:  # its first ping went out before the end
-        assert '"The server is shutting down."' in answers[True].text
-        assert answers[True].text.endswith("data: [DONE]\n\n")
+    assert replies[False].status_code == 503
+    assert replies[False].json() == {"detail": "The server is shutting down."}
+    if replies[True].status_code == 200:  # its first ping was sent before the end
+        assert '"The server is shutting down."' in replies[True].text
+        assert replies[True].text.endswith("data: [DONE]\n\n")
     assert held_back.running == 0
 
 
-def test_a_stopped_server_is_gone(serve: Serve) -> None:
+def test_stopped_server_refuses_connections(serve: Serve) -> None:
     caller = serve()
     assert caller.paradigm.is_running
     caller.paradigm.stop()

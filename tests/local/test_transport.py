@@ -1,4 +1,4 @@
-"""The transport against the local Paradigm: what the scripted server only plays, on a real model; sync and async."""
+"""The transport, sync and async, against the local Paradigm with a real model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Connect = Callable[..., Any]
 
 @pytest.fixture
 def connect(api: Api, local_paradigm: LocalParadigm) -> Iterator[Connect]:  # noqa: F811
-    """A client of the local Paradigm."""
+    """Returns clients of the local Paradigm."""
 
     def connect(**options: Any) -> Any:
         address = {"base_url": local_paradigm.base_url, "api_key": local_paradigm.api_key}
@@ -38,7 +38,7 @@ def connect(api: Api, local_paradigm: LocalParadigm) -> Iterator[Connect]:  # no
     local_paradigm.clear_faults()
 
 
-def test_whole_and_streamed_are_the_same(connect: Connect, local_paradigm: LocalParadigm) -> None:
+def test_reply_and_stream_have_the_same_text_and_usage(connect: Connect, local_paradigm: LocalParadigm) -> None:
     client = connect()
     whole = client.complete(PROMPT, model=local_paradigm.model, **GREEDY)
     pieces = list(client.stream(PROMPT, model=local_paradigm.model, **GREEDY))
@@ -52,7 +52,7 @@ def test_whole_and_streamed_are_the_same(connect: Connect, local_paradigm: Local
 
 
 @pytest.mark.parametrize("stops", [" seven", ["x1", "x2", "x3", "x4", " seven"]], ids=["the server's", "ours"])
-def test_a_stop_is_never_shown(connect: Connect, local_paradigm: LocalParadigm, stops: Any) -> None:
+def test_stop_sequence_is_not_returned(connect: Connect, local_paradigm: LocalParadigm, stops: Any) -> None:
     client = connect()
     whole = client.complete(PROMPT, model=local_paradigm.model, stop=stops, **GREEDY)
     pieces = list(client.stream(PROMPT, model=local_paradigm.model, stop=stops, **GREEDY))
@@ -62,33 +62,33 @@ def test_a_stop_is_never_shown(connect: Connect, local_paradigm: LocalParadigm, 
 
 def test_logprobs_of_an_echo_spell_the_text(connect: Connect, local_paradigm: LocalParadigm) -> None:
     client = connect()
-    asked = {"model": local_paradigm.model, "echo": True, "logprobs": 2, "temperature": 0, "max_tokens": 3}
-    choice = client.complete(PROMPT, **asked).choices[0]
+    fields = {"model": local_paradigm.model, "echo": True, "logprobs": 2, "temperature": 0, "max_tokens": 3}
+    choice = client.complete(PROMPT, **fields).choices[0]
     assert choice.text.startswith(PROMPT)
     assert "".join(choice.logprobs.tokens) == choice.text
     assert choice.logprobs.token_logprobs[0] is None
     assert all(len(likeliest) >= 2 for likeliest in choice.logprobs.top_logprobs[1:])
-    pieces = list(client.stream(PROMPT, **asked))
+    pieces = list(client.stream(PROMPT, **fields))
     assert "".join(piece.text for piece in pieces) == choice.text
     assert [token for piece in pieces if piece.logprobs for token in piece.logprobs.tokens] == choice.logprobs.tokens
 
 
-def test_several_choices_by_index(connect: Connect, local_paradigm: LocalParadigm) -> None:
+def test_choices_are_identified_by_index(connect: Connect, local_paradigm: LocalParadigm) -> None:
     client = connect()
-    asked = {"model": local_paradigm.model, "n": 3, "max_tokens": 4, "extra_body": {"seed": 7}}
-    completion = client.complete(PROMPT, **asked)
+    fields = {"model": local_paradigm.model, "n": 3, "max_tokens": 4, "extra_body": {"seed": 7}}
+    completion = client.complete(PROMPT, **fields)
     assert [choice.index for choice in completion.choices] == [0, 1, 2]
     assert completion.usage.completion_tokens == 12
-    pieces = list(client.stream(PROMPT, **asked))
+    pieces = list(client.stream(PROMPT, **fields))
     assert [piece.index for piece in pieces if piece.finish_reason] == [0, 1, 2]
 
 
-def test_models(connect: Connect, local_paradigm: LocalParadigm) -> None:
+def test_models_lists_the_context_window(connect: Connect, local_paradigm: LocalParadigm) -> None:
     (model,) = connect().models()
     assert (model.id, model.context_window) == (local_paradigm.model, 4096)
 
 
-def test_refusals(connect: Connect, local_paradigm: LocalParadigm) -> None:
+def test_refusals_raise_the_errors_of_their_status(connect: Connect, local_paradigm: LocalParadigm) -> None:
     with pytest.raises(AuthenticationError):
         connect(api_key="wrong").models()
     with pytest.raises(NotFoundError, match=local_paradigm.model):
@@ -100,7 +100,7 @@ def test_refusals(connect: Connect, local_paradigm: LocalParadigm) -> None:
 
 
 @pytest.mark.parametrize(("fault", "slept"), [("429=3", [3.0, 3.0]), ("503", [0.5, 1.0])])
-def test_refusals_in_passing_are_retried(
+def test_transient_refusals_are_retried(
     api: Api,  # noqa: F811
     connect: Connect,
     local_paradigm: LocalParadigm,
@@ -116,23 +116,23 @@ def test_refusals_in_passing_are_retried(
 
 
 @pytest.mark.parametrize(("fault", "kind"), [("cut=3", StreamInterruptedError), ("error=3", ServerError)])
-def test_a_stream_that_breaks_keeps_its_text(
+def test_broken_stream_keeps_its_text_on_the_error(
     connect: Connect, local_paradigm: LocalParadigm, fault: str, kind: type[Exception]
 ) -> None:
     local_paradigm.fail_next(fault)
     received = []
     with pytest.raises(kind) as raised:
         received.extend(connect().stream(PROMPT, model=local_paradigm.model, **GREEDY))
-    assert raised.value.partial_text  # what was handed out before; extend keeps none of it
+    assert raised.value.partial_text  # extend keeps nothing of what was yielded before
     assert " five, six, seven".startswith(raised.value.partial_text)
 
 
-def test_a_slow_first_token_runs_out_of_time(connect: Connect, local_paradigm: LocalParadigm) -> None:
+def test_slow_first_token_raises_a_timeout(connect: Connect, local_paradigm: LocalParadigm) -> None:
     local_paradigm.fail_next("slow=5")
     with pytest.raises(APITimeoutError):
         next(connect(timeout=0.2, max_retries=0).stream(PROMPT, model=local_paradigm.model))
 
 
-def test_no_server(connect: Connect) -> None:
+def test_missing_server_raises_a_connection_error(connect: Connect) -> None:
     with pytest.raises(APIConnectionError, match=r"127\.0\.0\.1:1 could not be reached"):
         connect(base_url="http://127.0.0.1:1", max_retries=0).models()

@@ -249,7 +249,7 @@ def test_keyboard_interrupt_ends_a_stream(wire: WireServer) -> None:
 
 def test_interrupted_backoff_ends_a_stream(api: Api, wire: WireServer) -> None:
     wire.always(reply({"detail": "no"}, 503))
-    chunks = api.client(wire).stream("Hi", model=MODEL)
+    client = api.client(wire)
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
@@ -258,9 +258,10 @@ def test_interrupted_backoff_ends_a_stream(api: Api, wire: WireServer) -> None:
         raise asyncio.CancelledError
 
     if api.is_async:
-        chunks.real._sleep = cancel
+        client.real._sleep = cancel
     else:
-        chunks._sleep = interrupt
+        client._sleep = interrupt
+    chunks = client.stream("Hi", model=MODEL)
     with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
         next(chunks)
     assert list(chunks) == []

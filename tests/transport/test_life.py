@@ -29,7 +29,8 @@ from paradigm_transport import (
     RetryPolicy,
     Settings,
 )
-from paradigm_transport.http import pool, responses
+from paradigm_transport.http import leases, pool, responses
+from paradigm_transport.http.closing import _closing
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, pause, reply, sse, texts
 
@@ -213,20 +214,7 @@ def test_with_closes_the_connections(api: Api, echoes: WireServer) -> None:
     assert echoes.requests[0].left.wait(5)
 
 
-def test_call_in_progress_is_retried_when_the_client_closes(wire: WireServer) -> None:
-    wire.script(lambda request: [STALL, *echo(request)])
-    wire.always(echo)
-    client = ParadigmClient(api_key=KEY, base_url=wire.url, sleep=lambda _: None)
-    with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(client.complete, "Hi", model=MODEL)
-        assert wire.wait_for(1)
-        client.close()
-        wire.release()
-        assert call.result(10).text == "Hi"
-    client.close()
-
-
-def test_call_succeeds_when_the_client_closes_just_before_sending(
+def test_call_sends_nothing_when_the_client_closes_just_before(
     wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire.always(echo)
@@ -239,8 +227,9 @@ def test_call_succeeds_when_the_client_closes_just_before_sending(
         return send(self, *args, **options)
 
     monkeypatch.setattr(httpx.Client, "send", closing_send)
-    assert client.complete("Hi", model=MODEL).text == "Hi"
-    client.close()
+    with pytest.raises(APIConnectionError, match="client was closed"):
+        client.complete("Hi", model=MODEL)
+    assert wire.requests == []
 
 
 def at_once(client: Any, count: int) -> None:
@@ -298,7 +287,7 @@ def test_loop_may_end_while_its_connections_close(echoes: WireServer, monkeypatc
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
     assert noise == []
-    assert responses._closing == set()
+    assert _closing == set()
     assert echoes.requests[0].left.wait(5)
 
 
@@ -367,7 +356,7 @@ def test_closing_completes_although_its_caller_is_cancelled(echoes: WireServer) 
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        await asyncio.gather(*responses._closing)
+        await asyncio.gather(*_closing)
         for request in echoes.requests:
             assert await asyncio.to_thread(request.left.wait, 5)
 
@@ -423,14 +412,14 @@ def test_drain_that_times_out_as_the_response_ends_spares_the_next_request(
 ) -> None:
     """The timer and the end of the response race; one of them wins the connection."""
     monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 0.01)
-    shut_down = responses._shut_down
+    shut_down = leases.shut_down
 
-    def late(response: Any) -> None:
+    def late(stream: object) -> None:
         if threading.current_thread() is not threading.main_thread():
             time.sleep(0.2)  # enough for the next request to reach the server, if it were sent
-        shut_down(response)
+        shut_down(stream)
 
-    monkeypatch.setattr(responses, "_shut_down", late)
+    monkeypatch.setattr(leases, "shut_down", late)
     wire.script([*sse(chunk("a", "stop"))[:-1], pause(0.05), sse()[-1]], [pause(0.4), *reply(completion("b"))])
     with ParadigmClient(api_key=KEY, base_url=wire.url, max_retries=0) as client:
         assert texts(client.stream("Hi", model=MODEL)) == "a"

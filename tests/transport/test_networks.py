@@ -104,7 +104,7 @@ def test_ssl_cert_file_is_trusted(api: Api, tls: WireServer, ca_file: Path, monk
 
 def test_objects_share_the_default_ssl_context(monkeypatch: pytest.MonkeyPatch, ca_file: Path) -> None:
     def context() -> ssl.SSLContext:
-        return Connections(Settings(api_key=KEY, base_url="https://host"))._ssl_context
+        return Connections(Settings(api_key=KEY, base_url="https://host"))._factory._ssl_context
 
     public = context()
     assert context() is public

@@ -108,3 +108,9 @@ def test_what_templates_do_is_allowed(source: str, written: str) -> None:
 def test_long_chats_are_not_too_much() -> None:
     chat = [Message("user" if at % 2 else "assistant", "word " * 1000) for at in range(1, 401)]
     assert len(JinjaTemplate(source=QWEN).render_chat(chat)) > 2_000_000
+
+
+def test_long_prompts_are_written() -> None:
+    content = "a b " * 2_000_000
+    template = JinjaTemplate(source="{% for m in messages %}{{ m.content | replace('c', 'd') | trim }}|{% endfor %}")
+    assert template.render([("user", content), ("assistant", content)]) == f"{content[:-1]}|{content[:-1]}|"

@@ -11,15 +11,18 @@ import pytest
 
 import paradigm_transport
 from paradigm_transport import client, streams
-from paradigm_transport.http import connections, pool, responses
+from paradigm_transport.http import attempts, borrowed, leases, pool, responses
 
 RENAMED = {
     "AsyncParadigmClient": "ParadigmClient",
     "AsyncStream": "Stream",
     "AsyncConnections": "Connections",
+    "AsyncAttempts": "Attempts",
     "AsyncResponse": "Response",
+    "AsyncHTTPResponse": "HTTPResponse",
     "AsyncLease": "Lease",
     "AsyncPool": "SyncPool",
+    "AsyncBorrowedPool": "BorrowedPool",
     "_aclose": "_close",
     "StopAsyncIteration": "StopIteration",
     "__aenter__": "__enter__",
@@ -85,20 +88,29 @@ def test_sync_and_async_shells_are_the_same_code(module: ModuleType, name: str) 
     assert sync_source(module, f"Async{name}") == sync_source(module, name)
 
 
-@pytest.mark.parametrize("name", ["read", "next_part", "_read_rest", "__enter__", "__exit__"])
+@pytest.mark.parametrize("name", ["read", "next_part", "_read_rest", "abandon", "__enter__", "__exit__"])
 def test_sync_and_async_responses_are_the_same_code(name: str) -> None:
     counterpart = {sync: other for other, sync in RENAMED.items()}.get(name, name) if "__" in name else name
     assert sync_source(responses, f"AsyncResponse.{counterpart}") == sync_source(responses, f"Response.{name}")
+    assert sync_source(responses, "_aclose") == sync_source(responses, "_close")
 
 
-def test_sync_and_async_connections_open_alike() -> None:
-    assert sync_source(connections, "AsyncConnections.open") == sync_source(connections, "Connections.open")
+def test_sync_and_async_attempts_open_alike() -> None:
+    assert sync_source(attempts, "AsyncAttempts.open") == sync_source(attempts, "Attempts.open")
 
 
-def test_sync_and_async_pools_and_leases_are_the_same_code() -> None:
-    assert sync_source(pool, "AsyncLease.release") == sync_source(pool, "Lease.release")
-    release = sync_source(pool, "AsyncPool.release").replace("slots.release()", "slots.put(None)")
-    assert release == sync_source(pool, "SyncPool.release")
+@pytest.mark.parametrize("name", ["trace", "release", "discard"])
+def test_sync_and_async_leases_are_the_same_code(name: str) -> None:
+    assert sync_source(leases, f"AsyncLease.{name}") == sync_source(leases, f"Lease.{name}")
+
+
+def test_sync_and_async_pools_are_the_same_code() -> None:
+    assert sync_source(pool, "AsyncPool.release") == sync_source(pool, "SyncPool.release")
+    assert sync_source(pool, "AsyncPool._discard").replace("_discard", "discard") == sync_source(
+        pool, "SyncPool.discard"
+    )
+    for name in ("acquire", "release"):
+        assert sync_source(borrowed, f"AsyncBorrowedPool.{name}") == sync_source(borrowed, f"BorrowedPool.{name}")
 
 
 def test_all_lists_what_is_exported() -> None:

@@ -128,6 +128,12 @@ def test_fifth_stop_is_enforced_by_client(api: Api, wire: WireServer) -> None:
     assert (answer.text, answer.choices[0].finish_reason) == ("Hello ", "stop")
 
 
+def test_completion_in_place_of_a_stream_ends_once_at_a_stop(api: Api, wire: WireServer) -> None:
+    wire.script(reply(completion("Hello END of it", finish_reason=None)))
+    chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=FIVE))
+    assert [(c.text, c.finish_reason, c.is_last) for c in chunks] == [("Hello ", None, False), ("", "stop", True)]
+
+
 def test_fifth_stop_ends_stream_and_generation(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("Hel"), chunk("lo E"), chunk("N"), chunk("Dless"), STALL))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=FIVE))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import httpx
@@ -17,11 +18,18 @@ import pytest
 from paradigm_transport import (
     APITimeoutError,
     AsyncParadigmClient,
+    BadRequestError,
+    CompletionChunk,
+    CompletionParameters,
     InvalidParameterError,
     ParadigmClient,
+    RateLimitError,
+    Settings,
+    Timeout,
 )
+from paradigm_transport.http.timeouts import seconds_of, total_of
 from tests.transport.conftest import KEY, MODEL, Api
-from tests.wire import STALL, WireServer, chunk, completion, head, models, pause, reply, sse
+from tests.wire import STALL, WireServer, chunk, completion, head, models, pause, reply, sse, texts
 
 SHORT = 0.1
 
@@ -103,10 +111,10 @@ def test_server_that_accepts_no_connection_times_out(api: Api, full_backlog: str
 
 
 def test_connecting_has_its_own_shorter_timeout(api: Api, full_backlog: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from paradigm_transport.http import connections
+    from paradigm_transport.http import timeouts
 
-    assert connections.CONNECT_TIMEOUT == 5
-    monkeypatch.setattr(connections, "CONNECT_TIMEOUT", SHORT)
+    assert timeouts.CONNECT_SECONDS == 5
+    monkeypatch.setattr(timeouts, "CONNECT_SECONDS", SHORT)
     begin = time.perf_counter()
     with pytest.raises(APITimeoutError):
         api.client(base_url=full_backlog, timeout=60, max_retries=0).complete("Hi", model=MODEL)
@@ -191,3 +199,112 @@ def test_calls_over_the_connection_limit_wait_without_a_timeout(
     assert wire.connections == 2
     with ParadigmClient(api_key=KEY, base_url=wire.url) as client, ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(lambda _: len(list(client.stream("Hi", model=MODEL))), range(40))) == 80
+
+
+class Timer:
+    """Seconds that stand still for some looks, then jump beyond every deadline."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def __call__(self) -> float:
+        self.looks -= 1
+        return 0.0 if self.looks >= 0 else 1000.0
+
+
+@pytest.mark.parametrize("part", [chunk(" a"), b": ping\n\n", b" "], ids=["text", "pings", "bytes"])
+def test_stream_that_never_ends_raises_at_its_deadline(api: Api, wire: WireServer, part: Any) -> None:
+    wire.script(sse(chunk("Once"), part, STALL))
+    client = api.client(wire, timeout=Timeout(total=100), timer=Timer(3))
+    chunks: list[CompletionChunk] = []
+    with pytest.raises(APITimeoutError, match=f"{wire.host} did not complete its response within 100 sec") as caught:
+        chunks.extend(client.stream("Hi", model=MODEL))
+    assert caught.value.partial_text == texts(chunks)
+    assert caught.value.partial_text.startswith("Once")
+    assert wire.requests[0].left.wait(5)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_reply_that_never_ends_raises_at_its_deadline(api: Api, wire: WireServer, status: int) -> None:
+    wire.always([head(status, {"Content-Length": "1000"}) + b" ", STALL])
+    for path in ("complete", "models"):
+        client = api.client(wire, timeout=Timeout(total=100), timer=Timer(2), max_retries=0)
+        arguments = {} if path == "models" else {"prompt": "Hi", "model": MODEL}
+        with pytest.raises(APITimeoutError, match="within 100 seconds"):
+            getattr(client, path)(**arguments)
+
+
+def test_retry_that_would_begin_after_the_deadline_is_not_made(api: Api, wire: WireServer) -> None:
+    wire.always(reply({}, 429, {"Retry-After": "50"}))
+    client = api.client(wire, timeout=Timeout(total=70), timer=lambda: sum(api.slept), max_retries=5)
+    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+        wire.requests.clear()
+        api.slept.clear()
+        with pytest.raises(RateLimitError):
+            call()
+        assert (api.slept, len(wire.requests)) == ([50.0], 2)
+
+
+def test_silence_ends_with_the_deadline(api: Api, wire: WireServer) -> None:
+    wire.always([STALL])
+    client = api.client(wire, timeout=Timeout(total=SHORT), max_retries=3)
+    with pytest.raises(APITimeoutError):
+        client.complete("Hi", model=MODEL)
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds", "total"),
+    [
+        (7, (5.0, 7, 7, None), 3600),
+        (7200.0, (5.0, 7200.0, 7200.0, None), 7200),
+        (None, (None, None, None, None), inf),
+        (Timeout(), (5.0, 120.0, 120.0, None), 3600),
+        (Timeout(read=None, total=None), (5.0, None, 120.0, None), inf),
+        (Timeout(total=3), (5.0, 120.0, 120.0, None), 3),
+        (httpx.Timeout(9, connect=2), (2, 9, 9, None), 3600),
+        (httpx.Timeout(None), (None, None, None, None), inf),
+    ],
+)
+def test_timeout_is_a_number_or_sets_each_phase(timeout: Any, seconds: tuple[float | None, ...], total: float) -> None:
+    assert seconds_of(timeout) == seconds
+    assert total_of(timeout) == total
+    assert Settings(api_key="key", timeout=timeout).timeout == timeout
+
+
+@pytest.mark.parametrize("timeout", [0, -1, inf, True, "3", Timeout(read=0), Timeout(total=-1), Timeout(connect="x")])  # type: ignore[arg-type]
+def test_impossible_timeout_is_refused(timeout: Any) -> None:
+    for construct in (Settings, lambda **fields: CompletionParameters(model="m", timeout=fields["timeout"])):
+        with pytest.raises(InvalidParameterError, match="timeout: it must be"):
+            construct(api_key="key", timeout=timeout)
+
+
+def test_call_has_its_own_timeout(api: Api, wire: WireServer) -> None:
+    wire.always([STALL])
+    client = api.client(wire, max_retries=0)
+    for call in (
+        lambda: client.complete("Hi", model=MODEL, timeout=SHORT),
+        lambda: list(client.stream("Hi", model=MODEL, timeout=httpx.Timeout(SHORT))),
+        lambda: client.complete("Hi", CompletionParameters(model=MODEL, timeout=SHORT), max_tokens=5),
+    ):
+        with pytest.raises(APITimeoutError):
+            call()
+
+
+def test_call_has_its_own_headers(api: Api, wire: WireServer) -> None:
+    wire.always(reply(completion("a")))
+    client = api.client(wire, default_headers={"X-Team": "red", "X-Zone": "1"})
+    client.complete("Hi", model=MODEL, extra_headers={"x-team": "blue"})
+    list(client.stream("Hi", model=MODEL, extra_headers={"X-Team": "green"}))
+    client.complete("Hi", model=MODEL)
+    assert [request.headers["x-team"] for request in wire.requests] == ["blue", "green", "red"]
+    assert all(request.headers["x-zone"] == "1" for request in wire.requests)
+    assert all("extra_headers" not in body and "timeout" not in body for body in wire.bodies)
+    with pytest.raises(InvalidParameterError, match="extra_headers"):
+        client.complete("Hi", model=MODEL, extra_headers={"X": "a\nb"})
+
+
+def test_headers_of_a_call_are_redacted(api: Api, wire: WireServer) -> None:
+    wire.always(reply({"detail": "bad token tok-secret"}, 400))
+    with pytest.raises(BadRequestError, match=r"bad token \[…\]"):
+        api.client(wire).complete("Hi", model=MODEL, extra_headers={"X-Token": "tok-secret"})

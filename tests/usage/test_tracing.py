@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import pickle
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, Generation, GenerationChunk, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk, LLMResult
+from langchain_core.tracers import Run
+from langchain_core.tracers.base import AsyncBaseTracer
 from llama_index.core.base.llms.types import ChatMessage
 
 import llama_index_paradigm
@@ -215,6 +218,77 @@ def test_results_can_be_pickled_copied_and_dumped(wire: WireServer, make: Make, 
     plain = LLMResult(generations=result.generations, llm_output=result.llm_output)
     assert result == plain
     assert result.model_dump(exclude={"run"}) == plain.model_dump(exclude={"run"})
+
+
+class Books:
+    """Keeps account of completions and of chats, as Chainlit's `LangchainCallbackHandler` does."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.texts: dict[UUID, str] = {}
+        self.chats: dict[UUID, Any] = {}
+        self.ended: list[str] = []
+
+    def begin(self, run_id: UUID, prompt: str) -> None:
+        self.texts[run_id] = prompt
+
+    def end(self, run_id: UUID, message: Any, text: str) -> None:
+        self.ended.append(self.chats[run_id] if message else f"{self.texts[run_id]} -> {text}")
+
+
+class PlainBooks(Books, BaseCallbackHandler):
+    raise_error = True
+
+    def on_llm_start(self, serialized: Any, prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:
+        self.begin(run_id, prompts[0])
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self.chats[run_id] = messages
+
+    def on_llm_new_token(self, token: str, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        (self.chats if isinstance(chunk, ChatGenerationChunk) else self.texts)[run_id]
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        self.end(run_id, isinstance(first(response), ChatGeneration), first(response).text)
+
+
+class TracingBooks(Books, AsyncBaseTracer):
+    raise_error = True
+
+    async def on_llm_start(self, serialized: Any, prompts: list[str], *, run_id: UUID, **kwargs: Any) -> None:  # type: ignore[override]
+        await super().on_llm_start(serialized, prompts, run_id=run_id, **kwargs)
+        self.begin(run_id, prompts[0])
+
+    async def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> Any:
+        self.chats[run_id] = messages
+        return await super().on_chat_model_start(serialized, messages, run_id=run_id, **kwargs)
+
+    async def _persist_run(self, run: Run) -> None:
+        pass
+
+    async def _on_run_update(self, run: Run) -> None:
+        if run.run_type == "llm":
+            generation = (run.outputs or {})["generations"][0][0]
+            self.end(run.id, generation.get("message"), generation["text"])
+
+
+@pytest.mark.parametrize("kind", [PlainBooks, TracingBooks])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_handler_that_keeps_account_of_completions_gets_text_and_others_a_message(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, path: str, kind: Any, streaming: bool
+) -> None:
+    wire.always(answer)
+    books, llm = kind(), make(streaming=streaming)
+    with get_usage_metadata_callback() as counter:
+        if path == "generate":
+            calls.generate(llm, ["a", "bb"], callbacks=[recorder, books])
+        else:
+            given: Any = ["a", "bb"] if "batch" in path else "bb"
+            getattr(calls, path)(llm, given, config={"callbacks": [recorder, books]})
+    expected = ["a -> a", "bb -> bb"] if path == "generate" or "batch" in path else ["bb -> bb"]
+    assert sorted(books.ended) == expected
+    assert {type(first(end)) for end in recorder.ends} == {ChatGeneration}
+    assert counter.usage_metadata["alfred-40b-1123"]["input_tokens"] == len(expected) + 1
 
 
 @pytest.mark.parametrize("method", ["complete", "stream_complete", "chat", "stream_chat"])

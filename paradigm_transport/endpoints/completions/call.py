@@ -20,6 +20,9 @@ class _CompletionRequest(Request, Generic[Piece, Event]):
         self.parameters = parameters
         self.convert = convert
         self.model = parameters.model
+        self.extra_headers = parameters.extra_headers
+        if "timeout" in parameters.model_fields_set:
+            self.timeout = parameters.timeout
         self.stops = parameters.stop or []
         self.n = parameters.n or 1
         self.echoed = len(prompt) if parameters.echo else 0

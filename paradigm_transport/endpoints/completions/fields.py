@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields, encode_body
 from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.http.settings import Headers, Waits
 
 MAX_STOPS = 4
 """The most stop sequences that the endpoint accepts; further ones are enforced here."""
@@ -119,6 +120,13 @@ class CompletionParameters(CompletionFields):
         InvalidParameterError: a name is unknown, or a value is of a wrong type or out of its range.
     """
 
+    extra_headers: Headers | None = Field(
+        default=None, exclude=True, repr=False, description="Further headers of this request, not of the body."
+    )
+    timeout: Waits = Field(
+        default=None, description="The time-outs of this call, not of the body; by default those of the settings."
+    )
+
     @classmethod
     def of(cls, *layers: CompletionFields | Mapping[str, Any]) -> Self:
         """Merge layers of fields: a later layer wins, and None leaves a field out.
@@ -196,4 +204,5 @@ class CompletionParameters(CompletionFields):
 
 
 def _given(fields: CompletionFields) -> dict[str, Any]:
-    return {name: getattr(fields, name) for name in fields.model_fields_set & FIELDS}
+    known = CompletionParameters.model_fields.keys() if isinstance(fields, CompletionParameters) else FIELDS
+    return {name: getattr(fields, name) for name in fields.model_fields_set & known}

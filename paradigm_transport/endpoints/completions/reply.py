@@ -172,7 +172,7 @@ def read_choices(
         if 0 <= index < n:
             stop_reason = wire.get("stop_reason")
             stop_reason = stop_reason if isinstance(stop_reason, (str, int)) else None
-            logprobs = read_logprobs(wire.get("logprobs"), received.get(index, 0))
+            logprobs = wire.get("logprobs") and read_logprobs(wire["logprobs"], received.get(index, 0))
             choices.append(Choice(index, text, _string(wire.get("finish_reason")), stop_reason, logprobs))
     if is_whole and not choices:
         raise unexpected_response(body, origin)

@@ -193,7 +193,7 @@ class StreamReader:
 
 
 class _StreamedChoice:
-    """One choice of a stream: what was received, held back and shown."""
+    """One choice of a stream: what was held back and shown."""
 
     def __init__(self, scanner: StopScanner | None) -> None:
         self._scanner = scanner

@@ -1,0 +1,123 @@
+"""Closing connections: from other threads, and on an event loop whatever happens to the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from paradigm_transport.http.protocols import NetworkStream
+
+T = TypeVar("T")
+
+_closing: set[asyncio.Future[None]] = set()
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A connection of a thread."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+@runtime_checkable
+class AsyncClosable(Protocol):
+    """A connection of an event loop."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+
+
+def close_stream(stream: object) -> None:
+    """Close a connection; nothing happens if it is none."""
+    if isinstance(stream, Closable):
+        stream.close()
+
+
+async def aclose_stream(stream: object) -> None:
+    """As `close_stream`."""
+    if isinstance(stream, AsyncClosable):
+        await stream.aclose()
+
+
+def shut_down(stream: object) -> None:
+    """Shut down the socket of a connection, which wakes the thread that waits for it.
+
+    Closing alone does not wake the thread, nor does it reach the server while a fork has the socket too.
+
+    Args:
+        stream: a `NetworkStream`; nothing happens if it is anything else.
+    """
+    connection = stream.get_extra_info("socket") if isinstance(stream, NetworkStream) else None
+    if isinstance(connection, socket.socket):
+        with suppress(OSError):  # it is closed already
+            # Not SSLSocket's own method, which ends TLS first: what a thread is about to send would go unencrypted.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def close_on_loop(loop: asyncio.AbstractEventLoop, aclose: Callable[[], Awaitable[None]]) -> None:
+    """Close something on its event loop, from any thread; nothing happens if the loop is closed.
+
+    Args:
+        loop: the event loop.
+        aclose: closes it.
+    """
+    with suppress(RuntimeError):  # the loop is closed, perhaps by another thread just now
+        loop.call_soon_threadsafe(start_closing, aclose)
+
+
+def start_closing(aclose: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
+    """Close something in a task of the running event loop.
+
+    Args:
+        aclose: closes it.
+
+    Returns:
+        The task. It is kept until it is done, and need not be awaited.
+    """
+    task = asyncio.ensure_future(aclose())
+    _closing.add(task)  # a loop has only weak references to its tasks
+    task.add_done_callback(_closed)
+    return task
+
+
+async def finish_closing(aclose: Callable[[], Awaitable[None]]) -> None:
+    """Close something to the end, however often the caller is cancelled.
+
+    Cancelled in the middle of closing a connection, httpcore 1.0 marks it as closed and leaves it open.
+
+    Args:
+        aclose: closes it, in a task that cancellations of the caller do not reach.
+    """
+    await asyncio.shield(start_closing(aclose))
+
+
+async def cancel_once(coroutine: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[None]]) -> T:
+    """Await something that is cancelled once, however often the caller is; how it then ends is not waited for.
+
+    Args:
+        coroutine: what is awaited, in a task.
+        undo: takes back its result if the caller was cancelled in the meantime.
+    """
+    task = asyncio.ensure_future(coroutine)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        start_closing(partial(_undo, task, undo))
+        raise
+
+
+async def _undo(task: asyncio.Future[T], undo: Callable[[T], Awaitable[None]]) -> None:
+    with suppress(asyncio.CancelledError):
+        await undo(await task)
+
+
+def _closed(task: asyncio.Future[None]) -> None:
+    _closing.discard(task)
+    if not task.cancelled():
+        task.exception()  # retrieved, or asyncio would report it

@@ -1,0 +1,196 @@
+"""Leases: the use of a client for one request, sync and async."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from paradigm_transport.http.closing import shut_down, start_closing
+from paradigm_transport.http.protocols import AsyncHTTPClient, AsyncHTTPResponse, HTTPClient, HTTPResponse, Request
+from paradigm_transport.http.reuse import connection_is_reusable
+from paradigm_transport.http.scopes import CallScope, interruptible
+
+_CONNECTED = ("connect_tcp.complete", "start_tls.complete")
+"""How the names of httpcore's events end that report a connection, or TLS over one."""
+
+_SENDING = "send_request_headers.started"
+"""How the name of the event ends after which no connection is opened, unless it is the CONNECT of a proxy."""
+
+Client = TypeVar("Client")
+Reply = TypeVar("Reply", HTTPResponse, AsyncHTTPResponse)
+
+
+class LeasePool(Protocol):
+    """Where the client of a lease comes from: a `SyncPool`, or a client that was passed in."""
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether the client was passed in."""
+
+    def release(self, lease: Lease) -> None:
+        """Take the client back."""
+
+    def discard(self, lease: Lease) -> None:
+        """Take the client back and close its connection."""
+
+    def disconnect(self, lease: Lease) -> None:
+        """Close the connection."""
+
+
+class AsyncLeasePool(Protocol):
+    """As `LeasePool`, for an `AsyncPool`."""
+
+    @property
+    def is_borrowed(self) -> bool:
+        """As `LeasePool.is_borrowed`."""
+
+    async def release(self, lease: AsyncLease) -> None:
+        """As `LeasePool.release`."""
+
+    async def discard(self, lease: AsyncLease) -> None:
+        """As `LeasePool.discard`."""
+
+    async def disconnect(self, lease: AsyncLease) -> None:
+        """As `LeasePool.disconnect`."""
+
+
+class _Lease(Generic[Client, Reply]):
+    """The use of a client for one request.
+
+    Args:
+        client: the client.
+        scope: the scope of the call.
+        network_stream: the connection that the client has or had, as httpx gives it out.
+
+    Attributes:
+        is_released: whether the use has ended.
+        response: the response, once its headers have arrived.
+    """
+
+    def __init__(self, client: Client, scope: CallScope, network_stream: object = None) -> None:
+        self.client = client
+        self.scope = scope
+        self.network_stream = network_stream
+        self.is_released = False
+        self.response: Reply | None = None
+        scope.add(self.interrupt)
+
+    def interrupt(self) -> None:
+        """End what is waited for on the connection."""
+        raise NotImplementedError
+
+    def _receive(self, response: Reply) -> Reply:
+        self.response = response
+        self.network_stream = response.extensions.get("network_stream")
+        return response
+
+    def _is_reusable(self, otherwise: bool) -> bool:
+        if self.is_released or self.scope.error is not None:  # it may be closed
+            return False
+        return self.response is None or connection_is_reusable(self.response, otherwise)
+
+    def _leave(self) -> bool:
+        """End the use; return whether it had not ended before."""
+        was_released, self.is_released = self.is_released, True
+        self.scope.discard(self.interrupt)
+        return not was_released
+
+
+class Lease(_Lease[HTTPClient, HTTPResponse]):
+    """The use of a client in a thread."""
+
+    def __init__(self, client: HTTPClient, scope: CallScope, pool: LeasePool, network_stream: object = None) -> None:
+        self._pool = pool
+        self._process = os.getpid()
+        super().__init__(client, scope, network_stream)
+
+    def send(self, request: Request) -> HTTPResponse:
+        """Send a request; return its response once the headers have arrived."""
+        return self._receive(self.client.send(request, stream=True))
+
+    def trace(self, event: str, info: Mapping[str, object]) -> None:
+        """Take note of a new connection; httpcore calls this at each of its steps.
+
+        Raises:
+            APIConnectionError: the calls of the scope have ended, so nothing may be sent on it.
+        """
+        if event.endswith(_CONNECTED):
+            self.network_stream = info["return_value"]
+            if self.scope.error is not None:
+                self._pool.disconnect(self)
+                self.scope.check()
+        elif event.endswith(_SENDING):
+            _stop_tracing(info["request"])
+
+    def interrupt(self) -> None:
+        """End what a thread waits for on the connection."""
+        if self._process == os.getpid():  # in a fork the connection is the parent's
+            shut_down(self.network_stream)
+
+    def release(self) -> None:
+        """Return the client to its pool, or close it if it cannot be used again; once, further calls do nothing."""
+        is_reusable = self._is_reusable(otherwise=self._pool.is_borrowed)  # first, for it may be interrupted
+        if self._leave():
+            if is_reusable:
+                self._pool.release(self)
+            else:
+                self._pool.discard(self)
+            self.response = None  # it holds its request, which holds this object
+
+    def discard(self) -> None:
+        """Close the connection, and the client unless it was passed in; once."""
+        if self._leave():
+            self._pool.discard(self)
+
+
+class AsyncLease(_Lease[AsyncHTTPClient, AsyncHTTPResponse]):
+    """As `Lease`, on an event loop."""
+
+    def __init__(
+        self, client: AsyncHTTPClient, scope: CallScope, pool: AsyncLeasePool, network_stream: object = None
+    ) -> None:
+        self._pool = pool
+        super().__init__(client, scope, network_stream)
+
+    async def send(self, request: Request) -> AsyncHTTPResponse:
+        """As `Lease.send`."""
+        if self.network_stream is not None:
+            return self._receive(await self.client.send(request, stream=True))
+        with interruptible(self.scope):  # what connects, or belongs to the user, `interrupt` does not reach
+            return self._receive(await self.client.send(request, stream=True))
+
+    async def trace(self, event: str, info: Mapping[str, object]) -> None:
+        """As `Lease.trace`."""
+        if event.endswith(_CONNECTED):
+            self.network_stream = info["return_value"]
+            if self.scope.error is not None:
+                await self._pool.disconnect(self)
+                self.scope.check()
+        elif event.endswith(_SENDING):
+            _stop_tracing(info["request"])
+
+    def interrupt(self) -> None:
+        """Close the connection, in a task."""
+        start_closing(partial(self._pool.disconnect, self))
+
+    async def release(self) -> None:
+        """As `Lease.release`."""
+        is_reusable = self._is_reusable(otherwise=self._pool.is_borrowed)  # first, for it may be interrupted
+        if self._leave():
+            if is_reusable:
+                await self._pool.release(self)
+            else:
+                await self._pool.discard(self)
+            self.response = None  # it holds its request, which holds this object
+
+    async def discard(self) -> None:
+        """As `Lease.discard`."""
+        if self._leave():
+            await self._pool.discard(self)
+
+
+def _stop_tracing(request: Any) -> None:
+    if request.method != b"CONNECT":
+        request.extensions.pop("trace", None)

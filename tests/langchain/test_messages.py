@@ -1,0 +1,111 @@
+"""What messages may hold: text of any form; what other providers' models wrote; nothing else of a user."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from langchain_core import exceptions
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.prompt_values import ImagePromptValue
+
+from paradigm_transport import InvalidParameterError
+from tests.langchain.conftest import Calls, Make, MakeChat
+from tests.wire import WireServer, chunk, completion, reply, sse
+
+IMAGES: list[Any] = [
+    {"type": "image_url", "image_url": {"url": "data:,"}},
+    {"type": "image", "base64": "aGk=", "mime_type": "image/png"},
+    {"type": "audio", "base64": "aGk=", "mime_type": "audio/wav"},
+    {"type": "file", "file_id": "f-1"},
+    {"type": "non_standard", "value": {"video": "x"}},
+]
+FOREIGN: list[Any] = [
+    {"type": "redacted_thinking", "data": "x"},
+    {"type": "function_call", "name": "f", "arguments": "{}", "call_id": "1"},
+    {"type": "server_tool_use", "id": "1", "name": "web_search", "input": {"query": "x"}},
+    {"type": "server_tool_call", "id": "1", "name": "web_search", "args": {"query": "x"}},
+    {"type": "server_tool_result", "tool_call_id": "1", "status": "success", "output": {"text": "x"}},
+    {"type": "web_search_tool_result", "tool_use_id": "1", "content": []},
+    {"type": "web_search_call", "id": "1", "status": "completed"},
+    {"type": "non_standard", "value": {"a": 1}},
+    {"type": "refusal", "refusal": "no"},
+    {"reasoningContent": {"reasoningText": {"text": "x"}}},
+    *IMAGES,
+]
+
+
+@pytest.fixture(params=["ParadigmLLM", "ParadigmLLM with a template", "ChatParadigm"])
+def model(request: pytest.FixtureRequest, make: Make, make_chat: MakeChat) -> Any:
+    if request.param == "ChatParadigm":
+        return make_chat()
+    return make(chat_template="chatml") if "template" in request.param else make()
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "batch"])
+@pytest.mark.parametrize("block", IMAGES, ids=lambda block: block["type"])
+def test_block_that_is_not_text_raises(wire: WireServer, model: Any, calls: Calls, way: str, block: Any) -> None:
+    content = [{"type": "text", "text": "What is this?"}, block]
+    for message in (HumanMessage(content), SystemMessage(content), ToolMessage(content, tool_call_id="1")):
+        with pytest.raises(InvalidParameterError, match=f"contains a block of type {block['type']}") as raised:
+            getattr(calls, way)(model, [[message]] if way == "batch" else [message])
+        assert isinstance(raised.value, getattr(exceptions, "ModelInvalidRequestError", exceptions.LangChainException))
+        with pytest.raises(InvalidParameterError, match=block["type"]):
+            model.get_num_tokens_from_messages([message])
+    assert wire.requests == []
+
+
+def test_prompt_of_an_image_raises(wire: WireServer, model: Any, calls: Calls) -> None:
+    with pytest.raises(InvalidParameterError, match="contains a block of type"):
+        calls.invoke(model, ImagePromptValue(image_url={"url": "http://x"}))
+    assert wire.requests == []
+
+
+@pytest.mark.parametrize("kind", [HumanMessage, AIMessage, SystemMessage])
+def test_text_blocks_are_joined_by_newlines(wire: WireServer, model: Any, calls: Calls, kind: Any) -> None:
+    wire.script(reply(completion("So.")))
+    calls.invoke(model, [kind([{"type": "text", "text": "one"}, "two", {"type": "text", "text": ""}, {"text": "3"}])])
+    assert "one\ntwo\n3" in wire.bodies[0]["prompt"]
+    assert "one\ntwo\n3\n3" not in wire.bodies[0]["prompt"]
+
+
+@pytest.mark.parametrize("block", FOREIGN, ids=lambda block: str(block.get("type")))
+@pytest.mark.parametrize(
+    "kind", [AIMessage, lambda content: ChatMessage(content, role="assistant")], ids=["ai", "chat"]
+)
+def test_foreign_blocks_of_an_assistant_are_left_out(
+    wire: WireServer, model: Any, calls: Calls, caplog: pytest.LogCaptureFixture, block: Any, kind: Any
+) -> None:
+    wire.script(reply(completion("So.")))
+    messages: list[BaseMessage] = [HumanMessage("Hi"), kind(["Before.", block, "After."]), HumanMessage("And?")]
+    with caplog.at_level(logging.DEBUG, "langchain_paradigm"):
+        calls.invoke(model, messages)
+    assert "Before.\nAfter." in wire.bodies[0]["prompt"]
+    (line,) = (record.getMessage() for record in caplog.records if record.name == "langchain_paradigm")
+    assert str(block.get("type", "unknown")) in line
+
+
+def test_calls_beside_foreign_blocks_are_kept(wire: WireServer, model: Any, calls: Calls) -> None:
+    wire.script(reply(completion("So.")))
+    call: Any = {"name": "weather", "args": {"city": "Rome"}, "id": "1"}
+    blocks: list[Any] = [
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "function_call", "name": "weather", "arguments": '{"city": "Rome"}', "call_id": "1"},
+    ]
+    calls.invoke(model, [HumanMessage("Hi"), AIMessage(blocks, tool_calls=[call]), ToolMessage("17", tool_call_id="1")])
+    assert "weather" in wire.bodies[0]["prompt"]
+    assert "redacted" not in wire.bodies[0]["prompt"]
+
+
+def test_streamed_text_in_standard_blocks_stays_one_text(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(sse(chunk("Hel"), chunk("lo", "stop")), reply(completion("So.")))
+    chat = make_chat()
+    if not hasattr(chat, "output_version"):
+        pytest.skip("LangChain has no standard blocks")
+    chat = chat.model_copy(update={"output_version": "v1"})
+    first, *others = calls.stream(chat, "Hi")
+    for other in others:
+        first += other
+    calls.invoke(chat, [HumanMessage("Hi"), first])
+    assert "assistant\nHello<|im_end|>" in wire.bodies[1]["prompt"]
