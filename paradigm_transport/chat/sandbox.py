@@ -64,14 +64,22 @@ def _pay(work: int) -> None:
 
 def _size(value: object) -> int:
     """Return how long a value is when it is written, and pay for that."""
-    size = len(value) if isinstance(value, str | bytes) else _STEP // 2
-    if isinstance(value, int):
-        size += value.bit_length()
+    size, left = 0, _left.get()
+    rest = [value]
+    while rest and size <= left:
+        each = rest.pop()
+        if isinstance(each, str | bytes):
+            size += len(each)
+            continue
+        size += _STEP // 2
+        if isinstance(each, int):
+            size += each.bit_length()
+        elif isinstance(each, dict | Mapping):
+            rest += each.keys()
+            rest += each.values()
+        elif isinstance(each, list | tuple | Collection):
+            rest += each
     _pay(size)
-    if isinstance(value, Mapping):
-        size += sum(_size(part) for item in value.items() for part in item)
-    elif isinstance(value, Collection) and not isinstance(value, str | bytes):
-        size += sum(map(_size, value))
     return size
 
 

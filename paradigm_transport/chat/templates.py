@@ -131,7 +131,10 @@ def _missing(prompt: str, messages: Iterable[Message], tools: Iterable[Tool]) ->
 
 def _end_of(text: str, prompt: str, at: int) -> int:
     """Return where a text ends in a prompt, as it is, without its thoughts, or as JSON; -1 if it is not there."""
-    for form in (text, text.rpartition("</think>")[2].strip(), to_json(text)[1:-1], json.dumps(text)[1:-1]):
+    begin = prompt.find(text, at)
+    if begin >= 0:
+        return begin + len(text)
+    for form in (text.rpartition("</think>")[2].strip(), to_json(text)[1:-1], json.dumps(text)[1:-1]):
         begin = prompt.find(form, at)
         if begin >= 0:
             return begin + len(form)
