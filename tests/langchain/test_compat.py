@@ -594,16 +594,22 @@ class NotHashable(type):
     __hash__ = None  # type: ignore[assignment]
 
 
-class UnhashableError(Exception, metaclass=NotHashable):
-    """A class that no cache takes for a key."""
+def unhashable() -> Any:
+    """Return a class that no cache takes for a key: made late, for tblib, which Dask imports, hashes all exceptions."""
+    return NotHashable("UnhashableError", (Exception,), {})
 
 
-@pytest.mark.parametrize("theirs", [SlotsError, FinalError, UnhashableError])
+@pytest.mark.parametrize("make_theirs", [lambda: SlotsError, lambda: FinalError, unhashable])
 @pytest.mark.parametrize("way", ["invoke", "stream", "batch"])
 def test_an_error_that_cannot_be_langchains_is_raised_as_it_is(
-    wire: WireServer, make: Make, calls: Calls, monkeypatch: pytest.MonkeyPatch, theirs: Any, way: str
+    wire: WireServer,
+    make: Make,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    make_theirs: Any,
+    way: str,
 ) -> None:
-    monkeypatch.setattr(exceptions, "ModelRateLimitError", theirs, raising=False)
+    monkeypatch.setattr(exceptions, "ModelRateLimitError", make_theirs(), raising=False)
     wire.always(reply({"error": {"message": "slow down"}}, 429))
     with pytest.raises(RateLimitError, match="slow down") as raised:
         getattr(calls, way)(make(max_retries=0), ["x"] if way == "batch" else "x")
