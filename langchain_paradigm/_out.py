@@ -28,9 +28,6 @@ Info = dict[str, object]
 """What LangChain keeps beside a text or a message, under the names its users know."""
 
 
-AT_LIMIT = "; the answer was cut off: raise max_tokens"
-"""What to add to an error if the answer was cut at the length limit."""
-
 COUNTS: dict[str, Literal["input_tokens", "output_tokens", "total_tokens"]] = {
     "prompt_tokens": "input_tokens", "completion_tokens": "output_tokens", "total_tokens": "total_tokens",
 }  # fmt: skip

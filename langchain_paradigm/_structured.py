@@ -14,7 +14,6 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_paradigm._in import prompt_value, to_messages
-from langchain_paradigm._out import AT_LIMIT
 from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, parse, partial_object
 from paradigm_transport.chat.structured import explain, read_object, repair_messages
 from paradigm_transport.messages import JsonObject, to_json
@@ -70,7 +69,7 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
                 return None
             reason = explain(problem)
         if is_cut and "max_tokens" not in reason:
-            reason += AT_LIMIT
+            reason += "; the answer was cut off: raise max_tokens"
         raise OutputParserException(reason, observation=reason, llm_output=text)
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> object:

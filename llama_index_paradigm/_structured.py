@@ -22,6 +22,7 @@ from llama_index_paradigm._compat import partial_class
 from llama_index_paradigm._out import is_cut_off
 from paradigm_transport.chat.json_repair import InvalidJSONError, partial_object
 from paradigm_transport.chat.structured import explain, read_object
+from paradigm_transport.endpoints.completions.fields import name_limit
 from paradigm_transport.messages import JsonObject
 
 if TYPE_CHECKING:
@@ -204,8 +205,7 @@ class Task(ABC, Generic[Model, Request, Response]):
         except InvalidJSONError as problem:
             if answer is None or not is_cut_off(answer):
                 raise
-            limit = "max_tokens" if self.max_tokens is None else f"max_tokens ({self.max_tokens})"
-            raise CutOffError(f"{problem}: it was cut off at {limit}; raise max_tokens") from None
+            raise CutOffError(f"{problem}: it was cut off at {name_limit(self.max_tokens)}; raise max_tokens") from None
         except ValueError as problem:
             reason = explain(problem)
         raise ValueError(reason)  # outside `except`: pydantic's error, which quotes the answer, is not its context

@@ -21,7 +21,12 @@ from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import Template, find_template, read_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
-from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters, MaxTokens
+from paradigm_transport.endpoints.completions.fields import (
+    CompletionFields,
+    CompletionParameters,
+    MaxTokens,
+    name_limit,
+)
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import InvalidToolCall, Message, NamedTool, Tool, ToolChoice, with_system
@@ -278,8 +283,7 @@ def _end(reader: Reader, finish_reason: str | None, parameters: CompletionParame
     events = reader.finish()
     if finish_reason != "length":
         return events
-    limit = "max_tokens" if parameters.max_tokens is None else f"max_tokens ({parameters.max_tokens})"
-    reason = f"the answer was cut off at {limit} before the call ended; raise max_tokens"
+    reason = f"the answer was cut off at {name_limit(parameters.max_tokens)} before the call ended; raise max_tokens"
     return [
         replace(event, call=replace(event.call, reason=reason))
         if isinstance(event, CallEnd) and isinstance(event.call, InvalidToolCall) and event.call.reason == CUT_OFF

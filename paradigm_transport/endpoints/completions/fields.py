@@ -49,6 +49,13 @@ MaxTokens = Annotated[
         description="The most tokens to generate, 1 or more. None leaves it to the server, whose default may be 16.",
     ),
 ]
+
+
+def name_limit(max_tokens: int | None) -> str:
+    """Name `max_tokens`, with its value if it has one, in a message about what it cut off."""
+    return "max_tokens" if max_tokens is None else f"max_tokens ({max_tokens})"
+
+
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
 
