@@ -1,23 +1,39 @@
-"""The two calls of `POST /completions`: whole and streamed."""
+"""The two calls of `POST /completions`, whole and streamed; and what all calls that generate text have in common."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Generic
 
 from paradigm_transport.calls import Call, Event, Piece, Reply, Request, StreamCall
-from paradigm_transport.endpoints.completions.fields import CompletionParameters
-from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk, read_completion
+from paradigm_transport.endpoints.completions.fields import CompletionParameters, GenerationParameters
+from paradigm_transport.endpoints.completions.reply import (
+    Completion,
+    CompletionChunk,
+    Contents,
+    read_completion,
+    read_text,
+)
 from paradigm_transport.endpoints.completions.stream import StreamReader
+from paradigm_transport.messages import JsonObject
 from paradigm_transport.refusals import Origin
 
 
-class _CompletionRequest(Request, Generic[Piece, Event]):
-    path = "completions"
+class GenerationRequest(Request, Generic[Piece, Event]):
+    """A request that generates text.
 
-    def __init__(self, prompt: str, parameters: CompletionParameters, convert: Callable[[Piece], Event]) -> None:
-        self.prompt = prompt
-        self.parameters = parameters
+    Args:
+        parameters: the endpoint's fields.
+        convert: what to make of the reply, or of each chunk, in order.
+
+    Attributes:
+        echoed: the number of characters at the start of each text that are the echoed prompt.
+    """
+
+    echoed: int = 0
+
+    def __init__(self, parameters: GenerationParameters, convert: Callable[[Piece], Event]) -> None:
         self.convert = convert
         self.model = parameters.model
         self.extra_headers = parameters.extra_headers
@@ -25,21 +41,93 @@ class _CompletionRequest(Request, Generic[Piece, Event]):
             self.timeout = parameters.timeout
         self.stops = parameters.stop or []
         self.n = parameters.n or 1
-        self.echoed = len(prompt) if parameters.echo else 0
+        self._max_tokens = parameters.max_tokens
+        self._is_length_chosen = parameters.max_tokens is not None and "max_tokens" in parameters.model_fields_set
+
+    @abstractmethod
+    def encode_as(self, *, stream: bool, stream_usage: bool) -> bytes:
+        """Return the body.
+
+        Args:
+            stream: ask for a stream.
+            stream_usage: ask for usage at its end.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def read_contents(choice: JsonObject, is_whole: bool) -> Contents | None:
+        """Read a choice of the endpoint; see `ReadContents`."""
 
     def note_end(self, finish_reason: str | None) -> None:
         """Warn once if a completion was cut at a length that nobody chose."""
-        parameters = self.parameters
-        is_chosen = parameters.max_tokens is not None and "max_tokens" in parameters.model_fields_set
-        if finish_reason == "length" and not is_chosen:
+        if finish_reason == "length" and not self._is_length_chosen:
             self.policy.warn_once(
                 "A completion of %s was cut at a length limit that nobody chose: set max_tokens (now %s).",
                 self.policy.host,
-                parameters.max_tokens or "the server's default",
+                self._max_tokens or "the server's default",
             )
 
 
-class CompletionCall(_CompletionRequest[Completion, Reply], Call[Reply]):
+class GenerationCall(GenerationRequest[Completion, Reply], Call[Reply]):
+    """A call that returns whole what it generates."""
+
+    def encode(self) -> bytes:
+        """Return the body; see `Request.encode`."""
+        return self.encode_as(stream=False, stream_usage=False)
+
+    def read(self, body: object, origin: Origin) -> Reply:
+        """Read the reply; see `Call.read`."""
+        completion = read_completion(
+            body, origin, stops=self.stops, n=self.n, echoed=self.echoed, read_contents=self.read_contents
+        )
+        for choice in completion.choices:
+            self.note_end(choice.finish_reason)
+        completion.latency = self.meter.end(completion.usage)
+        completion.retries = self.retries
+        return self.convert(completion)
+
+
+class GenerationStreamCall(GenerationRequest[CompletionChunk, Event], StreamCall[CompletionChunk, Event]):
+    """A call that streams what it generates."""
+
+    optional = frozenset({"stream_options"})
+
+    def encode(self) -> bytes:
+        """Return the body; see `Request.encode`."""
+        return self.encode_as(stream=True, stream_usage="stream_options" not in self._left_out)
+
+    def make_reader(self, origin: Origin) -> StreamReader:
+        """Return what reads a response; see `StreamCall.make_reader`."""
+        return StreamReader(origin, stops=self.stops, n=self.n, echoed=self.echoed, read_contents=self.read_contents)
+
+    def make_event(self, piece: CompletionChunk) -> Event:
+        """Measure a chunk and convert it; see `StreamCall.make_event`."""
+        if piece.finish_reason is not None:
+            self.note_end(piece.finish_reason)
+        if piece.text or piece.thoughts or piece.calls:
+            self.meter.text()
+        if piece.is_last:
+            piece.latency = self.meter.end(piece.usage)
+            piece.retries = self.retries
+        return self.convert(piece)
+
+
+class _CompletionRequest(GenerationRequest[Piece, Event]):
+    path = "completions"
+    read_contents = staticmethod(read_text)
+
+    def __init__(self, prompt: str, parameters: CompletionParameters, convert: Callable[[Piece], Event]) -> None:
+        super().__init__(parameters, convert)
+        self.prompt = prompt
+        self.parameters = parameters
+        self.echoed = len(prompt) if parameters.echo else 0
+
+    def encode_as(self, *, stream: bool, stream_usage: bool) -> bytes:
+        """Return the body; see `GenerationRequest.encode_as`."""
+        return self.parameters.body(self.prompt, stream=stream, stream_usage=stream_usage)
+
+
+class CompletionCall(_CompletionRequest[Completion, Reply], GenerationCall[Reply]):
     """A call that returns a whole completion.
 
     Args:
@@ -48,21 +136,8 @@ class CompletionCall(_CompletionRequest[Completion, Reply], Call[Reply]):
         convert: what to make of the completion.
     """
 
-    def encode(self) -> bytes:
-        """Return the body; see `Request.encode`."""
-        return self.parameters.body(self.prompt)
 
-    def read(self, body: object, origin: Origin) -> Reply:
-        """Read the completion; see `Call.read`."""
-        completion = read_completion(body, origin, stops=self.stops, n=self.n, echoed=self.echoed)
-        for choice in completion.choices:
-            self.note_end(choice.finish_reason)
-        completion.latency = self.meter.end(completion.usage)
-        completion.retries = self.retries
-        return self.convert(completion)
-
-
-class CompletionStreamCall(_CompletionRequest[CompletionChunk, Event], StreamCall[CompletionChunk, Event]):
+class CompletionStreamCall(_CompletionRequest[CompletionChunk, Event], GenerationStreamCall[Event]):
     """A call that streams a completion.
 
     Args:
@@ -70,24 +145,3 @@ class CompletionStreamCall(_CompletionRequest[CompletionChunk, Event], StreamCal
         parameters: the endpoint's fields.
         convert: what to make of each chunk, in order.
     """
-
-    optional = frozenset({"stream_options"})
-
-    def encode(self) -> bytes:
-        """Return the body; see `Request.encode`."""
-        return self.parameters.body(self.prompt, stream=True, stream_usage="stream_options" not in self._left_out)
-
-    def make_reader(self, origin: Origin) -> StreamReader:
-        """Return what reads a response; see `StreamCall.make_reader`."""
-        return StreamReader(origin, stops=self.stops, n=self.n, echoed=self.echoed)
-
-    def make_event(self, piece: CompletionChunk) -> Event:
-        """Measure a chunk and convert it; see `StreamCall.make_event`."""
-        if piece.finish_reason is not None:
-            self.note_end(piece.finish_reason)
-        if piece.text:
-            self.meter.text()
-        if piece.is_last:
-            piece.latency = self.meter.end(piece.usage)
-            piece.retries = self.retries
-        return self.convert(piece)
