@@ -34,7 +34,11 @@ logger = logging.getLogger("paradigm_transport")
 MIN_SECONDS = 0.001
 """The shortest time-out: a request that begins at the deadline ends at once."""
 
-_REFUSALS = {"stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE)}
+_REFUSALS = {
+    "parallel_tool_calls": re.compile("parallel.?tool.?calls", re.IGNORECASE),
+    "response_format": re.compile("response.?format|json.?schema", re.IGNORECASE),
+    "stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE),
+}
 """How a server's refusal names the fields that calls can do without."""
 
 
@@ -94,7 +98,7 @@ class Request(ABC):
 
     method: ClassVar[str] = "POST"
     path: ClassVar[str]
-    optional: ClassVar[frozenset[str]] = frozenset()
+    optional: frozenset[str] = frozenset()
     body: bytes | None = None
     model: str | None = None
     prompt: str = ""
@@ -174,6 +178,11 @@ class Request(ABC):
             logger.info("Retrying %s of %s after %.2f s (%s): %s", self.path, policy.host, delay, count, cause)
         return delay
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of a chat, which are redacted as `prompt` is."""
+        return ()
+
     def redact(self, words: str) -> str:
         """Make the words of a library fit for a message: without the secrets and the prompt, and short."""
         return self._redaction.words(words)
@@ -183,7 +192,7 @@ class Request(ABC):
         secrets = self.policy.secrets
         if self.extra_headers:
             secrets = Secrets((*secrets, *secret_values(self.extra_headers)))
-        return Redaction(secrets, self.prompt)
+        return Redaction(secrets, self.prompt, self.texts)
 
     def origin(self, response: BaseResponse) -> Origin:
         """Return where a response came from."""

@@ -54,10 +54,12 @@ class Redaction:
         secrets: the key, values of headers, passwords; removed from messages and bodies in every form that they take
             in JSON and in addresses. One of fewer than 8 characters is removed only as a whole word.
         prompt: the prompt; removed from messages if it has 12 characters or more.
+        texts: the texts of a chat, each removed as a prompt is.
     """
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     prompt: str = field(default="", repr=False)
+    texts: tuple[str, ...] = field(default=(), repr=False)
 
     def body(self, value: Any) -> Any:
         """Return a parsed body without the secrets, at any depth."""
@@ -76,18 +78,20 @@ class Redaction:
         return _secret_pattern(self.secrets).sub(REDACTED, text) if self.secrets else text
 
     def _without_anything(self, text: str) -> str:
-        for form in self._forms_of_prompt:
+        for form in self._forms_of_texts:
             text = text.replace(form, REDACTED)
         return self._without_secrets(text)
 
     @cached_property
-    def _forms_of_prompt(self) -> list[str]:
-        """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
-        prompt, data = self.prompt, self.prompt.encode(errors="replace")
-        if len(prompt) < MIN_REDACTED_PROMPT:
-            return []
-        quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
-        return [prompt, " ".join(prompt.split()), *(form[1:-1] for form in quoted), repr(data)[2:-1]]
+    def _forms_of_texts(self) -> list[str]:
+        texts = sorted({self.prompt, *self.texts}, key=len, reverse=True)
+        return [form for text in texts if len(text) >= MIN_REDACTED_PROMPT for form in _forms_of(text)]
+
+
+def _forms_of(text: str) -> list[str]:
+    """Return a text as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
+    quoted = (repr(text), json.dumps(text), json.dumps(text, ensure_ascii=False))
+    return [text, " ".join(text.split()), *(form[1:-1] for form in quoted), repr(text.encode(errors="replace"))[2:-1]]
 
 
 def _map_text(value: Any, change: Callable[[str], str]) -> Any:

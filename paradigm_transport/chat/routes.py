@@ -1,7 +1,7 @@
 """Routes: a chat in, a call out whose reply is a message, or whose stream is a message's events; and their fields.
 
 A route knows how an endpoint takes messages, tools and schemas, and how it returns text and calls. `PromptRoute` writes
-all of it as the prompt of a completion.
+all of it as the prompt of a completion; `MessageRoute`, in `message_route.py`, leaves that to the server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields
 from paradigm_transport.calls import Call, StreamCall
@@ -20,10 +21,13 @@ from paradigm_transport.chat.dialects.rows import find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import Template, find_template, read_template
+from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters, ChatOnlyFields
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
     CompletionParameters,
+    GenerationFields,
+    GenerationParameters,
     MaxTokens,
     name_limit,
 )
@@ -31,7 +35,7 @@ from paradigm_transport.endpoints.completions.reply import Choice, Completion, C
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import InvalidToolCall, Message, NamedTool, Tool, ToolChoice, with_system
 
-Layer = CompletionFields | Mapping[str, Any]
+Layer = GenerationFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
 
 
@@ -47,11 +51,7 @@ class TemplateFields(Fields):
     @field_validator("chat_template", mode="before")
     @classmethod
     def _read_template(cls, template: object) -> object:
-        return (
-            None
-            if template is None and not cls.model_fields["chat_template"].is_required()
-            else read_template(template)
-        )
+        return None if template is None else read_template(template)
 
 
 def template_of(fields: TemplateFields) -> Template | None:
@@ -59,31 +59,66 @@ def template_of(fields: TemplateFields) -> Template | None:
     return None if fields.chat_template is None else find_template(fields.chat_template)
 
 
-class ChatFields(TemplateFields):
-    """How messages and tools are written for a chat model: declarations and checks only."""
+Mechanism = Literal["vllm", "guided_json", "prompt"]
+"""What enforces a schema."""
+
+_ONLY_COMPLETIONS = ("best_of", "echo", "suffix")
+_ONLY_CHATS = tuple(ChatOnlyFields.model_fields)
+
+FIELDS = frozenset((*CompletionFields.model_fields, *_ONLY_CHATS))
+"""The fields of either endpoint that a chat model declares."""
+
+_NEEDS_TEMPLATE = "it is a field of the completions endpoint, which a chat_template leads to"
+_NEEDS_NO_TEMPLATE = "it is for the chat endpoint, which leaving chat_template out leads to"
+
+
+class ChatFields(TemplateFields, ChatOnlyFields):
+    """How messages and tools are written for a chat model, and so which endpoint is called: declarations and checks."""
 
     max_tokens: MaxTokens = 2048
-    chat_template: str | Template = Field(
-        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source or a "
-        "JinjaTemplate.",
-    )
-    constrain: Literal["vllm"] | None = Field(
+    chat_template: str | Template | None = Field(
         default=None,
-        description="The server-side mechanism that enforces the JSON schema of structured output and of required tool "
-        "calls: `vllm` for vLLM's field `structured_outputs`; None for none.",
+        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source or a "
+        "JinjaTemplate; they go to the completions endpoint. None for the chat endpoint, where the server writes them.",
+    )
+    constrain: Mechanism | None = Field(
+        default=None,
+        description="What enforces the JSON schema of structured output: `vllm` for vLLM's field `structured_outputs`, "
+        "which on completions enforces required tool calls, too; on the chat endpoint also `guided_json`, the field of "
+        "that name, or `prompt`, nothing but the prompt. None for nothing on completions, and for `response_format` on "
+        "the chat endpoint.",
     )
 
     @field_validator("chat_template")
     @classmethod
-    def _check_dialect(cls, template: str | Template) -> str | Template:
-        find_dialect(find_template(template))
+    def _check_dialect(cls, template: str | Template | None) -> str | Template | None:
+        if template is not None:
+            find_dialect(find_template(template))
         return template
+
+    @model_validator(mode="after")
+    def _check_endpoint(self) -> Self:
+        is_chat = self.chat_template is None
+        for name in _ONLY_COMPLETIONS if is_chat else _ONLY_CHATS:
+            if getattr(self, name, None) is not None:
+                raise ValueError(f"{name}: {_NEEDS_TEMPLATE if is_chat else _NEEDS_NO_TEMPLATE}")
+        if self.constrain == "guided_json" and not is_chat:
+            raise ValueError(f"constrain='guided_json': {_NEEDS_NO_TEMPLATE}")
+        if is_chat and "max_tokens" not in self.model_fields_set:
+            self.__dict__["max_tokens"] = None  # the server's default, which is not a choice of the user's
+        return self
 
 
 class ChatParameters(CompletionParameters):
-    """The fields of a request for an answer in a chat."""
+    """The fields of a request for an answer in a chat over completions."""
 
     max_tokens: MaxTokens = ChatFields.model_fields["max_tokens"].default
+
+
+class MessageParameters(ChatCompletionParameters):
+    """The fields of a request for an answer in a chat over the chat endpoint."""
+
+    _elsewhere = dict.fromkeys(_ONLY_COMPLETIONS, _NEEDS_TEMPLATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +160,18 @@ class ChatRequest:
     def is_single(self) -> bool:
         """Whether the message ends with its first call."""
         return not self.parallel_tool_calls or self.required_name is not None
+
+    def check_tool_choice(self) -> None:
+        """Check that a call that is required is possible.
+
+        Raises:
+            InvalidParameterError: there are no tools, or not the one that was named.
+        """
+        if self.requires_call and not self.offered:
+            if self.required_name is None:
+                raise InvalidParameterError("tool_choice requires a tool call, but there are no tools")
+            known = ", ".join(tool.name for tool in self.tools) or "none"
+            raise InvalidParameterError(f"tool_choice: unknown tool {self.required_name!r}; known tools: {known}")
 
     @property
     def has_tools(self) -> bool:
@@ -179,6 +226,14 @@ def completion_parameters(template: Template | None, *layers: Layer, single: boo
 class ChatRoute(Protocol):
     """How an endpoint takes a chat and returns a message."""
 
+    @property
+    def parameters(self) -> type[GenerationParameters]:
+        """The class of the endpoint's fields."""
+
+    @property
+    def enforces_schemas(self) -> bool:
+        """Whether another attempt at an object would not help: the server enforces its schema."""
+
     def call(self, request: ChatRequest, *layers: Layer) -> Call[ChatCompletion]:
         """Return the call whose reply is the whole answer.
 
@@ -202,10 +257,17 @@ class PromptRoute:
         constrain: the server-side mechanism that enforces schemas; None for none.
     """
 
+    parameters = ChatParameters
+
     def __init__(self, chat_template: str | Template, constrain: Literal["vllm"] | None = None) -> None:
         self._template = find_template(chat_template)
         self._dialect = find_dialect(self._template)
         self._constrain = constrain
+
+    @property
+    def enforces_schemas(self) -> bool:
+        """Whether the server enforces schemas; see `ChatRoute.enforces_schemas`."""
+        return self._constrain is not None
 
     def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
         """Return the call whose reply is the whole answer; see `ChatRoute.call`."""
@@ -217,7 +279,7 @@ class PromptRoute:
         def read(choice: Choice) -> ParsedMessage:
             reader, message = self.reader(request), ParsedMessage()
             message.add(reader.feed(choice.text))
-            message.add(_end(reader, choice.finish_reason, parameters))
+            message.add(end_events(reader, choice.finish_reason, parameters.max_tokens))
             return message
 
         return CompletionCall(self.prompt(request), parameters, convert)
@@ -229,9 +291,9 @@ class PromptRoute:
 
         def convert(chunk: CompletionChunk) -> ChatChunk:
             events = reader.feed(chunk.text)
-            return ChatChunk(
-                chunk, [*events, *_end(reader, chunk.finish_reason, parameters)] if chunk.is_last else events
-            )
+            if chunk.is_last:
+                events = [*events, *end_events(reader, chunk.finish_reason, parameters.max_tokens)]
+            return ChatChunk(chunk, events)
 
         return CompletionStreamCall(self.prompt(request), parameters, convert)
 
@@ -242,11 +304,7 @@ class PromptRoute:
             InvalidParameterError: the template cannot write it, or a required tool is unknown.
         """
         name = request.required_name
-        if request.requires_call and not request.offered:
-            if name is None:
-                raise InvalidParameterError("tool_choice requires a tool call, but there are no tools")
-            known = ", ".join(tool.name for tool in request.tools) or "none"
-            raise InvalidParameterError(f"tool_choice: unknown tool {name!r}; known tools: {known}")
+        request.check_tool_choice()
         messages = request.messages
         if request.schema is not None:
             messages = with_system(messages, schema_instruction(request.schema))
@@ -278,12 +336,19 @@ class PromptRoute:
         return self._dialect.reader(prefilled=request.requires_call, name=name, parallel=not is_single)
 
 
-def _end(reader: Reader, finish_reason: str | None, parameters: CompletionParameters) -> list[Event]:
+class Ending(Protocol):
+    """A reader at the end of an answer."""
+
+    def finish(self) -> list[Event]:
+        """End the answer; return the remaining events."""
+
+
+def end_events(reader: Ending, finish_reason: str | None, max_tokens: int | None) -> list[Event]:
     """Return the events that end an answer. Of a call that was cut off, only the finish reason says why."""
     events = reader.finish()
     if finish_reason != "length":
         return events
-    reason = f"the answer was cut off at {name_limit(parameters.max_tokens)} before the call ended; raise max_tokens"
+    reason = f"the answer was cut off at {name_limit(max_tokens)} before the call ended; raise max_tokens"
     return [
         replace(event, call=replace(event.call, reason=reason))
         if isinstance(event, CallEnd) and isinstance(event.call, InvalidToolCall) and event.call.reason == CUT_OFF

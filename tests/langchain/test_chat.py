@@ -688,8 +688,6 @@ def test_tracers_get_model_name_and_parameters(make_chat: MakeChat) -> None:
 
 
 def test_invalid_arguments_raise(make_chat: MakeChat) -> None:
-    with pytest.raises(InvalidParameterError, match="chat_template is required"):
-        ChatParadigm(model="m", api_key="k")
     with pytest.raises(InvalidParameterError, match="constrain: "):
         make_chat(constrain="openai")
     with pytest.raises(InvalidParameterError, match="echo returns the prompt"):

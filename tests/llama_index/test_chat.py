@@ -380,11 +380,6 @@ def test_metadata_say_chat_model_and_function_calling(chat: ChatParadigm) -> Non
     assert (chat.metadata.model_name, chat.metadata.context_window) == (MODEL, 4096)
 
 
-def test_chat_template_is_required() -> None:
-    with pytest.raises(InvalidParameterError, match="chat_template is required"):
-        ChatParadigm(model=MODEL, api_key="k")  # type: ignore[call-arg]
-
-
 @pytest.mark.parametrize("name", ["messages_to_prompt", "completion_to_prompt"])
 def test_prompt_functions_are_refused(make_chat: Make, name: str) -> None:
     with pytest.raises(InvalidParameterError, match=f"^{name} does not apply to ChatParadigm"):

@@ -112,6 +112,16 @@ class GenerationStreamCall(GenerationRequest[CompletionChunk, Event], StreamCall
         return self.convert(piece)
 
 
+def as_is(completion: Completion) -> Completion:
+    """Return a reply as it was read."""
+    return completion
+
+
+def chunk_as_is(chunk: CompletionChunk) -> CompletionChunk:
+    """Return a chunk as it was read."""
+    return chunk
+
+
 class _CompletionRequest(GenerationRequest[Piece, Event]):
     path = "completions"
     read_contents = staticmethod(read_text)

@@ -141,18 +141,18 @@ ReadContents = Callable[[JsonObject, bool], Contents | None]
 """Reads a choice as an endpoint writes it, whole or (False) as a part of a stream; None if it cannot be read."""
 
 
-def read_text(wire: JsonObject, is_whole: bool) -> Contents | None:
+def read_text(choice: JsonObject, is_whole: bool) -> Contents | None:
     """Read a choice of `POST /completions`; see `ReadContents`. A gateway may send it in the form of chats."""
-    text = wire.get("text")
+    text = choice.get("text")
     if type(text) is str:
         return Contents(text)
-    message = wire.get("message") or wire.get("delta")
+    message = choice.get("message") or choice.get("delta")
     message = message if isinstance(message, dict) else {}
     text = message.get("content") if text is None else text
     if text is not None:
         return Contents(text) if isinstance(text, str) else None
     # A null means no text. Nothing at all may mean anything, as may a call of a tool.
-    is_empty = not message.get("tool_calls") and (not is_whole or "text" in wire or "content" in message)
+    is_empty = not message.get("tool_calls") and (not is_whole or "text" in choice or "content" in message)
     return Contents("") if is_empty else None
 
 
