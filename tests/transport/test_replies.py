@@ -200,6 +200,11 @@ def test_stop_reason_is_text_or_token_id(reason: object, read_as: object) -> Non
             {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 8}},
             Usage(9, 2, 11, cached_tokens=8),
         ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 1}},
+            Usage(9, 2, 11, reasoning_tokens=1),
+        ),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "completion_tokens_details": 7}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": None}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "cost": 0.1}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1}, None),
