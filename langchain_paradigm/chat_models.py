@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
+from pydantic import PrivateAttr
 
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
@@ -23,6 +24,7 @@ from paradigm_transport import APIStatusError, Usage
 from paradigm_transport.chat.message_route import route_of, wire_messages
 from paradigm_transport.chat.routes import FIELDS, ChatFields, ChatRequest, ChatRoute, PromptRoute
 from paradigm_transport.chat.templates import UnwritableError
+from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import (
     JsonObject,
@@ -35,7 +37,9 @@ from paradigm_transport.messages import (
 from paradigm_transport.refusals import is_context_overflow
 
 
-class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook):
+class ChatParadigm(
+    ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook, _compat.ProfileHook
+):
     """A chat model of LightOn's Paradigm: messages, tools, structured output.
 
     Without `chat_template` it calls the chat endpoint, where the server writes messages in the model's markup. With one
@@ -161,7 +165,9 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
             named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema)
-        return StructuredOutput(ask, parser, include_raw, retry=not self._route.enforces_schemas).runnable()
+        # `json_mode` sends no schema: an object of any kind is enforced, and a class may still refuse it.
+        is_enforced = self._route.enforces_schemas and (method != "json_mode" or not parser.validates)
+        return StructuredOutput(ask, parser, include_raw, retry=not is_enforced).runnable()
 
     # Many chats
 
@@ -279,7 +285,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
 
     def _usage_of(self, text: str) -> Usage | None:
         if self.chat_template is not None:
-            return super()._usage_of(text)
+            return LangChainModel._usage_of(self, text)
         return self._usage_of_chat(ChatRequest([Message("user", text)]))
 
     def _usage_of_chat(self, request: ChatRequest) -> Usage | None:
@@ -293,6 +299,21 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
 
     def _request(self, messages: Iterable[BaseMessage], tools: object) -> ChatRequest:
         return ChatRequest(to_messages(messages, takes_images=self.chat_template is None), read_tools(tools))
+
+    # What the model can do
+
+    _windows: ContextWindows = PrivateAttr(default_factory=ContextWindows)
+
+    def _profile(self) -> _compat.Profile:
+        known = {
+            "text_inputs": True,
+            "text_outputs": True,
+            "tool_calling": True,
+            "tool_choice": True,
+            "tool_call_streaming": True,
+            "structured_output": self.constrain is not None,
+        }
+        return _compat.Profile(known, lambda: self._windows.find(self.model, self))
 
     # Traces and cache keys
 

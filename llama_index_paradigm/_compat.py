@@ -178,7 +178,7 @@ def plain_blocks(blocks: Iterable[types.ContentBlock], *, takes_images: bool = F
 
 
 def _unfolded(block: Any, takes_images: bool) -> list[types.ContentBlock]:
-    kind = getattr(block, "block_type", type(block).__name__)
+    kind = _kind_of(block)
     if kind == "citable":
         return plain_blocks(block.content, takes_images=takes_images)
     if kind == "citation":
@@ -200,7 +200,7 @@ def images_of(message: ChatMessage) -> list[types.ContentBlock]:
     If it moves: images beside a query that `query_wrapper_prompt` wraps are left out.
     Test: `test_images_are_known_by_their_type_and_resolved_to_base64`
     """
-    return [block for block in message.blocks if getattr(block, "block_type", None) == "image"]
+    return [block for block in message.blocks if _kind_of(block) == "image"]
 
 
 def openai_parts(message: ChatMessage) -> list[JsonObject]:
@@ -215,7 +215,7 @@ def openai_parts(message: ChatMessage) -> list[JsonObject]:
         return []
     parts: list[JsonObject] = []
     for block in message.blocks:
-        kind = getattr(block, "block_type", None)
+        kind = _kind_of(block)
         if kind == "image":
             parts.append({"type": "image_url", "image_url": _image_url(block)})
         elif kind == "text":
@@ -232,6 +232,10 @@ def _image_url(block: Any) -> JsonObject:
     return {"url": url, **({"detail": block.detail} if block.detail else {})}
 
 
+def _kind_of(block: object) -> str:
+    return str(getattr(block, "block_type", type(block).__name__))
+
+
 ThinkingBlock: type[Any] | None = getattr(types, "ThinkingBlock", None)
 
 
@@ -243,6 +247,17 @@ def thinking_blocks(thoughts: str) -> list[types.ContentBlock]:
     Test: `test_thinking_blocks_hold_thoughts_apart_from_the_content`
     """
     return [ThinkingBlock(content=thoughts)] if thoughts and ThinkingBlock is not None else []
+
+
+def thoughts_of(message: ChatMessage) -> str:
+    """Return the thoughts of a message, those of `thinking_blocks` or of another provider.
+
+    Upstream: `base/llms/types.py`, `ThinkingBlock.content`, newer than the oldest LlamaIndex that is supported.
+    If it moves: templates get no thoughts of earlier messages.
+    Test: `test_thinking_blocks_hold_thoughts_apart_from_the_content`
+    """
+    contents = (getattr(each, "content", None) for each in message.blocks if _kind_of(each) == "thinking")
+    return "\n".join(content for content in contents if isinstance(content, str))
 
 
 ToolCallBlock: type[Any] | None = getattr(types, "ToolCallBlock", None)

@@ -96,6 +96,7 @@ class Message:
         tool_calls: the calls that an assistant made in it.
         tool_call_id: the id of the call that a tool's message is the result of.
         name: the name of the speaker or of the tool.
+        thoughts: what the assistant thought before it.
         parts: the whole content in OpenAI's form if it holds more than text, such as images; `content` is its text.
             Only the chat endpoint takes it.
     """
@@ -105,6 +106,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    thoughts: str = ""
     parts: tuple[JsonObject, ...] = ()
 
     def to_openai(self) -> JsonObject:

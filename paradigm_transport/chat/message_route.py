@@ -133,6 +133,8 @@ def _wire_message(message: Message) -> JsonObject:
     wire = message.to_openai()
     if message.parts:
         wire["content"] = list(message.parts)
+    if message.thoughts:  # which templates of models that think between calls write back
+        wire["reasoning_content"] = message.thoughts
     for call in wire.get("tool_calls", ()):
         call["function"]["arguments"] = to_json(call["function"]["arguments"])
     return wire
