@@ -28,6 +28,8 @@ DEFAULT_PARALLEL = 4
 DEFAULT_QUEUE = 64
 LOOPBACK = "127.0.0.1"
 
+_TEMPLATE = Path(__file__).with_name("chatml_tools.jinja")
+
 _SPARE_CONNECTIONS = 256
 _MAX_INCOMPLETE_BYTES = 64 << 10  # above the limit of RequestGuard, whose refusal explains itself
 
@@ -37,7 +39,7 @@ _FINAL_ERROR_SECONDS = 2
 
 
 class LocalParadigm:
-    """The completions endpoint over a real model, in this process.
+    """The endpoints for completions and chats over a real model, in this process.
 
     ```python
     from langchain_paradigm import ParadigmLLM
@@ -49,7 +51,7 @@ class LocalParadigm:
     ```
 
     Args:
-        model: a GGUF file; by default SmolLM2-135M-Instruct, which is downloaded once.
+        model: a GGUF file, whose own template writes chats; by default SmolLM2-135M-Instruct, which is downloaded once.
         host: the address to listen on.
         port: the port to listen on; 0 picks a free one.
         api_key: the key that clients must send.
@@ -192,7 +194,9 @@ class LocalParadigm:
         # Imported here, since it is only installed with the extra `local`.
         from paradigm_local.engine import Engine
 
-        return Engine(path, self._context, self._parallel)
+        # The default model's own template knows no tools.
+        chat_template = None if self._file else _TEMPLATE.read_text()
+        return Engine(path, self._context, self._parallel, chat_template)
 
     def _create_server(self) -> "uvicorn.Server":
         import uvicorn

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from paradigm_local.chat_contract import ChatCompletion, ChatCompletionRequest
 from paradigm_local.contract import API_PATH, Completion, CompletionRequest, Detail, FieldErrors, JsonObject, ModelList
 from paradigm_transport._version import __version__
 
@@ -13,14 +14,16 @@ class FieldMessages(RootModel[FieldErrors]):
     """What is wrong with a request: messages for each field."""
 
 
-_BODIES: list[type[BaseModel]] = [CompletionRequest, Completion, ModelList, Detail, FieldMessages]
+_REQUESTS: list[type[BaseModel]] = [CompletionRequest, ChatCompletionRequest]
+_BODIES: list[type[BaseModel]] = [*_REQUESTS, Completion, ChatCompletion, ModelList, Detail, FieldMessages]
 
 
 def document(model: str) -> JsonObject:
     """Return the OpenAPI 3.1 document of an endpoint that serves ``model``."""
     _, schemas = models_json_schema([(body, _mode(body)) for body in _BODIES], ref_template=_REFERENCE)
     definitions = schemas["$defs"]
-    definitions["CompletionRequest"]["properties"]["model"]["enum"] = [model]
+    for request in _REQUESTS:
+        definitions[request.__name__]["properties"]["model"]["enum"] = [model]
     return {
         "openapi": "3.1.0",
         "info": {"title": "Local Paradigm", "version": __version__},
@@ -28,7 +31,10 @@ def document(model: str) -> JsonObject:
         "paths": {
             "/health": {"get": _health()},
             f"{API_PATH}/models": {"get": _models()},
-            f"{API_PATH}/completions": {"post": _completions()},
+            f"{API_PATH}/completions": {"post": _generation("Complete a prompt", CompletionRequest, Completion)},
+            f"{API_PATH}/chat/completions": {
+                "post": _generation("Answer a chat", ChatCompletionRequest, ChatCompletion)
+            },
         },
         "components": {
             "schemas": definitions,
@@ -38,7 +44,7 @@ def document(model: str) -> JsonObject:
 
 
 def _mode(body: type[BaseModel]) -> JsonSchemaMode:
-    return "validation" if body is CompletionRequest else "serialization"
+    return "validation" if body in _REQUESTS else "serialization"
 
 
 def _health() -> JsonObject:
@@ -57,15 +63,15 @@ def _models() -> JsonObject:
     }
 
 
-def _completions() -> JsonObject:
-    completed = _response("The completions; with `stream`, pieces of them as events.", _schema(Completion))
+def _generation(summary: str, request: type[BaseModel], reply: type[BaseModel]) -> JsonObject:
+    completed = _response("The completions; with `stream`, pieces of them as events.", _schema(reply))
     completed["content"]["text/event-stream"] = {"schema": _EVENT}
     invalid = {"anyOf": [_schema(FieldMessages), _schema(Detail)]}
     return {
-        "summary": "Complete a prompt",
+        "summary": summary,
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _schema(CompletionRequest)}},
+            "content": {"application/json": {"schema": _schema(request)}},
         },
         "responses": {
             "200": completed,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from paradigm_local import faults
+from paradigm_local.chat_contract import ChatCompletionRequest
 from paradigm_local.cli import _parser
 from paradigm_local.contract import CompletionRequest
 
@@ -24,10 +25,15 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_every_field_has_a_row() -> None:
-    assert [row[0].strip("`") for row in rows("Fields")] == list(CompletionRequest.model_fields)
+    documented = [row[0].strip("`") for row in rows("Fields")]
+    assert sorted(documented) == sorted(CompletionRequest.model_fields)
+    of_chats = [row[0].strip("`") for row in rows("Fields of chats")]
+    assert of_chats == [
+        name for name in ChatCompletionRequest.model_fields if name in ChatCompletionRequest.__annotations__
+    ]
 
 
-@pytest.mark.parametrize("heading", ["Fields", "Limits", "Refusals"])
+@pytest.mark.parametrize("heading", ["Fields", "Fields of chats", "Limits", "Refusals"])
 def test_rows_have_no_empty_cells_and_name_existing_tests(heading: str) -> None:
     for row in rows(heading):
         assert all(row)
