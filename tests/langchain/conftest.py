@@ -48,7 +48,7 @@ def make_chat(wire: WireServer) -> MakeChat:
     """Return a function that builds chat models on the scripted server."""
 
     def build(**arguments: Any) -> ChatParadigm:
-        given = {"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, "chat_template": "chatml", **arguments}
+        given = {"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, "chat_template": TEMPLATES[request.param], **arguments}
         return ChatParadigm(**given)
 
     return build
