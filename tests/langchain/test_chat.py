@@ -48,7 +48,7 @@ from paradigm_transport import (
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
 from paradigm_transport.messages import NamedTool, Tool
-from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder
+from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder, over_completions
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import CUT, WireServer, chunk, completion, reply, sse, usage
 
@@ -62,6 +62,7 @@ def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 # Messages
 
 
+@over_completions
 def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("Fine.")))
     chat = [
@@ -88,6 +89,7 @@ def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeCh
     assert wire.bodies[0]["stop"] == ["<|im_end|>", "<tool_call>"]
 
 
+@over_completions
 def test_text_is_rendered_as_user_turn(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Hello.")))
     calls.invoke(make_chat(), "Hi")
@@ -95,6 +97,7 @@ def test_text_is_rendered_as_user_turn(wire: WireServer, make_chat: MakeChat, ca
     assert wire.bodies[0]["stop"] == "<|im_end|>"
 
 
+@over_completions
 def test_message_with_image_raises(make_chat: MakeChat, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "http://x"}}])
     with pytest.raises(InvalidParameterError, match="a message of type human contains a block of type image_url"):
@@ -119,6 +122,7 @@ def test_jinja_template_renders_tools_and_calls(wire: WireServer, make_chat: Mak
 
 
 @pytest.mark.parametrize(("finish_reason", "is_cut"), [("length", True), ("stop", False)])
+@over_completions
 def test_call_cut_at_the_length_limit_names_max_tokens(
     wire: WireServer, make_chat: MakeChat, calls: Calls, finish_reason: str, is_cut: bool
 ) -> None:
@@ -130,6 +134,7 @@ def test_call_cut_at_the_length_limit_names_max_tokens(
     assert ("max_tokens" in cut) == is_cut
 
 
+@over_completions
 def test_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     text = f"I look.\n{call_text('weather', city='Rome')}\n{call_text('time_there', city='Rome')}"
     wire.script(reply(completion(text)))
@@ -197,6 +202,7 @@ class Forecast(BaseModel):
         ({"type": "tool", "name": "Forecast"}, '<tool_call>\n{"name": "Forecast", "arguments":'),
     ],
 )
+@over_completions
 def test_tool_choice_prefills_call(wire: WireServer, make_chat: MakeChat, choice: Any, opened: str) -> None:
     wire.script(reply(completion("")))
     make_chat().bind_tools([weather, Forecast, {"name": "any", "description": ""}], tool_choice=choice).invoke("Hi")
@@ -204,6 +210,7 @@ def test_tool_choice_prefills_call(wire: WireServer, make_chat: MakeChat, choice
 
 
 @pytest.mark.parametrize("choice", ["none", False])
+@over_completions
 def test_tool_choice_none_stops_before_call(wire: WireServer, make_chat: MakeChat, choice: Any) -> None:
     wire.script(reply(completion(f"I look.{call_text('weather')}")))
     answer = make_chat().bind_tools([weather], tool_choice=choice).invoke("Hi")
@@ -230,6 +237,7 @@ def test_invalid_tools_and_choices_raise(make_chat: MakeChat) -> None:
         make_chat().invoke("Hi", response_format={"type": "xml"})
 
 
+@over_completions
 def test_forced_call_is_constrained(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion('{"city": "Rome"}')))
     answer = calls.invoke(make_chat(constrain="vllm").bind_tools([weather, time_there], tool_choice="weather"), "Hi")
@@ -256,6 +264,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
+@over_completions
 def test_broken_call_is_reported_as_invalid_tool_call(
     wire: WireServer, make_chat: MakeChat, calls: Calls, kind: str
 ) -> None:
@@ -322,6 +331,7 @@ WEATHER = {"name": "weather", "description": "The weather.", "parameters": {"typ
     ("choice", "tool_choice"),
     [(None, None), ("auto", "auto"), ("none", "none"), ("weather", "weather"), ({"name": "weather"}, "weather")],
 )
+@over_completions
 def test_functions_of_the_older_api_are_tools(
     wire: WireServer, make_chat: MakeChat, calls: Calls, way: str, choice: Any, tool_choice: Any
 ) -> None:
@@ -356,6 +366,7 @@ def test_calls_of_functions_are_written_as_the_older_api_does(
     assert calls.invoke(chat | JsonOutputFunctionsParser(), "Hi") == {"city": "Köln"}
 
 
+@over_completions
 def test_calls_and_results_of_the_older_api_are_rendered(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Fine.")))
     call = AIMessage("", additional_kwargs={"function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}})
@@ -365,6 +376,7 @@ def test_calls_and_results_of_the_older_api_are_rendered(wire: WireServer, make_
 
 
 @pytest.mark.parametrize("call", [None, {}, {"name": "weather", "arguments": "no"}, {"name": "weather"}])
+@over_completions
 def test_call_of_the_older_api_that_cannot_be_read_is_left_out(
     wire: WireServer, make_chat: MakeChat, calls: Calls, call: Any
 ) -> None:
@@ -482,6 +494,7 @@ def test_several_completions_are_several_generations(wire: WireServer, make_chat
         list(make_chat(n=2).stream("Hi"))
 
 
+@over_completions
 def test_stops_of_call_replace_those_of_constructor(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("one two three")))
     assert calls.invoke(make_chat(stop="two"), "Hi").content == "one "
@@ -563,6 +576,7 @@ def test_model_works_in_chain(wire: WireServer, make_chat: MakeChat, calls: Call
     assert calls.invoke(chain, {"question": "Where?"}).content == "Rome"
 
 
+@over_completions
 def test_cache_key_depends_on_all_parameters(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(lambda request: reply(completion(f"{len(wire.requests)}")))
     chat = make_chat(cache=InMemoryCache())
@@ -592,6 +606,7 @@ def test_cache_key_depends_on_all_parameters(wire: WireServer, make_chat: MakeCh
     assert KEY not in chat._get_llm_string()
 
 
+@over_completions
 def test_invalid_calls_are_rendered_as_text(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("So.")))
     failed = invalid_tool_call(name="weather", args='{"city": ', id="1", error="cut")
@@ -665,6 +680,7 @@ def test_dumped_and_pickled_models_are_restored(
     assert KEY not in repr(chat)
 
 
+@over_completions
 def test_tokens_are_counted_by_server_or_given_tokenizer(wire: WireServer, make_chat: MakeChat) -> None:
     wire.always(reply(completion("", usage=usage(42, 1))))
     chat = make_chat()
@@ -676,6 +692,7 @@ def test_tokens_are_counted_by_server_or_given_tokenizer(wire: WireServer, make_
     ) == len(CHATML.render_prompt("Hi"))
 
 
+@over_completions
 def test_tracers_get_model_name_and_parameters(make_chat: MakeChat) -> None:
     params = make_chat(temperature=0.5)._get_ls_params(stop=["x"])
     assert params == {
@@ -689,6 +706,7 @@ def test_tracers_get_model_name_and_parameters(make_chat: MakeChat) -> None:
     assert make_chat()._get_ls_params(model="another")["ls_model_name"] == "another"
 
 
+@over_completions
 def test_invalid_arguments_raise(make_chat: MakeChat) -> None:
     with pytest.raises(InvalidParameterError, match="constrain: "):
         make_chat(constrain="openai")

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm
 from paradigm_transport import AuthenticationError
-from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts
+from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts, over_completions
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import Request, Script, WireServer, completion, reply
 
@@ -45,6 +45,7 @@ def question(text: str) -> dict[str, Any]:
     return {"messages": [HumanMessage(text)]}
 
 
+@over_completions
 def test_agent_calls_two_tools_at_once(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn(BOTH, "Sunny in Rome, noon in Oslo."))
     agent = create_agent(make_chat(), [weather, time_there], system_prompt="Be brief.")
@@ -85,6 +86,7 @@ def loop(chat: ChatParadigm, **options: Any) -> Any:
     return graph_of(RunnableLambda(ask, aask), [weather, time_there], **options)
 
 
+@over_completions
 def test_graph_with_tools_and_memory_streams_messages(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn(BOTH, "Sunny, and noon.", "As I said."))
     graph = loop(make_chat())
@@ -132,6 +134,7 @@ def test_human_edits_tool_call_of_agent(wire: WireServer, make_chat: MakeChat, c
     assert messages[-1].content == "Rainy."
 
 
+@over_completions
 def test_agent_returns_broken_call_as_invalid_tool_call(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn("<tool_call>weather(Rome)</tool_call>"))
     messages = calls.invoke(create_agent(make_chat(), [weather]), question("How is it?"))["messages"]
@@ -145,6 +148,7 @@ class Answer(BaseModel):
 
 
 @pytest.mark.parametrize("strategy", ["ToolStrategy", "ProviderStrategy"])
+@over_completions
 def test_agent_returns_structured_response(wire: WireServer, make_chat: MakeChat, calls: Calls, strategy: str) -> None:
     answer = json.dumps({"city": "Rome"})
     last = f'{{"name": "Answer", "arguments": {answer}}}' if strategy == "ToolStrategy" else answer
@@ -167,6 +171,7 @@ def test_agent_events_hold_tokens_and_tools(wire: WireServer, make_chat: MakeCha
     assert [event["name"] for event in events if event["event"] == "on_tool_end"] == ["weather"]
 
 
+@over_completions
 def test_agent_summarises_history_that_exceeds_context(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(
         reply({"data": []}),
@@ -184,6 +189,7 @@ def test_agent_summarises_history_that_exceeds_context(wire: WireServer, make_ch
     assert len(second) < len(first)
 
 
+@over_completions
 def test_agent_summarises_at_a_fraction_of_the_context_window(
     wire: WireServer, make_chat: MakeChat, calls: Calls
 ) -> None:

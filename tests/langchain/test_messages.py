@@ -12,7 +12,7 @@ from langchain_core.prompt_values import ImagePromptValue
 
 from langchain_paradigm._in import to_messages
 from paradigm_transport import InvalidParameterError
-from tests.langchain.conftest import Calls, Make, MakeChat
+from tests.langchain.conftest import Calls, Make, MakeChat, over_completions
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 IMAGES: list[Any] = [
@@ -46,6 +46,7 @@ def model(request: pytest.FixtureRequest, make: Make, make_chat: MakeChat) -> An
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "batch"])
 @pytest.mark.parametrize("block", IMAGES, ids=lambda block: block["type"])
+@over_completions
 def test_block_that_is_not_text_raises(wire: WireServer, model: Any, calls: Calls, way: str, block: Any) -> None:
     content = [{"type": "text", "text": "What is this?"}, block]
     for message in (HumanMessage(content), SystemMessage(content), ToolMessage(content, tool_call_id="1")):
@@ -64,6 +65,7 @@ def test_prompt_of_an_image_raises(wire: WireServer, model: Any, calls: Calls) -
 
 
 @pytest.mark.parametrize("kind", [HumanMessage, AIMessage, SystemMessage])
+@over_completions
 def test_text_blocks_are_joined_by_newlines(wire: WireServer, model: Any, calls: Calls, kind: Any) -> None:
     wire.script(reply(completion("So.")))
     calls.invoke(model, [kind([{"type": "text", "text": "one"}, "two", {"type": "text", "text": ""}, {"text": "3"}])])
@@ -75,6 +77,7 @@ def test_text_blocks_are_joined_by_newlines(wire: WireServer, model: Any, calls:
 @pytest.mark.parametrize(
     "kind", [AIMessage, lambda content: ChatMessage(content, role="assistant")], ids=["ai", "chat"]
 )
+@over_completions
 def test_foreign_blocks_of_an_assistant_are_left_out(
     wire: WireServer, model: Any, calls: Calls, caplog: pytest.LogCaptureFixture, block: Any, kind: Any
 ) -> None:
@@ -87,6 +90,7 @@ def test_foreign_blocks_of_an_assistant_are_left_out(
     assert str(block.get("type", "unknown")) in line
 
 
+@over_completions
 def test_calls_beside_foreign_blocks_are_kept(wire: WireServer, model: Any, calls: Calls) -> None:
     wire.script(reply(completion("So.")))
     call: Any = {"name": "weather", "args": {"city": "Rome"}, "id": "1"}
@@ -118,6 +122,7 @@ def test_reasoning_that_is_no_text_is_left_out() -> None:
     assert to_messages([AIMessage(blocks)])[0].thoughts == ""
 
 
+@over_completions
 def test_streamed_text_in_standard_blocks_stays_one_text(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(sse(chunk("Hel"), chunk("lo", "stop")), reply(completion("So.")))
     chat = make_chat()

@@ -16,7 +16,7 @@ from langchain_paradigm import _tracing
 from langchain_paradigm._in import rendered
 from paradigm_transport import CHAT_TEMPLATES, BadRequestError, ChatTemplate, CompletionParameters
 from paradigm_transport.chat.routes import ChatParameters
-from tests.langchain.conftest import Calls, Make, MakeChat, collect
+from tests.langchain.conftest import Calls, Make, MakeChat, collect, over_completions
 from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse
 
 MESSAGES = [SystemMessage("Be short."), HumanMessage("Why?")]
@@ -168,6 +168,7 @@ def test_parameters_are_validated_once(
 @pytest.mark.parametrize("fields", [{}, {"temperature": 0.5}], ids=["none", "a field"])
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("way", WAYS)
+@over_completions
 def test_parameters_of_chat_are_validated_once(
     wire: WireServer,
     make_chat: MakeChat,

@@ -14,7 +14,13 @@ from tests.wire import Request, Script, WireServer, completion, reply, usage
 
 
 def count_words(request: Request) -> Script:
-    return reply(completion("", usage=usage(len(request.body["prompt"].split()), 1)))
+    return reply(completion("", usage=usage(len(text_of(request).split()), 1)))
+
+
+def text_of(request: Request) -> str:
+    """Return the text that a request has the server read."""
+    chat = request.body.get("messages", ())
+    return request.body.get("prompt") or "\n".join(message["content"] for message in chat)
 
 
 def test_given_tokenizer_counts_tokens(wire: WireServer, make: Make) -> None:
@@ -90,7 +96,7 @@ def count_up_to(limit: int, status: int, words: str) -> Callable[[Request], Scri
     """Count words, and refuse more of them than the context holds."""
 
     def answer(request: Request) -> Script:
-        fits = len(request.body["prompt"].replace("x", " x ").split()) <= limit
+        fits = len(text_of(request).replace("x", " x ").split()) <= limit
         return count_words(request) if fits else reply({"error": {"message": words}}, status)
 
     return answer
