@@ -5,6 +5,7 @@ Calls in the text are taken out, as a server does that has a parser of tool call
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from paradigm_transport import AsyncParadigmClient, ChatCompletionParameters, ParadigmClient
 from paradigm_transport.chat.dialects.hermes import HERMES
 from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event, Text
-from paradigm_transport.messages import InvalidToolCall
+from paradigm_transport.chat.routes import ChatRequest, PromptRoute
+from paradigm_transport.messages import InvalidToolCall, Message, ToolCall, read_tool_choice, read_tools
 from tests import wire
 
 ENDPOINTS = ("completions", "chat")
@@ -60,6 +62,23 @@ def _message(events: list[Event]) -> dict[str, Any]:
         elif isinstance(event, CallEnd) and isinstance(event.call, InvalidToolCall):
             content += event.call.text
     return {"role": "assistant", "content": content, **({"tool_calls": list(calls.values())} if calls else {})}
+
+
+def request_of(body: Mapping[str, Any]) -> ChatRequest:
+    """Return the chat that a body of the chat endpoint holds."""
+    choice, tools = read_tool_choice(body.get("tool_choice")), read_tools(body.get("tools"))
+    return ChatRequest([_message_of(each) for each in body["messages"]], tools, choice)
+
+
+def prompt_of(body: Mapping[str, Any]) -> str:
+    """Return the prompt that a body of either endpoint leads to, if the model's markup is ChatML."""
+    return body["prompt"] if "prompt" in body else PromptRoute("chatml").prompt(request_of(body))
+
+
+def _message_of(wire: Mapping[str, Any]) -> Message:
+    calls = [(call["id"], call["function"]) for call in wire.get("tool_calls") or ()]
+    read = tuple(ToolCall(id_, each["name"], json.loads(each["arguments"])) for id_, each in calls)
+    return Message(wire["role"], wire["content"] or "", read, wire.get("tool_call_id"), wire.get("name"))
 
 
 def write_as_chats(monkeypatch: pytest.MonkeyPatch, *, parses: bool = True) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from langchain_core.tools import tool
 
 from paradigm_transport.chat.dialects.base import read_message
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
-from paradigm_transport.messages import Message, ToolCall, read_tool_choice, read_tools
+from paradigm_transport.chat.routes import PromptRoute
+from tests.chat_form import prompt_of, request_of
 from tests.wire import Request, Script, chunk, completion, reply, sse, usage
 
 OPENING = "<|im_start|>assistant\n"
@@ -49,10 +49,8 @@ def obey(request: Request) -> Script:
 
 def obey_chat(body: dict[str, Any]) -> Script:
     """Answer a chat as a server does that writes ChatML and has a parser of tool calls."""
-    choice, tools = read_tool_choice(body.get("tool_choice")), read_tools(body.get("tools"))
-    request = ChatRequest([message_of(message) for message in body["messages"]], tools, choice)
-    route = PromptRoute("chatml")
-    read = read_message(route.reader(request), answer(route.prompt(request)))
+    reader = PromptRoute("chatml").reader(request_of(body))
+    read = read_message(reader, answer(prompt_of(body)))
     for stop in as_list(body.get("stop")):
         read.text = read.text.split(stop, 1)[0]
     functions = [{"name": call.name, "arguments": to_json(call.arguments)} for call in read.calls]
@@ -73,12 +71,6 @@ def obey_chat(body: dict[str, Any]) -> Script:
     events = [{**top, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     end = {**top, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
     return sse(*events, end, {**top, "choices": [], "usage": usage(3, 5)})
-
-
-def message_of(wire: dict[str, Any]) -> Message:
-    calls = [(call["id"], call["function"]) for call in wire.get("tool_calls") or ()]
-    read = tuple(ToolCall(id_, each["name"], json.loads(each["arguments"])) for id_, each in calls)
-    return Message(wire["role"], wire["content"] or "", read, wire.get("tool_call_id"), wire.get("name"))
 
 
 def as_list(stop: Any) -> list[str]:

@@ -48,6 +48,7 @@ from paradigm_transport import (
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
 from paradigm_transport.messages import NamedTool, Tool
+from tests.chat_form import prompt_of
 from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder, over_completions
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import CUT, WireServer, chunk, completion, reply, sse, usage
@@ -77,7 +78,7 @@ def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeCh
     ]
     answer = calls.invoke(make_chat(), chat)
     assert answer.content == "Fine."
-    assert wire.bodies[0]["prompt"] == CHATML.render(
+    assert prompt_of(wire.bodies[0]) == CHATML.render(
         [
             ("system", "Be brief."),
             ("user", "How is \nit?"),
@@ -93,7 +94,7 @@ def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeCh
 def test_text_is_rendered_as_user_turn(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Hello.")))
     calls.invoke(make_chat(), "Hi")
-    assert wire.bodies[0]["prompt"] == CHATML.render_prompt("Hi")
+    assert prompt_of(wire.bodies[0]) == CHATML.render_prompt("Hi")
     assert wire.bodies[0]["stop"] == "<|im_end|>"
 
 
@@ -115,7 +116,7 @@ def test_jinja_template_renders_tools_and_calls(wire: WireServer, make_chat: Mak
     chat = make_chat(chat_template=JinjaTemplate(source=source, eos_token="</s>")).bind_tools([weather])
     call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Köln"}, "id": "1"}])
     assert chat.invoke([call, ToolMessage("sunny", tool_call_id="1")]).content == "Hi"
-    assert wire.bodies[0]["prompt"] == '[assistant] {"city": "Köln"}[tool1] sunnyweather'
+    assert prompt_of(wire.bodies[0]) == '[assistant] {"city": "Köln"}[tool1] sunnyweather'
 
 
 # Tools
@@ -134,7 +135,6 @@ def test_call_cut_at_the_length_limit_names_max_tokens(
     assert ("max_tokens" in cut) == is_cut
 
 
-@over_completions
 def test_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     text = f"I look.\n{call_text('weather', city='Rome')}\n{call_text('time_there', city='Rome')}"
     wire.script(reply(completion(text)))
@@ -151,7 +151,7 @@ def test_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls
         "The weather of a city.",
         {"properties": {"city": {"type": "string"}}, "required": ["city"], "type": "object"},
     )
-    assert json.dumps(shown.to_openai()) in wire.bodies[0]["prompt"]
+    assert json.dumps(shown.to_openai()) in prompt_of(wire.bodies[0])
 
 
 def test_streamed_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
@@ -202,11 +202,10 @@ class Forecast(BaseModel):
         ({"type": "tool", "name": "Forecast"}, '<tool_call>\n{"name": "Forecast", "arguments":'),
     ],
 )
-@over_completions
 def test_tool_choice_prefills_call(wire: WireServer, make_chat: MakeChat, choice: Any, opened: str) -> None:
     wire.script(reply(completion("")))
     make_chat().bind_tools([weather, Forecast, {"name": "any", "description": ""}], tool_choice=choice).invoke("Hi")
-    assert wire.bodies[0]["prompt"].endswith(f"<|im_start|>assistant\n{opened}")
+    assert prompt_of(wire.bodies[0]).endswith(f"<|im_start|>assistant\n{opened}")
 
 
 @pytest.mark.parametrize("choice", ["none", False])
@@ -215,7 +214,7 @@ def test_tool_choice_none_stops_before_call(wire: WireServer, make_chat: MakeCha
     wire.script(reply(completion(f"I look.{call_text('weather')}")))
     answer = make_chat().bind_tools([weather], tool_choice=choice).invoke("Hi")
     assert (answer.content, answer.tool_calls) == ("I look.", [])
-    assert wire.bodies[0]["prompt"] == CHATML.render_prompt("Hi")
+    assert prompt_of(wire.bodies[0]) == CHATML.render_prompt("Hi")
 
 
 def test_parallel_tool_calls_false_allows_one_call(wire: WireServer, make_chat: MakeChat) -> None:
@@ -366,23 +365,21 @@ def test_calls_of_functions_are_written_as_the_older_api_does(
     assert calls.invoke(chat | JsonOutputFunctionsParser(), "Hi") == {"city": "Köln"}
 
 
-@over_completions
 def test_calls_and_results_of_the_older_api_are_rendered(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Fine.")))
     call = AIMessage("", additional_kwargs={"function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}})
     calls.invoke(make_chat(), [HumanMessage("Hi"), call, FunctionMessage(name="weather", content="17")])
-    assert call_text("weather", city="Rome") in wire.bodies[0]["prompt"]
-    assert "<tool_response>\n17" in wire.bodies[0]["prompt"]
+    assert call_text("weather", city="Rome") in prompt_of(wire.bodies[0])
+    assert "<tool_response>\n17" in prompt_of(wire.bodies[0])
 
 
 @pytest.mark.parametrize("call", [None, {}, {"name": "weather", "arguments": "no"}, {"name": "weather"}])
-@over_completions
 def test_call_of_the_older_api_that_cannot_be_read_is_left_out(
     wire: WireServer, make_chat: MakeChat, calls: Calls, call: Any
 ) -> None:
     wire.script(reply(completion("Fine.")))
     calls.invoke(make_chat(), [HumanMessage("Hi"), AIMessage("So", additional_kwargs={"function_call": call})])
-    assert "assistant\nSo<|im_end|>" in wire.bodies[0]["prompt"]
+    assert "assistant\nSo<|im_end|>" in prompt_of(wire.bodies[0])
 
 
 def test_functions_that_are_no_list_raise(make_chat: MakeChat, calls: Calls) -> None:
@@ -606,13 +603,12 @@ def test_cache_key_depends_on_all_parameters(wire: WireServer, make_chat: MakeCh
     assert KEY not in chat._get_llm_string()
 
 
-@over_completions
 def test_invalid_calls_are_rendered_as_text(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("So.")))
     failed = invalid_tool_call(name="weather", args='{"city": ', id="1", error="cut")
     chat = [HumanMessage("Hi"), AIMessage("I look.", invalid_tool_calls=[failed]), HumanMessage("Again.")]
     calls.invoke(make_chat(), chat)
-    assert 'assistant\nI look.\n{"city": <|im_end|>' in wire.bodies[0]["prompt"]
+    assert 'assistant\nI look.\n{"city": <|im_end|>' in prompt_of(wire.bodies[0])
 
 
 def test_several_choices_are_not_streamed_for_events(wire: WireServer, make_chat: MakeChat) -> None:
@@ -685,7 +681,7 @@ def test_tokens_are_counted_by_server_or_given_tokenizer(wire: WireServer, make_
     wire.always(reply(completion("", usage=usage(42, 1))))
     chat = make_chat()
     assert chat.get_num_tokens_from_messages([HumanMessage("Hi")], [weather]) == 42
-    assert wire.bodies[0]["prompt"].startswith("<|im_start|>system\nYou can call tools.")
+    assert prompt_of(wire.bodies[0]).startswith("<|im_start|>system\nYou can call tools.")
     assert wire.bodies[0]["max_tokens"] == 1
     assert make_chat(custom_get_token_ids=lambda text: [1] * len(text)).get_num_tokens_from_messages(
         [HumanMessage("Hi")]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm
 from paradigm_transport import AuthenticationError
+from tests.chat_form import prompt_of
 from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts, over_completions
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import Request, Script, WireServer, completion, reply
@@ -45,7 +46,6 @@ def question(text: str) -> dict[str, Any]:
     return {"messages": [HumanMessage(text)]}
 
 
-@over_completions
 def test_agent_calls_two_tools_at_once(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn(BOTH, "Sunny in Rome, noon in Oslo."))
     agent = create_agent(make_chat(), [weather, time_there], system_prompt="Be brief.")
@@ -53,7 +53,7 @@ def test_agent_calls_two_tools_at_once(wire: WireServer, make_chat: MakeChat, ca
     assert [type(message) for message in messages] == [HumanMessage, AIMessage, ToolMessage, ToolMessage, AIMessage]
     assert messages[1].content == "I look."
     assert messages[-1].content == "Sunny in Rome, noon in Oslo."
-    second = wire.bodies[1]["prompt"]
+    second = prompt_of(wire.bodies[1])
     assert second.startswith("<|im_start|>system\nBe brief.\n\nYou can call tools.")
     assert second.endswith(
         f"<|im_start|>assistant\n{BOTH}<|im_end|>\n"
@@ -86,7 +86,6 @@ def loop(chat: ChatParadigm, **options: Any) -> Any:
     return graph_of(RunnableLambda(ask, aask), [weather, time_there], **options)
 
 
-@over_completions
 def test_graph_with_tools_and_memory_streams_messages(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn(BOTH, "Sunny, and noon.", "As I said."))
     graph = loop(make_chat())
@@ -105,7 +104,7 @@ def test_graph_with_tools_and_memory_streams_messages(wire: WireServer, make_cha
     kept = calls.invoke(graph, question("Sure?"), THREAD)["messages"]
     assert kept[-1].content == "As I said."
     assert len(kept) == 7
-    assert "Sunny, and noon.<|im_end|>\n<|im_start|>user\nSure?" in wire.bodies[-1]["prompt"]
+    assert "Sunny, and noon.<|im_end|>\n<|im_start|>user\nSure?" in prompt_of(wire.bodies[-1])
     assert [message.usage_metadata["total_tokens"] for message in kept if message.type == "ai"] == [8, 8, 8]
 
 
@@ -171,7 +170,6 @@ def test_agent_events_hold_tokens_and_tools(wire: WireServer, make_chat: MakeCha
     assert [event["name"] for event in events if event["event"] == "on_tool_end"] == ["weather"]
 
 
-@over_completions
 def test_agent_summarises_history_that_exceeds_context(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(
         reply({"data": []}),
@@ -185,7 +183,7 @@ def test_agent_summarises_history_that_exceeds_context(wire: WireServer, make_ch
     agent = create_agent(chat, [], middleware=[summarises])
     history = [HumanMessage(f"{word} " * 9) for word in ("one", "two", "three", "four")]
     assert calls.invoke(agent, {"messages": history})["messages"][-1].content == "So."
-    first, second, _ = (body["prompt"] for body in wire.bodies[1:])
+    first, second, _ = (prompt_of(body) for body in wire.bodies[1:])
     assert len(second) < len(first)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from langchain_paradigm import ChatParadigm
+from tests.chat_form import prompt_of
 from tests.langchain.conftest import STRICT, Calls, MakeChat, over_completions
 from tests.langchain.obedient import streamed
 from tests.wire import WireServer, chunk, completion, reply, sse
@@ -57,7 +58,7 @@ def test_object_is_parsed(wire: WireServer, make_chat: MakeChat, calls: Calls, m
     asks = make_chat().with_structured_output(given, method=method)
     assert calls.invoke(asks, "Rome?") == expected
     assert calls.stream(asks, "Rome?") == [expected]
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     assert ("gt" in prompt or "people" in prompt) == (method != "json_mode")
     assert prompt.endswith('"arguments":') == (method == "function_calling")
     assert "structured_outputs" not in wire.bodies[0]
@@ -105,7 +106,7 @@ def test_invalid_object_is_repaired_once(
     asks = make_chat().with_structured_output(City, method=method, include_raw=include_raw)
     answer = calls.invoke(asks, "Rome?")
     assert (answer["parsed"] if include_raw else answer) == City(**ROME)
-    first, second = (body["prompt"] for body in wire.bodies)
+    first, second = (prompt_of(body) for body in wire.bodies)
     added = second.removeprefix(first.rsplit("<|im_start|>assistant", 1)[0])
     assert added != second
     assert '"people": 0}' in added
@@ -132,10 +133,9 @@ def test_object_invalid_twice_raises(
     with pytest.raises(OutputParserException, match=said):
         calls.invoke(make_chat().with_structured_output(City), [HumanMessage("Rome?")])
     assert len(wire.bodies) == 2
-    assert f": {said}" in wire.bodies[1]["prompt"]
-    assert (
-        f"assistant\n{written}" in wire.bodies[1]["prompt"]
-        or json.dumps(json.loads(written)) in wire.bodies[1]["prompt"]
+    assert f": {said}" in prompt_of(wire.bodies[1])
+    assert f"assistant\n{written}" in prompt_of(wire.bodies[1]) or json.dumps(json.loads(written)) in prompt_of(
+        wire.bodies[1]
     )
     answer = calls.invoke(make_chat().with_structured_output(City, include_raw=True), "Rome?")
     assert answer["parsed"] is None
@@ -242,14 +242,13 @@ def test_object_arrives_in_one_piece_without_streaming(
         calls.stream(asks, "Rome?")
 
 
-@over_completions
 def test_object_of_json_mode_that_a_class_refuses_is_asked_for_again_under_constrain(
     wire: WireServer, make_chat: MakeChat, calls: Calls
 ) -> None:
     wire.script(reply(completion('{"town": "Rome"}')), reply(completion(json.dumps(ROME))))
     asks = make_chat(constrain="vllm").with_structured_output(City, method="json_mode")
     assert calls.invoke(asks, "Rome?") == City(**ROME)
-    assert "name: Field required" in wire.bodies[1]["prompt"]
+    assert "name: Field required" in prompt_of(wire.bodies[1])
 
 
 @over_completions
@@ -264,7 +263,9 @@ def test_repair_messages_are_accepted_by_strict_templates(wire: WireServer, make
     wire.script(reply(completion(' {"name": "Rome"}}')), reply(completion(f" {json.dumps(ROME)}}}")))
     asks = make_chat(chat_template=STRICT).with_structured_output(City)
     assert calls.invoke(asks, "Rome?") == City(**ROME)
-    assert '[assistant] {"name": "Rome"}[user] That cannot be used: people: Field required.' in wire.bodies[1]["prompt"]
+    assert '[assistant] {"name": "Rome"}[user] That cannot be used: people: Field required.' in prompt_of(
+        wire.bodies[1]
+    )
 
 
 @over_completions
@@ -272,7 +273,7 @@ def test_structured_output_works_in_chain(wire: WireServer, make_chat: MakeChat,
     wire.script(reply(completion("Rome")), reply(completion(json.dumps(ROME))))
     prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("human", "{city}?")])
     assert calls.invoke(prompt | make_chat().with_structured_output(City), {"city": "Rome"}) == City(**ROME)
-    assert all(body["prompt"].startswith("<|im_start|>system\nBe brief.") for body in wire.bodies)
+    assert all(prompt_of(body).startswith("<|im_start|>system\nBe brief.") for body in wire.bodies)
 
 
 @over_completions

@@ -12,6 +12,7 @@ from langchain_core.prompt_values import ImagePromptValue
 
 from langchain_paradigm._in import to_messages
 from paradigm_transport import InvalidParameterError
+from tests.chat_form import prompt_of
 from tests.langchain.conftest import Calls, Make, MakeChat, over_completions
 from tests.wire import WireServer, chunk, completion, reply, sse
 
@@ -65,12 +66,11 @@ def test_prompt_of_an_image_raises(wire: WireServer, model: Any, calls: Calls) -
 
 
 @pytest.mark.parametrize("kind", [HumanMessage, AIMessage, SystemMessage])
-@over_completions
 def test_text_blocks_are_joined_by_newlines(wire: WireServer, model: Any, calls: Calls, kind: Any) -> None:
     wire.script(reply(completion("So.")))
     calls.invoke(model, [kind([{"type": "text", "text": "one"}, "two", {"type": "text", "text": ""}, {"text": "3"}])])
-    assert "one\ntwo\n3" in wire.bodies[0]["prompt"]
-    assert "one\ntwo\n3\n3" not in wire.bodies[0]["prompt"]
+    assert "one\ntwo\n3" in prompt_of(wire.bodies[0])
+    assert "one\ntwo\n3\n3" not in prompt_of(wire.bodies[0])
 
 
 @pytest.mark.parametrize("block", FOREIGN, ids=lambda block: str(block.get("type")))
@@ -85,12 +85,11 @@ def test_foreign_blocks_of_an_assistant_are_left_out(
     messages: list[BaseMessage] = [HumanMessage("Hi"), kind(["Before.", block, "After."]), HumanMessage("And?")]
     with caplog.at_level(logging.DEBUG, "langchain_paradigm"):
         calls.invoke(model, messages)
-    assert "Before.\nAfter." in wire.bodies[0]["prompt"]
+    assert "Before.\nAfter." in prompt_of(wire.bodies[0])
     (line,) = (record.getMessage() for record in caplog.records if record.name == "langchain_paradigm")
     assert str(block.get("type", "unknown")) in line
 
 
-@over_completions
 def test_calls_beside_foreign_blocks_are_kept(wire: WireServer, model: Any, calls: Calls) -> None:
     wire.script(reply(completion("So.")))
     call: Any = {"name": "weather", "args": {"city": "Rome"}, "id": "1"}
@@ -99,8 +98,8 @@ def test_calls_beside_foreign_blocks_are_kept(wire: WireServer, model: Any, call
         {"type": "function_call", "name": "weather", "arguments": '{"city": "Rome"}', "call_id": "1"},
     ]
     calls.invoke(model, [HumanMessage("Hi"), AIMessage(blocks, tool_calls=[call]), ToolMessage("17", tool_call_id="1")])
-    assert "weather" in wire.bodies[0]["prompt"]
-    assert "redacted" not in wire.bodies[0]["prompt"]
+    assert "weather" in prompt_of(wire.bodies[0])
+    assert "redacted" not in prompt_of(wire.bodies[0])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,6 @@ def test_reasoning_that_is_no_text_is_left_out() -> None:
     assert to_messages([AIMessage(blocks)])[0].thoughts == ""
 
 
-@over_completions
 def test_streamed_text_in_standard_blocks_stays_one_text(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(sse(chunk("Hel"), chunk("lo", "stop")), reply(completion("So.")))
     chat = make_chat()
@@ -133,4 +131,4 @@ def test_streamed_text_in_standard_blocks_stays_one_text(wire: WireServer, make_
     for other in others:
         first += other
     calls.invoke(chat, [HumanMessage("Hi"), first])
-    assert "assistant\nHello<|im_end|>" in wire.bodies[1]["prompt"]
+    assert "assistant\nHello<|im_end|>" in prompt_of(wire.bodies[1])

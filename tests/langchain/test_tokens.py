@@ -9,6 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 
 from paradigm_transport import APIResponseError, BadRequestError, InvalidParameterError
+from tests.chat_form import prompt_of
 from tests.langchain.conftest import STRICT, Make, MakeChat
 from tests.wire import Request, Script, WireServer, completion, reply, usage
 
@@ -176,7 +177,7 @@ def test_messages_are_counted_as_their_rendered_prompt(
     llm = make(chat_template=template)
     assert llm.get_num_tokens_from_messages(MESSAGES) == len(prompt.split())
     llm.invoke(MESSAGES)
-    assert [body["prompt"] for body in wire.bodies] == [prompt, prompt]
+    assert [prompt_of(body) for body in wire.bodies] == [prompt, prompt]
 
 
 def test_trim_messages_counts_tokens_with_model(make: Make) -> None:

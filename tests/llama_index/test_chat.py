@@ -22,6 +22,7 @@ from llama_index_paradigm import ChatParadigm, get_paradigm_usage
 from llama_index_paradigm._compat import ToolCallBlock
 from llama_index_paradigm._in import plain_messages
 from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate, RateLimitError
+from tests.chat_form import prompt_of
 from tests.llama_index.conftest import (
     KEY,
     MODEL,
@@ -33,6 +34,7 @@ from tests.llama_index.conftest import (
     blocks_of_text,
     needs_citable_blocks,
     needs_rate_limiter,
+    over_completions,
     text_of,
 )
 from tests.wire import WireServer, chunk, completion, reply, sse, usage
@@ -55,6 +57,7 @@ def kind(method: Method) -> str:
     return "Chat" if method.is_chat else "Completion"
 
 
+@over_completions
 def test_call_sends_the_formatted_prompt_and_all_parameters(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hel", "lo"))
     llm = make_chat(temperature=0.5, max_tokens=7, extra_body={"seed": 1}, additional_kwargs={"top_p": 0.5})
@@ -84,6 +87,7 @@ def test_last_response_holds_finish_reason_and_usage(wire: WireServer, method: M
     assert (counted.calls, counted.total_tokens, counted.uncounted) == (1, 8, 0)
 
 
+@over_completions
 def test_all_choices_are_in_raw(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(reply(completion("one", "two")))
     if method.is_stream:
@@ -96,11 +100,12 @@ def test_all_choices_are_in_raw(wire: WireServer, method: Method, chat: ChatPara
         assert [choice["text"] for choice in response.raw["choices"]] == ["one", "two"]
 
 
+@over_completions
 def test_formatted_prompt_is_sent_unchanged(wire: WireServer, method: Method, make_chat: Make) -> None:
     if not method.is_chat:
         wire.script(method.answer("Hello"))
         method(make_chat(system_prompt="Be kind."), "Hi", formatted=True)
-        assert wire.bodies[0]["prompt"] == "Hi"
+        assert prompt_of(wire.bodies[0]) == "Hi"
 
 
 async def drained(coming: Any) -> None:
@@ -119,7 +124,7 @@ def test_predictions_send_messages_with_the_system_prompt_once(wire: WireServer,
         asyncio.run(drained(result))
     else:
         assert (asyncio.run(result) if how == "apredict" else result) == "Hello"
-    assert wire.bodies[0]["prompt"] == turns(("system", "Be kind."), ("user", "Say hello."))
+    assert prompt_of(wire.bodies[0]) == turns(("system", "Be kind."), ("user", "Say hello."))
 
 
 def test_system_prompt_is_added_once_and_joined_to_a_system_message(
@@ -128,17 +133,17 @@ def test_system_prompt_is_added_once_and_joined_to_a_system_message(
     llm = make_chat(system_prompt="Be kind.")
     wire.script(*[method.answer("Hello")] * 3)
     method(llm)
-    assert wire.bodies[0]["prompt"] == turns(("system", "Be kind."), ("user", "Hi"))
+    assert prompt_of(wire.bodies[0]) == turns(("system", "Be kind."), ("user", "Hi"))
     if method.is_chat:
         for role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):
             method(llm, [ChatMessage(role=role, content="Be brief."), ChatMessage("Hi")])
-            assert wire.bodies[-1]["prompt"] == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hi"))
+            assert prompt_of(wire.bodies[-1]) == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hi"))
 
 
 def test_query_wrapper_prompt_wraps_the_users_message(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello"))
     method(make_chat(query_wrapper_prompt=PromptTemplate("<{query_str}>")))
-    assert wire.bodies[0]["prompt"] == turns(("user", "<Hi>"))
+    assert prompt_of(wire.bodies[0]) == turns(("user", "<Hi>"))
 
 
 CALLS = [
@@ -200,14 +205,14 @@ def test_tool_calls_and_their_results_are_formatted_in_the_prompt(
         f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
         for name, arguments in (("add", '{"a": 1}'), ("get", "{}"))
     ]
-    assert wire.bodies[0]["prompt"] == turns(
+    assert prompt_of(wire.bodies[0]) == turns(
         ("user", "Add."),
         ("assistant", "\n".join(["Yes.", *calls])),
         ("tool", "<tool_response>\n3\n</tool_response>"),
         ("tool", "<tool_response>\nnone\n</tool_response>"),
     )
     make_chat(chat_template=JINJA).chat(make_messages())
-    assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||{"a": 1}|{}][tool|3|add][tool|none|got]>')
+    assert prompt_of(wire.bodies[1]) == ('[user|Add.|][assistant|Yes.||{"a": 1}|{}][tool|3|add][tool|none|got]>')
 
 
 @pytest.mark.filterwarnings("ignore:chat_template")
@@ -217,11 +222,12 @@ def test_tool_name_is_added_to_results_only(wire: WireServer, make_chat: Make) -
     further = [ChatMessage(role=MessageRole.ASSISTANT, content="It is 3."), ChatMessage("Thanks")]
     result = ChatMessage(role=MessageRole.TOOL, content="3")
     make_chat(chat_template=JINJA).chat([*called_messages([call])[:2], result, *further])
-    assert wire.bodies[0]["prompt"] == (
+    assert prompt_of(wire.bodies[0]) == (
         '[user|Add.|][assistant|Yes.||{"a": 1}][tool|3|add][assistant|It is 3.|][user|Thanks|]>'
     )
 
 
+@over_completions
 def test_malformed_call_stays_in_the_history_as_text(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     if method.is_chat:
         wire.script(reply(completion('Let me see. <tool_call>\n{"name": "add"')), method.answer("Hello"))
@@ -229,7 +235,7 @@ def test_malformed_call_stays_in_the_history_as_text(wire: WireServer, method: M
         answer = chat.chat([ChatMessage("Add.")], tools=tools).message
         (invalid,) = answer.additional_kwargs["invalid_tool_calls"]
         method(chat, [ChatMessage("Add."), answer, ChatMessage("Well?")])
-        assert wire.bodies[1]["prompt"] == turns(
+        assert prompt_of(wire.bodies[1]) == turns(
             ("user", "Add."), ("assistant", f"Let me see.\n{invalid['text']}"), ("user", "Well?")
         )
 
@@ -248,7 +254,7 @@ def test_roles_of_other_models_map_to_the_template_roles(wire: WireServer, chat:
     wire.script(reply(completion("Hello")))
     roles = [MessageRole.DEVELOPER, MessageRole.USER, MessageRole.CHATBOT, MessageRole.MODEL]
     chat.chat([ChatMessage(role=role, content=role.value) for role in roles])
-    assert wire.bodies[0]["prompt"] == turns(
+    assert prompt_of(wire.bodies[0]) == turns(
         ("system", "developer"), ("user", "user"), ("assistant", "chatbot"), ("assistant", "model")
     )
 
@@ -257,6 +263,7 @@ IMAGE = ImageBlock(image=b"iVBORw0KGgo=")
 
 
 @pytest.mark.parametrize("role", [MessageRole.SYSTEM, MessageRole.USER, MessageRole.TOOL])
+@over_completions
 def test_message_with_an_image_is_refused(wire: WireServer, method: Method, make_chat: Make, role: MessageRole) -> None:
     if method.is_chat:
         llm = make_chat(system_prompt="Be kind.", query_wrapper_prompt=PromptTemplate("<{query_str}>"))
@@ -272,13 +279,14 @@ def test_text_of_citable_blocks_and_citations_is_sent(wire: WireServer, method: 
         blocks = blocks_of_text("One", "Two", "Three")
         messages = [ChatMessage(role=role, blocks=blocks) for role in (MessageRole.SYSTEM, MessageRole.TOOL)]
         method(make_chat(system_prompt="Be kind."), messages)
-        assert wire.bodies[0]["prompt"] == turns(
+        assert prompt_of(wire.bodies[0]) == turns(
             ("system", "Be kind.\n\nOne\nTwo\nThree"), ("tool", "<tool_response>\nOne\nTwo\nThree\n</tool_response>")
         )
 
 
 @needs_citable_blocks
 @pytest.mark.parametrize("block", [1, 2])
+@over_completions
 def test_image_inside_a_citable_block_or_citation_is_refused(wire: WireServer, chat: ChatParadigm, block: int) -> None:
     with pytest.raises(InvalidParameterError, match="image"):
         chat.chat([ChatMessage(blocks=[blocks_of_text("One", [IMAGE], IMAGE)[block]])])
@@ -301,7 +309,7 @@ def test_thinking_blocks_and_cache_points_are_left_out(wire: WireServer, chat: C
     wire.script(reply(completion("Hello")))
     point = types.CachePoint(cache_control=types.CacheControl(type="ephemeral"))
     chat.chat([ChatMessage(blocks=[types.ThinkingBlock(content="Hm."), TextBlock(text="Hi"), point])])
-    assert wire.bodies[0]["prompt"] == turns(("user", "Hi"))
+    assert prompt_of(wire.bodies[0]) == turns(("user", "Hi"))
 
 
 @pytest.mark.skipif(not hasattr(types, "ThinkingBlock"), reason="this LlamaIndex has no blocks of thoughts")
@@ -315,11 +323,12 @@ def test_thoughts_of_earlier_messages_stay_apart_from_their_text() -> None:
 def test_jinja_template_formats_messages_and_sets_the_stop(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello</s> and more"))
     responses = method(make_chat(chat_template=JINJA, system_prompt="Be kind."))
-    assert wire.bodies[0]["prompt"] == "[system|Be kind.|][user|Hi|]>"
+    assert prompt_of(wire.bodies[0]) == "[system|Be kind.|][user|Hi|]>"
     assert wire.bodies[0]["stop"] == "</s>"
     assert text_of(responses[-1]) == "Hello"
 
 
+@over_completions
 def test_call_markup_is_text_if_no_tools_are_offered(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     text = 'So: <tool_call>{"name": "a"}</tool_call>'
     wire.script(method.answer(text[:7], text[7:]))
@@ -395,6 +404,7 @@ def test_prompt_functions_are_refused(make_chat: Make, name: str) -> None:
     assert make_chat(**{name: None})
 
 
+@over_completions
 def test_unknown_arguments_are_refused_before_a_request(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     with pytest.raises(InvalidParameterError, match="did you mean temperature"):
         method(chat, temprature=1)
