@@ -26,8 +26,50 @@ class Reader(Protocol):
             What is certain by now and has not been returned before.
         """
 
-    def finish(self) -> list[Event]:
-        """End the answer; return the remaining events."""
+    def finish(self, *, cut_off: bool = False) -> list[Event]:
+        """End the answer; return the remaining events.
+
+        Args:
+            cut_off: the answer ended by its length, so that a call without its end mark is not whole.
+        """
+
+
+class CallFormat(Protocol):
+    """How a model family writes calls of tools."""
+
+    def write(self, calls: Sequence[ToolCall]) -> str:
+        """Write calls as the family's template writes them in earlier messages."""
+
+    def prefill(self, name: str | None) -> str:
+        """Begin an answer that must be a call.
+
+        Args:
+            name: the tool to call, and the beginning goes up to its arguments; None for any tool.
+        """
+
+    def constraint(self, tools: Sequence[Tool], name: str | None, *, parallel: bool) -> JsonObject | None:
+        """Return vLLM's `structured_outputs` that enforces a forced call, from where the prefill ends.
+
+        Args:
+            tools: the tools that may be called.
+            name: the tool in the prefill, one of them; None for any.
+            parallel: several calls are allowed.
+
+        Returns:
+            The field's value; None if the call cannot be enforced.
+        """
+
+    def reader(
+        self, *, tools: Sequence[Tool] = (), prefilled: bool = False, name: str | None = None, parallel: bool = True
+    ) -> Reader:
+        """Return a reader of the text behind thoughts and wrappers: of text and calls.
+
+        Args:
+            tools: the tools that may be called, whose schemas give values their types.
+            prefilled: the text begins where `prefill(name)` ends.
+            name: the tool in the prefill.
+            parallel: read more than the first call.
+        """
 
 
 class Dialect(Protocol):
@@ -86,21 +128,22 @@ class TextReader:
         """Read the next piece of the answer; it is text."""
         return [Text(text)] if text else []
 
-    def finish(self) -> list[Event]:
+    def finish(self, *, cut_off: bool = False) -> list[Event]:
         """End the answer; nothing remains."""
         return []
 
 
-def read_message(reader: Reader, text: str) -> ParsedMessage:
+def read_message(reader: Reader, text: str, *, cut_off: bool = False) -> ParsedMessage:
     """Read a whole answer.
 
     Args:
         reader: a new reader.
         text: the answer.
+        cut_off: it ended by its length.
     """
     message = ParsedMessage()
     message.add(reader.feed(text))
-    message.add(reader.finish())
+    message.add(reader.finish(cut_off=cut_off))
     return message
 
 

@@ -119,7 +119,7 @@ class HermesReader:
         self._read_on()
         return self._events
 
-    def finish(self) -> list[Event]:
+    def finish(self, *, cut_off: bool = False) -> list[Event]:
         """As `Reader.finish`."""
         self._events = []
         while self._call is not None and self._read is HermesReader._read_call:
