@@ -16,6 +16,10 @@ from paradigm_transport.messages import JsonObject, Message, Tool, ToolCall
 class Reader(Protocol):
     """Reads one answer. Any split of its text gives the same events, once parts of one text are joined."""
 
+    @property
+    def in_value(self) -> bool:
+        """Whether what follows is inside a value of a call's arguments, where marks are data."""
+
     def feed(self, text: str) -> list[Event]:
         """Read the next piece of the answer.
 
@@ -36,6 +40,14 @@ class Reader(Protocol):
 
 class CallFormat(Protocol):
     """How a model family writes calls of tools."""
+
+    @property
+    def begins(self) -> tuple[str, ...]:
+        """The marks that begin calls, none of which is the beginning of another; none if calls are bare."""
+
+    @property
+    def stop(self) -> str:
+        """The stop sequence that ends an answer behind its first call; empty if there is none."""
 
     def write(self, calls: Sequence[ToolCall]) -> str:
         """Write calls as the family's template writes them in earlier messages."""
@@ -123,6 +135,8 @@ class Dialect(Protocol):
 
 class TextReader:
     """Reads an answer that is nothing but text."""
+
+    in_value = False
 
     def feed(self, text: str) -> list[Event]:
         """Read the next piece of the answer; it is text."""
