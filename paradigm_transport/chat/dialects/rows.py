@@ -1,69 +1,85 @@
-"""The known dialects, and the one that a chat template writes."""
+"""The table of dialects: how each model family writes calls of tools and thoughts. A new family is a row."""
 
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Mapping
-from functools import lru_cache
-from os.path import commonprefix
 
-from paradigm_transport.chat.dialects.base import Dialect, read_message
-from paradigm_transport.chat.dialects.hermes import HERMES
-from paradigm_transport.chat.templates import BaseTemplate
-from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import Message, Tool, ToolCall
+from paradigm_transport.chat.dialects.dialect import Dialect
+from paradigm_transport.chat.dialects.harmony import CALL, RETURN, HarmonyCalls
+from paradigm_transport.chat.dialects.json_calls import JsonCalls, NamedCalls
+from paradigm_transport.chat.dialects.thoughts import Thoughts
 
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (HERMES,)}
-"""The dialects by name, as in vLLM's `--tool-call-parser`."""
+# Thoughts
 
-# A short chat with a call. Mistral's templates require ids of nine letters and digits.
-_TOOL = Tool("get_weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
-_CALL = ToolCall("call00001", _TOOL.name, {"city": "Oslo"})
-_QUESTION = Message("user", "How warm is it?")
-_ANSWER = Message("assistant", tool_calls=(_CALL,))
-_RESULT = Message("tool", "It is 7 degrees.", tool_call_id=_CALL.id, name=_TOOL.name)
+_NO_THOUGHTS = "<think>\n\n</think>\n\n"
+_END_THOUGHTS = "\n</think>\n\n"
+THINK = Thoughts(("<think>",), ("</think>",), _NO_THOUGHTS, _END_THOUGHTS)
+THINK_OR_CALL = Thoughts(("<think>",), ("</think>",), _NO_THOUGHTS, _END_THOUGHTS, may_end_in_calls=True)
+THINKING = Thoughts(("<think>",), ("</think>",), _NO_THOUGHTS, _END_THOUGHTS, are_open=True)
 
-_OPEN_MARK = re.compile(r"[<\[][^<>\[\]\s]*\Z")
+# Calls
 
+_CHATML = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
+_HERMES_CALLS = JsonCalls(
+    "<tool_call>",
+    "</tool_call>",
+    opening="\n",
+    closing="\n",
+    dropped=("</tool_response>",),
+    result="<tool_response>",
+)
+_MISTRAL_NAMED = re.compile(r"\s*(?P<name>[^\s\[\]{}]+)\s*(?:\[CALL_ID\](?P<id>\w*))?\s*(?:\[ARGS\])?\s*(?:null\s*)?")
+_DEEPSEEK = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
+_DEEPSEEK_NAMED = re.compile(
+    r"\s*(?:function)?\s*(?:<｜tool▁sep｜>)?(?P<name>[^\s<`]+)\s*(?:<｜tool▁sep｜>)?\s*(?:```(?:json)?)?\s*(?:null[\s`]*)?"
+)
 
-def find_dialect(template: BaseTemplate) -> Dialect:
-    """Find the dialect in which a template writes calls of tools.
+HERMES = Dialect(
+    "hermes",
+    _HERMES_CALLS,
+    sign=r'<tool_call>\s*{"name": "NAME", "arguments"',
+    tool_parsers=("hermes", "qwen3_json", "longcat"),
+    ends=_CHATML,
+    form="as a JSON object, once for each call",
+    example='<tool_call>\n{"name": <name>, "arguments": <object>}\n</tool_call>',
+)
+QWEN3 = Dialect("qwen3", _HERMES_CALLS, reasoning_parsers=("qwen3",), thoughts=THINK_OR_CALL, ends=_CHATML)
+QWEN3_THINKING = Dialect("qwen3-thinking", _HERMES_CALLS, thoughts=THINKING, ends=_CHATML)
+MISTRAL_V3 = Dialect(
+    "mistral-v3",
+    JsonCalls("[TOOL_CALLS]", is_list=True, header=_MISTRAL_NAMED),
+    sign=r"\[TOOL_CALLS\]\s*\[?{",
+    ends=("</s>",),
+    results=("[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
+)
+DEEPSEEK_R1 = Dialect(
+    "deepseek-r1",
+    NamedCalls(
+        "<｜tool▁call▁begin｜>",
+        _DEEPSEEK_NAMED,
+        before_name="function<｜tool▁sep｜>",
+        after_name="\n```json\n",
+        after_arguments="\n```",
+        end="<｜tool▁call▁end｜>",
+        section=_DEEPSEEK,
+        separator="\n",
+    ),
+    sign=r"<｜tool▁sep｜>NAME\s*```json",
+    tool_parsers=("deepseek_v3",),
+    reasoning_parsers=("deepseek_r1",),
+    thoughts=THINKING,
+    ends=("<｜end▁of▁sentence｜>",),
+    results=("<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"),
+)
+GPT_OSS = Dialect(
+    "gpt-oss",
+    HarmonyCalls(),
+    sign=r"to=functions\.NAME",
+    tool_parsers=("openai",),
+    reasoning_parsers=("openai_gptoss",),
+    stops=(CALL, RETURN),
+    has_channels=True,
+)
 
-    If the template leaves that to us, it is Hermes. Else a call is rendered and read back; if no dialect reads it, it
-    is Hermes too, and a `UserWarning` says so, once for each template.
-    """
-    return _read_back(template) if template.writes_tools else HERMES
-
-
-@lru_cache(maxsize=16)
-def _read_back(template: BaseTemplate) -> Dialect:
-    written = _render_call(template)
-    if written is None:
-        return HERMES  # a chat with tools will raise the template's own error
-    for dialect in DIALECTS.values():
-        calls = read_message(dialect.reader(), written).calls
-        if any((call.name, call.arguments) == (_CALL.name, _CALL.arguments) for call in calls):
-            return dialect
-    problem = (
-        "writes tool calls in a form that is not supported, so the model's calls will stay text"
-        if _CALL.name in written
-        else "takes tools but writes no tool calls, so a chat with calls is written by the Hermes convention"
-    )
-    instead = "pass a template that writes <tool_call>, or chat_template='chatml'"
-    warnings.warn(f"chat_template {problem}; {instead}", stacklevel=2)
-    return HERMES
-
-
-def _render_call(template: BaseTemplate) -> str | None:
-    """Return what a template writes after the question; None if it refuses such a chat."""
-    for chat in ((_QUESTION, _ANSWER, _RESULT), (_QUESTION, _ANSWER)):
-        try:
-            opened, written = (template._write(part, [_TOOL]) for part in (chat[:1], chat))
-        except InvalidParameterError:
-            continue
-        # All that is new, with the whole of a mark that the two texts only begin alike.
-        alike = commonprefix([opened, written])  # noqa: RUF071  # of characters, as it is meant
-        mark = _OPEN_MARK.search(alike)
-        return written[mark.start() if mark else len(alike) :]
-    return None
+ROWS = (GPT_OSS, DEEPSEEK_R1, MISTRAL_V3, HERMES, QWEN3, QWEN3_THINKING)
+"""The table, the most special calls first."""
