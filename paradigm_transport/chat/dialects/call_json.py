@@ -60,6 +60,11 @@ class CallReader:
         return "".join(self._texts)
 
     @property
+    def name(self) -> str | None:
+        """The tool's name, once it has been read."""
+        return self._name
+
+    @property
     def in_string(self) -> bool:
         """Whether what follows is inside a string."""
         return self._value is not None and self._value.in_string

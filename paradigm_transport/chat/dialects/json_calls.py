@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from paradigm_transport.chat.dialects.call_json import new_call_id
-from paradigm_transport.chat.dialects.marked import CallMarks, MarkedCallsReader
+from paradigm_transport.chat.dialects.json_reader import CallMarks, JsonCallsReader
 from paradigm_transport.chat.dialects.structural import among_text, one_of, parameters_of, tag
 from paradigm_transport.chat.structured import call_schema, closed
 from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
@@ -136,9 +136,16 @@ class JsonCalls:
 
     def reader(
         self, *, tools: Sequence[Tool] = (), prefilled: bool = False, name: str | None = None, parallel: bool = True
-    ) -> MarkedCallsReader:
+    ) -> JsonCallsReader:
         """As `CallFormat.reader`."""
-        return MarkedCallsReader(self._marks, prefilled=prefilled, name=name, parallel=parallel, make_id=self.make_id)
+        return JsonCallsReader(
+            self._marks,
+            prefilled=prefilled,
+            name=name,
+            in_list=name is not None and self.is_list,
+            parallel=parallel,
+            make_id=self.make_id,
+        )
 
 
 @dataclass(frozen=True)
@@ -232,9 +239,9 @@ class NamedCalls:
 
     def reader(
         self, *, tools: Sequence[Tool] = (), prefilled: bool = False, name: str | None = None, parallel: bool = True
-    ) -> MarkedCallsReader:
+    ) -> JsonCallsReader:
         """As `CallFormat.reader`."""
         call_id = self.id.format(name=name, index=0) if name is not None and self.id else None
-        return MarkedCallsReader(
+        return JsonCallsReader(
             self._marks, prefilled=prefilled, name=name, call_id=call_id, parallel=parallel, make_id=self.make_id
         )

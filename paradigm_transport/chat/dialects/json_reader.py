@@ -14,7 +14,7 @@ from paradigm_transport.chat.json_repair import NOT_JSON
 # Models put calls in code fences and lists, and write a brace too many.
 _FILLER = re.compile(r"[ \t\r\n`\[\],}]*")
 _SPACE = re.compile(r"[ \t\r\n]*")
-_BETWEEN_ELEMENTS = re.compile(r"[ \t\r\n,}]*")
+_BETWEEN_ELEMENTS = re.compile(r"[ \t\r\n,;}]*")
 _FILLER_BEFORE_ARGUMENTS = re.compile(r"[ \t\r\n`]*")
 _CLOSERS = re.compile(r"[}\]]*")
 _VALUE = re.compile(r"[{\"]")
@@ -52,7 +52,7 @@ class CallMarks:
         return tuple(dict.fromkeys(filter(None, (*self.begins, *self.ends, *self.wraps, self.result))))
 
 
-class MarkedCallsReader:
+class JsonCallsReader:
     """Reads text with calls between marks; see `Reader`.
 
     Mistakes that are simple to repair are repaired: those of `json_repair`, code fences, and a brace or an end mark
@@ -63,6 +63,7 @@ class MarkedCallsReader:
         prefilled: the text begins within a call.
         name: the tool of that call, if the text begins with the call's arguments.
         call_id: the id of that call, if the prompt holds it.
+        in_list: the text begins within a list of calls.
         parallel: read more than the first call.
         make_id: makes the ids of calls.
     """
@@ -74,6 +75,7 @@ class MarkedCallsReader:
         prefilled: bool = False,
         name: str | None = None,
         call_id: str | None = None,
+        in_list: bool = False,
         parallel: bool = True,
         make_id: Callable[[], str] = new_call_id,
     ) -> None:
@@ -90,17 +92,17 @@ class MarkedCallsReader:
         self._ids: set[str] = set()
         self._call: CallReader | None = None
         self._is_whole = False  # the call; only whether its end mark follows is not known yet
-        self._is_list = False
+        self._is_list = in_list
         self._is_mark_used = False  # a call was read after this mark
         self._is_prefilled = prefilled  # the end of its first call may be missing
         self._header: list[str] = []
         self._unparsable: list[str] = []
-        self._read: Callable[[MarkedCallsReader], bool] = MarkedCallsReader._read_text
+        self._read: Callable[[JsonCallsReader], bool] = JsonCallsReader._read_text
         if name is not None:
             self._begin_call(name, call_id)
-            self._read = MarkedCallsReader._read_before_arguments
+            self._read = JsonCallsReader._read_before_arguments
         elif prefilled:
-            self._read = MarkedCallsReader._read_between
+            self._read = JsonCallsReader._read_between
 
     @property
     def in_value(self) -> bool:
@@ -117,20 +119,20 @@ class MarkedCallsReader:
         """As `Reader.finish`."""
         self._events = []
         header = "".join([*self._header, self._rest[self._at :]])
-        if self._read is MarkedCallsReader._read_header and not cut_off and header.rstrip().endswith("null"):
+        if self._read is JsonCallsReader._read_header and not cut_off and header.rstrip().endswith("null"):
             self._header, self._at = [], len(self._rest)
             self._begin_named(header, no_arguments=True)
-        while self._call is not None and self._read is MarkedCallsReader._read_call:
+        while self._call is not None and self._read is JsonCallsReader._read_call:
             self._finish_call(self._call, cut_off=cut_off)
             self._read_on()
         if self._is_whole:
             self._end_whole(is_certain=not cut_off and (self._is_prefilled or not self._marks.needs_end))
         rest = "".join([*self._header, self._rest[self._at :]])
-        if self._read is MarkedCallsReader._read_unparsable:
+        if self._read is JsonCallsReader._read_unparsable:
             self._refuse("".join([*self._unparsable, rest]), NOT_JSON)
-        elif self._read is MarkedCallsReader._read_closers:
+        elif self._read is JsonCallsReader._read_closers:
             self._events += self._text.finish()
-        elif self._read is not MarkedCallsReader._read_text and not self._is_mark_used:
+        elif self._read is not JsonCallsReader._read_text and not self._is_mark_used:
             self._refuse(rest, CUT_OFF)
         elif len(rest) < self._likely_mark:
             self._events += self._text.add(rest) + self._text.finish()
@@ -159,13 +161,13 @@ class MarkedCallsReader:
         self._at = end
         if not mark:
             return False
+        self._at += len(mark)
         self._events += self._text.mark()
         if mark in self._marks.begins:
-            self._read = MarkedCallsReader._read_between
+            self._is_mark_used = self._is_list = False
+            self._read = JsonCallsReader._read_between
         elif mark == self._marks.result and self._count:
-            self._read = MarkedCallsReader._read_nothing  # the model invents the result and what follows from it
-        else:
-            self._at += len(mark)
+            self._read = JsonCallsReader._read_nothing  # the model invents the result and what follows from it
         return True
 
     def _read_nothing(self) -> bool:
@@ -187,9 +189,9 @@ class MarkedCallsReader:
         elif self._skip_words(self._marks.ends):
             if not self._is_mark_used:
                 self._refuse("", NOT_JSON)
-            self._read = MarkedCallsReader._read_text
+            self._read = JsonCallsReader._read_text
         elif self._is_mark_used:
-            self._read = MarkedCallsReader._read_text
+            self._read = JsonCallsReader._read_text
         else:
             return self._read_word()
         return True
@@ -199,7 +201,7 @@ class MarkedCallsReader:
         if self._may_become_word():
             return False
         if not self._skip_words(self._marks.words):
-            self._read = MarkedCallsReader._read_header if self._marks.header else MarkedCallsReader._read_unparsable
+            self._read = JsonCallsReader._read_header if self._marks.header else JsonCallsReader._read_unparsable
         return True
 
     def _skip_between(self) -> bool:
@@ -208,12 +210,14 @@ class MarkedCallsReader:
             self._skip(_FILLER)
             return True
         self._skip(_BETWEEN_ELEMENTS if self._is_list else _SPACE)
+        if self._any.next(self._rest, self._at)[0] == self._at:
+            return True  # at a mark, which may begin like a list
         if not self._is_list and not self._is_mark_used and self._skip_words(("[",)):
             self._is_list = True
             return False
         if self._is_list and self._skip_words(("]",)):
             self._end_whole()
-            self._is_list, self._read = False, MarkedCallsReader._read_closers
+            self._is_list, self._read = False, JsonCallsReader._read_closers
             return False
         return True
 
@@ -235,7 +239,7 @@ class MarkedCallsReader:
         found = self._marks.header.fullmatch(header) if self._marks.header else None
         if found is None:
             self._unparsable = [header]
-            self._read = MarkedCallsReader._read_unparsable
+            self._read = JsonCallsReader._read_unparsable
             return
         groups = found.groupdict()
         call = self._begin_call(groups["name"], groups.get("id"))
@@ -250,7 +254,7 @@ class MarkedCallsReader:
         if self._may_become_word():
             return False
         self._skip_words(self._marks.words)
-        self._read = MarkedCallsReader._read_call
+        self._read = JsonCallsReader._read_call
         return True
 
     def _read_unparsable(self) -> bool:
@@ -268,7 +272,7 @@ class MarkedCallsReader:
         self._events += call.new_events()
         if call.is_broken:
             self._unparsable = [call.text]
-            self._read = MarkedCallsReader._read_unparsable
+            self._read = JsonCallsReader._read_unparsable
         elif call.is_complete:
             self._hold_or_end(call)
         return True
@@ -277,7 +281,7 @@ class MarkedCallsReader:
         """Read a brace or a bracket too many, behind calls without an end mark."""
         self._skip(_CLOSERS)
         if self._at < len(self._rest):
-            self._read = MarkedCallsReader._read_text
+            self._read = JsonCallsReader._read_text
         return True
 
     def _is_at_part_of_mark(self) -> bool:
@@ -304,16 +308,16 @@ class MarkedCallsReader:
         self._ids.add(call_id)
         self._call = CallReader(self._count, call_id, name, name_is_key=self._marks.name_is_key)
         self._count += 1
-        self._read = MarkedCallsReader._read_call
+        self._read = JsonCallsReader._read_call
         return self._call
 
     def _hold_or_end(self, call: CallReader) -> None:
         """End a call whose text is whole; if an end mark should follow, only with what follows."""
         self._is_whole = True
-        self._read = MarkedCallsReader._read_between
+        self._read = JsonCallsReader._read_between
         if not self._marks.ends and not self._is_list:
             self._end_whole()
-            self._read = MarkedCallsReader._read_closers
+            self._read = JsonCallsReader._read_closers
 
     def _end_whole(self, *, is_certain: bool = True) -> None:
         """End a call that was whole, if there is one."""
@@ -334,4 +338,4 @@ class MarkedCallsReader:
         self._is_mark_used = True
         self._events += self._text.mark()
         is_last = call.is_valid and not self._parallel
-        self._read = MarkedCallsReader._read_nothing if is_last else MarkedCallsReader._read_between
+        self._read = JsonCallsReader._read_nothing if is_last else JsonCallsReader._read_between
