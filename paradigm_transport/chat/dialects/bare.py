@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from paradigm_transport.chat.dialects.base import Marks, Reader, TextAroundMarks
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
-from paradigm_transport.chat.dialects.json_calls import JsonObjects
+from paradigm_transport.chat.dialects.json_calls import OBJECTS, JsonObjects
 from paradigm_transport.chat.dialects.json_reader import CallMarks, JsonCallsReader
 from paradigm_transport.chat.dialects.structural import one_of, parameters_of, tag
 from paradigm_transport.chat.events import Event
@@ -37,7 +37,7 @@ class BareCalls:
         any_fence: calls in any code fence count.
     """
 
-    objects: JsonObjects = JsonObjects()
+    objects: JsonObjects = OBJECTS
     is_list: bool = False
     separator: str = "; "
     any_fence: bool = False

@@ -80,8 +80,8 @@ def _of_names(tool_call_parser: str | None, reasoning_parser: str | None) -> Dia
 def _of_template(template: JinjaTemplate, tool_call_parser: str | None, reasoning_parser: str | None) -> Dialect:
     """Find the dialect of the model that a template is written for; see `find_dialect`."""
     row = _of_names(tool_call_parser, reasoning_parser)
-    if tool_call_parser is None and not row.has_channels:
-        calls = _calls_of(template)
+    if not row.has_channels:
+        calls = _calls_of(template, tool_call_parser) or row
         row = calls if reasoning_parser is None else _thinking_as(calls, REASONING_PARSERS[reasoning_parser])
     if reasoning_parser is None:
         row = _thinking_as_told(template, row)
@@ -107,28 +107,39 @@ def _thinking_as_told(template: JinjaTemplate, row: Dialect) -> Dialect:
     if row.has_channels:
         return row
     tail = _tail(template)
-    told = [
-        (each, each.thoughts)
-        for each in sorted(ROWS, key=lambda each: each.calls != row.calls)
-        if each.thoughts is not None
-        and (each.thoughts.are_begun_by(tail) or any(mark in template.source + tail for mark in each.thoughts.ends))
+    opened = [each for each in ROWS if each.thoughts is not None and each.thoughts.are_begun_by(tail)]
+    told = opened or [
+        each
+        for each in ROWS
+        if each.thoughts is not None and any(mark in template.source + tail for mark in each.thoughts.ends)
     ]
-    alike = [(each, thoughts) for each, thoughts in told if each.calls == row.calls]
-    if alike:
-        fitting = [each for each, thoughts in alike if thoughts.are_open == thoughts.are_begun_by(tail)]
-        return row if row in fitting else [*fitting, alike[0][0]][0]
-    return row if row.thoughts is not None or not told else _thinking_as(row, told[0][0])
+    if row in told or not told:
+        return row
+    best = min(told, key=lambda each: (each.calls != row.calls, _are_open(each) != bool(opened)))
+    return best if best.calls == row.calls else row if row.thoughts is not None else _thinking_as(row, best)
 
 
-def _calls_of(template: JinjaTemplate) -> Dialect:
-    """Find the dialect in which a template writes calls, or lists tools."""
-    if not template.writes_tools:
-        return HERMES
-    rendered = _render_call(template)
-    if rendered is None:
-        return HERMES  # a chat with tools will raise the template's own error
+def _are_open(row: Dialect) -> bool:
+    return row.thoughts is not None and row.thoughts.are_open
+
+
+def _calls_of(template: JinjaTemplate, tool_call_parser: str | None) -> Dialect | None:
+    """Find the dialect in which a template writes calls, or lists tools.
+
+    Args:
+        template: the template.
+        tool_call_parser: the parser that reads the dialect, if it was named.
+
+    Returns:
+        The dialect; None if the parser does not read what is found. Without a parser, it is Hermes by default.
+    """
+    rendered = _render_call(template) if template.writes_tools else None
+    if rendered is None:  # a chat with tools will raise the template's own error
+        return None if tool_call_parser else HERMES
     opened, written = rendered
     found = _search(opened, "listed") or _search(written, "sign")
+    if tool_call_parser is not None:
+        return found if found is not None and tool_call_parser in found.tool_parsers else None
     if found is not None:
         return found
     problem = (

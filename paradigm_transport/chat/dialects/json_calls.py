@@ -55,6 +55,10 @@ class JsonObjects:
         return calls[0] if len(calls) == 1 else {"anyOf": calls}
 
 
+OBJECTS = JsonObjects()
+"""Objects with the keys `name` and `arguments`."""
+
+
 @dataclass(frozen=True)
 class JsonCalls:
     """Calls as JSON objects between marks; see `CallFormat`.
@@ -79,7 +83,7 @@ class JsonCalls:
     opening: str = ""
     closing: str = ""
     is_list: bool = False
-    objects: JsonObjects = JsonObjects()
+    objects: JsonObjects = OBJECTS
     others: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     words: tuple[str, ...] = ("json",)

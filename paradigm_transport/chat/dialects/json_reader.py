@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
@@ -35,6 +35,7 @@ class CallMarks:
         result: a mark that begins a result. A model that writes it behind a call invents the result.
         needs_end: a call that ends the answer without its mark is not whole.
         name_is_key: calls are objects of the name and the arguments.
+        named: the tools' names of marks that begin the call of one tool.
     """
 
     begins: tuple[str, ...]
@@ -45,6 +46,7 @@ class CallMarks:
     result: str = ""
     needs_end: bool = False
     name_is_key: bool = False
+    named: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -162,13 +164,20 @@ class JsonCallsReader:
         if not mark:
             return False
         self._at += len(mark)
+        self._read_mark(mark)
+        return True
+
+    def _read_mark(self, mark: str) -> None:
+        """Read a mark in text."""
         self._events += self._text.mark()
-        if mark in self._marks.begins:
+        if mark in self._marks.named:
+            self._begin_call(self._marks.named[mark])
+            self._read = JsonCallsReader._read_before_arguments
+        elif mark in self._marks.begins:
             self._is_mark_used = self._is_list = False
             self._read = JsonCallsReader._read_between
         elif mark == self._marks.result and self._count:
             self._read = JsonCallsReader._read_nothing  # the model invents the result and what follows from it
-        return True
 
     def _read_nothing(self) -> bool:
         self._at = len(self._rest)

@@ -50,6 +50,13 @@ class Thoughts:
         return prompt + (self.close if self.are_begun_by(tail) else self.none)
 
 
+def tagged(
+    begin: str, end: str, none: str, close: str, *, are_open: bool = False, may_end_in_calls: bool = False
+) -> Thoughts:
+    """Return thoughts between two marks; see `Thoughts`."""
+    return Thoughts((begin,), (end,), none, close, are_open, may_end_in_calls)
+
+
 class ThoughtsLayer(Layer):
     """Reads thoughts.
 
