@@ -81,7 +81,6 @@ ROWS = (
     Dialect(
         "deepseek-r1",
         _DEEPSEEK_V3_CALLS,
-        sign=r"<｜tool▁sep｜>NAME\s*```json",
         reasoning_parsers=("deepseek_r1",),
         thoughts=_R1_THOUGHTS,
         ends=_DEEPSEEK_ENDS,
@@ -90,6 +89,7 @@ ROWS = (
     Dialect(
         "deepseek-v3",
         _DEEPSEEK_V3_CALLS,
+        sign=r"<｜tool▁sep｜>NAME\s*```json",
         tool_parsers=("deepseek_v3",),
         ends=_DEEPSEEK_ENDS,
         results=_DEEPSEEK_RESULTS,
