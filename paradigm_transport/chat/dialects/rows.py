@@ -209,7 +209,7 @@ ROWS = (
     ),
     Dialect(
         "phi-4-mini",
-        JsonCalls("functools", is_list=True),
+        JsonCalls("functools[", is_list=True),
         sign=r"functools\s*\[",
         listed=r"functools\s*\[",
         tool_parsers=("phi4_mini_json",),
@@ -300,9 +300,7 @@ ROWS = (
     ),
     Dialect(
         "gigachat3",
-        JsonCalls(
-            "function call", words=("json", "<|role_sep|>"), opening="<|role_sep|>\n", others=("<|function_call|>",)
-        ),
+        JsonCalls("function call<|role_sep|>", opening="\n", others=("<|function_call|>",)),
         sign=r"function call<\|role_sep\|>|<\|function_call\|>",
         tool_parsers=("gigachat3",),
         ends=("<|message_sep|>", "</s>"),
