@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
+from paradigm_transport.chat.dialects.arguments import SPACE, Arguments, end_of, word_at
 from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, new_call_id
 from paradigm_transport.chat.dialects.call_writer import CallWriter
@@ -15,38 +15,7 @@ from paradigm_transport.messages import InvalidToolCall, ToolCall
 
 NOT_A_CALL = "not written as the model writes calls"
 
-_SPACE = re.compile(r"\s*")
 _LIKELY_MARK = 5  # an answer that ends in so much of a mark was cut off in it
-
-
-class Arguments(Protocol):
-    """Reads the arguments of one call, and writes them on as JSON, from pieces of text.
-
-    Attributes:
-        is_complete: they have ended.
-        is_broken: the text does not continue them.
-        is_strict: the mark that ends calls ends values, too.
-    """
-
-    is_complete: bool
-    is_broken: bool
-    is_strict: bool
-
-    @property
-    def in_value(self) -> bool:
-        """Whether what follows is inside a value, where marks are data."""
-
-    def feed(self, text: str, at: int, *, is_last: bool) -> int:
-        """Read a piece of the text.
-
-        Args:
-            text: holds the piece.
-            at: where in `text` the piece begins.
-            is_last: no more follows.
-
-        Returns:
-            Where reading ended: behind the arguments, where they break, or where more text is needed.
-        """
 
 
 class MarkedReader:
@@ -196,8 +165,7 @@ class MarkedReader:
         return text
 
     def _skip_space(self) -> None:
-        found = _SPACE.match(self._rest, self._at)
-        self._take(found.end() if found else self._at)
+        self._take(end_of(SPACE, self._rest, self._at))
 
     def _take_word(self, *words: str) -> str | None:
         """Read one of some words, and the space before it.
@@ -253,19 +221,6 @@ class MarkedReader:
         self._raw = []
         self._has_call = True
         self._text.mark()
-
-
-def word_at(text: str, at: int, words: tuple[str, ...]) -> str | None:
-    """Return which of some words stands at a place of a text.
-
-    Returns:
-        The word; an empty string if there is none, None if the text ends before that is known.
-    """
-    for word in words:
-        if text.startswith(word, at):
-            return word
-    rest = text[at : at + max(map(len, words))]
-    return None if any(word.startswith(rest) for word in words) else ""
 
 
 _OUTSIDE = (MarkedReader._read_text, MarkedReader._read_nothing)  # of calls

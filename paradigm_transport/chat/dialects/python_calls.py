@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from paradigm_transport.chat.dialects.arguments import end_of, word_at
 from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
 from paradigm_transport.chat.dialects.call_writer import CallWriter
-from paradigm_transport.chat.dialects.marked import MarkedReader, word_at
+from paradigm_transport.chat.dialects.marked import MarkedReader
 from paradigm_transport.chat.dialects.python_values import CALL, PART_OF_CALL, PythonArguments
 from paradigm_transport.chat.events import CallBegin, CallEnd, Event, Text
 from paradigm_transport.messages import JsonObject, Tool, ToolCall
@@ -143,8 +144,7 @@ class PythonReader(MarkedReader):
 
     def _read_calls(self) -> bool:
         """Read what is between calls."""
-        separators = _SEPARATORS.match(self._rest, self._at)
-        self._take(separators.end() if separators else self._at)
+        self._take(end_of(_SEPARATORS, self._rest, self._at))
         at, rest = self._at, self._rest
         mark = word_at(rest, at, (self._end,)) if self._end else ""
         found = CALL.match(rest, at)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 from math import isfinite
 
+from paradigm_transport.chat.dialects.arguments import GAP, SPACE, SPACE_AND_COMMAS, Arguments, end_of, word_at
 from paradigm_transport.chat.dialects.call_writer import CallWriter
-from paradigm_transport.chat.dialects.marked import word_at
 from paradigm_transport.messages import to_json
 
 # All bounded, so that a text in small pieces is not read over and over.
@@ -23,9 +22,6 @@ _PART_OF_KEY = re.compile(r"[^\W\d]\w{0,200}\s{0,200}=?\Z")
 _STRING = re.compile(r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>\"""|'{3}|["'])""")
 _PART_OF_STRING = re.compile(r"""[rRbBuUfF]{0,2}(?:""?|''?)?\Z""")
 _WORD = re.compile(r"[\w.+\-]{1,400}")
-_GAP = re.compile(r"\s{0,200}")
-_SPACE = re.compile(r"\s*")
-_SPACE_AND_COMMAS = re.compile(r"[\s,]*")
 
 _WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
 _DIGITS = re.compile(r"[+-]?\d[\d_]*")
@@ -45,7 +41,7 @@ _CHARS = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
 _CLOSING = {"call": ")", "[": "]", "(": ")", "{": "}", "dict": "}", "set": "}"}
 
 
-class PythonArguments:
+class PythonArguments(Arguments):
     """Reads the arguments of one call, with its closing bracket; see `Arguments`.
 
     Args:
@@ -55,13 +51,9 @@ class PythonArguments:
     """
 
     def __init__(self, call: CallWriter, end: str, *, is_list: bool) -> None:
-        self.is_complete = False
-        self.is_broken = False
-        self.is_strict = False
-        self._call = call
+        super().__init__(call, PythonArguments._read_argument)
         self._end = end
         self._is_list = is_list
-        self._is_last = False
         self._open = ["call"]
         self._quote = ""
         self._is_raw = False
@@ -69,28 +61,17 @@ class PythonArguments:
         self._key: list[str] | None = None  # a string that is one, or may be
         self._element: object = None  # the first in braces, before it is known whether it is a key
         self._surrogate = 0  # the first half of a pair
-        self._read: Callable[[PythonArguments, str, int], int | None] = PythonArguments._read_argument
 
     @property
     def in_value(self) -> bool:
         """As `Arguments.in_value`: in a string."""
         return self._quote != ""
 
-    def feed(self, text: str, at: int, *, is_last: bool) -> int:
-        """As `Arguments.feed`."""
-        self._is_last = is_last
-        while at < len(text) and not (self.is_complete or self.is_broken):
-            end = self._read(self, text, at)
-            if end is None:
-                break
-            at = end
-        return at
-
-    # States: each returns where it has read to; None if more text is needed.
+    # States
 
     def _read_argument(self, text: str, at: int) -> int | None:
         """Read a keyword, or the end."""
-        at = _end(_SPACE_AND_COMMAS, text, at)
+        at = end_of(SPACE_AND_COMMAS, text, at)
         found = _KEY.match(text, at)
         if found is not None and found.end() < len(text):  # not the half of `==`
             self._call.key(found["name"])
@@ -130,7 +111,7 @@ class PythonArguments:
         return at + 1
 
     def _read_value(self, text: str, at: int) -> int | None:
-        at = _end(_SPACE, text, at)
+        at = end_of(SPACE, text, at)
         if at == len(text):
             return at
         if _PART_OF_STRING.match(text, at) and not self._is_last:
@@ -165,7 +146,7 @@ class PythonArguments:
         return at + len(word)
 
     def _read_behind_value(self, text: str, at: int) -> int | None:
-        at = _end(_SPACE, text, at)
+        at = end_of(SPACE, text, at)
         if text[at : at + 1] != ",":
             return self._read_closing(text, at)
         states = {"call": PythonArguments._read_argument, "dict": PythonArguments._read_item}
@@ -174,7 +155,7 @@ class PythonArguments:
 
     def _read_item(self, text: str, at: int) -> int | None:
         """Read the key of a dict, or the first element of a set."""
-        at = _end(_SPACE, text, at)
+        at = end_of(SPACE, text, at)
         if at == len(text):
             return at
         if _PART_OF_STRING.match(text, at) and not self._is_last:
@@ -195,7 +176,7 @@ class PythonArguments:
         return word.end()
 
     def _read_colon(self, text: str, at: int) -> int | None:
-        at = _end(_SPACE, text, at)
+        at = end_of(SPACE, text, at)
         if at == len(text):
             return at
         is_first, is_key = self._open[-1] == "{", text[at] == ":"
@@ -236,7 +217,7 @@ class PythonArguments:
             if mark != "":
                 return self._break(at) if mark else None
         run = _run(self._quote[0], self._end[:1])
-        return self._write(text[at : max(_end(run, text, at), at + 1)], at)
+        return self._write(text[at : max(end_of(run, text, at), at + 1)], at)
 
     def _read_quote(self, text: str, at: int) -> int | None:
         if len(self._quote) == 1:
@@ -251,7 +232,7 @@ class PythonArguments:
             self._has_quotes = True
             return self._write(self._quote[0], at)
         behind = at + len(self._quote)
-        follower = _end(_GAP, text, behind)
+        follower = end_of(GAP, text, behind)
         if text[follower : follower + 1] in ("'", '"') and not self._has_quotes:  # Python joins the two
             return self._begin_string(text, follower)
         if text[follower : follower + 1] == "+":
@@ -272,7 +253,7 @@ class PythonArguments:
 
     def _ends_string(self, text: str, at: int) -> bool | None:
         """Return whether a quote before a place ends the string: what follows must fit. None if that is open."""
-        at = _end(_GAP, text, at)
+        at = end_of(GAP, text, at)
         if at == len(text):
             return True if self._is_last else None
         if self._end and (mark := word_at(text, at, (self._end,))) != "":
@@ -289,14 +270,14 @@ class PythonArguments:
         return self._ends_call(text, at + 1) if char in ")]" else False
 
     def _begins_argument(self, text: str, at: int) -> bool | None:
-        at = _end(_GAP, text, at)
+        at = end_of(GAP, text, at)
         if at == len(text) or _PART_OF_KEY.match(text, at):
             return None if not self._is_last else False
         return text[at] == ")" or _KEY.match(text, at) is not None
 
     def _ends_call(self, text: str, at: int) -> bool | None:
         """Return whether what follows a call can follow its closing bracket; None if that is open."""
-        behind = _end(_GAP, text, at)
+        behind = end_of(GAP, text, at)
         if behind == len(text):
             return True if self._is_last else None
         if text[behind] in ",]":
@@ -341,16 +322,6 @@ class PythonArguments:
             return ""
         self.is_broken = True
         return ""
-
-    def _break(self, at: int) -> int:
-        self.is_broken = True
-        return at
-
-
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    """Return where a pattern that matches at a place ends."""
-    found = pattern.match(text, at)
-    return found.end() if found else at
 
 
 def _run(quote: str, mark: str) -> re.Pattern[str]:

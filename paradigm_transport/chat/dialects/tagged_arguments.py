@@ -7,12 +7,11 @@ only where a mark that may follow stands behind it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Literal
 
+from paradigm_transport.chat.dialects.arguments import GAP, SPACE, Arguments, end_of, word_at
 from paradigm_transport.chat.dialects.base import Marks
 from paradigm_transport.chat.dialects.call_writer import CallWriter
-from paradigm_transport.chat.dialects.marked import word_at
 from paradigm_transport.chat.dialects.typed import Schema, read_json
 from paradigm_transport.messages import JsonObject
 
@@ -22,8 +21,6 @@ Trim = Literal["nothing", "line", "space"]
 _WRAPPERS = ("arguments", "input")  # models put all arguments into one of these
 
 # All bounded, so that a text in small pieces is not read over and over.
-_GAP = re.compile(r"\s{0,200}")
-_SPACE = re.compile(r"\s*")
 _TAG = re.compile(
     r"""[ \t]*(?:"(?P<a>[^"<>\n]{1,200})"|'(?P<b>[^'<>\n]{1,200})'|(?P<c>[^\s"'<>][^"'<>\n]{0,200}?))"""
     r"""(?P<more>(?:[ \t]+\w+=(?:"[^"<>\n]*"|'[^'<>\n]*'|\w+))*)[ \t]*>"""
@@ -118,7 +115,7 @@ def _marks(*marks: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, marks)))
 
 
-class TaggedArguments:
+class TaggedArguments(Arguments):
     """Reads the arguments of one call, up to its end mark; see `Arguments`.
 
     Args:
@@ -130,16 +127,12 @@ class TaggedArguments:
     """
 
     def __init__(self, call: CallWriter, marks: TagMarks, schema: Schema, trim: Trim, *, is_marked: bool) -> None:
-        self.is_complete = False
-        self.is_broken = False
-        self.is_strict = False
-        self._call = call
+        super().__init__(call, TaggedArguments._read_between)
         self._marks = marks
         self._schema = schema
         self._known = schema.keys
         self._trim = trim
         self._is_marked = is_marked
-        self._is_last = False
         self._keys: set[str] = set()  # so far
         self._value_schema = schema
         self._is_text = False
@@ -147,28 +140,17 @@ class TaggedArguments:
         self._space: list[str] = []  # of the value, held back since it may be the end
         self._is_begun = False
         self._nested = 0  # tags in the value that look like the beginning of an argument
-        self._read: Callable[[TaggedArguments, str, int], int | None] = TaggedArguments._read_between
 
     @property
     def in_value(self) -> bool:
         """As `Arguments.in_value`."""
         return self._read is TaggedArguments._read_value
 
-    def feed(self, text: str, at: int, *, is_last: bool) -> int:
-        """As `Arguments.feed`."""
-        self._is_last = is_last
-        while at < len(text) and not (self.is_complete or self.is_broken):
-            end = self._read(self, text, at)
-            if end is None:
-                break
-            at = end
-        return at
-
-    # States: each returns where it has read to; None if more text is needed.
+    # States
 
     def _read_between(self, text: str, at: int) -> int | None:
         """Read up to an argument or the end of the call; that mark is left."""
-        at = _end_of(_SPACE, text, at)
+        at = end_of(SPACE, text, at)
         word = word_at(text, at, self._marks.behind_value)
         if word == self._marks.parameter.mark:
             self._read = TaggedArguments._read_key
@@ -196,7 +178,7 @@ class TaggedArguments:
         return found.end()
 
     def _read_mark_of_value(self, text: str, at: int) -> int | None:
-        at = _end_of(_SPACE, text, at)
+        at = end_of(SPACE, text, at)
         word = word_at(text, at, (self._marks.value,))
         self.is_broken = word == ""
         if not word:
@@ -242,7 +224,7 @@ class TaggedArguments:
 
     def _is_followed(self, text: str, at: int, words: tuple[str, ...]) -> bool | None:
         """Whether one of some words follows."""
-        at = _end_of(_GAP, text, at)
+        at = end_of(GAP, text, at)
         if at == len(text):
             return True if self._is_last else None
         word = word_at(text, at, words)
@@ -313,9 +295,3 @@ class TaggedArguments:
         if len(arguments) == 1 and isinstance(inner, dict) and set(inner) <= set(self._known):
             return inner
         return arguments
-
-
-def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
-    """Return where a pattern that matches at a place ends."""
-    found = pattern.match(text, at)
-    return found.end() if found else at
