@@ -127,14 +127,15 @@ class Marks:
     """Finds marks in a text that arrives in pieces.
 
     Args:
-        marks: the marks; none is the beginning of another.
+        marks: the marks; none is the beginning of another. Without any, none is found.
     """
 
     def __init__(self, *marks: str) -> None:
         self._marks = marks
         beginnings = {mark[:length] for mark in marks for length in range(1, len(mark))}
         # One flat list of literals, so that the regex engine looks for their first characters alone.
-        self._any = re.compile("|".join([*map(re.escape, marks), *(rf"{re.escape(begin)}\Z" for begin in beginnings)]))
+        literals = [*map(re.escape, marks), *(rf"{re.escape(begin)}\Z" for begin in beginnings)]
+        self._any = re.compile("|".join(literals) or "(?!)")
 
     def next(self, text: str, at: int) -> tuple[int, str]:
         """Find the first mark from a place on.
