@@ -45,8 +45,6 @@ HERMES_NOW = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
 V3_OSLO = (
     "<｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n" + '{"city": "Oslo"}\n```<｜tool▁call▁end｜>'
 )
-    "<｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n" + '{"city": "Oslo"}\n```<｜tool▁call▁end｜>'
-)
 V3_NOW = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>time\n```json\n{}\n```<｜tool▁call▁end｜>"
 KIMI_OSLO = '<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Oslo"}<|tool_call_end|>'
 KIMI_NOW = "<|tool_call_begin|>functions.time:1<|tool_call_argument_begin|>{}<|tool_call_end|>"

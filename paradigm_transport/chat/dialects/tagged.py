@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.marked import MarkedReader
+from paradigm_transport.chat.dialects.structural import among_text
 from paradigm_transport.chat.dialects.tagged_arguments import (
     IS_TEXT,
     KEY,
@@ -112,6 +113,14 @@ class TaggedCalls:
             parts.append({"type": "const_string", "value": self.end})
         structure = {"type": "structural_tag", "format": {"type": "sequence", "elements": parts}}
         return {"structural_tag": json.dumps(structure, ensure_ascii=False)}
+
+    def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
+        """As `CallFormat.offer`."""
+        if self.style is None:
+            return None
+        begin = "" if self.is_shared else self.begin.lstrip()
+        trigger = f"{begin}{self._opening(NAME)}".partition(NAME)[0]
+        return among_text([trigger], [self._tag(tool, begin) for tool in tools], parallel=parallel)
 
     def _tag(self, tool: Tool, begin: str, begun: int = 0) -> JsonObject:
         """Return the structure of a call, without so many characters at its beginning."""
