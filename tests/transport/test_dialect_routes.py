@@ -159,8 +159,7 @@ def test_prompt_tells_whether_the_answer_begins_in_thoughts(api: Api, wire: Wire
         ),
         (
             {"tool_call_parser": "kimi_k2"},
-            "<think></think><|tool_calls_section_begin|>"
-            "<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>",
+            "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>",
         ),
         ({"tool_call_parser": "openai"}, "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"),
         ({"tool_call_parser": "llama3_json"}, 'assistant\n{"name": "get_weather", "parameters":'),
