@@ -186,7 +186,7 @@ class ChatParadigm(
 
     @property
     def _route(self) -> PromptRoute:
-        return PromptRoute(self.chat_template, self.constrain)
+        return PromptRoute.of(self)
 
     def _asked(
         self, messages: Sequence[BaseMessage], stop: Stop, arguments: Mapping[str, object]

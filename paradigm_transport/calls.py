@@ -34,7 +34,11 @@ logger = logging.getLogger("paradigm_transport")
 MIN_SECONDS = 0.001
 """The shortest time-out: a request that begins at the deadline ends at once."""
 
-_REFUSALS = {"stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE)}
+_REFUSALS = {
+    "stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE),
+    "skip_special_tokens": re.compile("skip.?special.?tokens", re.IGNORECASE),
+    "structured_outputs": re.compile("struct(ured.?output|ural.?tag)", re.IGNORECASE),
+}
 """How a server's refusal names the fields that calls can do without."""
 
 
@@ -94,7 +98,7 @@ class Request(ABC):
 
     method: ClassVar[str] = "POST"
     path: ClassVar[str]
-    optional: ClassVar[frozenset[str]] = frozenset()
+    optional: frozenset[str] = frozenset()
     body: bytes | None = None
     model: str | None = None
     prompts: tuple[str, ...] = ()

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields
 from paradigm_transport.calls import Call, StreamCall
-from paradigm_transport.chat.dialects.base import Reader, TextReader
+from paradigm_transport.chat.dialects.base import Reader
 from paradigm_transport.chat.dialects.call_json import CUT_OFF
-from paradigm_transport.chat.dialects.rows import find_dialect
+from paradigm_transport.chat.dialects.choosing import check_parser, find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import Template, find_template, read_template
@@ -73,11 +74,27 @@ class ChatFields(TemplateFields):
         "calls: `vllm` for vLLM's field `structured_outputs`; None for none.",
     )
 
-    @field_validator("chat_template")
+    tool_call_parser: str | None = Field(
+        default=None,
+        description="How the model writes tool calls: the name of its parser in vLLM (`--tool-call-parser`). By "
+        "default it is found from chat_template.",
+    )
+    reasoning_parser: str | None = Field(
+        default=None,
+        description="How the model writes what it thinks: the name of its parser in vLLM (`--reasoning-parser`). By "
+        "default it is found from chat_template.",
+    )
+
+    @field_validator("tool_call_parser", "reasoning_parser")
     @classmethod
-    def _check_dialect(cls, template: str | Template) -> str | Template:
-        find_dialect(find_template(template))
-        return template
+    def _check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
+        check_parser(str(info.field_name), name)
+        return name
+
+    @model_validator(mode="after")
+    def _check_dialect(self) -> Self:
+        find_dialect(find_template(self.chat_template), self.tool_call_parser, self.reasoning_parser)
+        return self
 
 
 class ChatParameters(CompletionParameters):
@@ -200,32 +217,47 @@ class PromptRoute:
     Args:
         chat_template: writes the messages.
         constrain: the server-side mechanism that enforces schemas; None for none.
+        tool_call_parser: how calls are written; found from the template by default. See `ChatFields`.
+        reasoning_parser: how thoughts are written; found from the template by default.
     """
 
-    def __init__(self, chat_template: str | Template, constrain: Literal["vllm"] | None = None) -> None:
+    def __init__(
+        self,
+        chat_template: str | Template,
+        constrain: Literal["vllm"] | None = None,
+        tool_call_parser: str | None = None,
+        reasoning_parser: str | None = None,
+    ) -> None:
         self._template = find_template(chat_template)
-        self._dialect = find_dialect(self._template)
+        self._dialect = find_dialect(self._template, tool_call_parser, reasoning_parser)
         self._constrain = constrain
+
+    @classmethod
+    def of(cls, fields: ChatFields) -> PromptRoute:
+        """Return the route of a chat model."""
+        return cls(fields.chat_template, fields.constrain, fields.tool_call_parser, fields.reasoning_parser)
 
     def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
         """Return the call whose reply is the whole answer; see `ChatRoute.call`."""
         parameters = self._parameters(request, layers, single=False)
+        prompt = self.prompt(request)
 
         def convert(completion: Completion) -> ChatCompletion:
             return ChatCompletion(completion, [read(choice) for choice in completion.choices])
 
         def read(choice: Choice) -> ParsedMessage:
-            reader, message = self.reader(request), ParsedMessage()
+            reader, message = self.reader(request, prompt), ParsedMessage()
             message.add(reader.feed(choice.text))
             message.add(_end(reader, choice.finish_reason, parameters))
             return message
 
-        return CompletionCall(self.prompt(request), parameters, convert)
+        return CompletionCall(prompt, parameters, convert, self._optional(request))
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> CompletionStreamCall[ChatChunk]:
         """Return the call that streams the answer; see `ChatRoute.stream_call`."""
         parameters = self._parameters(request, layers, single=True)
-        reader = self.reader(request)
+        prompt = self.prompt(request)
+        reader = self.reader(request, prompt)
 
         def convert(chunk: CompletionChunk) -> ChatChunk:
             events = reader.feed(chunk.text)
@@ -233,7 +265,7 @@ class PromptRoute:
                 chunk, [*events, *_end(reader, chunk.finish_reason, parameters)] if chunk.is_last else events
             )
 
-        return CompletionStreamCall(self.prompt(request), parameters, convert)
+        return CompletionStreamCall(prompt, parameters, convert, self._optional(request))
 
     def prompt(self, request: ChatRequest) -> str:
         """Write a chat in the model's markup, and begin the call that is required of the answer.
@@ -253,34 +285,62 @@ class PromptRoute:
         # A tool that is named is called among all others, which the model may know of.
         tools = request.offered if name is None else request.tools
         prompt = self._template.render_chat(messages, tools, self._dialect)
-        return prompt + self._dialect.prefill(name) if request.requires_call else prompt
+        if request.requires_call:
+            return self._dialect.without_thoughts(prompt) + self._dialect.calls.prefill(name)
+        return self._dialect.without_thoughts(prompt) if self._enforces_schema(request) else prompt
+
+    def _enforces_schema(self, request: ChatRequest) -> bool:
+        """Whether the server enforces the schema of the whole message: under it, the model could not call anything."""
+        return self._constrain is not None and request.schema is not None and not request.offered
 
     def _parameters(self, request: ChatRequest, layers: Sequence[Layer], *, single: bool) -> CompletionParameters:
         parameters = completion_parameters(self._template, *layers, single=single)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
-        schema: Mapping[str, object] | None = None
+        dialect = self._dialect
+        constraint: Mapping[str, object] | None = None
         if self._constrain is not None and request.requires_call:
-            schema = self._dialect.schema(request.offered, request.required_name)
-        elif self._constrain is not None and not request.offered:  # under a schema, the model could not call anything
-            schema = request.schema
-        if schema is not None:  # the answer ends by itself
-            return parameters.with_extra_body({"structured_outputs": {"json": closed(schema)}})
+            offered, name = request.offered, request.required_name
+            constraint = dialect.calls.constraint(offered, name, parallel=not request.is_single)
+        elif request.schema is not None and self._enforces_schema(request):
+            constraint = {"json": closed(request.schema)}
+        if constraint is not None:  # the answer ends by itself
+            return parameters.with_extra_body({"structured_outputs": constraint}).with_stops(last=dialect.stops)
         if not request.has_tools:
-            return parameters
-        return parameters.with_stops(last=self._dialect.stops(offered=bool(request.offered), single=request.is_single))
+            return parameters.with_stops(last=dialect.stops) if dialect.stops else parameters
+        stops = dialect.stop_sequences(offered=bool(request.offered), single=request.is_single)
+        return parameters.with_stops(last=stops)
 
-    def reader(self, request: ChatRequest) -> Reader:
-        """Return a reader of one answer to a chat."""
-        if not request.has_tools:
-            return TextReader()
-        name, is_single = request.required_name, request.is_single
-        return self._dialect.reader(prefilled=request.requires_call, name=name, parallel=not is_single)
+    def _optional(self, request: ChatRequest) -> dict[str, object]:
+        """Return fields of vLLM that make the answer easier to read, and that a server may refuse."""
+        fields: dict[str, object] = {}
+        if request.has_tools or self._dialect.reads_plain_answers:
+            fields["skip_special_tokens"] = False  # marks are special tokens of many models
+        if self._constrain is not None and request.offered and not request.requires_call and request.schema is None:
+            calls = self._dialect.calls.offer(request.offered, parallel=not request.is_single)
+            fields |= {} if calls is None else {"structured_outputs": calls}
+        return fields
+
+    def reader(self, request: ChatRequest, prompt: str = "") -> Reader:
+        """Return a reader of one answer to a chat.
+
+        Args:
+            request: the chat.
+            prompt: the chat as it was written, which may end in the beginning of thoughts.
+        """
+        return self._dialect.reader(
+            prompt=prompt,
+            tools=request.tools,
+            calls=request.has_tools,
+            prefilled=request.requires_call,
+            name=request.required_name,
+            parallel=not request.is_single,
+        )
 
 
 def _end(reader: Reader, finish_reason: str | None, parameters: CompletionParameters) -> list[Event]:
     """Return the events that end an answer. Of a call that was cut off, only the finish reason says why."""
-    events = reader.finish()
+    events = reader.finish(cut_off=finish_reason == "length")
     if finish_reason != "length":
         return events
     reason = f"the answer was cut off at {name_limit(parameters.max_tokens)} before the call ended; raise max_tokens"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from paradigm_transport.chat.dialects.base import Dialect
-from paradigm_transport.chat.dialects.hermes import HERMES
+from paradigm_transport.chat.dialects.dialect import Dialect
+from paradigm_transport.chat.dialects.rows import HERMES
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import (
     JsonObject,
@@ -168,7 +168,8 @@ def _text(message: Message, dialect: Dialect) -> str:
     """Return the content of a message with its calls, or the result that it is, written in a dialect."""
     if message.role == "tool":
         return dialect.result(message)
-    return "\n".join([message.content] * bool(message.content) + [dialect.call(call) for call in message.tool_calls])
+    calls = dialect.write(message.tool_calls) if message.tool_calls else ""
+    return "\n".join(filter(None, (message.content, calls)))
 
 
 class JinjaTemplate(BaseTemplate):

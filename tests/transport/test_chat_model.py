@@ -31,7 +31,7 @@ class Asked:
     """What a route makes of a chat: the prompt, the parameters, a reader of the completion."""
 
     def __init__(self, fields: Fields, request: ChatRequest, overrides: dict[str, Any], stream: bool) -> None:
-        route = PromptRoute(fields.chat_template, fields.constrain)
+        route = PromptRoute.of(fields)
         call = (route.stream_call if stream else route.call)(request, fields, overrides)
         self.prompt, self.parameters = call.prompt, call.parameters
         self.reader = partial(route.reader, request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paradigm_transport import InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat.dialects.rows import find_dialect
+from paradigm_transport.chat.dialects.choosing import find_dialect
 from paradigm_transport.chat.templates import find_template
 from paradigm_transport.messages import Message
 from tests.transport.test_chat import QWEN
