@@ -19,7 +19,7 @@ from jinja2 import nodes, pass_context
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context, LoopContext, Macro
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_WORK = 20_000_000
@@ -31,6 +31,8 @@ _STEP = 100
 _left: ContextVar[int] = ContextVar("work left", default=MAX_WORK)
 
 _GROWING = {"center", "expandtabs", "format", "format_map", "join", "ljust", "replace", "rjust", "translate", "zfill"}
+_CHEAP = {"append", "get", "items", "keys", "values"}
+"""Methods of lists and dicts that look at no more than one of their items."""
 _WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{5})|\{[^{}]*\d{5}")  # in a format
 
 _PASSED = (Context, jinja2.Environment, nodes.EvalContext)  # what filters get before the value
@@ -102,8 +104,8 @@ def _counted(values: Iterable[object], work: int = _STEP) -> Iterator[object]:
         yield value
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
-    """Compiles and renders one template.
+class Sandbox(SandboxedEnvironment):
+    """Compiles and renders one template, which may change the lists and dicts that it gets: they must be copies.
 
     Args:
         source: the template.
@@ -130,6 +132,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         tree: nodes.Template = _Paying().visit(super()._parse(source, name, filename))
         return tree
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Whether a template may use an attribute: not `sort`, whose `key` would be called outside of the sandbox."""
+        return super().is_safe_attribute(obj, attr, value) and not (attr == "sort" and isinstance(obj, list))
+
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call something for a template."""
         _pay(self._length if isinstance(obj, Macro) else _STEP)
@@ -145,6 +151,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 _pay(_size(owner) * (1 + sum(map(_amount, [*args, *kwargs.values()]))))
             else:
                 _pay(sum(abs(each) for each in args if isinstance(each, int)))
+        elif isinstance(owner, list | dict):
+            args = _listed(args)
+            _pay(_length(owner) if name not in _CHEAP else 0)
+            _size([args, kwargs])  # they become part of another value
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
