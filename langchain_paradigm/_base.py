@@ -234,7 +234,10 @@ class LangChainModel(
     def _identifying_params(self) -> Mapping[str, object]:
         """What an answer depends on, for cache keys and traces."""
         values = vars(self)  # without `constrain`, if this writes no messages
-        fields = {name: values.get(name) for name in (*CompletionFields.model_fields, "base_url", "constrain")}
+        fields = {
+            name: values.get(name)
+            for name in (*CompletionFields.model_fields, "base_url", "constrain", "chat_template_kwargs")
+        }
         fields["chat_template"] = self._plain_template
         return {name: value for name, value in fields.items() if value is not None}
 

@@ -184,7 +184,7 @@ class ChatParadigm(
 
     @property
     def _route(self) -> PromptRoute:
-        return PromptRoute(self.chat_template, self.constrain)
+        return PromptRoute(self.chat_template, self.constrain, self.chat_template_kwargs)
 
     def _asked(
         self, messages: Sequence[BaseMessage], stop: Stop, arguments: Mapping[str, object]

@@ -121,7 +121,7 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     @property
     def _route(self) -> PromptRoute:
-        return PromptRoute(self.chat_template, self.constrain)
+        return PromptRoute(self.chat_template, self.constrain, self.chat_template_kwargs)
 
     def _request(self, messages: Sequence[ChatMessage], fields: JsonObject) -> ChatRequest:
         """Take what describes the chat out of the fields of a call, and leave those of the endpoint."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields
 from paradigm_transport.calls import Call, StreamCall
@@ -29,7 +30,7 @@ from paradigm_transport.endpoints.completions.fields import (
 )
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import InvalidToolCall, Message, NamedTool, Tool, ToolChoice, with_system
+from paradigm_transport.messages import InvalidToolCall, JsonObject, Message, NamedTool, Tool, ToolChoice, with_system
 
 Layer = CompletionFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
@@ -41,7 +42,12 @@ class TemplateFields(Fields):
     chat_template: str | Template | None = Field(
         default=None,
         description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja "
-        "source or a JinjaTemplate; None to send prompts as they are.",
+        "source, a JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file; None to send prompts as they "
+        "are.",
+    )
+    chat_template_kwargs: JsonObject | None = Field(
+        default=None,
+        description='Variables of a chat template in Jinja, such as `{"enable_thinking": False}`.',
     )
 
     @field_validator("chat_template", mode="before")
@@ -53,10 +59,21 @@ class TemplateFields(Fields):
             else read_template(template)
         )
 
+    @model_validator(mode="after")
+    def _check_variables(self) -> Self:
+        if self.chat_template_kwargs and template_of(self) is None:
+            raise ValueError("chat_template_kwargs needs a chat_template in Jinja, whose variables they are")
+        return self
+
 
 def template_of(fields: TemplateFields) -> Template | None:
-    """Return the chat template that was chosen, if any."""
-    return None if fields.chat_template is None else find_template(fields.chat_template)
+    """Return the chat template that was chosen, with its variables, if any.
+
+    Raises:
+        InvalidParameterError: the template has no variables, or sets one of that name itself.
+    """
+    template = None if fields.chat_template is None else find_template(fields.chat_template)
+    return template and template.with_variables(fields.chat_template_kwargs or {})
 
 
 class ChatFields(TemplateFields):
@@ -64,8 +81,8 @@ class ChatFields(TemplateFields):
 
     max_tokens: MaxTokens = 2048
     chat_template: str | Template = Field(
-        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source or a "
-        "JinjaTemplate.",
+        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source, a "
+        "JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file.",
     )
     constrain: Literal["vllm"] | None = Field(
         default=None,
@@ -96,6 +113,7 @@ class ChatRequest:
         tool_choice: whether it calls them.
         parallel_tool_calls: whether a message may hold several calls; if not, it ends with the first.
         schema: a JSON schema; the message must be a JSON object of it, unless it is a call.
+        continue_last: whether the answer continues the last message, if that is an assistant's without calls.
     """
 
     messages: Sequence[Message]
@@ -103,6 +121,7 @@ class ChatRequest:
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     schema: Mapping[str, Any] | None = None
+    continue_last: bool = False
 
     @property
     def offered(self) -> Sequence[Tool]:
@@ -173,7 +192,11 @@ def completion_parameters(template: Template | None, *layers: Layer, single: boo
     parameters = kind.of(*layers)
     if single and (parameters.n or 1) > 1:
         raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
-    return parameters.with_stops(first=[template.stop] if template is not None and template.stop else [])
+    if template is None:
+        return parameters
+    if template.is_exact:
+        parameters = parameters.with_extra_body({"add_special_tokens": False})
+    return parameters.with_stops(first=[template.stop] if template.stop else [])
 
 
 class ChatRoute(Protocol):
@@ -194,38 +217,57 @@ class ChatRoute(Protocol):
         """Return the call that streams the answer; as `call`."""
 
 
+_FOR_TEMPLATE = frozenset({"chat_template_kwargs", "continue_final_message"})
+"""Fields of a call that are not sent."""
+
+
 class PromptRoute:
     """The route over completions: the chat is written in the model's markup, which the answer is read by.
 
     Args:
         chat_template: writes the messages.
         constrain: the server-side mechanism that enforces schemas; None for none.
+        chat_template_kwargs: variables of the template, over its own.
+
+    Raises:
+        InvalidParameterError: the template has no variables, or sets one of that name itself.
     """
 
-    def __init__(self, chat_template: str | Template, constrain: Literal["vllm"] | None = None) -> None:
-        self._template = find_template(chat_template)
+    def __init__(
+        self,
+        chat_template: str | Template,
+        constrain: Literal["vllm"] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._template = find_template(chat_template).with_variables(chat_template_kwargs or {})
         self._dialect = find_dialect(self._template)
         self._constrain = constrain
 
     def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
-        """Return the call whose reply is the whole answer; see `ChatRoute.call`."""
-        parameters = self._parameters(request, layers, single=False)
+        """Return the call whose reply is the whole answer; see `ChatRoute.call`.
+
+        Among the fields of the call may be those that the template gets: `chat_template_kwargs`, over its variables,
+        and `continue_final_message`, for `ChatRequest.continue_last`.
+        """
+        route, request, fields = self._prepared(request, layers)
+        parameters = route._parameters(request, fields, single=False)
 
         def convert(completion: Completion) -> ChatCompletion:
             return ChatCompletion(completion, [read(choice) for choice in completion.choices])
 
         def read(choice: Choice) -> ParsedMessage:
-            reader, message = self.reader(request), ParsedMessage()
+            reader, message = route.reader(request), ParsedMessage()
             message.add(reader.feed(choice.text))
             message.add(_end(reader, choice.finish_reason, parameters))
             return message
 
-        return CompletionCall(self.prompt(request), parameters, convert)
+        return CompletionCall(route.prompt(request), parameters, convert)
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> CompletionStreamCall[ChatChunk]:
-        """Return the call that streams the answer; see `ChatRoute.stream_call`."""
-        parameters = self._parameters(request, layers, single=True)
-        reader = self.reader(request)
+        """Return the call that streams the answer; see `call`."""
+        route, request, fields = self._prepared(request, layers)
+        parameters = route._parameters(request, fields, single=True)
+        reader = route.reader(request)
 
         def convert(chunk: CompletionChunk) -> ChatChunk:
             events = reader.feed(chunk.text)
@@ -233,7 +275,25 @@ class PromptRoute:
                 chunk, [*events, *_end(reader, chunk.finish_reason, parameters)] if chunk.is_last else events
             )
 
-        return CompletionStreamCall(self.prompt(request), parameters, convert)
+        return CompletionStreamCall(route.prompt(request), parameters, convert)
+
+    def _prepared(
+        self, request: ChatRequest, layers: Sequence[Layer]
+    ) -> tuple[PromptRoute, ChatRequest, Sequence[Layer]]:
+        """Take what the template gets out of the fields of a call."""
+        taken = [layer for layer in layers if isinstance(layer, Mapping) and not _FOR_TEMPLATE.isdisjoint(layer)]
+        if not taken:
+            return self, request, layers
+        variables: JsonObject = {}
+        for layer in taken:
+            variables.update(_variables(layer.get("chat_template_kwargs")))
+            is_continued = bool(layer.get("continue_final_message", request.continue_last))
+            request = replace(request, continue_last=is_continued)
+        rest = [
+            {name: value for name, value in layer.items() if name not in _FOR_TEMPLATE} if layer in taken else layer
+            for layer in layers
+        ]
+        return PromptRoute(self._template, self._constrain, variables), request, rest
 
     def prompt(self, request: ChatRequest) -> str:
         """Write a chat in the model's markup, and begin the call that is required of the answer.
@@ -252,7 +312,8 @@ class PromptRoute:
             messages = with_system(messages, schema_instruction(request.schema))
         # A tool that is named is called among all others, which the model may know of.
         tools = request.offered if name is None else request.tools
-        prompt = self._template.render_chat(messages, tools, self._dialect)
+        is_continued = request.continue_last and not request.requires_call
+        prompt = self._template.render_chat(messages, tools, self._dialect, continue_last=is_continued)
         return prompt + self._dialect.prefill(name) if request.requires_call else prompt
 
     def _parameters(self, request: ChatRequest, layers: Sequence[Layer], *, single: bool) -> CompletionParameters:
@@ -276,6 +337,14 @@ class PromptRoute:
             return TextReader()
         name, is_single = request.required_name, request.is_single
         return self._dialect.reader(prefilled=request.requires_call, name=name, parallel=not is_single)
+
+
+def _variables(value: object) -> JsonObject:
+    if not isinstance(value, Mapping | None):
+        raise InvalidParameterError(
+            f"chat_template_kwargs must be an object of names and values, not {type(value).__name__}"
+        )
+    return dict(value or {})
 
 
 def _end(reader: Reader, finish_reason: str | None, parameters: CompletionParameters) -> list[Event]:

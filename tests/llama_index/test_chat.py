@@ -41,7 +41,7 @@ Make = Callable[..., ChatParadigm]
 
 JINJA = JinjaTemplate(
     source="{{ bos_token }}{% for m in messages %}[{{ m.role }}|{{ m.content }}|{{ m.name }}"
-    "{% for c in m.tool_calls %}|{{ c.function.arguments | tojson }}{% endfor %}]{% endfor %}>",
+    "{% for c in m.tool_calls %}|{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}]{% endfor %}>",
     eos_token="</s>",
 )
 
@@ -207,7 +207,7 @@ def test_tool_calls_and_their_results_are_formatted_in_the_prompt(
         ("tool", "<tool_response>\nnone\n</tool_response>"),
     )
     make_chat(chat_template=JINJA).chat(make_messages())
-    assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||{"a": 1}|{}][tool|3|add][tool|none|got]>')
+    assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||add{"a": 1}|get{}][tool|3|add][tool|none|got]>')
 
 
 @pytest.mark.filterwarnings("ignore:chat_template")
@@ -218,7 +218,7 @@ def test_tool_name_is_added_to_results_only(wire: WireServer, make_chat: Make) -
     result = ChatMessage(role=MessageRole.TOOL, content="3")
     make_chat(chat_template=JINJA).chat([*called_messages([call])[:2], result, *further])
     assert wire.bodies[0]["prompt"] == (
-        '[user|Add.|][assistant|Yes.||{"a": 1}][tool|3|add][assistant|It is 3.|][user|Thanks|]>'
+        '[user|Add.|][assistant|Yes.||add{"a": 1}][tool|3|add][assistant|It is 3.|][user|Thanks|]>'
     )
 
 
