@@ -118,9 +118,7 @@ class JinjaTemplate(BaseTemplate):
 def _check_names(variables: Mapping[str, Any]) -> None:
     for name in variables:
         if name in _RESERVED:
-            raise InvalidParameterError(
-                f"chat_template_kwargs must not hold {name}, which the chat or the template sets"
-            )
+            raise InvalidParameterError(f"chat_template_kwargs must not hold {name}: the chat or the template sets it")
 
 
 def _message(message: Message, form: Form, thoughts_as: tuple[str, ...]) -> JsonObject:
