@@ -119,7 +119,9 @@ class BaseTemplate(BaseModel, ABC):
     ) -> str:
         """Write the first form of a chat that the template neither refuses nor leaves a part of out."""
         problems = []
-        for form in forms:
+        for number, form in enumerate(forms):
+            if number < 2:  # all further forms together may take as much work as the first
+                self._allow_work(form.messages)
             try:
                 prompt = self._write_continued(form) if is_continued else self._write_form(form)
             except UnwritableError as refusal:
@@ -143,7 +145,11 @@ class BaseTemplate(BaseModel, ABC):
 
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """Write messages as they are, and open the model's answer; what the template leaves out is not noticed."""
+        self._allow_work(messages)
         return self._write_form(Form(messages, tools))
+
+    def _allow_work(self, messages: Sequence[Message]) -> None:
+        """Limit the work that writing messages may make from now on."""
 
     @abstractmethod
     def _write_form(self, form: Form, *, opened: bool = True) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +82,16 @@ class JinjaTemplate(BaseTemplate):
         _check_names(variables)
         return self.model_copy(update={"variables": {**self.variables, **variables}}) if variables else self
 
+    def _allow_work(self, messages: Sequence[Message]) -> None:
+        compiled(self.source)
+        from paradigm_transport.chat.sandbox import start
+
+        start([message.content + message.thoughts for message in messages])
+
     def _write_form(self, form: Form, *, opened: bool = True) -> str:
         template = compiled(self.source)
-        from paradigm_transport.chat.sandbox import RefusedError, TooMuchWorkError, start
+        from paradigm_transport.chat.sandbox import RefusedError, TooMuchWorkError
 
-        start([message.content for message in form.messages])
         try:
             return template.render(**self._context(form), add_generation_prompt=opened)
         except TooMuchWorkError:
