@@ -151,7 +151,9 @@ class ChatParadigm(
             named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema)
-        return StructuredOutput(ask, parser, include_raw, retry=self.constrain is None).runnable()
+        # `json_mode` sends no schema: an object of any kind is enforced, and a class may still refuse it.
+        is_enforced = self.constrain is not None and (method != "json_mode" or not parser.validates)
+        return StructuredOutput(ask, parser, include_raw, retry=not is_enforced).runnable()
 
     # Many chats
 
