@@ -19,7 +19,7 @@ from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, __version__
 from paradigm_transport.access import Connected, RateLimitHooks
 from paradigm_transport.chat.routes import TemplateFields
-from paradigm_transport.chat.templates import UnwritableError
+from paradigm_transport.chat.templates import BaseTemplate, UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out
 from paradigm_transport.refusals import is_context_overflow
@@ -244,7 +244,9 @@ class LangChainModel(
     @property
     def _plain_template(self) -> str | dict[str, object] | None:
         template = self.chat_template
-        return template if isinstance(template, (str, type(None))) else template.model_dump()
+        if isinstance(template, BaseTemplate):
+            return template.model_dump()
+        return None if template is None else str(template)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

@@ -20,7 +20,7 @@ from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.dialects.rows import find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
-from paradigm_transport.chat.templates import Template, find_template, read_template
+from paradigm_transport.chat.templates import AnyTemplate, Template, find_template, read_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
@@ -39,7 +39,7 @@ Layer = CompletionFields | Mapping[str, Any]
 class TemplateFields(Fields):
     """How prompts are written for a chat model: declarations and checks only."""
 
-    chat_template: str | Template | None = Field(
+    chat_template: AnyTemplate | None = Field(
         default=None,
         description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja "
         "source, a JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file; None to send prompts as they "
@@ -80,7 +80,7 @@ class ChatFields(TemplateFields):
     """How messages and tools are written for a chat model: declarations and checks only."""
 
     max_tokens: MaxTokens = 2048
-    chat_template: str | Template = Field(
+    chat_template: AnyTemplate = Field(
         description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source, a "
         "JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file.",
     )
@@ -92,7 +92,7 @@ class ChatFields(TemplateFields):
 
     @field_validator("chat_template")
     @classmethod
-    def _check_dialect(cls, template: str | Template) -> str | Template:
+    def _check_dialect(cls, template: AnyTemplate) -> AnyTemplate:
         find_dialect(find_template(template))
         return template
 
@@ -235,7 +235,7 @@ class PromptRoute:
 
     def __init__(
         self,
-        chat_template: str | Template,
+        chat_template: AnyTemplate,
         constrain: Literal["vllm"] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from paradigm_transport import InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.routes import TemplateFields
-from paradigm_transport.chat.templates import read_template
+from paradigm_transport.chat.templates import find_template, read_template
 
 SOURCE = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -38,6 +38,7 @@ def test_template_and_tokens_are_read_from_a_configuration(tmp_path: Path, templ
         found = read_template(form)
         assert found == JinjaTemplate(source=SOURCE, bos_token="<s>", eos_token="</s>", stop="</s>")
         assert found.render_prompt("Hi") == "<s>Hi</s>"
+    assert find_template(path) == found
 
 
 def test_template_beside_a_configuration_is_read_from_either(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What type checkers tell a user of LlamaIndex; see `with_transport.py`."""
 
+from pathlib import Path
+
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
 from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -12,6 +14,9 @@ llm: LLM = ParadigmLLM(
 )
 
 chat: FunctionCallingLLM = ChatParadigm(model="m", api_key="k", chat_template="alfred")
+of_file = ChatParadigm(
+    model="m", api_key="k", chat_template=Path("chat_template.jinja"), chat_template_kwargs={"enable_thinking": False}
+)
 
 
 def calls(llm: ParadigmLLM) -> None:

@@ -16,6 +16,8 @@ from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import JsonObject
 
 Template = ChatTemplate | JinjaTemplate
+AnyTemplate = str | Path | Template
+"""A template, or where it is found: its name, its source in Jinja, or the path of its file."""
 
 _KNOWN = ", ".join(map(repr, CHAT_TEMPLATES))
 _CONFIG, _SOURCE = "tokenizer_config.json", "chat_template.jinja"
@@ -51,12 +53,14 @@ def read_template(value: object) -> str | Template:
     return value
 
 
-def find_template(template: str | Template) -> Template:
-    """Return the template of a name or of a text in Jinja; a template as it is.
+def find_template(template: AnyTemplate) -> Template:
+    """Return the template of a name, of a text in Jinja or of a path; a template as it is.
 
     Raises:
-        InvalidParameterError: no template has that name, or a Jinja template is not valid.
+        InvalidParameterError: no template has that name, a file cannot be read, or a Jinja template is not valid.
     """
+    if isinstance(template, Path):
+        return _read_file(template)
     if isinstance(template, str):
         if template in CHAT_TEMPLATES:
             return CHAT_TEMPLATES[template]
