@@ -20,7 +20,7 @@ from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.dialects.rows import find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
-from paradigm_transport.chat.templates import AnyTemplate, Template, find_template, read_template
+from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
@@ -61,7 +61,7 @@ class TemplateFields(Fields):
 
     @model_validator(mode="after")
     def _check_variables(self) -> Self:
-        if self.chat_template_kwargs and template_of(self) is None:
+        if self.chat_template_kwargs and self.chat_template != SERVER and template_of(self) is None:
             raise ValueError("chat_template_kwargs needs a chat_template in Jinja, whose variables they are")
         return self
 
@@ -82,7 +82,8 @@ class ChatFields(TemplateFields):
     max_tokens: MaxTokens = 2048
     chat_template: AnyTemplate = Field(
         description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source, a "
-        "JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file.",
+        "JinjaTemplate, the path of a tokenizer_config.json or *.jinja file, or `server` for the one in the server's "
+        "model list.",
     )
     constrain: Literal["vllm"] | None = Field(
         default=None,
@@ -90,10 +91,16 @@ class ChatFields(TemplateFields):
         "calls: `vllm` for vLLM's field `structured_outputs`; None for none.",
     )
 
+    @field_validator("chat_template", mode="before")
+    @classmethod
+    def _read_template(cls, template: object) -> object:
+        return template if template == SERVER else super()._read_template(template)
+
     @field_validator("chat_template")
     @classmethod
     def _check_dialect(cls, template: AnyTemplate) -> AnyTemplate:
-        find_dialect(find_template(template))
+        if template != SERVER:
+            find_dialect(find_template(template))
         return template
 
 

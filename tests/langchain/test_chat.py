@@ -744,3 +744,24 @@ def test_last_message_of_an_assistant_is_continued(wire: WireServer, make_chat: 
     story = [HumanMessage("Tell."), AIMessage("Once upon")]
     assert calls.invoke(make_chat().bind(continue_final_message=True), story).content == " a time."
     assert wire.bodies[0]["prompt"].endswith("assistant\nOnce upon")
+
+
+def test_template_of_the_server_is_looked_up_at_the_first_call(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    wire.script(reply({"data": [{"name": "alfred-4.2", "prompt_template": TOLD}]}), reply(completion("Hello.")))
+    chat = make_chat(chat_template="server", chat_template_kwargs={"mood": "calm"})
+    assert not wire.requests
+    assert calls.invoke(chat, "Hi").content == "Hello."
+    wire.script(sse(chunk("Hel"), chunk("lo."), chunk("", "stop")))
+    assert merged(calls.stream(pickle.loads(pickle.dumps(chat.model_copy())), "Ho")).content == "Hello."
+    assert [request.path for request in wire.requests] == ["/api/v2/models", *["/api/v2/completions"] * 2]
+    assert [body["prompt"] for body in wire.bodies[1:]] == ["calm[Hi]", "calm[Ho]"]
+    assert chat.chat_template == "server"
+
+
+def test_stream_looks_the_template_of_the_server_up(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    listed = reply({"data": [{"name": "alfred-4.2", "chat_template": TOLD}]})
+    wire.script(listed, sse(chunk("Hello."), chunk("", "stop")))
+    assert merged(calls.stream(make_chat(chat_template="server"), "Hi")).content == "Hello."
+    assert wire.bodies[1]["prompt"] == "[Hi]"

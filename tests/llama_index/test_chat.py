@@ -337,6 +337,19 @@ def test_variables_of_the_template_are_given_at_construction_and_per_call(
         assert "chat_template_kwargs" not in wire.bodies[1]
 
 
+def test_template_of_the_server_is_looked_up_at_the_first_call(
+    wire: WireServer, method: Method, make_chat: Make
+) -> None:
+    llm = make_chat(chat_template="server", chat_template_kwargs={"mood": "calm"})
+    assert not wire.requests
+    wire.script(reply({"data": [{"name": MODEL, "prompt_template": TOLD}]}), *[method.answer("Hello")] * 2)
+    assert text_of(method(llm)[-1]) == "Hello"
+    assert text_of(method(pickle.loads(pickle.dumps(llm)))[-1]) == "Hello"
+    assert [request.path for request in wire.requests] == ["/api/v2/models", *["/api/v2/completions"] * 2]
+    assert [body["prompt"] for body in wire.bodies[1:]] == ["calm[Hi]"] * 2
+    assert ChatParadigm.from_dict(llm.to_dict(), api_key="key").chat_template == "server"
+
+
 def test_model_with_the_path_of_a_template_is_restored_without_the_file(make_chat: Make, tmp_path: Path) -> None:
     path = tmp_path / "chat_template.jinja"
     path.write_text(TOLD)

@@ -3,10 +3,11 @@
 from paradigm_transport.chat.templates.base import BaseTemplate, UnwritableError
 from paradigm_transport.chat.templates.jinja import JinjaTemplate
 from paradigm_transport.chat.templates.named import CHAT_TEMPLATES, ChatTemplate
-from paradigm_transport.chat.templates.reading import AnyTemplate, Template, find_template, read_template
+from paradigm_transport.chat.templates.reading import SERVER, AnyTemplate, Template, find_template, read_template
 
 __all__ = [
     "CHAT_TEMPLATES",
+    "SERVER",
     "AnyTemplate",
     "BaseTemplate",
     "ChatTemplate",

@@ -19,6 +19,9 @@ Template = ChatTemplate | JinjaTemplate
 AnyTemplate = str | Path | Template
 """A template, or where it is found: its name, its source in Jinja, or the path of its file."""
 
+SERVER = "server"
+"""The name of the template that the server lists, if a model can look that up."""
+
 _KNOWN = ", ".join(map(repr, CHAT_TEMPLATES))
 _CONFIG, _SOURCE = "tokenizer_config.json", "chat_template.jinja"
 
@@ -64,6 +67,8 @@ def find_template(template: AnyTemplate) -> Template:
     if isinstance(template, str):
         if template in CHAT_TEMPLATES:
             return CHAT_TEMPLATES[template]
+        if template == SERVER:
+            raise InvalidParameterError("'server' is for ChatParadigm, which looks the template up in the model list")
         if not _is_source(template):
             raise InvalidParameterError(
                 f"unknown template {template!r}; use {_KNOWN}, a ChatTemplate, Jinja source or the path of a file"
@@ -82,6 +87,12 @@ def _is_source(text: str) -> bool:
     return any(mark in text for mark in ("{{", "{%"))
 
 
+def default_source(value: object) -> str | None:
+    """Return the Jinja source in a value of `chat_template` as files hold it; None if there is none."""
+    source = _default_of(value)
+    return source if isinstance(source, str) and _is_source(source) else None
+
+
 def _default_of(value: object) -> object:
     """Return the default of several templates, or the only one."""
     if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
@@ -93,7 +104,7 @@ def _default_of(value: object) -> object:
 
 
 def _is_path(text: str) -> bool:
-    if text in CHAT_TEMPLATES or _is_source(text):
+    if text in CHAT_TEMPLATES or text == SERVER or _is_source(text):
         return False
     if text.endswith((".json", ".jinja", ".jinja2")) or "/" in text or os.sep in text:
         return True
@@ -106,17 +117,18 @@ def _read_file(path: Path) -> JinjaTemplate:
     text = _text_of(path)
     if path.suffix == ".json":
         config = _parse(text, path)
-        source = _default_of(config.get("chat_template"))
+        held = config.get("chat_template")
         beside = path.with_name(_SOURCE)
-        if source is None and beside.is_file():
-            source = _text_of(beside)
+        if held is None and beside.is_file():
+            held = _text_of(beside)
     else:
-        source = text
+        held = text
         beside = path.with_name(_CONFIG)
         config = _parse(_text_of(beside), beside) if path.name == _SOURCE and beside.is_file() else {}
-    if source is None:
+    if held is None:
         raise InvalidParameterError(f"{path} has no chat_template, and there is no {_SOURCE} beside it")
-    if not isinstance(source, str) or not _is_source(source):
+    source = default_source(held)
+    if source is None:
         raise InvalidParameterError(f"{path} holds no chat template in Jinja that is its only one or its default")
     tokens = {name: _token(config.get(name), name, path) for name in ("bos_token", "eos_token")}
     try:
