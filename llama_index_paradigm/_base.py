@@ -127,6 +127,9 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
                 - `tool_choice`: `"auto"`, `"none"`, `"required"` (or `"any"`), or a tool's name.
                 - `parallel_tool_calls`: False to end the answer with the first call.
                 - `schema`: a JSON schema that the answer must fit, unless it is a tool call.
+                - `chat_template_kwargs`: variables of the template, over the constructor's.
+                - `continue_final_message`: True to continue the last message, if it is an assistant's without tool
+                  calls.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.

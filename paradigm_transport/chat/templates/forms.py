@@ -15,9 +15,6 @@ from paradigm_transport.messages import Message, Tool, in_user_turns
 
 SYSTEM = ("system", "developer")
 
-MAX_REWRITINGS = 3
-"""How many of the rewritings below are tried together."""
-
 
 class Form(NamedTuple):
     """A chat as a template gets it.
@@ -50,15 +47,20 @@ def forms_of(form: Form) -> Iterator[Form]:
     """
     yield form
     for choice in _CHOICES:
-        rewritten = form
-        for alternatives, chosen in zip(_REWRITINGS, choice, strict=True):
-            if chosen:
-                *lesser, last = (rewritten, *(rewrite(rewritten) for rewrite in alternatives[:chosen]))
-                if last in lesser:
-                    break  # this has been yielded before
-                rewritten = last
-        else:
+        rewritten = _rewritten(form, choice)
+        if rewritten is not None:
             yield rewritten
+
+
+def _rewritten(form: Form, choice: tuple[int, ...]) -> Form | None:
+    """Return a form with a choice of rewritings; None if one changes no more than a lesser one, which was tried."""
+    for alternatives, chosen in zip(_REWRITINGS, choice, strict=True):
+        if chosen:
+            *lesser, last = (form, *(rewrite(form) for rewrite in alternatives[:chosen]))
+            if last in lesser:
+                return None
+            form = last
+    return form
 
 
 def _on_messages(rewrite: Callable[[Sequence[Message]], list[Message]]) -> Rewriting:
@@ -176,11 +178,9 @@ _REWRITINGS: Sequence[Sequence[Rewriting]] = (
 """What may be rewritten, in this order; of several ways, the first that helps is taken."""
 
 
-def _choices() -> list[tuple[int, ...]]:
-    """Return which of the rewritings to try together: few before many, the first before the last."""
-    choices = product(*(range(len(alternatives) + 1) for alternatives in _REWRITINGS))
-    ranked = [(sum(map(bool, choice)), [chosen or len(_REWRITINGS) for chosen in choice], choice) for choice in choices]
-    return [choice for count, _, choice in sorted(ranked) if 0 < count <= MAX_REWRITINGS]
+def _rank(choice: tuple[int, ...]) -> tuple[int, list[int]]:
+    """Rank which of the rewritings to try together: few before many, the first before the last."""
+    return sum(map(bool, choice)), [chosen or len(choice) for chosen in choice]
 
 
-_CHOICES = _choices()
+_CHOICES = sorted(product(*(range(len(alternatives) + 1) for alternatives in _REWRITINGS)), key=_rank)[1:]
