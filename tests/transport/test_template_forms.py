@@ -230,7 +230,10 @@ def test_thoughts_do_not_go_to_other_templates() -> None:
     dumped = JinjaTemplate(source="{% for m in messages %}{{ m | tojson }}{% endfor %}")
     assert "Hm." not in dumped.render_chat(THOUGHT)
     refusing = template("{% if m.thinking and m.content %}" + REFUSE + "{% endif %}")
-    assert refusing.render_chat(THOUGHT) == "user:Warm?\nassistant:Yes.\nuser:So?\nassistant:"
+    chat = [ASKED, Message("assistant", "I look.", (OSLO,), thoughts="Hm."), RESULT]
+    assert refusing.render_chat(chat, [WEATHER]) == (
+        '<weather>user:Warm?\nassistant:I look.!weather {"city": "Oslo"}\ntool:7 degrees\nassistant:'
+    )
 
 
 # A chat's data
