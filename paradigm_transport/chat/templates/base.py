@@ -127,6 +127,10 @@ class BaseTemplate(BaseModel, ABC):
             except UnwritableError as refusal:
                 problems.append(str(refusal))
                 continue
+            except InvalidParameterError:  # too much work
+                if problems:
+                    break
+                raise
             missing = _missing(prompt, messages, tools)
             if missing is None:
                 return prompt
@@ -178,6 +182,8 @@ def _text_and_calls(message: Message, dialect: Dialect) -> str:
 def _native_forms(messages: Sequence[Message], tools: Sequence[Tool], dialect: Dialect) -> Iterator[Form]:
     """Yield the forms in which the template writes tools: first calls and results, too, then those as text."""
     yield from forms_of(Form(messages, tools))
+    if not any(message.tool_calls or message.role == "tool" for message in messages):
+        return
     for write in (_text_and_calls, _text):
         texts = [
             Message(message.role, write(message, dialect), (), message.tool_call_id, message.name, message.thoughts)
