@@ -1,5 +1,7 @@
 """What type checkers tell a user of LangChain; see `with_transport.py`."""
 
+from pathlib import Path
+
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import LLM
@@ -14,6 +16,9 @@ from langchain_paradigm import ChatParadigm, ParadigmEmbeddings, ParadigmLLM
 llm: LLM = ParadigmLLM(model="m", api_key="k", max_tokens=200, temperature=0.2, chat_template="alfred", stop=["."])
 chat: BaseChatModel = ChatParadigm(model="m", api_key="k", chat_template="alfred")
 embeddings: Embeddings = ParadigmEmbeddings(model="m", api_key="k", query_prefix="query: ", batch_inputs=8)
+of_file = ChatParadigm(
+    model="m", api_key="k", chat_template=Path("chat_template.jinja"), chat_template_kwargs={"enable_thinking": False}
+)
 
 
 def calls(llm: ParadigmLLM) -> None:
