@@ -66,6 +66,10 @@ class GemmaCalls:
         """As `CallFormat.constraint`: vLLM has no name for this form."""
         return None
 
+    def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
+        """As `CallFormat.offer`: vLLM has no name for this form."""
+        return None
+
     def reader(
         self, *, tools: Sequence[Tool] = (), prefilled: bool = False, name: str | None = None, parallel: bool = True
     ) -> GemmaReader:

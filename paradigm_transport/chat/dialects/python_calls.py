@@ -61,6 +61,10 @@ class PythonCalls:
         """As `CallFormat.constraint`: vLLM has no name for this form."""
         return None
 
+    def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
+        """As `CallFormat.offer`: vLLM has no name for this form."""
+        return None
+
     def reader(
         self, *, tools: Sequence[Tool] = (), prefilled: bool = False, name: str | None = None, parallel: bool = True
     ) -> PythonReader:
@@ -171,7 +175,7 @@ class PythonReader(MarkedReader):
         self._take(self._at + len(mark))
         if not self._has_call:
             self._refuse("there is no call between the marks")
-        self._text.mark()
+        self._events += self._text.mark()
         self._read = MarkedReader._read_text
         self._echo = [] if self._has_echo else None
         return True
