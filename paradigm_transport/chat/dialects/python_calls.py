@@ -172,7 +172,7 @@ class PythonReader(MarkedReader):
         return True
 
     def _end_block(self, mark: str) -> bool:
-        self._take(self._at + len(mark))
+        self._at += len(mark)
         if not self._has_call:
             self._refuse("there is no call between the marks")
         self._events += self._text.mark()

@@ -216,6 +216,7 @@ class TaggedReader(MarkedReader):
             self._read = MarkedReader._read_text if self._has_call else MarkedReader._read_unparsable
         elif word == tags.end:
             if not self._has_call:
+                self._raw = []
                 self._refuse("there is no call between the marks")
             self._read = MarkedReader._read_text
         elif word == tags.begin:
