@@ -336,7 +336,7 @@ def joined(events: list[Event]) -> list[Event]:
     whole: list[Event] = []
     for event in events:
         last = whole[-1] if whole else None
-        if isinstance(event, Text | CallArguments) and type(event) is type(last):
+        if isinstance(event, Text | Thought | CallArguments) and type(event) is type(last):
             whole[-1] = replace(event, text=last.text + event.text)
         else:
             whole.append(event)

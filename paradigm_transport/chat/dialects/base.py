@@ -120,6 +120,9 @@ def read_message(reader: Reader, text: str, *, cut_off: bool = False) -> ParsedM
     return message
 
 
+_HALF = 5
+
+
 class Marks:
     """Finds marks in a text that arrives in pieces.
 
@@ -149,6 +152,11 @@ class Marks:
     def may_begin(self, text: str, at: int) -> bool:
         """Whether all that a text holds from a place on is a mark or the beginning of one."""
         return at == len(text) or self._any.fullmatch(text, at) is not None
+
+
+def is_half_mark(text: str) -> bool:
+    """Whether the end of an answer that may have become a mark was cut off in one: it is long, and not a word."""
+    return len(text) >= _HALF and not text[0].isalpha()
 
 
 class JoinedText:

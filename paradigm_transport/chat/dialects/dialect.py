@@ -133,4 +133,4 @@ class Dialect:
         reader: Reader = TextReader()
         if calls:
             reader = self.calls.reader(tools=tools, prefilled=prefilled, name=name, parallel=parallel)
-        return WrapperLayer(reader, *self.wrapper) if self.wrapper else reader
+        return WrapperLayer(reader, *self.wrapper, self.calls.begins) if self.wrapper else reader

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from paradigm_transport.chat.dialects.base import JoinedText, Marks
+from paradigm_transport.chat.dialects.base import JoinedText, Marks, is_half_mark
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
 from paradigm_transport.chat.dialects.structural import among_text, one_of, parameters_of, tag
 from paradigm_transport.chat.events import Event, Thought
@@ -18,7 +18,6 @@ START, CHANNEL, CONSTRAIN, MESSAGE = "<|start|>", "<|channel|>", "<|constrain|>"
 END, CALL, RETURN = "<|end|>", "<|call|>", "<|return|>"
 
 _MARKS = Marks(START, CHANNEL, CONSTRAIN, MESSAGE, END, CALL, RETURN)
-_LIKELY_MARK = len("<|sta")
 _CHANNEL_NAME = re.compile(rf"{re.escape(CHANNEL)}\s*([a-z]+)")
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 _BUILT_IN = re.compile(r"\bto=(browser|python|container)(?![\w-])")
@@ -110,7 +109,7 @@ class HarmonyReader:
     def finish(self, *, cut_off: bool = False) -> list[Event]:
         """As `Reader.finish`."""
         rest, self._rest = self._rest, ""
-        events = self._read(self, rest) if len(rest) < _LIKELY_MARK or self.in_value else []
+        events = self._read(self, rest) if self.in_value or (rest and not is_half_mark(rest)) else []
         if self._may_be_plain:
             events += self._text.add("".join(self._header))
         name = _tool_of("".join(self._header))

@@ -64,7 +64,7 @@ class JsonCalls:
     """Calls as JSON objects between marks; see `CallFormat`.
 
     Attributes:
-        begin: the mark before a call, or before a list of calls.
+        begin: the mark before a call, or before a list of calls; it may include the list's bracket.
         end: the mark behind it; without one, the JSON ends it.
         opening: what is written between the mark and the object or list.
         closing: what is written behind it, before the end mark.
@@ -107,17 +107,20 @@ class JsonCalls:
         key = self.objects.name_is_key
         return CallMarks(self.begins, ends, self.dropped, self.words, self.header, self.result, name_is_key=key)
 
+    @property
+    def _opened(self) -> str:
+        return f"{self.begin.removesuffix('[')}{self.opening}"
+
     def write(self, calls: Sequence[ToolCall]) -> str:
         """As `CallFormat.write`."""
         written = [self.objects.write(call, index) for index, call in enumerate(calls)]
         if self.is_list:
-            return f"{self.begin}{self.opening}[{', '.join(written)}]{self.closing}{self.end}"
-        return "\n".join(f"{self.begin}{self.opening}{call}{self.closing}{self.end}" for call in written)
+            return f"{self._opened}[{', '.join(written)}]{self.closing}{self.end}"
+        return "\n".join(f"{self._opened}{call}{self.closing}{self.end}" for call in written)
 
     def prefill(self, name: str | None) -> str:
         """As `CallFormat.prefill`."""
-        begin = f"{self.begin}{self.opening}"
-        return begin if name is None else f"{begin}{'[' * self.is_list}{self.objects.open(name)}"
+        return self._opened if name is None else f"{self._opened}{'[' * self.is_list}{self.objects.open(name)}"
 
     def constraint(self, tools: Sequence[Tool], name: str | None, *, parallel: bool) -> JsonObject | None:
         """As `CallFormat.constraint`."""
@@ -127,8 +130,8 @@ class JsonCalls:
     def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
         """As `CallFormat.offer`."""
         schema = self._schema(tools, parallel=parallel)
-        call = tag(f"{self.begin}{self.opening}", schema, f"{self.closing}{self.end}")
-        return among_text([self.begin], [call], parallel=parallel and not self.is_list)
+        calls = tag(self._opened, schema, f"{self.closing}{self.end}")
+        return among_text([self._opened], [calls], parallel=parallel and not self.is_list)
 
     def _schema(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject:
         call = self.objects.schema(tools)
@@ -188,7 +191,7 @@ class NamedCalls:
     @property
     def begins(self) -> tuple[str, ...]:
         """As `CallFormat.begins`."""
-        return (self.begin,)
+        return tuple(filter(None, (self.section[0], self.begin)))
 
     @property
     def stop(self) -> str:
@@ -200,7 +203,7 @@ class NamedCalls:
         ends = (self.end,) if self.end else ()
         needs_end = bool(self.end) and not self.end_may_miss
         wraps = (*filter(None, self.section), *self.dropped)
-        return CallMarks(self.begins, ends, wraps, (), self.header, needs_end=needs_end)
+        return CallMarks((self.begin,), ends, wraps, (), self.header, needs_end=needs_end)
 
     def write(self, calls: Sequence[ToolCall]) -> str:
         """As `CallFormat.write`."""

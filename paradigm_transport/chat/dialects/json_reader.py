@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
+from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks, is_half_mark
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.json_repair import NOT_JSON
@@ -83,7 +83,6 @@ class JsonCallsReader:
     ) -> None:
         self._marks = marks
         self._any = Marks(*marks.all)
-        self._likely_mark = min(5, *(len(mark) - 1 for mark in marks.all))
         self._parallel = parallel
         self._make_id = make_id
         self._rest = ""
@@ -136,7 +135,7 @@ class JsonCallsReader:
             self._events += self._text.finish()
         elif self._read is not JsonCallsReader._read_text and not self._is_mark_used:
             self._refuse(rest, CUT_OFF)
-        elif len(rest) < self._likely_mark:
+        elif not is_half_mark(rest):
             self._events += self._text.add(rest) + self._text.finish()
         return self._events
 
@@ -174,7 +173,7 @@ class JsonCallsReader:
             self._begin_call(self._marks.named[mark])
             self._read = JsonCallsReader._read_before_arguments
         elif mark in self._marks.begins:
-            self._is_mark_used = self._is_list = False
+            self._is_mark_used, self._is_list = False, mark.endswith("[")
             self._read = JsonCallsReader._read_between
         elif mark == self._marks.result and self._count:
             self._read = JsonCallsReader._read_nothing  # the model invents the result and what follows from it

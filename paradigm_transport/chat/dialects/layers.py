@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 
-from paradigm_transport.chat.dialects.base import JoinedText, Marks, Reader
+from paradigm_transport.chat.dialects.base import JoinedText, Marks, Reader, is_half_mark
 from paradigm_transport.chat.events import Event, Text
 
 
@@ -21,7 +21,6 @@ class Layer(ABC):
     def __init__(self, marks: tuple[str, ...], inner: Reader, words: tuple[str, ...] = ()) -> None:
         self._marks = Marks(*marks, *words)
         self._never_text = re.compile("|".join(map(re.escape, marks)) or r"(?!)")
-        self._likely_mark = min(5, *map(len, (*marks, *words)))
         self._inner = inner
         self._rest = ""  # the beginning of a mark, perhaps
         self._text = JoinedText()
@@ -49,8 +48,12 @@ class Layer(ABC):
     def finish(self, *, cut_off: bool = False) -> list[Event]:
         """As `Reader.finish`."""
         rest, self._rest = self._rest, ""
-        is_text = len(rest) < self._likely_mark or self._inner.in_value
-        return [*(self._read(rest) if rest and is_text else []), *self._finish(cut_off=cut_off)]
+        events: list[Event] = []
+        if self._inner.in_value or not is_half_mark(rest):
+            events = self._read(rest) if rest else []
+        else:
+            self._text.mark()
+        return [*events, *self._finish(cut_off=cut_off)]
 
     @abstractmethod
     def _read(self, text: str) -> list[Event]:
@@ -109,17 +112,24 @@ class WrapperLayer(Layer):
         inner: reads the answer.
         begin: stands before the answer; it may be missing.
         end: stands behind it, or before a call.
+        call_begins: the marks that begin calls.
     """
 
-    def __init__(self, inner: Reader, begin: str, end: str) -> None:
+    def __init__(self, inner: Reader, begin: str, end: str, call_begins: tuple[str, ...] = ()) -> None:
         super().__init__((), inner, (begin, end))
-        self._begin, self._end = begin, end
+        self._begin, self._end, self._call_begins = begin, end, call_begins
         self._is_begun = self._is_wrapped = False
-        self._closing = ""  # the end, unless text follows
+        self._closing = ""  # the end and what follows it, unless it is more than the beginning of a call
 
     def _read(self, text: str) -> list[Event]:
         self._is_begun = self._is_begun or not text.isspace()
-        return self._show(self._inner.feed(text))
+        if not self._closing:
+            return self._show(self._inner.feed(text))
+        self._closing += text
+        behind = self._closing[len(self._end) :].lstrip()
+        if any(mark.startswith(behind) and mark != behind for mark in self._call_begins or (" ",)):
+            return []
+        return self._close(behind) if behind.startswith(self._call_begins) else self._reopen()
 
     def _read_mark(self, mark: str) -> list[Event]:
         if mark == self._end and self._is_wrapped:
@@ -131,24 +141,17 @@ class WrapperLayer(Layer):
         self._is_begun = self._is_wrapped = True
         return self._text.mark()
 
-    def _show(self, events: list[Event]) -> list[Event]:
-        shown: list[Event] = []
-        for event in events:
-            if self._closing and not isinstance(event, Text):
-                self._closing = ""
-                self._text.mark()
-            elif self._closing and isinstance(event, Text) and not event.text.isspace():
-                shown += self._reopen()
-            shown += super()._show([event])
-        return shown
-
     def _reopen(self) -> list[Event]:
         """Take what looked like the end for text."""
         closing, self._closing = self._closing, ""
-        return self._text.add(closing) if closing else []
+        return self._show(self._inner.feed(closing)) if closing else []
+
+    def _close(self, behind: str) -> list[Event]:
+        """Take the end for what it is, with what is behind it."""
+        self._closing = ""
+        self._text.mark()
+        return self._show(self._inner.feed(behind))
 
     def _finish(self, *, cut_off: bool) -> list[Event]:
-        events = self._show(self._inner.finish(cut_off=cut_off))
-        if self._closing:
-            self._text.mark()
-        return [*events, *self._text.finish()]
+        events = self._close(self._closing[len(self._end) :].lstrip()) if self._closing else []
+        return [*events, *self._show(self._inner.finish(cut_off=cut_off)), *self._text.finish()]

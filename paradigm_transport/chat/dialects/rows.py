@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from paradigm_transport.chat.dialects import call_forms
 from paradigm_transport.chat.dialects.bare import BareCalls
 from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.dialects.functionary import FunctionaryCalls
@@ -17,8 +18,9 @@ _CLOSED, _CLOSE = "<think>\n\n</think>\n\n", "\n</think>\n\n"
 _QWEN3_THOUGHTS = tagged("<think>", "</think>", _CLOSED, _CLOSE, may_end_in_calls=True)
 _R1_THOUGHTS = tagged("<think>", "</think>", _CLOSED, _CLOSE, are_open=True)
 _SHORT = "<think></think>"
-_KIMI_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>", may_end_in_calls=True)
+_SHORT_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>", may_end_in_calls=True)
 _GRANITE_THOUGHTS = tagged("<think>", "</think>", "", "</think>")
+_DEEPSEEK_THOUGHTS = tagged("<think>", "</think>", "</think>", "</think>")
 _HUNYUAN_THOUGHTS = tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</think>\n")
 
 # Calls that several families share
@@ -26,6 +28,7 @@ _HUNYUAN_THOUGHTS = tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</
 _HERMES_CALLS = JsonCalls(
     "<tool_call>", "</tool_call>", "\n", "\n", result="<tool_response>", dropped=("</tool_response>",)
 )
+_GLM_ENDS = ("<|user|>", "<|observation|>", "<|endoftext|>")
 _CHATML = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
 
 _MISTRAL_HEADER = re.compile(r"\s*(?P<name>[^\s\[\]{}]+)\s*(?:\[CALL_ID\](?P<id>\w*))?\s*(?:\[ARGS\])?\s*(?:null\s*)?")
@@ -79,6 +82,25 @@ ROWS = (
         has_channels=True,
     ),
     Dialect(
+        "deepseek-v3.2",
+        call_forms.DEEPSEEK_V32,
+        sign=r"｜DSML｜function_calls",
+        tool_parsers=("deepseek_v32",),
+        thoughts=_DEEPSEEK_THOUGHTS,
+        ends=_DEEPSEEK_ENDS,
+        results=("<result>", "</result>"),
+    ),
+    Dialect(
+        "deepseek-v4",
+        call_forms.DEEPSEEK_V4,
+        sign=r"｜DSML｜",
+        tool_parsers=("deepseek_v4", "deepseek_v41"),
+        reasoning_parsers=("deepseek_v4", "deepseek_v41"),
+        thoughts=_DEEPSEEK_THOUGHTS,
+        ends=_DEEPSEEK_ENDS,
+        results=("<result>", "</result>"),
+    ),
+    Dialect(
         "deepseek-r1",
         _DEEPSEEK_V3_CALLS,
         reasoning_parsers=("deepseek_r1",),
@@ -106,7 +128,7 @@ ROWS = (
         sign=r"<｜tool▁sep｜>\s*{",
         tool_parsers=("deepseek_v31",),
         reasoning_parsers=("deepseek_v3", "holo2"),
-        thoughts=tagged("<think>", "</think>", "</think>", "</think>"),
+        thoughts=_DEEPSEEK_THOUGHTS,
         ends=_DEEPSEEK_ENDS,
         results=_DEEPSEEK_RESULTS,
     ),
@@ -124,9 +146,114 @@ ROWS = (
         sign=r"<\|tool_call_argument_begin\|>",
         tool_parsers=("kimi_k2",),
         reasoning_parsers=("kimi_k2",),
-        thoughts=_KIMI_THOUGHTS,
+        thoughts=_SHORT_THOUGHTS,
         ends=("<|im_end|>",),
         results=("## Return of a tool\n", ""),
+    ),
+    Dialect(
+        "step-3",
+        call_forms.STEP_3,
+        sign=r"<steptml:invoke",
+        tool_parsers=("step3",),
+        reasoning_parsers=("step3",),
+        thoughts=tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</think>\n"),
+        ends=("<|im_end|>", "<｜end▁of▁sentence｜>"),
+    ),
+    Dialect(
+        "minimax-m2",
+        call_forms.MINIMAX_M2,
+        sign=r"<minimax:tool_call>",
+        tool_parsers=("minimax_m2",),
+        reasoning_parsers=("minimax_m2", "minimax_m2_append_think"),
+        thoughts=_QWEN3_THOUGHTS,
+        ends=("[e~[",),
+        results=("<response>", "</response>"),
+    ),
+    Dialect(
+        "glm-4.5",
+        call_forms.GLM_45,
+        sign=r"<tool_call>NAME\n<arg_key>",
+        tool_parsers=("glm45",),
+        reasoning_parsers=("glm45",),
+        thoughts=_SHORT_THOUGHTS,
+        ends=_GLM_ENDS,
+    ),
+    Dialect(
+        "glm-4.7",
+        call_forms.GLM_47,
+        sign=r"<arg_key>",
+        tool_parsers=("glm47",),
+        reasoning_parsers=("glm47",),
+        thoughts=_SHORT_THOUGHTS,
+        ends=_GLM_ENDS,
+    ),
+    Dialect(
+        "seed-oss",
+        call_forms.SEED_OSS,
+        sign=r"<seed:tool_call>",
+        tool_parsers=("seed_oss",),
+        reasoning_parsers=("seed_oss",),
+        thoughts=tagged(
+            "<seed:think>", "</seed:think>", "<seed:think></seed:think>", "</seed:think>", may_end_in_calls=True
+        ),
+        ends=("<seed:eos>",),
+        dropped=("<seed:cot_budget_reflect>", "</seed:cot_budget_reflect>"),
+    ),
+    Dialect(
+        "qwen3-coder",
+        call_forms.QWEN_CODER,
+        sign=r"<function=NAME>\s*<parameter=KEY>",
+        tool_parsers=("qwen3_coder", "qwen3_xml", "step3p5"),
+        ends=_CHATML,
+    ),
+    Dialect("qwen3.5", call_forms.QWEN_CODER, reasoning_parsers=("step3p5",), thoughts=_QWEN3_THOUGHTS, ends=_CHATML),
+    Dialect(
+        "nemotron-3",
+        call_forms.QWEN_CODER,
+        reasoning_parsers=("nemotron_v3",),
+        thoughts=_SHORT_THOUGHTS,
+        ends=_CHATML,
+    ),
+    Dialect(
+        "gemma-4",
+        call_forms.GEMMA_4,
+        sign=r"<\|tool_call>call:NAME{",
+        tool_parsers=("gemma4",),
+        reasoning_parsers=("gemma4",),
+        thoughts=tagged(
+            "<|channel>thought",
+            "<channel|>",
+            "<|channel>thought\n<channel|>",
+            "\n<channel|>",
+            may_end_in_calls=True,
+        ),
+        ends=("<turn|>", "<|tool_response>"),
+        results=("<|tool_response>", "<tool_response|>"),
+    ),
+    Dialect(
+        "functiongemma",
+        call_forms.FUNCTION_GEMMA,
+        sign=r"<start_function_call>",
+        tool_parsers=("functiongemma",),
+        ends=("<end_of_turn>", "<start_function_response>"),
+        results=("<start_function_response>", "<end_function_response>"),
+    ),
+    Dialect(
+        "lfm2",
+        call_forms.LFM_2,
+        sign=r"<\|tool_call_start\|>",
+        listed=r"<\|tool_list_start\|>|List of tools: \[",
+        tool_parsers=("lfm2",),
+        ends=_CHATML,
+    ),
+    Dialect(
+        "olmo-3",
+        call_forms.OLMO_3,
+        sign=r"<function_calls>\s*NAME\(",
+        tool_parsers=("olmo3",),
+        reasoning_parsers=("olmo3",),
+        thoughts=_R1_THOUGHTS,
+        ends=_CHATML,
     ),
     Dialect(
         "mistral-v13-ids",
@@ -209,7 +336,7 @@ ROWS = (
     ),
     Dialect(
         "phi-4-mini",
-        JsonCalls("functools", is_list=True),
+        JsonCalls("functools[", is_list=True),
         sign=r"functools\s*\[",
         listed=r"functools\s*\[",
         tool_parsers=("phi4_mini_json",),
@@ -300,9 +427,7 @@ ROWS = (
     ),
     Dialect(
         "gigachat3",
-        JsonCalls(
-            "function call", words=("json", "<|role_sep|>"), opening="<|role_sep|>\n", others=("<|function_call|>",)
-        ),
+        JsonCalls("function call<|role_sep|>", opening="\n", others=("<|function_call|>",)),
         sign=r"function call<\|role_sep\|>|<\|function_call\|>",
         tool_parsers=("gigachat3",),
         ends=("<|message_sep|>", "</s>"),
@@ -318,6 +443,20 @@ ROWS = (
         thoughts=_R1_THOUGHTS,
         wrapper=("<response>", "</response>"),
         ends=("<|im_end|>", "<|end_of_sentence|>", "</s>"),
+    ),
+    Dialect(
+        "llama4-pythonic",
+        call_forms.LLAMA_4,
+        sign=r"<\|python_start\|>|NAME\(KEY=[\s\S]*<\|eot\|>",
+        tool_parsers=("llama4_pythonic",),
+        ends=("<|eot|>", "<|eom|>"),
+    ),
+    Dialect(
+        "llama-pythonic",
+        call_forms.PYTHONIC,
+        sign=r"NAME\(KEY=",
+        tool_parsers=("pythonic",),
+        ends=("<|eot_id|>", "<|eom_id|>", "<end_of_turn>"),
     ),
     Dialect(
         "llama3-json",
