@@ -150,9 +150,7 @@ def test_marks_in_a_value_are_data(form: TaggedCalls, code: str) -> None:
     read_back = {"space": code.strip(), "line": code.removesuffix("\n") if form is forms.SEED_OSS else code}
     expected = {**arguments, "city": read_back.get(form.trim, code)}
     text = f"{form.write(called(('get_weather', arguments)))}\nDone."
-    assert read(lambda: form.reader(tools=TOOLS), text) == Answer(
-        "Done.", [("get_weather", expected)]
-    )
+    assert read(lambda: form.reader(tools=TOOLS), text) == Answer("Done.", [("get_weather", expected)])
 
 
 def test_tags_of_another_call_in_a_value_are_data_if_they_are_balanced() -> None:
