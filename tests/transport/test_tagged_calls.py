@@ -225,8 +225,9 @@ def test_marks_of_values_say_whether_they_are_text() -> None:
         parameter("x", "3"),
         parameter("y", "three", ' string="false"'),
         parameter("z", "{'a': 1}", ' string="false"'),
+        parameter("detailed", "True", ' string="false"'),
     )
-    expected = {"days": "3", "city": "3", "x": 3, "y": "three", "z": {"a": 1}}
+    expected = {"days": "3", "city": "3", "detailed": True, "x": 3, "y": "three", "z": {"a": 1}}
     assert answer(forms.DEEPSEEK_V32, text).calls == [("get_weather", expected)]
 
 

@@ -287,7 +287,9 @@ class TaggedArguments(Arguments):
         if not self._is_marked:
             return self._value_schema.read(text)
         value = read_json(text)
-        return text if self._value_schema.types == {"string"} and not isinstance(value, str) else value
+        if isinstance(value, str):
+            return self._value_schema.read(text) if value == text else value
+        return text if self._value_schema.types == {"string"} else value
 
     def _unwrap(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments within the only one, if they fit the schema."""
