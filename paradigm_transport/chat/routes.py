@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.dialects.base import Reader
 from paradigm_transport.chat.dialects.call_json import CUT_OFF
-from paradigm_transport.chat.dialects.choosing import find_dialect
+from paradigm_transport.chat.dialects.choosing import check_parser, find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import Template, find_template, read_template
@@ -84,6 +84,12 @@ class ChatFields(TemplateFields):
         description="How the model writes what it thinks: the name of its parser in vLLM (`--reasoning-parser`). By "
         "default it is found from chat_template.",
     )
+
+    @field_validator("tool_call_parser", "reasoning_parser")
+    @classmethod
+    def _check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
+        check_parser(str(info.field_name), name)
+        return name
 
     @model_validator(mode="after")
     def _check_dialect(self) -> Self:

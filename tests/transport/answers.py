@@ -52,6 +52,15 @@ HARMONY_OSLO = '<|channel|>commentary to=functions.get_weather <|constrain|>json
 HARMONY_THOUGHT = "<|channel|>analysis<|message|>I look.<|end|><|start|>assistant"
 LIST = '[{"name": "get_weather", "arguments": {"city": "Oslo"}}, {"name": "time", "arguments": {}}]'
 BARE_OSLO = '{"name": "get_weather", "parameters": {"city": "Oslo"}}'
+DSML_OSLO = (
+    '<｜DSML｜function_calls>\n<｜DSML｜invoke name="get_weather">\n<｜DSML｜parameter name="city" string="true">Oslo'
+    '</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name="time">\n</｜DSML｜invoke>\n'
+    "</｜DSML｜function_calls>"
+)
+CODER_ROME = (
+    "<tool_call>\n<function=get_weather>\n<parameter=city>\nRome\n</parameter>\n<parameter=days>\n2\n</parameter>\n"
+    "</function>\n</tool_call>"
+)
 
 ANSWERS: dict[str, list[Answer]] = {
     "hermes": [
@@ -285,5 +294,116 @@ ANSWERS: dict[str, list[Answer]] = {
             calls=[("time", {"a": "<|call|><|end|>"})],
         ),
         Answer("<|channel|>commentary to=time<|message|>{1}<|call|>", invalid=1),
+    ],
+    "deepseek-v3.2": [
+        Answer(f"I look.\n\n{DSML_OSLO}", "I look.", calls=[OSLO, NOW]),
+        Answer(f"Hm.</think>{DSML_OSLO}", "", "Hm.", [OSLO, NOW], prompt="<think>"),
+        Answer(f"Hm. {DSML_OSLO}", "", f"Hm. {DSML_OSLO}", prompt="<think>"),
+    ],
+    "deepseek-v4": [Answer(DSML_OSLO.replace("function_calls", "tool_calls"), calls=[OSLO, NOW])],
+    "step-3": [
+        Answer(
+            "I look.<｜tool_calls_begin｜><｜tool_call_begin｜>function<｜tool_sep｜>"
+            '<steptml:invoke name="get_weather"><steptml:parameter name="city">Oslo</steptml:parameter>'
+            "</steptml:invoke><｜tool_call_end｜><｜tool_calls_end｜>",
+            "I look.",
+            calls=[OSLO],
+        ),
+        Answer("Hm.\n</think>\nHi", "Hi", "Hm.", prompt="<think>\n"),
+    ],
+    "minimax-m2": [
+        Answer(
+            'Hm.\n</think>\n\n<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">Rome'
+            '</parameter>\n<parameter name="days">2</parameter>\n</invoke>\n<invoke name="time">\n</invoke>\n'
+            "</minimax:tool_call>[e~[",
+            "",
+            "Hm.",
+            [ROME, NOW],
+            prompt="<think>\n",
+        ),
+    ],
+    "glm-4.5": [
+        Answer(
+            "<think>Hm.</think>\nI look.\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Rome"
+            "</arg_value>\n<arg_key>days</arg_key>\n<arg_value>2</arg_value>\n</tool_call>\n<tool_call>time\n"
+            "</tool_call><|observation|>",
+            "I look.",
+            "Hm.",
+            [ROME, NOW],
+        ),
+    ],
+    "glm-4.7": [
+        Answer(
+            "Hm.</think><tool_call>get_weather<arg_key>city</arg_key><arg_value>Oslo</arg_value></tool_call>"
+            "<tool_call>time</tool_call>",
+            "",
+            "Hm.",
+            [OSLO, NOW],
+            prompt="<think>",
+        ),
+    ],
+    "seed-oss": [
+        Answer(
+            "<seed:think>Hm.<seed:cot_budget_reflect>Little.</seed:cot_budget_reflect></seed:think>"
+            "<seed:tool_call>\n<function=get_weather>\n<parameter=city>Oslo</parameter>\n</function>\n"
+            "</seed:tool_call><seed:eos>",
+            "",
+            "Hm.Little.",
+            [OSLO],
+        ),
+    ],
+    "qwen3-coder": [
+        Answer(
+            f"I look.\n{CODER_ROME}\n<tool_call>\n<function=time>\n</function>\n</tool_call>",
+            "I look.",
+            calls=[ROME, NOW],
+        ),
+        Answer(CODER_ROME[:-30], invalid=1, cut_off=True),
+    ],
+    "qwen3.5": [
+        Answer(f"Hm.\n</think>\n\n{CODER_ROME}", "", "Hm.", [ROME], prompt="<think>\n"),
+        Answer(f"Hm.\n{CODER_ROME}", "", "Hm.", [ROME], prompt="<think>\n"),
+        Answer(f"Hm.\n{CODER_ROME} or so.</think>Hi", "Hi", f"Hm.\n{CODER_ROME} or so.", prompt="<think>\n"),
+    ],
+    "nemotron-3": [Answer(f"Hm.</think>{CODER_ROME}", "", "Hm.", [ROME], prompt="<think>\n")],
+    "gemma-4": [
+        Answer(
+            '<|channel>thought\nHm.\n<channel|>I look.<|tool_call>call:get_weather{city:<|"|>Rome<|"|>,days:2}'
+            "<tool_call|><|tool_call>call:time{}<tool_call|><|tool_response>x",
+            "I look.",
+            "Hm.",
+            [ROME, NOW],
+        ),
+        Answer("<|channel>thought\nHm. <|tool_call>call:time{}<tool_call|>", "", "Hm.", [NOW]),
+    ],
+    "functiongemma": [
+        Answer(
+            "<start_function_call>call:get_weather{city:<escape>Oslo<escape>}<end_function_call>"
+            "<start_function_response>x",
+            calls=[OSLO],
+        ),
+    ],
+    "lfm2": [
+        Answer(
+            "<|tool_call_start|>[get_weather(city='Rome', days=2), time()]<|tool_call_end|>I look.",
+            "I look.",
+            calls=[ROME, NOW],
+        ),
+    ],
+    "olmo-3": [
+        Answer(
+            "Hm.</think><function_calls>\nget_weather(city='Rome', days=2)\ntime()\n</function_calls>",
+            "",
+            "Hm.",
+            [ROME, NOW],
+        ),
+    ],
+    "llama4-pythonic": [
+        Answer("<|python_start|>[get_weather(city='Oslo')]<|python_end|>", calls=[OSLO]),
+        Answer("[time()]<|eot|>", calls=[NOW]),
+    ],
+    "llama-pythonic": [
+        Answer("[get_weather(city='Rome', days=2), time()]", calls=[ROME, NOW]),
+        Answer("I say [time()]", "I say [time()]"),
     ],
 }

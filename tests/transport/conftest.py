@@ -122,6 +122,12 @@ class _Client:
     def models(self) -> Any:
         return self._api.run(self.real.models())
 
+    def send(self, call: Any) -> Any:
+        return self._api.run(self.real.send(call))
+
+    def open(self, call: Any) -> _Stream:
+        return _Stream(self._api, self.real.open(call))
+
     def close(self) -> None:
         self._api.run(self.real.aclose())
 

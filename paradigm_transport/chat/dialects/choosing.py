@@ -19,6 +19,7 @@ TOOL_PARSERS = {name: row for row in ROWS for name in row.tool_parsers}
 """The dialects by their names as in vLLM's `--tool-call-parser`."""
 REASONING_PARSERS = {name: row for row in ROWS for name in row.reasoning_parsers}
 """The dialects by their names as in vLLM's `--reasoning-parser`."""
+_PARSERS = {"tool_call_parser": TOOL_PARSERS, "reasoning_parser": REASONING_PARSERS}
 
 # A short chat with a call. Mistral's templates require ids of nine letters and digits.
 _TOOL = Tool("get_weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -30,18 +31,19 @@ _RESULT = Message("tool", "It is 7 degrees.", tool_call_id=_CALL.id, name=_TOOL.
 _OPEN_MARK = re.compile(r"[<\[][^<>\[\]\s]*\Z")
 
 
-def check_parsers(tool_call_parser: str | None, reasoning_parser: str | None) -> None:
-    """Check the names of parsers.
+def check_parser(argument: str, name: str | None) -> None:
+    """Check the name of a parser.
+
+    Args:
+        argument: `tool_call_parser` or `reasoning_parser`.
+        name: the name; None for none.
 
     Raises:
-        InvalidParameterError: a name is unknown.
+        InvalidParameterError: the name is unknown.
     """
-    for argument, name, known in (
-        ("tool_call_parser", tool_call_parser, TOOL_PARSERS),
-        ("reasoning_parser", reasoning_parser, REASONING_PARSERS),
-    ):
-        if name is not None and name not in known:
-            raise InvalidParameterError(f"unknown {argument} {name!r}; known are {', '.join(sorted(known))}")
+    known = _PARSERS[argument]
+    if name is not None and name not in known:
+        raise InvalidParameterError(f"unknown {argument} {name!r}; known are {', '.join(sorted(known))}")
 
 
 def find_dialect(
@@ -60,7 +62,8 @@ def find_dialect(
     Raises:
         InvalidParameterError: a name is unknown.
     """
-    check_parsers(tool_call_parser, reasoning_parser)
+    check_parser("tool_call_parser", tool_call_parser)
+    check_parser("reasoning_parser", reasoning_parser)
     if isinstance(template, JinjaTemplate):
         return _of_template(template, tool_call_parser, reasoning_parser)
     return _of_names(tool_call_parser, reasoning_parser)

@@ -224,8 +224,8 @@ class JsonCallsReader:
             self._is_list = True
             return False
         if self._is_list and self._skip_words(("]",)):
-            self._end_whole()
-            self._is_list, self._read = False, JsonCallsReader._read_closers
+            self._is_list = False
+            self._end_without_mark()
             return False
         return True
 
@@ -324,7 +324,11 @@ class JsonCallsReader:
         self._is_whole = True
         self._read = JsonCallsReader._read_between
         if not self._marks.ends and not self._is_list:
-            self._end_whole()
+            self._end_without_mark()
+
+    def _end_without_mark(self) -> None:
+        self._end_whole()
+        if self._read is JsonCallsReader._read_between:
             self._read = JsonCallsReader._read_closers
 
     def _end_whole(self, *, is_certain: bool = True) -> None:

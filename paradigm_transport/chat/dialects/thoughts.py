@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from paradigm_transport.chat.dialects.base import JoinedText, Reader
 from paradigm_transport.chat.dialects.layers import Layer
-from paradigm_transport.chat.events import CallEnd, Event, Text, Thought
+from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event, Text, Thought
 from paradigm_transport.messages import ToolCall
 
 
@@ -89,6 +89,7 @@ class ThoughtsLayer(Layer):
         self._is_thinking = opened
         self._is_begun = opened
         self._count = 0  # of calls
+        self._is_in_call = False
         self._attempt: Reader | None = None  # at calls in thoughts
         self._held: list[str] = []  # what it has read
         self._attempted: list[Event] = []
@@ -114,7 +115,9 @@ class ThoughtsLayer(Layer):
             return self._begin_attempt(mark)
         if self._thoughts.are_phrases and not self._is_phrase_in_place(mark):
             return self._read(mark)
-        if mark in self._thoughts.begins and self._attempt is not None and self._attempt.in_value:
+        if mark in self._thoughts.begins and (
+            self._is_in_call or (self._attempt is not None and self._attempt.in_value)
+        ):
             return self._read(mark)
         events = self._give_up() if mark in self._thoughts.ends else []
         self._is_thinking = mark in self._thoughts.begins
@@ -138,7 +141,9 @@ class ThoughtsLayer(Layer):
         return self._thought.add(text)
 
     def _show(self, events: list[Event]) -> list[Event]:
-        self._count += sum(isinstance(event, CallEnd) for event in events)
+        for event in events:
+            self._count += isinstance(event, CallEnd)
+            self._is_in_call = isinstance(event, CallBegin | CallArguments)
         return super()._show(events)
 
     def _finish(self, *, cut_off: bool) -> list[Event]:
