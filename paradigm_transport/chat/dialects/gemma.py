@@ -20,6 +20,7 @@ _BRACKET = re.compile(r"\s{0,200}[{(]")
 _PART_OF_BRACKET = re.compile(r"\s{0,200}\Z")
 _NAME = re.compile(r"\s{0,200}(?:call)?:\s{0,200}(?P<name>[^\s{}()\[\],:<>\"]{1,200})\s{0,200}(?=[{(])")
 _PART_OF_NAME = re.compile(r"\s{0,200}(?:c(?:a(?:ll?)?)?|(?:call)?:\s{0,200}[^\s{}()\[\],:<>\"]{0,200}\s{0,200})?\Z")
+_CLOSERS = re.compile(r"[\s})\]]*")  # one too many
 _CLOSING = {"{": "}", "(": ")", "[": "]"}
 
 
@@ -131,6 +132,7 @@ class GemmaReader(MarkedReader):
 
     def _read_end(self) -> bool:
         """Read the end mark, which makes the call a whole one; the beginning of another does so, too."""
+        self._take(end_of(_CLOSERS, self._rest, self._at))
         word = self._take_word(self._form.end, self._form.begin)
         if word is None:
             return False
@@ -287,7 +289,7 @@ class GemmaArguments(Arguments):
 
     def _read_bare(self, text: str, at: int) -> int | None:
         """Read a value without quotes, up to where another part of the arguments can begin."""
-        end = end_of(re.compile(rf"[^,<{re.escape(self._closing[-1])}]+"), text, at)
+        end = end_of(re.compile(rf"[^,<}}{re.escape(self._closing[-1])}]+"), text, at)
         if end == at:
             is_end = self._ends_bare(text, at)
             if is_end is None:

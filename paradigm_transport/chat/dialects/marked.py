@@ -138,7 +138,7 @@ class MarkedReader:
     def _read_mark(self, mark: str) -> bool:
         """Read a mark in the text, as a state does."""
         self._at += len(mark)
-        self._text.mark()
+        self._events += self._text.mark()
         return True
 
     def _read_behind_arguments(self) -> None:
@@ -220,7 +220,7 @@ class MarkedReader:
         self._call = self._arguments = None
         self._raw = []
         self._has_call = True
-        self._text.mark()
+        self._events += self._text.mark()
 
 
 _OUTSIDE = (MarkedReader._read_text, MarkedReader._read_nothing)  # of calls

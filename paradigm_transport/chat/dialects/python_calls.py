@@ -11,7 +11,7 @@ from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.marked import MarkedReader
 from paradigm_transport.chat.dialects.python_values import CALL, PART_OF_CALL, PythonArguments
-from paradigm_transport.chat.events import CallBegin, CallEnd, Event, Text
+from paradigm_transport.chat.events import CallEnd, Event, Text
 from paradigm_transport.messages import JsonObject, Tool, ToolCall
 
 _SEPARATORS = re.compile(r"[\s,;]*")
@@ -165,17 +165,17 @@ class PythonReader(MarkedReader):
             self._take(found.end())
             self._open_call(found["name"])
         elif PART_OF_CALL.match(rest, at):
-            self._has_call = False  # but the half of one
+            self._raw, self._has_call = [], False  # but the half of one
             return False
         else:
             self._break()
         return True
 
     def _end_block(self, mark: str) -> bool:
-        self._take(self._at + len(mark))
+        self._at += len(mark)
         if not self._has_call:
             self._refuse("there is no call between the marks")
-        self._text.mark()
+        self._events += self._text.mark()
         self._read = MarkedReader._read_text
         self._echo = [] if self._has_echo else None
         return True
@@ -250,7 +250,7 @@ class PythonReader(MarkedReader):
     def _decide(self, cut_off: bool) -> list[Event]:
         """Return what the answer is at its end: calls if it is a list of known ones, or else text."""
         text = "".join(self._bare or [])
-        names = {event.name for event in self._held if isinstance(event, CallBegin)}
+        names = {event.call.name for event in self._held if isinstance(event, CallEnd)}
         begun = text.strip().removeprefix("[").lstrip()
         is_cut = cut_off and begun != "" and any(name.startswith(begun) for name in self._names)
         if not names & self._names and not is_cut:

@@ -125,7 +125,7 @@ class PythonArguments(Arguments):
         if word is None:
             is_element = self._open[-1] != "call"
             return self._read_closing(text, at) if is_element else self._break(at)
-        if word.end() == len(text) and not self._is_last:
+        if word.end() == len(text):
             return None if len(word[0]) < 400 else self._break(at)
         return self._read_word(word[0], at)
 
@@ -166,7 +166,7 @@ class PythonArguments(Arguments):
         word = _WORD.match(text, at)
         if word is None:
             return self._read_closing(text, at)
-        if word.end() == len(text) and not self._is_last:
+        if word.end() == len(text):
             return None if len(word[0]) < 400 else self._break(at)
         try:
             self._element = _literal(word[0])

@@ -25,7 +25,7 @@ def tag(begin: str, schema: JsonObject, end: str = "", *, style: str = "json") -
 
 def one_of(tags: Sequence[JsonObject]) -> JsonObject:
     """Return the constraint of an answer that is one of several tags."""
-    return _structural(tags[0] if len(tags) == 1 else {"type": "or", "elements": list(tags)})
+    return _structural(either(tags))
 
 
 def among_text(triggers: Sequence[str], tags: Sequence[JsonObject], *, parallel: bool) -> JsonObject:
@@ -38,6 +38,33 @@ def among_text(triggers: Sequence[str], tags: Sequence[JsonObject], *, parallel:
     """
     form = {"type": "triggered_tags", "triggers": list(triggers), "tags": list(tags)}
     return _structural({**form, "at_least_one": False, "stop_after_first": not parallel})
+
+
+def either(formats: Sequence[JsonObject]) -> JsonObject:
+    """Return the format of one of several formats."""
+    return formats[0] if len(formats) == 1 else {"type": "or", "elements": list(formats)}
+
+
+def repeated(tags: Sequence[JsonObject], *, at_least_one: bool = False, parallel: bool = True) -> JsonObject:
+    """Return the format of tags one after another.
+
+    Args:
+        tags: the tags.
+        at_least_one: there must be one.
+        parallel: there may be several.
+    """
+    form = {"type": "tags_with_separator", "tags": list(tags), "separator": ""}
+    return {**form, "at_least_one": at_least_one, "stop_after_first": not parallel}
+
+
+def constant(text: str) -> JsonObject:
+    """Return the format of a text."""
+    return {"type": "const_string", "value": text}
+
+
+def sequence(formats: Sequence[JsonObject]) -> JsonObject:
+    """Return the constraint of an answer of formats one after another."""
+    return _structural({"type": "sequence", "elements": list(formats)})
 
 
 def parameters_of(tools: Sequence[Tool], name: str) -> JsonObject:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.marked import MarkedReader
-from paradigm_transport.chat.dialects.structural import among_text
+from paradigm_transport.chat.dialects.structural import among_text, constant, either, repeated, sequence, tag
 from paradigm_transport.chat.dialects.tagged_arguments import (
     IS_TEXT,
     KEY,
@@ -20,7 +19,6 @@ from paradigm_transport.chat.dialects.tagged_arguments import (
     name_in,
 )
 from paradigm_transport.chat.dialects.typed import Schema
-from paradigm_transport.chat.structured import closed
 from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
 
 
@@ -105,31 +103,27 @@ class TaggedCalls:
         if self.style is None:
             return None
         tools = [tool for tool in tools if name in (None, tool.name)]
-        parts = [_one_of([self._tag(tool, self.begin, len(self.prefill(name))) for tool in tools])]
+        parts = [either([self._tag(tool, self.style, self.begin, len(self.prefill(name))) for tool in tools])]
         if parallel:
-            more = [self._tag(tool, "" if self.is_shared else f"\n{self.begin}") for tool in tools]
-            parts.append({"type": "tags_with_separator", "tags": more, "separator": ""})
-        if self.is_shared:
-            parts.append({"type": "const_string", "value": self.end})
-        structure = {"type": "structural_tag", "format": {"type": "sequence", "elements": parts}}
-        return {"structural_tag": json.dumps(structure, ensure_ascii=False)}
+            more = [self._tag(tool, self.style, "" if self.is_shared else f"\n{self.begin}") for tool in tools]
+            parts.append(repeated(more))
+        return sequence([*parts, constant(self.end)] if self.is_shared else parts)
 
     def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
         """As `CallFormat.offer`."""
-        if self.style is None:
+        if self.style is None or not self.begin:
             return None
-        begin = "" if self.is_shared else self.begin.lstrip()
-        trigger = f"{begin}{self._opening(NAME)}".partition(NAME)[0]
-        return among_text([trigger], [self._tag(tool, begin) for tool in tools], parallel=parallel)
+        begin = self.begin.lstrip()
+        if not self.is_shared:
+            return among_text([begin], [self._tag(tool, self.style, begin) for tool in tools], parallel=parallel)
+        calls = repeated([self._tag(tool, self.style) for tool in tools], at_least_one=True, parallel=parallel)
+        block = {"type": "tag", "begin": begin, "content": calls, "end": self.end}
+        return among_text([begin], [block], parallel=parallel)
 
-    def _tag(self, tool: Tool, begin: str, begun: int = 0) -> JsonObject:
+    def _tag(self, tool: Tool, style: str, begin: str = "", begun: int = 0) -> JsonObject:
         """Return the structure of a call, without so many characters at its beginning."""
-        return {
-            "type": "tag",
-            "begin": f"{begin}{self._opening(tool.name)}"[begun:],
-            "content": {"type": "json_schema", "json_schema": closed(tool.parameters), "style": self.style},
-            "end": self._closing if self.is_shared else f"{self._closing}{self.end}",
-        }
+        end = self._closing if self.is_shared else f"{self._closing}{self.end}"
+        return tag(f"{begin}{self._opening(tool.name)}"[begun:], tool.parameters, end, style=style)
 
     # Reading
 
@@ -138,10 +132,6 @@ class TaggedCalls:
     ) -> TaggedReader:
         """As `CallFormat.reader`."""
         return TaggedReader(self, tools=tools, prefilled=prefilled, name=name, parallel=parallel)
-
-
-def _one_of(formats: list[JsonObject]) -> JsonObject:
-    return formats[0] if len(formats) == 1 else {"type": "or", "elements": formats}
 
 
 @lru_cache(maxsize=64)
@@ -226,6 +216,7 @@ class TaggedReader(MarkedReader):
             self._read = MarkedReader._read_text if self._has_call else MarkedReader._read_unparsable
         elif word == tags.end:
             if not self._has_call:
+                self._raw = []
                 self._refuse("there is no call between the marks")
             self._read = MarkedReader._read_text
         elif word == tags.begin:

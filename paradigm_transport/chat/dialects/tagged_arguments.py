@@ -102,7 +102,8 @@ class TagMarks:
         self.call, self.parameter = Opening(call, NAME), Opening(parameter, KEY)
         self.begins = _marks(self.begin, *lead[:1], self.call.mark)
         self.around = _marks(self.begin, *lead, *tail, self.call_end, self.parameter_end, self.end)
-        self.behind_call = _marks(*tail, self.end, self.call.mark)
+        self.last_end = self.call_end or self.end
+        self.behind_last_end = _marks(*tail, self.begin, self.call.mark, self.end if self.call_end else "")
         self.behind_arguments = _marks(self.call_end, *tail, self.end)
         self.behind_value = _marks(self.parameter.mark, *self.behind_arguments)
         self.in_value = Marks(*_marks(self.parameter_end, self.parameter.mark, self.call_end, self.end))
@@ -215,18 +216,18 @@ class TaggedArguments(Arguments):
         if mark == self._marks.parameter.mark:
             return self._begins_argument(text, behind)
         if mark == self._marks.parameter_end:
-            is_end = self._is_followed(text, behind, self._marks.behind_value)
+            is_end = self._is_followed(text, behind, self._marks.behind_value, at_end=True)
             self._nested -= is_end is False and self._nested > 0
             return is_end
-        if mark == self._marks.call_end and not self._nested:  # the end mark of the last value is missing
-            return self._is_followed(text, behind, self._marks.behind_call)
+        if mark == self._marks.last_end and not self._nested:  # the end mark of the value is missing
+            return self._is_followed(text, behind, self._marks.behind_last_end, at_end=False)
         return False
 
-    def _is_followed(self, text: str, at: int, words: tuple[str, ...]) -> bool | None:
-        """Whether one of some words follows."""
+    def _is_followed(self, text: str, at: int, words: tuple[str, ...], *, at_end: bool) -> bool | None:
+        """Whether one of some words follows; and what holds at the end of the answer."""
         at = end_of(GAP, text, at)
         if at == len(text):
-            return True if self._is_last else None
+            return at_end if self._is_last else None
         word = word_at(text, at, words)
         if word == self._marks.parameter.mark and self._nested:
             key = self._key_at(text, at + len(word))
@@ -286,7 +287,9 @@ class TaggedArguments(Arguments):
         if not self._is_marked:
             return self._value_schema.read(text)
         value = read_json(text)
-        return text if self._value_schema.types == {"string"} and not isinstance(value, str) else value
+        if isinstance(value, str):
+            return self._value_schema.read(text) if value == text else value
+        return text if self._value_schema.types == {"string"} else value
 
     def _unwrap(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments within the only one, if they fit the schema."""

@@ -72,7 +72,7 @@ class Schema:
             value = _read_as(name, text) if name in types else _MISFIT
             if value is not _MISFIT:
                 return value
-        return read_json(text)
+        return read_json(text, repair=False)
 
     def _first(self, *values: object) -> Schema:
         return Schema(next((value for value in values if isinstance(value, Mapping)), None), self.root)
@@ -94,11 +94,16 @@ class Schema:
                 to_do += reversed(choices) if isinstance(choices, list) else []
 
 
-def read_json(text: str) -> object:
-    """Read JSON with simple mistakes repaired; what is not JSON is text."""
-    for repaired in (text, _repair(text)):
+def read_json(text: str, *, repair: bool = True) -> object:
+    """Read JSON; what is not JSON is text.
+
+    Args:
+        text: what the model wrote.
+        repair: repair simple mistakes in objects and lists.
+    """
+    for written in (text, _repair(text)) if repair else (text,):
         try:
-            value = parse(repaired)
+            value = parse(written)
             json.dumps(value, allow_nan=False)
         except ValueError:  # not JSON, NaN or infinity
             continue
