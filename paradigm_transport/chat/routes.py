@@ -330,7 +330,7 @@ class PromptRoute:
         """
         return self._dialect.reader(
             prompt=prompt,
-            tools=request.tools,
+            tools=request.tools if request.offered else (),
             calls=request.has_tools,
             prefilled=request.requires_call,
             name=request.required_name,
