@@ -307,7 +307,7 @@ class PromptRoute:
         if constraint is not None:  # the answer ends by itself
             return parameters.with_extra_body({"structured_outputs": constraint}).with_stops(last=dialect.stops)
         if not request.has_tools:
-            return parameters.with_stops(last=dialect.stops)
+            return parameters.with_stops(last=dialect.stops) if dialect.stops else parameters
         stops = dialect.stop_sequences(offered=bool(request.offered), single=request.is_single)
         return parameters.with_stops(last=stops)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +156,10 @@ def test_turns_are_written_in_the_given_dialect(template: ChatTemplate | JinjaTe
     assert template.render_chat(chat, [TIME], dialect=Bracketed()) == (  # type: ignore[arg-type]
         "system: Tools: ['time']\nassistant: I look.\n[call time]\ntool: [result Noon.]\nassistant: "
     )
+
+
+def test_documentation_lists_all_parsers() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "model-families.md").read_text(encoding="utf-8")
+    table = "".join(line for line in page.splitlines() if line.startswith("|"))
+    for name in (*TOOL_PARSERS, *REASONING_PARSERS):
+        assert f"`{name}`" in table

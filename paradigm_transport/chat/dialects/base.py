@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from paradigm_transport.chat.events import Event, ParsedMessage, Text, Thought
@@ -121,6 +122,12 @@ def read_message(reader: Reader, text: str, *, cut_off: bool = False) -> ParsedM
 
 
 _HALF = 5
+
+
+@lru_cache(maxsize=256)
+def marks_of(*marks: str) -> Marks:
+    """Return what finds some marks; see `Marks`."""
+    return Marks(*marks)
 
 
 class Marks:

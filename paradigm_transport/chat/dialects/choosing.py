@@ -62,8 +62,6 @@ def find_dialect(
     Raises:
         InvalidParameterError: a name is unknown.
     """
-    check_parser("tool_call_parser", tool_call_parser)
-    check_parser("reasoning_parser", reasoning_parser)
     if isinstance(template, JinjaTemplate):
         return _of_template(template, tool_call_parser, reasoning_parser)
     return _of_names(tool_call_parser, reasoning_parser)
@@ -72,6 +70,8 @@ def find_dialect(
 @lru_cache(maxsize=16)
 def _of_names(tool_call_parser: str | None, reasoning_parser: str | None) -> Dialect:
     """Return the dialect that parsers read; Hermes by default."""
+    check_parser("tool_call_parser", tool_call_parser)
+    check_parser("reasoning_parser", reasoning_parser)
     thinking = REASONING_PARSERS.get(reasoning_parser or "")
     if tool_call_parser is None:
         return HERMES if thinking is None else thinking if thinking.has_channels else _thinking_as(HERMES, thinking)

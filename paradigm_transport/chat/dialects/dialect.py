@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from paradigm_transport.chat.dialects.base import CallFormat, Reader, TextReader
 from paradigm_transport.chat.dialects.layers import EndsLayer, WrapperLayer
@@ -91,7 +91,7 @@ class Dialect:
         """Return a prompt behind which the model does not think."""
         return prompt if self.thoughts is None else self.thoughts.closed(prompt)
 
-    @property
+    @cached_property
     def reads_plain_answers(self) -> bool:
         """Whether an answer that calls no tools has marks, too."""
         return self.has_channels or self.thoughts is not None or bool(self.wrapper)

@@ -129,9 +129,10 @@ class JsonCalls:
 
     def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
         """As `CallFormat.offer`."""
-        schema = self._schema(tools, parallel=parallel)
-        calls = tag(self._opened, schema, f"{self.closing}{self.end}")
-        return among_text([self._opened], [calls], parallel=parallel and not self.is_list)
+        if self.begin.endswith("["):
+            return None  # without the bracket, which is the value's, the mark is a word
+        calls = tag(self._opened, self._schema(tools, parallel=parallel), f"{self.closing}{self.end}")
+        return among_text([self.begin], [calls], parallel=parallel and not self.is_list)
 
     def _schema(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject:
         call = self.objects.schema(tools)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks, is_half_mark
+from paradigm_transport.chat.dialects.base import TextAroundMarks, is_half_mark, marks_of
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.json_repair import NOT_JSON
@@ -48,7 +49,7 @@ class CallMarks:
     name_is_key: bool = False
     named: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def all(self) -> tuple[str, ...]:
         """All of them."""
         return tuple(dict.fromkeys(filter(None, (*self.begins, *self.ends, *self.wraps, self.result))))
@@ -82,7 +83,7 @@ class JsonCallsReader:
         make_id: Callable[[], str] = new_call_id,
     ) -> None:
         self._marks = marks
-        self._any = Marks(*marks.all)
+        self._any = marks_of(*marks.all)
         self._parallel = parallel
         self._make_id = make_id
         self._rest = ""

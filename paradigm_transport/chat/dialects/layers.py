@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from functools import lru_cache
 
-from paradigm_transport.chat.dialects.base import JoinedText, Marks, Reader, is_half_mark
+from paradigm_transport.chat.dialects.base import JoinedText, Reader, is_half_mark, marks_of
 from paradigm_transport.chat.events import Event, Text
+
+
+@lru_cache(maxsize=256)
+def _pattern_of(marks: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, marks)) or r"(?!)")
 
 
 class Layer(ABC):
@@ -19,8 +25,8 @@ class Layer(ABC):
     """
 
     def __init__(self, marks: tuple[str, ...], inner: Reader, words: tuple[str, ...] = ()) -> None:
-        self._marks = Marks(*marks, *words)
-        self._never_text = re.compile("|".join(map(re.escape, marks)) or r"(?!)")
+        self._marks = marks_of(*marks, *words)
+        self._never_text = _pattern_of(marks)
         self._inner = inner
         self._rest = ""  # the beginning of a mark, perhaps
         self._text = JoinedText()
