@@ -415,7 +415,7 @@ class PromptRoute:
         """
         return self._dialect.reader(
             prompt=prompt,
-            tools=request.tools,
+            tools=request.tools if request.offered else (),
             calls=request.has_tools,
             continued=request.continues_message,
             prefilled=request.requires_call,

@@ -366,6 +366,15 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer(f"Hm.\n{CODER_ROME} or so.</think>Hi", "Hi", f"Hm.\n{CODER_ROME} or so.", prompt="<think>\n"),
     ],
     "nemotron-3": [Answer(f"Hm.</think>{CODER_ROME}", "", "Hm.", [ROME], prompt="<think>\n")],
+    "minicpm-5": [
+        Answer(
+            '<think>\nHm.\n</think>\n\nI look.<function name="get_weather"><param name="city">Rome</param>'
+            '<param name="days">2</param></function><function name="time"></function>',
+            "I look.",
+            "Hm.",
+            [ROME, NOW],
+        ),
+    ],
     "gemma-4": [
         Answer(
             '<|channel>thought\nHm.\n<channel|>I look.<|tool_call>call:get_weather{city:<|"|>Rome<|"|>,days:2}'

@@ -18,6 +18,7 @@ from paradigm_transport.chat.dialects.rows import ROWS
 from paradigm_transport.chat.events import CallBegin, CallEnd, Event, ParsedMessage
 from paradigm_transport.messages import ToolCall
 from tests.transport.answers import ANSWERS, NOW, ROME, TOOLS, Answer
+from tests.transport.splits import every_split, read
 from tests.transport.test_tool_calls import CHARACTERS, check_events, cut, joined, unhurried
 
 BY_NAME = {row.name: row for row in ROWS}
@@ -189,3 +190,17 @@ def test_answer_without_marks_is_text(row: Dialect) -> None:
     text = '  a < b, [x] {y} `z`\n```json\n{"a": 1}\n```\n> é😀 <b>bold</b> \n'
     for parts in ([text], list(text)):
         assert read_calls(new_reader(row, row.without_thoughts("")), *parts).text == text
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("llama3-json", '{"name": "unknown", "parameters": {"x": "y"<|eom_id|>\n"'),
+        ("lfm2", " ```<|tool_call_start|>[f()]"),
+        ("gemma-4", "<|tool_call>call:f{}<tool_call|><|tool_call><|channel>thought<|tool_call>call:f{}<tool_call|>"),
+    ],
+)
+def test_answer_in_disorder_is_read_alike_in_any_split(name: str, written: str, cut_off: bool) -> None:
+    read(lambda: new_reader(BY_NAME[name]), written, cut_off=cut_off, split=every_split)
+    read(lambda: new_reader(BY_NAME[name]), written, cut_off=cut_off)

@@ -217,3 +217,24 @@ def test_named_parser_wins_over_the_template_without_a_warning() -> None:
     with pytest.warns(UserWarning, match="pass tool_call_parser"):
         fields(chat_template=source)
     fields(chat_template=source, tool_call_parser="llama3_json")
+
+
+@pytest.mark.parametrize("parser", ["llama3_json", "xlam", "pythonic"])
+def test_bare_call_that_is_not_allowed_is_text(api: Api, wire: WireServer, parser: str) -> None:
+    written = TOOL_PARSERS[parser].calls.write([ToolCall("1", "time", {})])
+    wire.always(reply(completion(written)))
+    message = ask(api, wire, ChatRequest(HELLO, TOOLS, "none"), tool_call_parser=parser)
+    assert (message.text, message.calls) == (written, [])
+    assert ask(api, wire, WITH_TOOLS, tool_call_parser=parser).calls
+
+
+def test_id_of_a_call_is_the_models(api: Api, wire: WireServer) -> None:
+    wire.script(
+        reply(completion("<|tool_call_begin|>functions.time:4<|tool_call_argument_begin|>{}<|tool_call_end|>")),
+        reply(completion("[TOOL_CALLS]time[CALL_ID]a1b2c3d4e[ARGS]{}")),
+        reply(completion("[TOOL_CALLS]time[CALL_ID]a[ARGS]{}[TOOL_CALLS]time[CALL_ID]a[ARGS]{}")),
+    )
+    assert [call.id for call in ask(api, wire, WITH_TOOLS, tool_call_parser="kimi_k2").calls] == ["functions.time:4"]
+    assert [call.id for call in ask(api, wire, WITH_TOOLS, tool_call_parser="mistral").calls] == ["a1b2c3d4e"]
+    twice = ask(api, wire, WITH_TOOLS, tool_call_parser="mistral").calls
+    assert twice[0].id == "a" != twice[1].id

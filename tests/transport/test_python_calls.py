@@ -284,6 +284,10 @@ def test_other_text_between_marks_is_invalid() -> None:
     assert answer(forms.LFM_2, "<|tool_call_start|><|tool_call_end|>").invalid == [(None, "")]
 
 
+def test_invalid_call_is_quoted_without_the_list_around_it() -> None:
+    assert calls_of("[f(a=1), t me()]").invalid == [(None, "t me()]")]
+
+
 def test_string_without_end_does_not_swallow_the_text_behind_the_call() -> None:
     found = answer(forms.LFM_2, "<|tool_call_start|>[f(a='x)]<|tool_call_end|>\nDone.")
     assert (found.text, found.calls, found.invalid) == ("Done.", [], [("f", "f(a='x)]")])

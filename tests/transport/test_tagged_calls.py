@@ -282,6 +282,14 @@ def test_marks_are_not_shown(form: TaggedCalls) -> None:
 # Invalid calls
 
 
+@pytest.mark.parametrize("family", ["deepseek 3.2", "step"])
+def test_mark_of_a_family_of_its_own_is_not_text_without_a_name_either(family: str) -> None:
+    form = FORMS[family]
+    mark = form.call.partition("NAME")[0]
+    found = answer(form, f"Yes. {mark}>{form.end} Done.")
+    assert (found.text, found.calls, len(found.invalid)) == ("Yes.\nDone.", [], 1)
+
+
 def test_call_that_is_cut_off_is_invalid(family: str, form: TaggedCalls) -> None:
     text = WRITTEN[family].strip()
     whole = text.index(form.call_end.strip()) + len(form.call_end.strip()) if form.call_end else len(text)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from paradigm_transport.chat.dialects.base import Marks, Reader, TextAroundMarks
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
+from paradigm_transport.chat.dialects.call_marks import CallMarks
 from paradigm_transport.chat.dialects.json_calls import OBJECTS, JsonObjects
-from paradigm_transport.chat.dialects.json_reader import CallMarks, JsonCallsReader
+from paradigm_transport.chat.dialects.json_reader import JsonCallsReader
 from paradigm_transport.chat.dialects.structural import one_of, parameters_of, tag
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.structured import closed

@@ -232,7 +232,8 @@ class TextAroundMarks(JoinedText):
         elif self._held:
             self._held.append(text)
             return []
-        self._begins_line = text[-1:] == "\n" if text else begins_line
+        line = text.rstrip(" \t")
+        self._begins_line = line[-1:] == "\n" if line else begins_line
         found = _FENCE_AT_END.search(text) if "`" in text else None
         if found is not None and (found.start() or begins_line):
             self._held = [found[1], found[2]]

@@ -97,6 +97,15 @@ STEP_3 = TaggedCalls(
     is_shared=True,
 )
 
+MINICPM_5 = TaggedCalls(
+    begin="",
+    end="",
+    call='<function name="NAME">',
+    call_end="</function>",
+    parameter='<param name="KEY">',
+    parameter_end="</param>",
+)
+
 PYTHONIC = PythonCalls()
 """Llama 3.2, ToolACE, Gemma 3 by vLLM's template."""
 

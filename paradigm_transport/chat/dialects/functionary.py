@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from paradigm_transport.chat.dialects.call_json import new_call_id
-from paradigm_transport.chat.dialects.json_reader import CallMarks, JsonCallsReader
+from paradigm_transport.chat.dialects.call_marks import CallMarks
+from paradigm_transport.chat.dialects.json_reader import JsonCallsReader
 from paradigm_transport.chat.dialects.structural import among_text, one_of, parameters_of, tag
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.structured import closed

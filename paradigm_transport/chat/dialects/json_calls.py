@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from paradigm_transport.chat.dialects.call_json import new_call_id
-from paradigm_transport.chat.dialects.json_reader import CallMarks, JsonCallsReader
+from paradigm_transport.chat.dialects.call_marks import CallMarks
+from paradigm_transport.chat.dialects.json_reader import JsonCallsReader
 from paradigm_transport.chat.dialects.structural import among_text, one_of, parameters_of, tag
 from paradigm_transport.chat.structured import call_schema, closed
 from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable
+from typing import Any
 
 from paradigm_transport.chat.dialects.base import TextAroundMarks, is_half_mark, marks_of
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
+from paradigm_transport.chat.dialects.call_marks import CallMarks
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.json_repair import NOT_JSON
 
@@ -19,40 +19,6 @@ _BETWEEN_ELEMENTS = re.compile(r"[ \t\r\n,;}]*")
 _FILLER_BEFORE_ARGUMENTS = re.compile(r"[ \t\r\n`]*")
 _CLOSERS = re.compile(r"[}\]]*")
 _VALUE = re.compile(r"[{\"]")
-_FENCE = "json"
-
-
-@dataclass(frozen=True)
-class CallMarks:
-    """The marks around calls.
-
-    Attributes:
-        begins: marks that begin one call or several.
-        ends: marks that end them. Without any, a call ends with its JSON, and several with their list.
-        wraps: marks around all calls of an answer, which may be missing.
-        words: words that may stand between a mark and the object.
-        header: what stands between mark and arguments, in families that write the name there; its groups are `name`
-            and perhaps `id`.
-        result: a mark that begins a result. A model that writes it behind a call invents the result.
-        needs_end: a call that ends the answer without its mark is not whole.
-        name_is_key: calls are objects of the name and the arguments.
-        named: the tools' names of marks that begin the call of one tool.
-    """
-
-    begins: tuple[str, ...]
-    ends: tuple[str, ...] = ()
-    wraps: tuple[str, ...] = ()
-    words: tuple[str, ...] = (_FENCE,)
-    header: re.Pattern[str] | None = None
-    result: str = ""
-    needs_end: bool = False
-    name_is_key: bool = False
-    named: Mapping[str, str] = field(default_factory=dict)
-
-    @cached_property
-    def all(self) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(dict.fromkeys(filter(None, (*self.begins, *self.ends, *self.wraps, self.result))))
 
 
 class JsonCallsReader:
@@ -99,7 +65,7 @@ class JsonCallsReader:
         self._is_prefilled = prefilled  # the end of its first call may be missing
         self._header: list[str] = []
         self._unparsable: list[str] = []
-        self._read: Callable[[JsonCallsReader], bool] = JsonCallsReader._read_text
+        self._read: Callable[[Any], bool] = JsonCallsReader._read_text  # or a method of a subclass
         if name is not None:
             self._begin_call(name, call_id)
             self._read = JsonCallsReader._read_before_arguments

@@ -103,12 +103,14 @@ class EndsLayer(Layer):
         return [] if self._is_ended else self._show(self._inner.feed(text))
 
     def _read_mark(self, mark: str) -> list[Event]:
-        self._is_ended = self._is_ended or mark in self._ends
-        return self._text.mark()
+        if self._is_ended or mark not in self._ends:
+            return self._text.mark()
+        self._is_ended = True
+        return [*self._show(self._inner.finish()), *self._text.mark()]
 
     def _finish(self, *, cut_off: bool) -> list[Event]:
-        events = self._inner.finish(cut_off=cut_off and not self._is_ended)
-        return [*self._show(events), *self._text.finish()]
+        events = [] if self._is_ended else self._show(self._inner.finish(cut_off=cut_off))
+        return [*events, *self._text.finish()]
 
 
 class WrapperLayer(Layer):

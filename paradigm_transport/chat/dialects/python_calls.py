@@ -149,6 +149,7 @@ class PythonReader(MarkedReader):
     def _read_calls(self) -> bool:
         """Read what is between calls."""
         self._take(end_of(_SEPARATORS, self._rest, self._at))
+        self._raw = []
         at, rest = self._at, self._rest
         mark = word_at(rest, at, (self._end,)) if self._end else ""
         found = CALL.match(rest, at)
@@ -161,11 +162,10 @@ class PythonReader(MarkedReader):
             self._read = PythonReader._read_behind_list if self._is_list_begun else self._read
             self._is_list_begun = True
         elif found is not None:
-            self._raw = []
             self._take(found.end())
             self._open_call(found["name"])
         elif PART_OF_CALL.match(rest, at):
-            self._raw, self._has_call = [], False  # but the half of one
+            self._has_call = False  # but the half of one
             return False
         else:
             self._break()

@@ -215,6 +215,14 @@ ROWS = (
         ends=_CHATML,
     ),
     Dialect(
+        "minicpm-5",
+        call_forms.MINICPM_5,
+        sign=r'<function name="NAME">',
+        tool_parsers=("minicpm5",),
+        thoughts=_QWEN3_THOUGHTS,
+        ends=_CHATML,
+    ),
+    Dialect(
         "gemma-4",
         call_forms.GEMMA_4,
         sign=r"<\|tool_call>call:NAME{",

@@ -197,7 +197,7 @@ class TaggedReader(MarkedReader):
         is_open = opening.may_match(self._rest, behind)
         if is_open and not self._is_last:
             return False
-        if is_open or opening.match(self._rest, behind):
+        if is_open or opening.match(self._rest, behind) or not self._tags.may_be_text:
             self._raw, self._has_call = [mark], False
             self._read = TaggedReader._read_name
             return super()._read_mark(mark)

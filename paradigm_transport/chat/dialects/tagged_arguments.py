@@ -108,8 +108,12 @@ class TagMarks:
         self.behind_value = _marks(self.parameter.mark, *self.behind_arguments)
         self.in_value = Marks(*_marks(self.parameter_end, self.parameter.mark, self.call_end, self.end))
         # Tags of a family's own are no text anywhere; those of plain XML may be.
-        own = (mark for mark in self.around if not mark.isascii() or ":" in mark)
-        self.in_text = Marks(*_marks(self.begin, self.end, self.call.mark, *own))
+        self.in_text = Marks(*_marks(self.begin, self.end, self.call.mark, *filter(_is_own, self.around)))
+        self.may_be_text = not _is_own(self.call.mark)
+
+
+def _is_own(mark: str) -> bool:
+    return ":" in mark or not mark.isascii()
 
 
 def _marks(*marks: str) -> tuple[str, ...]:

@@ -147,12 +147,18 @@ class ThoughtsLayer(Layer):
         return super()._show(events)
 
     def _finish(self, *, cut_off: bool) -> list[Event]:
-        events: list[Event] = []
-        if self._attempt is not None:
-            events = [*self._attempted, *self._attempt.finish(cut_off=cut_off)]
-            are_calls = _are_calls(events) and any(isinstance(event, CallEnd) for event in events)
-            events = _renumbered(events, self._count) if are_calls else self._give_up()
-        return [*events, *self._show(self._inner.finish(cut_off=cut_off)), *self._text.finish()]
+        attempted = self._finish_attempt(cut_off=cut_off)
+        thought = [] if attempted or self._attempt is None else self._give_up()
+        events = [*thought, *self._show(self._inner.finish(cut_off=cut_off)), *self._text.finish()]
+        return [*events, *_renumbered(attempted, self._count)]
+
+    def _finish_attempt(self, *, cut_off: bool) -> list[Event]:
+        """Return the calls that the thoughts end in; none if they are only thoughts."""
+        if self._attempt is None:
+            return []
+        events = [*self._attempted, *self._attempt.finish(cut_off=cut_off)]
+        are_calls = _are_calls(events) and any(isinstance(event, CallEnd) for event in events)
+        return events if are_calls else []
 
 
 def _are_calls(events: Iterable[Event]) -> bool:
