@@ -47,6 +47,7 @@ def test_stop_completed_first_wins(text: str, stops: list[str]) -> None:
 
 
 @given(TEXT, STOPS, PLACES, st.integers(0, 6))
+@example("ab.ab.", ["ab.ab."], [4], 0)
 def test_any_split_of_text_shows_same_text(text: str, stops: list[str], places: list[int], skip: int) -> None:
     scanner = StopScanner(stops, skip)
     shown = "".join(map(scanner.feed, pieces(text, places)))
