@@ -61,7 +61,10 @@ class SSEDecoder:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *ended, rest = data.split(b"\n")
-        yield from filter(None, map(self._end_line, ended))
+        for line in ended:
+            event = self._end_line(line)
+            if event is not None:
+                yield event
         if rest:
             self._grow(rest)
             self._line.append(rest)

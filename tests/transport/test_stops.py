@@ -111,6 +111,7 @@ def test_stream_gives_same_text_and_logprobs_as_completion(
     assert chunks[-1].finish_reason == expected.finish_reason
     collected = sum((c.logprobs for c in chunks if c.logprobs), Logprobs())
     assert collected == expected.logprobs
+    assert all(c.logprobs for c in chunks if c.logprobs is not None)
     # Each token arrives together with its text.
     text = spelled = ""
     for c in chunks:
@@ -162,9 +163,10 @@ def test_stream_of_several_choices_ends_when_all_have_ended(api: Api, wire: Wire
 
 
 def test_stopped_choice_emits_nothing_while_another_continues(api: Api, wire: WireServer) -> None:
-    wire.script(sse(chunk("a END"), chunk("more"), chunk("x", index=1), chunk("", "stop", index=1)))
+    wire.script(sse(chunk("a END"), chunk("more", "length"), chunk("x", index=1), chunk("", "length", index=1)))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=["END"], n=2))
     assert [texts(chunks, 0), texts(chunks, 1)] == ["a ", "x"]
+    assert [c.finish_reason for c in chunks[-2:]] == ["stop", "length"]
 
 
 def test_echoed_prompt_is_not_searched_for_stops(api: Api, wire: WireServer) -> None:
