@@ -148,7 +148,7 @@ class StreamReader:
                 if streamed.finish_reason in ABORTED:
                     self._aborted = aborted(streamed.finish_reason, "", body, self._origin)
         # The server does not know of a stop that ended a choice here, and would go on.
-        if is_any_finished and self._is_finished() and not all(each.server_finished for each in self._choices.values()):
+        if is_any_finished and self._is_finished() and any(each.stopped_here for each in self._choices.values()):
             chunks += self._end()
         return chunks
 
@@ -198,14 +198,19 @@ class _StreamedChoice:
         self._scanner = scanner
         self._held: Logprobs | None = None  # of text that is held back
         self._ahead = 0  # characters shown beyond the tokens shown; less than 0 within a token
-        self.server_finished = False  # rather than a stop that was found here
+        self._server_finished = False
         self.finish_reason: str | None = None
         self.stop_reason: str | int | None = None
 
+    @property
+    def stopped_here(self) -> bool:
+        """Whether a stop ended it here, unknown to the server."""
+        return self._scanner is not None and self._scanner.stopped and not self._server_finished
+
     def take(self, choice: Choice) -> tuple[str, Logprobs | None]:
         """Take what an event adds to this choice; return what of it, and of what was held, may be shown."""
-        if choice.finish_reason is not None and not self.server_finished:  # some servers send it twice
-            self.server_finished = True
+        if choice.finish_reason is not None and not self._server_finished:  # some servers send it twice
+            self._server_finished = True
             self.finish_reason = self.finish_reason or choice.finish_reason
             self.stop_reason = choice.stop_reason
         if self._scanner is None:
