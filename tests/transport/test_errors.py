@@ -103,7 +103,7 @@ BODIES: list[tuple[Any, str]] = [
     ("upstream connect\n error", "upstream connect error"),
     ("a < b and b > c", "a < b and b > c"),
     ({"error": {"message": ""}}, ""),
-    ({"items": [1, 2], "names": []}, ""),
+    ({"items": [1, 2], "names": [], "both": ["a", 1]}, ""),
     (b"\xff\xfe", "\ufffd\ufffd"),
     (b"null", ""),
     (b"5", ""),
@@ -184,6 +184,8 @@ def test_redirect_raises_and_is_not_followed(api: Api, wire: WireServer) -> None
         ("", None),
         ("Tue, 14 Nov 2023 22:13:30 GMT", 10.0),
         ("Tue, 14 Nov 2023 22:13:30 -0000", 10.0),
+        ("Wed, 15 Nov 2023 00:13:30 +0200", 10.0),
+        ("5".rjust(64), 5.0),
         ("Tuesday, 14-Nov-23 22:13:30 GMT", 10.0),
         ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
         ("Tue, 14 Nov 99999 22:00:00 GMT", None),
@@ -384,7 +386,7 @@ def test_large_error_page_is_read_in_linear_time(page: str) -> None:
     assert len(str(status_error(502, page.encode(), Origin("host")))) < 2 * MESSAGE_LIMIT
 
 
-@pytest.mark.parametrize("value", [" " * 60_000 + "x", "9" * 60_000, "1 " * 30_000, "Tue, " * 12_000])
+@pytest.mark.parametrize("value", ["5".rjust(65), " " * 60_000 + "x", "9" * 60_000, "1 " * 30_000, "Tue, " * 12_000])
 def test_long_retry_after_is_ignored(value: str) -> None:
     assert parse_retry_after(value, 0.0) is None
 
