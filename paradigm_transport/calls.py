@@ -50,6 +50,7 @@ class Policy:
         unsupported: fields that the server refuses, and that calls leave out.
         host: the host that is called.
         secrets: what must not be in errors.
+        longest_wait: the settings' time-out for silence, in seconds; 0 for none.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Policy:
         self.chance = chance
         self.unsupported: set[str] = set() if settings.stream_usage else {"stream_options"}
         self.host, self.secrets = settings.host, settings.secrets  # once: it reads the environment
+        self.longest_wait = seconds_of(settings.timeout)[1] or 0.0
         self._warnings: set[str] = set()
 
     def warn_once(self, message: str, *args: object) -> None:
@@ -135,9 +137,8 @@ class Request(ABC):
     @property
     def outgoing(self) -> Outgoing:
         """What is sent next; with time-outs of its own if the settings' are not those of the call, or too long."""
-        longest = seconds_of(self.timeout)[1] or 0.0
         left = max(self._deadline - self.policy.timer(), MIN_SECONDS)
-        is_usual = self.timeout is self.policy.settings.timeout and left >= longest
+        is_usual = self.timeout is self.policy.settings.timeout and left >= self.policy.longest_wait
         timeouts = None if is_usual else seconds_of(self.timeout, left)
         return Outgoing(self.method, self.path, self.body, self.extra_headers, timeouts)
 

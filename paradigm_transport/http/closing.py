@@ -80,8 +80,7 @@ def start_closing(aclose: Callable[[], Awaitable[None]]) -> asyncio.Future[None]
         The task. It is kept until it is done, and need not be awaited.
     """
     task = asyncio.ensure_future(aclose())
-    _closing.add(task)  # a loop has only weak references to its tasks
-    task.add_done_callback(_closed)
+    _keep(task)
     return task
 
 
@@ -103,18 +102,39 @@ async def cancel_once(coroutine: Coroutine[Any, Any, T], undo: Callable[[T], Awa
         coroutine: what is awaited, in a task.
         undo: takes back its result if the caller was cancelled in the meantime.
     """
-    task = asyncio.ensure_future(coroutine)
+    outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(_settle(coroutine, outcome, undo))
     try:
-        return await asyncio.shield(task)
+        return await outcome  # rather than the task: that would take another turn of the event loop
     except asyncio.CancelledError:
         task.cancel()
-        start_closing(partial(_undo, task, undo))
+        _keep(task)
         raise
 
 
-async def _undo(task: asyncio.Future[T], undo: Callable[[T], Awaitable[None]]) -> None:
-    with suppress(asyncio.CancelledError):
-        await undo(await task)
+async def _settle(
+    coroutine: Coroutine[Any, Any, T], outcome: asyncio.Future[T], undo: Callable[[T], Awaitable[None]]
+) -> None:
+    try:
+        result = await coroutine
+    except asyncio.CancelledError:
+        outcome.cancel()
+    except BaseException as error:
+        if not outcome.done():
+            outcome.set_exception(error)
+    else:
+        if outcome.done():
+            await undo(result)
+        else:
+            outcome.set_result(result)
+    finally:
+        del outcome  # it holds an error, which holds this frame
+
+
+def _keep(task: asyncio.Future[None]) -> None:
+    """Keep a task until it is done: its event loop has only weak references."""
+    _closing.add(task)
+    task.add_done_callback(_closed)
 
 
 def _closed(task: asyncio.Future[None]) -> None:

@@ -48,20 +48,8 @@ class BaseResponse:
         self.is_success = 200 <= self.status < 300
         self.headers = {name.lower(): value for name, value in response.headers.items()}
 
-    def _count(self, part: bytes) -> bytes:
-        """Count the bytes of a part.
-
-        Raises:
-            APIResponseError: there are too many.
-        """
-        self._size += len(part)
-        if self._size > self._max_bytes:
-            raise APIResponseError(f"The response has more than {self._max_bytes:,} bytes (max_response_bytes).")
-        return part
-
-    def _is_enough(self) -> bool:
-        """Whether no more of the body is wanted: a refusal is read only as far as people will."""
-        return not self.is_success and self._size >= ERROR_BYTES
+    def _too_large(self) -> APIResponseError:
+        return APIResponseError(f"The response has more than {self._max_bytes:,} bytes (max_response_bytes).")
 
 
 class Response(BaseResponse):
@@ -89,9 +77,11 @@ class Response(BaseResponse):
             APIResponseError: it has more than `max_bytes`.
         """
         parts = []
-        while not self._is_enough() and (part := self.next_part()) is not None:
+        while (part := self.next_part()) is not None:
             parts.append(part)
             check_time()
+            if self._size >= ERROR_BYTES and not self.is_success:  # a refusal is read only as far as people will
+                break
         return b"".join(parts)
 
     def next_part(self) -> bytes | None:
@@ -102,7 +92,11 @@ class Response(BaseResponse):
         """
         with self._reading:
             part = next(self._parts, None)
-        return part and self._count(part)
+        if part is not None:
+            self._size += len(part)
+            if self._size > self._max_bytes:
+                raise self._too_large()
+        return part
 
     @cached_property
     def _parts(self) -> Iterator[bytes]:
@@ -178,16 +172,22 @@ class AsyncResponse(BaseResponse):
     async def read(self, check_time: Callable[[], None]) -> bytes:
         """As `Response.read`."""
         parts = []
-        while not self._is_enough() and (part := await self.next_part()) is not None:
+        while (part := await self.next_part()) is not None:
             parts.append(part)
             check_time()
+            if self._size >= ERROR_BYTES and not self.is_success:  # a refusal is read only as far as people will
+                break
         return b"".join(parts)
 
     async def next_part(self) -> bytes | None:
         """As `Response.next_part`."""
         with self._reading:
             part = await anext(self._parts, None)
-        return part and self._count(part)
+        if part is not None:
+            self._size += len(part)
+            if self._size > self._max_bytes:
+                raise self._too_large()
+        return part
 
     @cached_property
     def _parts(self) -> AsyncIterator[bytes]:
