@@ -6,7 +6,6 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from paradigm_transport.http.protocols import NetworkStream
@@ -119,7 +118,7 @@ async def _settle(
         result = await coroutine
     except asyncio.CancelledError:
         outcome.cancel()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # the caller raises it
         if not outcome.done():
             outcome.set_exception(error)
     else:
