@@ -267,8 +267,6 @@ class PieceReader(Protocol[PieceOut]):
 class StreamCall(Request, Generic[Piece, Event]):
     """A request that is answered by a stream: read in pieces, handed out as events, one event for each piece."""
 
-    _handed_out = False
-
     @abstractmethod
     def make_reader(self, origin: Origin) -> PieceReader[Piece]:
         """Return a reader of one response."""
@@ -281,12 +279,3 @@ class StreamCall(Request, Generic[Piece, Event]):
         """Return a reader of a response that is not a refusal."""
         self.accept()
         return self.make_reader(self.origin(response))
-
-    def hand_out(self, piece: Piece) -> Event:
-        """Return the event for a piece; from now on nothing may be sent again."""
-        self._handed_out = True
-        return self.make_event(piece)
-
-    def wait_before_retry(self, error: ParadigmError) -> float | None:
-        """As `Request.wait_before_retry`; None once something was handed out."""
-        return None if self._handed_out else super().wait_before_retry(error)

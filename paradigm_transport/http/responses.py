@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 
 import anyio
 from typing_extensions import Self
@@ -65,6 +65,7 @@ class Response(BaseResponse):
     def __init__(self, response: HTTPResponse, reading: translate_errors, lease: Lease, max_bytes: int) -> None:
         self._lease = lease
         self._response = response
+        self._parts: Iterator[bytes] | None = None
         super().__init__(response, reading, max_bytes)
 
     def read(self, check_time: Callable[[], None]) -> bytes:
@@ -91,16 +92,14 @@ class Response(BaseResponse):
             APIResponseError: the body has more than `max_bytes`.
         """
         with self._reading:
+            if self._parts is None:
+                self._parts = self._response.iter_bytes()
             part = next(self._parts, None)
         if part is not None:
             self._size += len(part)
             if self._size > self._max_bytes:
                 raise self._too_large()
         return part
-
-    @cached_property
-    def _parts(self) -> Iterator[bytes]:
-        return self._response.iter_bytes()
 
     def drain(self) -> None:
         """Read the few bytes after the last event, so that the connection can be used again.
@@ -166,6 +165,7 @@ class AsyncResponse(BaseResponse):
     ) -> None:
         self._lease = lease
         self._response = response
+        self._parts: AsyncIterator[bytes] | None = None
         self._loop = asyncio.get_running_loop()
         super().__init__(response, reading, max_bytes)
 
@@ -182,16 +182,14 @@ class AsyncResponse(BaseResponse):
     async def next_part(self) -> bytes | None:
         """As `Response.next_part`."""
         with self._reading:
+            if self._parts is None:
+                self._parts = self._response.aiter_bytes()
             part = await anext(self._parts, None)
         if part is not None:
             self._size += len(part)
             if self._size > self._max_bytes:
                 raise self._too_large()
         return part
-
-    @cached_property
-    def _parts(self) -> AsyncIterator[bytes]:
-        return self._response.aiter_bytes()
 
     async def drain(self) -> None:
         """As `Response.drain`."""
