@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paradigm_transport import CompletionParameters, InvalidParameterError
-from paradigm_transport.endpoints.completions.fields import MAX_STOPS
+from paradigm_transport.endpoints.completions.fields import MAX_STOPS, name_limit
 from tests.transport.conftest import MODEL
 
 OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
@@ -152,3 +152,28 @@ def test_merging_subclass_keeps_only_fields_of_endpoint() -> None:
 
     merged = Adapter(model=MODEL, more=6, n=2).merged({"top_p": 0.5})
     assert merged == CompletionParameters(model=MODEL, n=2, top_p=0.5)
+
+
+def test_merging_keeps_what_belongs_to_the_request_alone() -> None:
+    base = CompletionParameters(model=MODEL, extra_headers={"X-Team": "a"}, timeout=5)
+    merged = base.merged({"n": 2})
+    assert (merged.extra_headers, merged.timeout, merged.n) == ({"X-Team": "a"}, 5, 2)
+    assert "timeout" not in CompletionParameters(model=MODEL).merged({"n": 2}).model_fields_set
+
+
+def test_further_stops_come_before_and_after_those_given() -> None:
+    base = CompletionParameters(model=MODEL, stop=["b"])
+    assert base.with_stops(first=["a", "b"], last=["c"]).stop == ["a", "b", "c"]
+    assert base.with_stops(last=["b"]) is base
+    assert CompletionParameters(model=MODEL).with_stops(last=["c"]).stop == ["c"]
+
+
+def test_extra_body_wins_over_its_defaults() -> None:
+    assert CompletionParameters(model=MODEL).with_extra_body({"seed": 1}).extra_body == {"seed": 1}
+    base = CompletionParameters(model=MODEL, extra_body={"seed": 2})
+    assert base.with_extra_body({"seed": 1, "top_k": 3}).extra_body == {"seed": 2, "top_k": 3}
+
+
+def test_limit_is_named_with_its_value_if_it_has_one() -> None:
+    assert name_limit(None) == "max_tokens"
+    assert name_limit(5) == "max_tokens (5)"

@@ -556,6 +556,9 @@ def test_cut_at_default_length_limit_warns_once(api: Api, wire: WireServer, capl
     caplog.clear()
     other = api.client(wire)
     other.complete("Hi", model=MODEL, max_tokens=256)
+    wire.script(reply(completion("a", finish_reason="stop")), sse(chunk("a", "stop")))
+    other.complete("Hi", model=MODEL)
+    list(other.stream("Hi", model=MODEL))
     assert caplog.records == []
     other.complete("Hi", model=MODEL, max_tokens=None)
     assert "now the server's default" in caplog.text

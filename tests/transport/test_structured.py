@@ -78,6 +78,7 @@ def test_object_that_lacks_the_keys_of_the_schema_is_left_out() -> None:
     with pytest.raises(ValidationError, match="greater than 0"):
         read_object(text, City.model_validate_json, schema=schema)
     assert read_object('{"a": 1} {"b": 2}', json.loads, schema=schema) == {"a": 1}
+    assert read_object(f'{json.dumps(answer)} {{"name": "Rome"}}', json.loads, schema=schema) == answer
     assert read_object(text, json.loads, schema={"properties": {"people": {}}}) == answer
 
 
