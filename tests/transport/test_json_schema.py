@@ -29,6 +29,7 @@ def test_schema_is_closed_unless_it_allows_more() -> None:
     assert closed(TIME.parameters) == {"type": "object", "properties": {}, "additionalProperties": False}
     for says in (
         {"type": "object"},
+        {"properties": {}},
         {"type": "object", "properties": {}, "additionalProperties": True},
         {"type": "object", "properties": {}, "allOf": []},
         {"$ref": "#/$defs/a"},
