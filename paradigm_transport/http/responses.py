@@ -91,10 +91,13 @@ class Response(BaseResponse):
         Raises:
             APIResponseError: the body has more than `max_bytes`.
         """
-        with self._reading:
+        try:  # not `with`: this runs for every chunk
             if self._parts is None:
                 self._parts = self._response.iter_bytes()
             part = next(self._parts, None)
+        except BaseException as error:
+            self._reading.translate(error)
+            raise
         if part is not None:
             self._size += len(part)
             if self._size > self._max_bytes:
@@ -181,10 +184,13 @@ class AsyncResponse(BaseResponse):
 
     async def next_part(self) -> bytes | None:
         """As `Response.next_part`."""
-        with self._reading:
+        try:
             if self._parts is None:
                 self._parts = self._response.aiter_bytes()
             part = await anext(self._parts, None)
+        except BaseException as error:
+            self._reading.translate(error)
+            raise
         if part is not None:
             self._size += len(part)
             if self._size > self._max_bytes:
