@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from paradigm_transport import CompletionParameters, InvalidParameterError
+from paradigm_transport.arguments import Fields
 from paradigm_transport.endpoints.completions.fields import MAX_STOPS, name_limit
 from tests.transport.conftest import MODEL
 
@@ -127,6 +129,51 @@ def test_unknown_argument_raises_with_hint(name: str, hint: str) -> None:
     with pytest.raises(InvalidParameterError) as caught:
         CompletionParameters(model=MODEL, **{name: 1})
     assert str(caught.value) == f"unknown argument {name}; {hint}"
+
+
+def test_name_of_another_class_is_no_hint_for_an_argument_that_is_missing_here() -> None:
+    with pytest.raises(InvalidParameterError, match=r"^unknown argument base_address; (?!here it is)"):
+        CompletionParameters(model=MODEL, base_address="host")
+
+
+def odd(value: int) -> int:
+    raise ValueError("It must be even")
+
+
+class Own(Fields):
+    plain: int = 0
+    described: int = Field(default=0, description="How many. Further words.")
+    aliased: int = Field(default=0, validation_alias=AliasChoices("other", "another"), description="Not named.")
+    checked: Annotated[int, AfterValidator(odd)] = Field(default=0, description="A number.")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("plain", "plain: input should be a valid integer"),
+        ("described", "described: input should be a valid integer (how many)"),
+        ("other", "other: input should be a valid integer"),
+        ("checked", "checked: it must be even"),
+    ],
+)
+def test_problem_names_the_argument_and_what_it_means(name: str, message: str) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        Own(**{name: 1.0 if name == "checked" else None})
+    assert str(caught.value) == message
+
+
+def test_field_with_a_name_of_a_framework_is_refused() -> None:
+    class Framework(BaseModel):
+        cache: bool = False
+
+        def invoke(self) -> None: ...
+
+    for name in ("cache", "invoke"):
+        ours = type("Ours", (Fields,), {"__annotations__": {name: int}, name: 0, "__module__": __name__})
+        with pytest.raises(TypeError, match=f"^Both: Framework already has {name}$"):
+            type("Both", (ours, Framework), {"__module__": __name__})
+    both = type("Both", (Own, Framework), {"__annotations__": {"cache": bool}, "cache": True, "__module__": __name__})
+    assert both().cache  # a class of both may give it another default
 
 
 def test_all_problems_are_reported_at_once() -> None:
