@@ -149,7 +149,7 @@ class ChunkWriter:
         if self._as_blocks:
             metadata["output_version"] = "v1"
         message = AIMessageChunk(
-            content=content_blocks(text, calls) if self._as_blocks else text,
+            content=content_blocks(thoughts, text, calls) if self._as_blocks else text,
             additional_kwargs=more,
             tool_call_chunks=calls,
             response_metadata=metadata,
@@ -214,6 +214,8 @@ def _usage(usage: Usage | None) -> UsageMetadata | None:
     if usage is None:
         return None
     counts = _counts(usage)
+    if usage.reasoning_tokens is not None:
+        counts["output_token_details"] = {"reasoning": usage.reasoning_tokens}
     if usage.cached_tokens is not None:
         counts["input_token_details"] = {"cache_read": usage.cached_tokens}
     return counts

@@ -173,7 +173,7 @@ def text_blocks(blocks: Iterable[types.ContentBlock]) -> list[types.ContentBlock
 
 
 def _unfolded(block: Any) -> list[types.ContentBlock]:
-    kind = getattr(block, "block_type", type(block).__name__)
+    kind = _kind_of(block)
     if kind == "citable":
         return text_blocks(block.content)
     if kind == "citation":
@@ -181,6 +181,10 @@ def _unfolded(block: Any) -> list[types.ContentBlock]:
     if kind not in ("text", "tool_call", "thinking", "cache"):
         raise InvalidParameterError(f"a message contains a block of type {kind}; the endpoint accepts text only")
     return [block]
+
+
+def _kind_of(block: object) -> str:
+    return str(getattr(block, "block_type", type(block).__name__))
 
 
 ThinkingBlock: type[Any] | None = getattr(types, "ThinkingBlock", None)
@@ -194,6 +198,17 @@ def thinking_blocks(thoughts: str) -> list[types.ContentBlock]:
     Test: `test_thinking_blocks_hold_thoughts_apart_from_the_content`
     """
     return [ThinkingBlock(content=thoughts)] if thoughts and ThinkingBlock is not None else []
+
+
+def thoughts_of(message: ChatMessage) -> str:
+    """Return the thoughts of a message, those of `thinking_blocks` or of another provider.
+
+    Upstream: `base/llms/types.py`, `ThinkingBlock.content`, newer than the oldest LlamaIndex that is supported.
+    If it moves: templates get no thoughts of earlier messages.
+    Test: `test_thinking_blocks_hold_thoughts_apart_from_the_content`
+    """
+    contents = (getattr(each, "content", None) for each in message.blocks if _kind_of(each) == "thinking")
+    return "\n".join(content for content in contents if isinstance(content, str))
 
 
 ToolCallBlock: type[Any] | None = getattr(types, "ToolCallBlock", None)

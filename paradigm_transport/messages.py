@@ -92,6 +92,7 @@ class Message:
         tool_calls: the calls that an assistant made in it.
         tool_call_id: the id of the call that a tool's message is the result of.
         name: the name of the speaker or of the tool.
+        thoughts: what the assistant thought before it.
     """
 
     role: str
@@ -99,6 +100,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    thoughts: str = ""
 
     def to_openai(self) -> JsonObject:
         """Write the message as templates expect it: in OpenAI's form, but with arguments as an object."""

@@ -383,7 +383,8 @@ def test_functions_that_are_no_list_raise(make_chat: MakeChat, calls: Calls) -> 
 
 def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     logprobs = {"tokens": ["é"], "token_logprobs": [-0.5], "top_logprobs": [{"é": -0.5}], "text_offset": [0]}
-    body = completion("Hi", usage={**usage(3, 5), "prompt_tokens_details": {"cached_tokens": 2}})
+    details = {"prompt_tokens_details": {"cached_tokens": 2}, "completion_tokens_details": {"reasoning_tokens": 4}}
+    body = completion("Hi", usage={**usage(3, 5), **details})
     body["choices"][0]["logprobs"] = logprobs
     wire.script(reply(body, headers={"X-Request-Id": "r1"}))
     answer = calls.invoke(make_chat(logprobs=1), "Hi")
@@ -410,6 +411,7 @@ def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat,
         "output_tokens": 5,
         "total_tokens": 8,
         "input_token_details": {"cache_read": 2},
+        "output_token_details": {"reasoning": 4},
     }
 
 

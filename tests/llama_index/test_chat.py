@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
 from llama_index_paradigm._compat import ToolCallBlock
+from llama_index_paradigm._in import plain_messages
 from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate, RateLimitError
 from tests.llama_index.conftest import (
     KEY,
@@ -301,6 +302,13 @@ def test_thinking_blocks_and_cache_points_are_left_out(wire: WireServer, chat: C
     point = types.CachePoint(cache_control=types.CacheControl(type="ephemeral"))
     chat.chat([ChatMessage(blocks=[types.ThinkingBlock(content="Hm."), TextBlock(text="Hi"), point])])
     assert wire.bodies[0]["prompt"] == turns(("user", "Hi"))
+
+
+@pytest.mark.skipif(not hasattr(types, "ThinkingBlock"), reason="this LlamaIndex has no blocks of thoughts")
+def test_thoughts_of_earlier_messages_stay_apart_from_their_text() -> None:
+    blocks = [types.ThinkingBlock(content="Hm."), types.ThinkingBlock(content=None), TextBlock(text="So.")]
+    (read,) = plain_messages([ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)])
+    assert (read.thoughts, read.content) == ("Hm.", "So.")
 
 
 @pytest.mark.filterwarnings("ignore:chat_template")

@@ -320,6 +320,7 @@ def test_thinking_blocks_hold_thoughts_apart_from_the_content() -> None:
     blocks = [types.ThinkingBlock(content="Why?"), TextBlock(text="So.")]
     message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)
     assert message.content == "So."
+    assert _compat.thoughts_of(message) == "Why?"
     again = ChatMessage.model_validate_json(message.model_dump_json())
     assert again.blocks == blocks
 
