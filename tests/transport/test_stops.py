@@ -144,6 +144,12 @@ def test_fifth_stop_ends_stream_and_generation(api: Api, wire: WireServer) -> No
     assert wire.requests[0].left.wait(5)
 
 
+def test_logprobs_of_a_stop_are_not_shown() -> None:
+    events = [chunk("a E", choice={"logprobs": logprobs_of(["a", " ", "E"])}), chunk("ND", choice={"logprobs": None})]
+    chunks = read_stream(events, stops=["END"])
+    assert [(c.text, c.logprobs and c.logprobs.tokens) for c in chunks] == [("a ", ["a", " "]), ("", None)]
+
+
 def test_incomplete_stop_is_shown_at_end(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("the E"), chunk("N", "stop")))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=["END"]))
