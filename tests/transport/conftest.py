@@ -12,10 +12,14 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from hypothesis import settings
 from typing_extensions import Self
 
 from paradigm_transport import AsyncParadigmClient, ParadigmClient
 from tests.wire import WireServer
+
+settings.register_profile("unhurried", deadline=None)  # on a busy machine any example may take long
+settings.load_profile("unhurried")
 
 T = TypeVar("T")
 
