@@ -82,10 +82,12 @@ class Redaction:
 
     @cached_property
     def _forms_of_prompts(self) -> list[str]:
-        return [form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of(prompt)]
+        return [
+            form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of_prompt(prompt)
+        ]
 
 
-def _forms_of(prompt: str) -> list[str]:
+def _forms_of_prompt(prompt: str) -> list[str]:
     """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
     quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
     data = repr(prompt.encode(errors="replace"))
@@ -104,7 +106,7 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
 
 @lru_cache(maxsize=16)
 def _secret_pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    forms = {form for secret in secrets for form in _forms_of(secret)}
+    forms = {form for secret in secrets for form in _forms_of_secret(secret)}
     words = [
         re.escape(form) if len(form) >= MIN_SECRET_IN_WORDS else rf"(?<!\w){re.escape(form)}(?!\w)"
         for form in sorted(forms, key=len, reverse=True)
@@ -112,7 +114,7 @@ def _secret_pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(words))
 
 
-def _forms_of(secret: str) -> tuple[str, ...]:
+def _forms_of_secret(secret: str) -> tuple[str, ...]:
     """The forms that a secret takes in text, in JSON and in addresses."""
     return secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)
 

@@ -14,7 +14,7 @@ from tests.wire import Request, Script, WireServer, completion, reply, usage
 
 
 def count_words(request: Request) -> Script:
-    return reply(completion("", usage=usage(len(request.body["prompt"].split()), 1)))
+    return reply(completion("", usage=usage(max(1, len(request.body["prompt"].split())), 1)))
 
 
 def test_given_tokenizer_counts_tokens(wire: WireServer, make: Make) -> None:
