@@ -23,6 +23,7 @@ from langchain_paradigm._structured import ObjectParser, Output, StructuredOutpu
 from paradigm_transport import APIStatusError, Usage
 from paradigm_transport.chat.message_route import route_of, wire_messages
 from paradigm_transport.chat.routes import FIELDS, ChatFields, ChatRequest, ChatRoute, PromptRoute
+from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.completions.fields import CompletionFields
@@ -200,7 +201,11 @@ class ChatParadigm(
 
     @property
     def _route(self) -> ChatRoute:
-        return route_of(self)
+        return route_of(self, self._templates.find(self.chat_template, self.model, self))
+
+    async def _aprepare(self) -> None:
+        """Look up what `_route` needs, without blocking the event loop."""
+        await self._templates.afind(self.chat_template, self.model, self)
 
     def _asked(
         self, messages: Sequence[BaseMessage], stop: Stop, arguments: Mapping[str, object]
@@ -233,6 +238,7 @@ class ChatParadigm(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> ChatResult:
         with as_langchain:
+            await self._aprepare()
             reply = await self.async_client.send(self._route.call(*self._asked(messages, stop, kwargs)))
             return chat_result(reply, as_functions="functions" in kwargs)
 
@@ -249,6 +255,7 @@ class ChatParadigm(
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> AsyncIterator[ChatGenerationChunk]:
         with as_langchain:
+            await self._aprepare()
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
             writer = ChunkWriter(_compat.writes_content_blocks(self), as_functions="functions" in kwargs)
             async with self.async_client.open(call) as chunks:
@@ -293,9 +300,10 @@ class ChatParadigm(
         return self.client.send(call).completion.usage
 
     def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[AnyTool]) -> str:
-        if self.chat_template is None:
+        route = self._route
+        if not isinstance(route, PromptRoute):
             raise UnwritableError("the server writes the messages of the chat endpoint")
-        return PromptRoute(self.chat_template).prompt(self._request(messages, openai_tools(tools, None)))
+        return route.prompt(self._request(messages, openai_tools(tools, None)))
 
     def _request(self, messages: Iterable[BaseMessage], tools: object) -> ChatRequest:
         return ChatRequest(to_messages(messages, takes_images=self.chat_template is None), read_tools(tools))
@@ -303,6 +311,7 @@ class ChatParadigm(
     # What the model can do
 
     _windows: ContextWindows = PrivateAttr(default_factory=ContextWindows)
+    _templates: ServerTemplates = PrivateAttr(default_factory=ServerTemplates)
 
     def _profile(self) -> _compat.Profile:
         known = {

@@ -1,9 +1,10 @@
-"""LightOn's Paradigm as LLMs for LlamaIndex."""
+"""LightOn's Paradigm for LlamaIndex: an LLM, a chat model, embeddings."""
 
 import sys
 
 try:
     from llama_index_paradigm.chat import ChatParadigm
+    from llama_index_paradigm.embeddings import ParadigmEmbedding
     from llama_index_paradigm.llms import ParadigmLLM
 except ModuleNotFoundError as missing:
     is_installed = sys.modules.get("llama_index.core") is not None  # then it lacks a module, which is another problem
@@ -14,4 +15,4 @@ except ModuleNotFoundError as missing:
 
 from paradigm_transport import get_paradigm_usage
 
-__all__ = ["ChatParadigm", "ParadigmLLM", "get_paradigm_usage"]
+__all__ = ["ChatParadigm", "ParadigmEmbedding", "ParadigmLLM", "get_paradigm_usage"]

@@ -18,6 +18,7 @@ from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, TemplateFields, completion_parameters, template_of
+from paradigm_transport.chat.templates import Template
 from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall, as_is, chunk_as_is
 from paradigm_transport.endpoints.completions.fields import CompletionFields
@@ -95,6 +96,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     @llm_callback("completion")
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """As `complete`."""
+        await self._aprepare()
         call, read = self._completion_call(prompt, formatted, kwargs)
         return read(await self.async_client.send(call))
 
@@ -111,6 +113,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         self, prompt: str, formatted: bool = False, **kwargs: object
     ) -> AsyncGenerator[CompletionResponse, None]:
         """As `stream_complete`."""
+        await self._aprepare()
         call, read = self._completion_stream_call(prompt, formatted, kwargs)
         return aresponses(self.async_client.open(call), read)
 
@@ -131,6 +134,9 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
                 - `tool_choice`: `"auto"`, `"none"`, `"required"` (or `"any"`), or a tool's name.
                 - `parallel_tool_calls`: False to end the answer with the first call.
                 - `schema`: a JSON schema that the answer must fit, unless it is a tool call.
+                - `chat_template_kwargs`: variables of the template, over the constructor's.
+                - `continue_final_message`: True to continue the last message, if it is an assistant's without tool
+                  calls.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
@@ -140,6 +146,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     @llm_callback("chat")
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """As `chat`."""
+        await self._aprepare()
         return ChatReader().read(await self.async_client.send(self._chat_call(messages, kwargs)))
 
     @llm_callback("chat")
@@ -152,9 +159,17 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         self, messages: Sequence[ChatMessage], **kwargs: object
     ) -> AsyncGenerator[ChatResponse, None]:
         """As `stream_chat`."""
+        await self._aprepare()
         return aresponses(self.async_client.open(self._chat_stream_call(messages, kwargs)), ChatReader().read_chunk)
 
     # What a call is made of
+
+    async def _aprepare(self) -> None:
+        """Look up what a call is made of, without blocking the event loop."""
+
+    def _known_template(self) -> Template | None:
+        """Return the chat template, if it is known by now."""
+        return template_of(self)
 
     def _format(self, prompt: str, formatted: bool) -> str:
         raise NotImplementedError
@@ -184,7 +199,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         return False
 
     def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
-        return completion_parameters(template_of(self), self, self.additional_kwargs, kwargs, single=single)
+        return completion_parameters(self._known_template(), self, self.additional_kwargs, kwargs, single=single)
 
     def _max_tokens(self, kwargs: JsonObject) -> int | None:
         chosen: int | None = {"max_tokens": self.max_tokens, **self.additional_kwargs, **kwargs}["max_tokens"]

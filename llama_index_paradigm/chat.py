@@ -10,7 +10,7 @@ from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
-from pydantic import model_validator
+from pydantic import PrivateAttr, model_validator
 
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call
@@ -25,9 +25,12 @@ from paradigm_transport.chat.routes import (
     ChatFields,
     ChatRequest,
     ChatRoute,
+    MessageParameters,
     PromptRoute,
 )
+from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
+from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.messages import JsonObject, read_tool_choice, read_tools
 
 
@@ -108,6 +111,8 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     _calls_tools: ClassVar[bool] = True
 
+    _templates: ServerTemplates = PrivateAttr(default_factory=ServerTemplates)
+
     @model_validator(mode="before")
     @classmethod
     def _check_prompt_functions(cls, fields: object) -> object:
@@ -134,14 +139,24 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     @property
     def _route(self) -> ChatRoute:
-        return route_of(self)
+        return route_of(self, self._templates.find(self.chat_template, self.model, self))
+
+    def _known_template(self) -> Template | None:
+        template = self._templates.known(self.chat_template, self.model, self)
+        return None if template is None else find_template(template)
+
+    async def _aprepare(self) -> None:
+        await self._templates.afind(self.chat_template, self.model, self)
 
     @property
     def _takes_images(self) -> bool:
         return self.chat_template is None
 
     def _check_parameters(self) -> None:
-        self._route.parameters.of(self, self.additional_kwargs)
+        if self.chat_template is None:
+            MessageParameters.of(self, self.additional_kwargs)
+        else:
+            super()._check_parameters()
 
     def _request(self, messages: Sequence[ChatMessage], fields: JsonObject) -> ChatRequest:
         """Take what describes the chat out of the fields of a call, and leave those of the endpoint."""
@@ -156,9 +171,10 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
     # Completions. The chat endpoint takes a prompt as the message of a user, formatted or not.
 
     def _format(self, prompt: str, formatted: bool) -> str:
-        if formatted or self.chat_template is None:
+        route = self._route
+        if formatted or not isinstance(route, PromptRoute):
             return prompt
-        return PromptRoute(self.chat_template).prompt(self._request([ChatMessage(prompt)], {}))
+        return route.prompt(self._request([ChatMessage(prompt)], {}))
 
     def _completion_call(
         self, prompt: str, formatted: bool, fields: JsonObject

@@ -87,7 +87,7 @@ class ChatCompletionRequest(GenerationRequest):
         return self.tool_choice not in ("auto", "none")
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield fields that are valid alone but not together, and those that this server does not support."""
+        """As `RequestPart.contradictions`."""
         yield from super().contradictions()
         if self.top_logprobs is not None and not self.logprobs:
             yield "top_logprobs", "Only allowed with logprobs."

@@ -22,6 +22,7 @@ MAX_CANDIDATES = 20
 MAX_LOGPROBS = 20
 MAX_STOPS = 4
 MAX_CHOICES = 1000
+MAX_INPUTS = 256
 
 
 def _integer_of_float(value: object) -> object:
@@ -52,6 +53,13 @@ class RequestPart(BaseModel):
     """Base of request bodies: values of another JSON type are refused, unknown fields ignored, as in vLLM."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield fields that are valid alone but not together, and those that this server does not support."""
+        yield from ()
+
+
+Body = TypeVar("Body", bound=RequestPart)
 
 
 class StreamOptions(RequestPart):
@@ -136,7 +144,7 @@ class GenerationRequest(RequestPart):
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield fields that are valid alone but not together, and those that this server does not support."""
+        """As `RequestPart.contradictions`."""
         if self.stream_options is not None and not self.stream:
             yield "stream_options", "Only allowed with stream."
         if self.temperature == 0 and self.candidates > 1:
@@ -173,7 +181,7 @@ class CompletionRequest(GenerationRequest):
         return self.n if self.best_of is None else self.best_of
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield fields that are valid alone but not together, and those that this server does not support."""
+        """As `RequestPart.contradictions`."""
         yield from super().contradictions()
         if "suffix" in self.model_fields_set:
             yield "suffix", "This model cannot fill in text before a suffix."
@@ -183,6 +191,27 @@ class CompletionRequest(GenerationRequest):
             yield "best_of", "Must be at least n."
         if self.stream and self.candidates > self.n:
             yield "best_of", "Cannot be streamed if it is greater than n."
+
+
+class EmbeddingRequest(RequestPart):
+    """The body of `POST /api/v2/embeddings`."""
+
+    model: StrictStr = Field(description="The id of the model.")
+    input: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
+        description="The text or texts to embed, passed to the model as they are; no prefix is added."
+    )
+    encoding_format: Literal["float", "base64"] = Field(
+        "float", description="How numbers are written; `base64` is of 32-bit floats, little-endian."
+    )
+    dimensions: Integer | None = Field(
+        None, ge=1, description="The number of numbers to return; the first ones, scaled to length 1 again."
+    )
+    user: StrictStr = Field("", description="The end user; accepted and ignored.")
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts as a list."""
+        return [self.input] if isinstance(self.input, str) else self.input
 
 
 class TokenLogprobs(BaseModel):
@@ -222,14 +251,39 @@ class Completion(BaseModel):
     usage: Usage | None = Field(None, description="In a stream only in the last chunk, if requested.")
 
 
+class Embedding(BaseModel):
+    """The embedding of one text."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int = Field(description="The position of the text in the request.")
+    embedding: list[float] | str = Field(description="Numbers, or base64 of them if that was requested.")
+
+
+class EmbeddingUsage(BaseModel):
+    """Tokens of the texts."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(BaseModel):
+    """The reply with the embeddings."""
+
+    id: str
+    object: Literal["list"] = "list"
+    model: str
+    data: list[Embedding]
+    usage: EmbeddingUsage
+
+
 class Model(BaseModel):
-    """The served model."""
+    """A served model."""
 
     id: str
     object: Literal["model"] = "model"
     created: int = Field(description="Unix time in seconds.")
     owned_by: str = "paradigm-local"
-    max_model_len: int = Field(description="Context in tokens, for prompt and completion together.")
+    max_model_len: int = Field(description="Context in tokens, for prompt and completion together, or for a text.")
 
 
 class ModelList(BaseModel):
@@ -243,9 +297,6 @@ class Detail(BaseModel):
     """A refusal that is not about fields."""
 
     detail: str
-
-
-Body = TypeVar("Body", bound=GenerationRequest)
 
 
 def read_request(body: bytes, kind: type[Body]) -> Body:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,12 +15,13 @@ from paradigm_local.errors import LocalParadigmError, PortError
 from paradigm_local.faults import Faults, read_fault
 from paradigm_local.hosts import is_loopback, read_host
 from paradigm_local.ledger import Ledger
-from paradigm_local.model import SMOLLM2, check_model, default_model
+from paradigm_local.model import E5_SMALL, SMOLLM2, ModelSource, check_model, default_model
 
 if TYPE_CHECKING:
     import uvicorn
     from typing_extensions import Self
 
+    from paradigm_local.embedding import Embedder
     from paradigm_local.engine import Engine
 
 DEFAULT_API_KEY = "local"
@@ -39,7 +41,7 @@ _FINAL_ERROR_SECONDS = 2
 
 
 class LocalParadigm:
-    """The endpoints for completions and chats over a real model, in this process.
+    """Paradigm's endpoints over real small models, in this process.
 
     ```python
     from langchain_paradigm import ParadigmLLM
@@ -52,6 +54,8 @@ class LocalParadigm:
 
     Args:
         model: a GGUF file, whose own template writes chats; by default SmolLM2-135M-Instruct, which is downloaded once.
+        embedding_model: a GGUF file of a model that embeds texts; by default multilingual-e5-small, which is
+            downloaded and loaded when the first text is to be embedded.
         host: the address to listen on.
         port: the port to listen on; 0 picks a free one.
         api_key: the key that clients must send.
@@ -73,6 +77,7 @@ class LocalParadigm:
         self,
         model: str | Path | None = None,
         *,
+        embedding_model: str | Path | None = None,
         host: str = LOOPBACK,
         port: int = 0,
         api_key: str = DEFAULT_API_KEY,
@@ -91,7 +96,9 @@ class LocalParadigm:
             )
         self.api_key = api_key
         self.model = Path(model).stem if model else SMOLLM2.name
+        self.embedding_model = Path(embedding_model).stem if embedding_model else E5_SMALL.name
         self._file = Path(model) if model else None
+        self._embedding_file = Path(embedding_model) if embedding_model else None
         self._address = (host, port)
         self._allowed_hosts = [host.lower(), *map(read_host, allowed_hosts)]
         self._context = context
@@ -151,6 +158,7 @@ class LocalParadigm:
         listener = _listen(*self._address)
         try:
             self._engine = self._load_engine()
+            self._embedder = self._make_embedder()
             self._server = self._create_server()
         except ImportError as error:
             listener.close()
@@ -175,6 +183,7 @@ class LocalParadigm:
         self._endpoint.interrupt()
         self._thread.join()
         self._engine.close()
+        self._embedder.close()
         self._server = None
 
     def __enter__(self) -> "Self":
@@ -190,13 +199,18 @@ class LocalParadigm:
         self.stop()
 
     def _load_engine(self) -> "Engine":
-        path = check_model(self._file) if self._file else default_model()
+        path = _find_model(self._file, SMOLLM2)
         # Imported here, since it is only installed with the extra `local`.
         from paradigm_local.engine import Engine
 
         # The default model's own template knows no tools.
         chat_template = None if self._file else _TEMPLATE.read_text()
         return Engine(path, self._context, self._parallel, chat_template)
+
+    def _make_embedder(self) -> "Embedder":
+        from paradigm_local.embedding import Embedder
+
+        return Embedder(partial(_find_model, self._embedding_file, E5_SMALL))
 
     def _create_server(self) -> "uvicorn.Server":
         import uvicorn
@@ -207,6 +221,8 @@ class LocalParadigm:
         service = Service(
             engine=self._engine,
             model=self.model,
+            embedder=self._embedder,
+            embedding_model=self.embedding_model,
             api_key=self.api_key,
             max_requests=self._max_requests,
             ping_seconds=self._ping_seconds,
@@ -227,6 +243,10 @@ class LocalParadigm:
             timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _FINAL_ERROR_SECONDS,
         )
         return uvicorn.Server(config)
+
+
+def _find_model(file: Path | None, default: ModelSource) -> Path:
+    return check_model(file) if file else default_model(default)
 
 
 def _listen(host: str, port: int) -> socket.socket:

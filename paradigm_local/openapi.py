@@ -4,7 +4,17 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from paradigm_local.chat_contract import ChatCompletion, ChatCompletionRequest
-from paradigm_local.contract import API_PATH, Completion, CompletionRequest, Detail, FieldErrors, JsonObject, ModelList
+from paradigm_local.contract import (
+    API_PATH,
+    Completion,
+    CompletionRequest,
+    Detail,
+    EmbeddingList,
+    EmbeddingRequest,
+    FieldErrors,
+    JsonObject,
+    ModelList,
+)
 from paradigm_transport._version import __version__
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -14,16 +24,17 @@ class FieldMessages(RootModel[FieldErrors]):
     """What is wrong with a request: messages for each field."""
 
 
-_REQUESTS: list[type[BaseModel]] = [CompletionRequest, ChatCompletionRequest]
-_BODIES: list[type[BaseModel]] = [*_REQUESTS, Completion, ChatCompletion, ModelList, Detail, FieldMessages]
+_REQUESTS: list[type[BaseModel]] = [CompletionRequest, ChatCompletionRequest, EmbeddingRequest]
+_REPLIES: list[type[BaseModel]] = [Completion, ChatCompletion, EmbeddingList, ModelList, Detail, FieldMessages]
 
 
-def document(model: str) -> JsonObject:
-    """Return the OpenAPI 3.1 document of an endpoint that serves ``model``."""
-    _, schemas = models_json_schema([(body, _mode(body)) for body in _BODIES], ref_template=_REFERENCE)
+def document(model: str, embedding_model: str) -> JsonObject:
+    """Return the OpenAPI 3.1 document of a server of these models."""
+    _, schemas = models_json_schema([(body, _mode(body)) for body in _REQUESTS + _REPLIES], ref_template=_REFERENCE)
     definitions = schemas["$defs"]
-    for request in _REQUESTS:
-        definitions[request.__name__]["properties"]["model"]["enum"] = [model]
+    definitions["CompletionRequest"]["properties"]["model"]["enum"] = [model]
+    definitions["ChatCompletionRequest"]["properties"]["model"]["enum"] = [model]
+    definitions["EmbeddingRequest"]["properties"]["model"]["enum"] = [embedding_model]
     return {
         "openapi": "3.1.0",
         "info": {"title": "Local Paradigm", "version": __version__},
@@ -35,6 +46,7 @@ def document(model: str) -> JsonObject:
             f"{API_PATH}/chat/completions": {
                 "post": _generation("Answer a chat", ChatCompletionRequest, ChatCompletion)
             },
+            f"{API_PATH}/embeddings": {"post": _embeddings()},
         },
         "components": {
             "schemas": definitions,
@@ -66,15 +78,20 @@ def _models() -> JsonObject:
 def _generation(summary: str, request: type[BaseModel], reply: type[BaseModel]) -> JsonObject:
     completed = _response("The completions; with `stream`, pieces of them as events.", _schema(reply))
     completed["content"]["text/event-stream"] = {"schema": _EVENT}
+    return _post(summary, request, completed)
+
+
+def _embeddings() -> JsonObject:
+    return _post("Embed texts", EmbeddingRequest, _response("The embeddings.", _schema(EmbeddingList)))
+
+
+def _post(summary: str, body: type[BaseModel], replied: JsonObject) -> JsonObject:
     invalid = {"anyOf": [_schema(FieldMessages), _schema(Detail)]}
     return {
         "summary": summary,
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _schema(request)}},
-        },
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _schema(body)}}},
         "responses": {
-            "200": completed,
+            "200": replied,
             "400": _response("The request violates the contract.", invalid),
             **_refusals("401", "404", "413", "429", "500"),
         },
@@ -98,7 +115,7 @@ _REASONS = {
     "429": "Too many requests are waiting; `Retry-After` is in seconds.",
     "431": "The path and the headers are too large.",
     "500": "The model failed.",
-    "503": "The server is shutting down, or too many connections are open.",
+    "503": "The server is shutting down, too many connections are open, or the model cannot be downloaded.",
 }
 
 

@@ -10,6 +10,7 @@ from paradigm_transport.endpoints.chat_completions import ChatCompletionParamete
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
 from paradigm_transport.endpoints.completions.reply import CallPart, Choice, Completion, CompletionChunk
+from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model
 from paradigm_transport.errors import (
     APIConnectionError,
@@ -37,6 +38,7 @@ __all__ = [
     "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
     "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "CallPart",
     "ChatCompletionParameters", "ChatTemplate", "Choice", "Completion", "CompletionChunk", "CompletionParameters",
+    "EmbeddingParameters", "Embeddings",
     "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model", "NotFoundError", "ParadigmClient",
     "ParadigmError", "ParadigmUsage", "PermissionDeniedError", "RateLimitError", "RetryPolicy", "ServerError",
     "Settings", "Stream", "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage", "__version__",

@@ -38,6 +38,8 @@ _REFUSALS = {
     "parallel_tool_calls": re.compile("parallel.?tool.?calls", re.IGNORECASE),
     "response_format": re.compile("response.?format|json.?schema", re.IGNORECASE),
     "stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE),
+    "skip_special_tokens": re.compile("skip.?special.?tokens", re.IGNORECASE),
+    "structured_outputs": re.compile("struct(ured.?output|ural.?tag)", re.IGNORECASE),
 }
 """How a server's refusal names the fields that calls can do without."""
 
@@ -54,6 +56,7 @@ class Policy:
         unsupported: fields that the server refuses, and that calls leave out.
         host: the host that is called.
         secrets: what must not be in errors.
+        longest_wait: the settings' time-out for silence, in seconds; 0 for none.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Policy:
         self.chance = chance
         self.unsupported: set[str] = set() if settings.stream_usage else {"stream_options"}
         self.host, self.secrets = settings.host, settings.secrets  # once: it reads the environment
+        self.longest_wait = seconds_of(settings.timeout)[1] or 0.0
         self._warnings: set[str] = set()
 
     def warn_once(self, message: str, *args: object) -> None:
@@ -89,7 +93,7 @@ class Request(ABC):
         optional: fields of the body that the call can do without if the server refuses them.
         body: the JSON to send; None for none.
         model: the model that is called, for usage counters; None for a call that is not counted.
-        prompt: the user's text, which is redacted from error messages.
+        prompts: the user's texts, which are redacted from error messages.
         policy: what the client that sends the call decides by; set by `bind`.
         retries: the number of retries so far.
         extra_headers: headers of this call, which win over the settings'.
@@ -101,7 +105,7 @@ class Request(ABC):
     optional: frozenset[str] = frozenset()
     body: bytes | None = None
     model: str | None = None
-    prompt: str = ""
+    prompts: tuple[str, ...] = ()
     policy: Policy
     retries: int = 0
     extra_headers: Mapping[str, str] | None = None
@@ -139,9 +143,8 @@ class Request(ABC):
     @property
     def outgoing(self) -> Outgoing:
         """What is sent next; with time-outs of its own if the settings' are not those of the call, or too long."""
-        longest = seconds_of(self.timeout)[1] or 0.0
         left = max(self._deadline - self.policy.timer(), MIN_SECONDS)
-        is_usual = self.timeout is self.policy.settings.timeout and left >= longest
+        is_usual = self.timeout is self.policy.settings.timeout and left >= self.policy.longest_wait
         timeouts = None if is_usual else seconds_of(self.timeout, left)
         return Outgoing(self.method, self.path, self.body, self.extra_headers, timeouts)
 
@@ -178,11 +181,6 @@ class Request(ABC):
             logger.info("Retrying %s of %s after %.2f s (%s): %s", self.path, policy.host, delay, count, cause)
         return delay
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The texts of a chat, which are redacted as `prompt` is."""
-        return ()
-
     def redact(self, words: str) -> str:
         """Make the words of a library fit for a message: without the secrets and the prompt, and short."""
         return self._redaction.words(words)
@@ -192,7 +190,7 @@ class Request(ABC):
         secrets = self.policy.secrets
         if self.extra_headers:
             secrets = Secrets((*secrets, *secret_values(self.extra_headers)))
-        return Redaction(secrets, self.prompt, self.texts)
+        return Redaction(secrets, self.prompts)
 
     def origin(self, response: BaseResponse) -> Origin:
         """Return where a response came from."""
@@ -275,8 +273,6 @@ class PieceReader(Protocol[PieceOut]):
 class StreamCall(Request, Generic[Piece, Event]):
     """A request that is answered by a stream: read in pieces, handed out as events, one event for each piece."""
 
-    _handed_out = False
-
     @abstractmethod
     def make_reader(self, origin: Origin) -> PieceReader[Piece]:
         """Return a reader of one response."""
@@ -289,12 +285,3 @@ class StreamCall(Request, Generic[Piece, Event]):
         """Return a reader of a response that is not a refusal."""
         self.accept()
         return self.make_reader(self.origin(response))
-
-    def hand_out(self, piece: Piece) -> Event:
-        """Return the event for a piece; from now on nothing may be sent again."""
-        self._handed_out = True
-        return self.make_event(piece)
-
-    def wait_before_retry(self, error: ParadigmError) -> float | None:
-        """As `Request.wait_before_retry`; None once something was handed out."""
-        return None if self._handed_out else super().wait_before_retry(error)

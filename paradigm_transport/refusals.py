@@ -15,7 +15,7 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from pydantic_core import from_json
 
@@ -48,18 +48,16 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class Redaction:
-    """Removes secrets and the prompt from what leaves in errors.
+    """Removes secrets and the user's texts from what leaves in errors.
 
     Attributes:
         secrets: the key, values of headers, passwords; removed from messages and bodies in every form that they take
             in JSON and in addresses. One of fewer than 8 characters is removed only as a whole word.
-        prompt: the prompt; removed from messages if it has 12 characters or more.
-        texts: the texts of a chat, each removed as a prompt is.
+        prompts: the user's texts; one is removed from messages if it has 12 characters or more.
     """
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    prompt: str = field(default="", repr=False)
-    texts: tuple[str, ...] = field(default=(), repr=False)
+    prompts: tuple[str, ...] = field(default=(), repr=False)
 
     def body(self, value: Any) -> Any:
         """Return a parsed body without the secrets, at any depth."""
@@ -78,20 +76,22 @@ class Redaction:
         return _secret_pattern(self.secrets).sub(REDACTED, text) if self.secrets else text
 
     def _without_anything(self, text: str) -> str:
-        for form in self._forms_of_texts:
+        for form in self._forms_of_prompts:
             text = text.replace(form, REDACTED)
         return self._without_secrets(text)
 
     @cached_property
-    def _forms_of_texts(self) -> list[str]:
-        texts = sorted({self.prompt, *self.texts}, key=len, reverse=True)
-        return [form for text in texts if len(text) >= MIN_REDACTED_PROMPT for form in _forms_of(text)]
+    def _forms_of_prompts(self) -> list[str]:
+        return [
+            form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of_prompt(prompt)
+        ]
 
 
-def _forms_of(text: str) -> list[str]:
-    """Return a text as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
-    quoted = (repr(text), json.dumps(text), json.dumps(text, ensure_ascii=False))
-    return [text, " ".join(text.split()), *(form[1:-1] for form in quoted), repr(text.encode(errors="replace"))[2:-1]]
+def _forms_of_prompt(prompt: str) -> list[str]:
+    """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
+    quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
+    data = repr(prompt.encode(errors="replace"))
+    return [prompt, " ".join(prompt.split()), *(form[1:-1] for form in quoted), data[2:-1]]
 
 
 def _map_text(value: Any, change: Callable[[str], str]) -> Any:
@@ -106,12 +106,17 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
 
 @lru_cache(maxsize=16)
 def _secret_pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    forms = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))}
+    forms = {form for secret in secrets for form in _forms_of_secret(secret)}
     words = [
         re.escape(form) if len(form) >= MIN_SECRET_IN_WORDS else rf"(?<!\w){re.escape(form)}(?!\w)"
         for form in sorted(forms, key=len, reverse=True)
     ]
     return re.compile("|".join(words))
+
+
+def _forms_of_secret(secret: str) -> tuple[str, ...]:
+    """The forms that a secret takes in text, in JSON and in addresses."""
+    return secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from paradigm_transport import AsyncParadigmClient, ChatCompletionParameters, ParadigmClient
-from paradigm_transport.chat.dialects.hermes import HERMES
+from paradigm_transport.chat.dialects.rows import HERMES
 from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event, Text
 from paradigm_transport.chat.routes import ChatRequest, PromptRoute
 from paradigm_transport.messages import InvalidToolCall, Message, ToolCall, read_tool_choice, read_tools

@@ -17,13 +17,22 @@ class MessageReader:
     """Reads one message, whole or in parts; any split gives the same events, once parts of one text are joined.
 
     Args:
-        text_reader: reads the text: a server without a parser leaves thoughts and calls in it.
+        make_text_reader: makes what reads the text, where a server without a parser leaves thoughts and calls; it is
+            told whether thoughts came apart.
         parallel: read more than the first call.
         make_id: makes the ids of calls that come without one.
     """
 
-    def __init__(self, text_reader: Reader, *, parallel: bool = True, make_id: Callable[[], str] = new_call_id) -> None:
-        self._text_reader = text_reader
+    def __init__(
+        self,
+        make_text_reader: Callable[[bool], Reader],
+        *,
+        parallel: bool = True,
+        make_id: Callable[[], str] = new_call_id,
+    ) -> None:
+        self._make_text_reader = make_text_reader
+        self._text_reader: Reader | None = None
+        self._has_thoughts = False
         self._parallel = parallel
         self._make_id = make_id
         self._calls: list[_StreamedCall] = []
@@ -33,7 +42,9 @@ class MessageReader:
     def feed(self, part: Choice | CompletionChunk) -> list[Event]:
         """Read the next part of the message; return what is certain by now and has not been returned before."""
         events: list[Event] = [Thought(part.thoughts)] if part.thoughts else []
+        self._has_thoughts = self._has_thoughts or bool(part.thoughts)
         if part.text:
+            self._text_reader = self._text_reader or self._make_text_reader(self._has_thoughts)
             events += map(self._placed, self._text_reader.feed(part.text))
         for each in part.calls:
             call = self._find(each)
@@ -41,9 +52,14 @@ class MessageReader:
                 events += call.feed(each)
         return events
 
-    def finish(self) -> list[Event]:
-        """End the message; return the remaining events."""
-        events = list(map(self._placed, self._text_reader.finish()))
+    def finish(self, *, cut_off: bool = False) -> list[Event]:
+        """End the message; return the remaining events.
+
+        Args:
+            cut_off: the message ended by its length.
+        """
+        rest = self._text_reader.finish(cut_off=cut_off) if self._text_reader is not None else []
+        events = list(map(self._placed, rest))
         for call in self._calls:
             events += call.finish()
         return events

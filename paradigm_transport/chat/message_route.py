@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from paradigm_transport.chat.dialects.base import Reader, TextReader
+from paradigm_transport.chat.dialects.choosing import dialect_of
 from paradigm_transport.chat.events import ParsedMessage
 from paradigm_transport.chat.message_reader import MessageReader
 from paradigm_transport.chat.routes import (
@@ -20,8 +22,10 @@ from paradigm_transport.chat.routes import (
     MessageParameters,
     PromptRoute,
     end_events,
+    take_template_fields,
 )
 from paradigm_transport.chat.structured import closed, schema_instruction
+from paradigm_transport.chat.templates import AnyTemplate
 from paradigm_transport.endpoints.chat_completions import ChatCompletionCall, ChatCompletionStreamCall
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
@@ -33,18 +37,33 @@ class MessageRoute:
 
     Args:
         constrain: what enforces a schema on the server; see `ChatFields`.
+        tool_call_parser: how calls are written that the server leaves in the text; see `ChatFields`.
+        reasoning_parser: how thoughts are written that the server leaves in the text.
+        chat_template_kwargs: variables of the server's template.
     """
 
     parameters = MessageParameters
     enforces_schemas = False
     """Servers ignore fields that they do not know."""
 
-    def __init__(self, constrain: Mechanism | None = None) -> None:
+    def __init__(
+        self,
+        constrain: Mechanism | None = None,
+        tool_call_parser: str | None = None,
+        reasoning_parser: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         self._constrain = constrain
+        self._parsers = tool_call_parser, reasoning_parser
+        self._variables = dict(chat_template_kwargs or {})
 
     def call(self, request: ChatRequest, *layers: Layer) -> ChatCompletionCall[ChatCompletion]:
-        """Return the call whose reply is the whole answer; see `ChatRoute.call`."""
-        parameters = self._parameters(request, layers)
+        """Return the call whose reply is the whole answer; see `ChatRoute.call`.
+
+        Among the fields of the call may be `chat_template_kwargs`, over those of the route, and
+        `continue_final_message`, for `ChatRequest.continue_last`; vLLM acts on them.
+        """
+        request, parameters = self._prepared(request, layers, single=False)
 
         def convert(completion: Completion) -> ChatCompletion:
             return ChatCompletion(completion, [read(choice) for choice in completion.choices])
@@ -55,11 +74,11 @@ class MessageRoute:
             message.add(end_events(reader, choice.finish_reason, parameters.max_tokens))
             return message
 
-        return ChatCompletionCall(wire_messages(request), parameters, convert)
+        return ChatCompletionCall(wire_messages(request), parameters, convert, self._optional(request))
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> ChatCompletionStreamCall[ChatChunk]:
-        """Return the call that streams the answer; see `ChatRoute.stream_call`."""
-        parameters = self._parameters(request, layers, single=True)
+        """Return the call that streams the answer; see `call`."""
+        request, parameters = self._prepared(request, layers, single=True)
         reader = self._reader(request)
 
         def convert(chunk: CompletionChunk) -> ChatChunk:
@@ -68,14 +87,30 @@ class MessageRoute:
                 events += end_events(reader, chunk.finish_reason, parameters.max_tokens)
             return ChatChunk(chunk, events)
 
-        return ChatCompletionStreamCall(wire_messages(request), parameters, convert)
+        return ChatCompletionStreamCall(wire_messages(request), parameters, convert, self._optional(request))
 
-    def _parameters(self, request: ChatRequest, layers: Sequence[Layer], *, single: bool = False) -> MessageParameters:
+    def _prepared(
+        self, request: ChatRequest, layers: Sequence[Layer], *, single: bool
+    ) -> tuple[ChatRequest, MessageParameters]:
         request.check_tool_choice()
-        parameters = self.parameters.of(*layers, _tool_fields(request), self._schema_fields(request))
+        variables, request, layers = take_template_fields(request, layers)
+        parameters = self.parameters.of(*layers, _tool_fields(request))
         if single and (parameters.n or 1) > 1:
             raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
-        return parameters
+        further = self._schema_fields(request) if self._constrain is not None else {}
+        variables = {**self._variables, **variables}
+        if variables:
+            further["chat_template_kwargs"] = variables
+        if request.continues_message:
+            further |= {"continue_final_message": True, "add_generation_prompt": False}
+        return request, parameters.with_extra_body(further) if further else parameters
+
+    def _optional(self, request: ChatRequest) -> JsonObject:
+        """Return fields that the call can do without: what they ask for is checked here, too."""
+        fields: JsonObject = self._schema_fields(request) if self._constrain is None else {}
+        if request.tools and not request.parallel_tool_calls:
+            fields["parallel_tool_calls"] = False
+        return fields
 
     def _schema_fields(self, request: ChatRequest) -> JsonObject:
         """Return the fields that make the server enforce the schema of a chat."""
@@ -83,9 +118,9 @@ class MessageRoute:
             return {}
         schema = closed(request.schema)
         if self._constrain == "vllm":
-            return {"extra_body": {"structured_outputs": {"json": schema}}}
+            return {"structured_outputs": {"json": schema}}
         if self._constrain == "guided_json":
-            return {"extra_body": {"guided_json": schema}}
+            return {"guided_json": schema}
         if self._constrain == "prompt":
             return {}
         if schema == {"type": "object"}:
@@ -94,8 +129,21 @@ class MessageRoute:
         return {"response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}}
 
     def _reader(self, request: ChatRequest) -> MessageReader:
-        text_reader: Reader = TextReader()
-        return MessageReader(text_reader, parallel=not request.is_single)
+        def make_text_reader(has_thoughts: bool) -> Reader:
+            calls, thoughts = self._parsers
+            if calls is None and (thoughts is None or has_thoughts):
+                return TextReader()
+            dialect = dialect_of(calls, thoughts)
+            if thoughts is None or has_thoughts:  # the server has taken them out
+                dialect = replace(dialect, thoughts=None)
+            return dialect.reader(
+                tools=request.tools if request.offered else (),
+                calls=calls is not None and request.has_tools,
+                continued=request.continues_message,
+                parallel=not request.is_single,
+            )
+
+        return MessageReader(make_text_reader, parallel=not request.is_single)
 
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
@@ -109,8 +157,6 @@ def _tool_fields(request: ChatRequest) -> JsonObject:
         fields["tool_choice"] = {"type": "function", "function": {"name": request.tool_choice.name}}
     elif request.tool_choice != "auto":
         fields["tool_choice"] = "required" if request.tool_choice == "any" else "none"
-    if not request.parallel_tool_calls:
-        fields["parallel_tool_calls"] = False
     return fields
 
 
@@ -160,8 +206,14 @@ def _with_ids(messages: Sequence[Message]) -> Iterator[Message]:
             yield message
 
 
-def route_of(fields: ChatFields) -> ChatRoute:
-    """Return the route of a chat model: over completions with a chat template, else over the chat endpoint."""
-    if fields.chat_template is None:
-        return MessageRoute(fields.constrain)
-    return PromptRoute(fields.chat_template, "vllm" if fields.constrain == "vllm" else None)
+def route_of(fields: ChatFields, template: AnyTemplate | None = None) -> ChatRoute:
+    """Return the route of a chat model: over completions with a chat template, else over the chat endpoint.
+
+    Args:
+        fields: the model's.
+        template: its chat template, if it was looked up; by default that of the fields.
+    """
+    if fields.chat_template is not None:
+        return PromptRoute.of(fields, template)
+    parsers = fields.tool_call_parser, fields.reasoning_parser
+    return MessageRoute(fields.constrain, *parsers, fields.chat_template_kwargs)

@@ -16,6 +16,7 @@ from paradigm_transport.calls import Event, Piece, Reply
 from paradigm_transport.endpoints.completions.call import GenerationCall, GenerationRequest, GenerationStreamCall
 from paradigm_transport.endpoints.completions.fields import MAX_STOPS, GenerationParameters, MaxTokens
 from paradigm_transport.endpoints.completions.reply import CallPart, Completion, CompletionChunk, Contents
+from paradigm_transport.endpoints.parameters import CallParameters
 from paradigm_transport.errors import APIStatusError, InvalidParameterError
 from paradigm_transport.http.responses import BaseResponse
 from paradigm_transport.messages import JsonObject, to_json
@@ -74,7 +75,6 @@ class ChatCompletionParameters(ChatOnlyFields, GenerationParameters):
         *,
         stream: bool = False,
         stream_usage: bool = False,
-        without: Collection[str] = (),
     ) -> bytes:
         """Return the JSON of the request: only what was set, and no nulls.
 
@@ -82,7 +82,6 @@ class ChatCompletionParameters(ChatOnlyFields, GenerationParameters):
             messages: the chat, in OpenAI's form.
             stream: ask for a stream.
             stream_usage: ask for usage at its end.
-            without: fields to leave out.
 
         Raises:
             InvalidParameterError: a field cannot be encoded as JSON.
@@ -94,10 +93,10 @@ class ChatCompletionParameters(ChatOnlyFields, GenerationParameters):
             "logprobs": None if top is None else True,
             "top_logprobs": top or None,
         }
-        return self._body({**own, **dict.fromkeys(without)}, stream=stream, stream_usage=stream_usage)
+        return self._body(own, stream=stream, stream_usage=stream_usage)
 
 
-_FIELDS = frozenset(ChatCompletionParameters.model_fields) - {"extra_headers", "timeout"}
+_FIELDS = ChatCompletionParameters.model_fields.keys() - CallParameters.model_fields.keys()
 
 # Replies
 
@@ -174,15 +173,12 @@ def _read_call(call: JsonObject, index: object) -> CallPart:
 
 # Calls
 
-_DISPENSABLE = ("parallel_tool_calls", "response_format")
-"""Fields that a call can do without: what they ask for is checked here, too."""
-
 _CANNOT_CALL = re.compile(
     r"tool.?choice|tool.?call.?parser|auto.?tool|\btools\b|\bfunctions?\b.{0,40}\bnot\b", re.IGNORECASE
 )
 
 
-class _ChatRequest(GenerationRequest[Piece, Event]):
+class _ChatRequest(GenerationRequest[ChatCompletionParameters, Piece, Event]):
     path = "chat/completions"
     read_contents = staticmethod(read_message)
 
@@ -191,24 +187,17 @@ class _ChatRequest(GenerationRequest[Piece, Event]):
         messages: Sequence[Mapping[str, Any]],
         parameters: ChatCompletionParameters,
         convert: Callable[[Piece], Event],
+        optional: Mapping[str, object] | None = None,
     ) -> None:
         if isinstance(messages, str | Mapping) or not all(isinstance(message, Mapping) for message in messages):
             raise InvalidParameterError('messages must be a list of messages, each {"role": ..., "content": ...}')
-        super().__init__(parameters, convert)
+        super().__init__(parameters, convert, optional)
         self.messages = messages
-        self.parameters = parameters
-        self.optional |= {name for name in _DISPENSABLE if getattr(parameters, name) is not None}
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The texts of the messages; see `Request.texts`."""
-        return tuple(text for message in self.messages for text in _texts_in(message))
+        self.prompts = tuple(text for message in messages for text in _texts_in(message))
 
     def encode_as(self, *, stream: bool, stream_usage: bool) -> bytes:
         """Return the body; see `GenerationRequest.encode_as`."""
-        return self.parameters.body(
-            self.messages, stream=stream, stream_usage=stream_usage, without=self._left_out - {"stream_options"}
-        )
+        return self._wanted.body(self.messages, stream=stream, stream_usage=stream_usage)
 
     def check(self, response: BaseResponse, data: bytes) -> None:
         """Raise the error for a refusal; see `Request.check`. One of tools says what to do."""
@@ -237,21 +226,25 @@ def _texts_in(message: Mapping[str, Any]) -> Iterator[str]:
         yield _text(function.get("arguments")) if isinstance(function, Mapping) else ""
 
 
-class ChatCompletionCall(_ChatRequest[Completion, Reply], GenerationCall[Reply]):
+class ChatCompletionCall(_ChatRequest[Completion, Reply], GenerationCall[ChatCompletionParameters, Reply]):
     """A call that returns a whole message.
 
     Args:
         messages: the chat, in OpenAI's form.
         parameters: the endpoint's fields.
         convert: what to make of the reply.
+        optional: fields to send in `extra_body`, which are left out if the server refuses them.
     """
 
 
-class ChatCompletionStreamCall(_ChatRequest[CompletionChunk, Event], GenerationStreamCall[Event]):
+class ChatCompletionStreamCall(
+    _ChatRequest[CompletionChunk, Event], GenerationStreamCall[ChatCompletionParameters, Event]
+):
     """A call that streams a message.
 
     Args:
         messages: the chat, in OpenAI's form.
         parameters: the endpoint's fields.
         convert: what to make of each chunk, in order.
+        optional: as for `ChatCompletionCall`.
     """

@@ -15,7 +15,7 @@ from tests.wire import Request, Script, WireServer, completion, reply, usage
 
 
 def count_words(request: Request) -> Script:
-    return reply(completion("", usage=usage(len(text_of(request).split()), 1)))
+    return reply(completion("", usage=usage(max(1, len(text_of(request).split())), 1)))
 
 
 def text_of(request: Request) -> str:
@@ -78,7 +78,8 @@ def test_count_is_returned_if_its_cache_entry_is_dropped(
 def test_messages_that_template_rejects_are_still_counted(wire: WireServer, make: Make, make_chat: MakeChat) -> None:
     wire.always(count_words)
     answer = [AIMessage("three four")]
-    for llm in (make(chat_template=STRICT), make_chat(chat_template=STRICT)):
+    refusing = "{% if not messages[0].content %}{{ raise_exception('No question') }}{% endif %}" + STRICT
+    for llm in (make(chat_template=refusing), make_chat(chat_template=refusing)):
         assert llm.get_num_tokens_from_messages(answer) == 3  # AI: three four
         history = [HumanMessage("one"), AIMessage("two"), HumanMessage("three"), AIMessage("four")]
         trimmed = trim_messages(history, max_tokens=5, token_counter=llm, strategy="last", start_on="human")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from paradigm_local import faults
 from paradigm_local.chat_contract import ChatCompletionRequest
 from paradigm_local.cli import _parser
-from paradigm_local.contract import CompletionRequest
+from paradigm_local.contract import CompletionRequest, EmbeddingRequest
 
 HERE = Path(__file__).parent
 DOCUMENT = (HERE.parent.parent / "docs" / "local-paradigm.md").read_text(encoding="utf-8")
@@ -24,16 +25,22 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_every_field_has_a_row() -> None:
-    documented = [row[0].strip("`") for row in rows("Fields")]
-    assert sorted(documented) == sorted(CompletionRequest.model_fields)
-    of_chats = [row[0].strip("`") for row in rows("Fields of chats")]
-    assert of_chats == [
-        name for name in ChatCompletionRequest.model_fields if name in ChatCompletionRequest.__annotations__
-    ]
+OF_CHATS = [name for name in ChatCompletionRequest.model_fields if name in ChatCompletionRequest.__annotations__]
 
 
-@pytest.mark.parametrize("heading", ["Fields", "Fields of chats", "Limits", "Refusals"])
+@pytest.mark.parametrize(
+    ("heading", "fields"),
+    [
+        ("Fields", CompletionRequest.model_fields),
+        ("Fields of chats", OF_CHATS),
+        ("Fields of embeddings", EmbeddingRequest.model_fields),
+    ],
+)
+def test_every_field_has_a_row(heading: str, fields: Iterable[str]) -> None:
+    assert sorted(row[0].strip("`") for row in rows(heading)) == sorted(fields)
+
+
+@pytest.mark.parametrize("heading", ["Fields", "Fields of chats", "Fields of embeddings", "Limits", "Refusals"])
 def test_rows_have_no_empty_cells_and_name_existing_tests(heading: str) -> None:
     for row in rows(heading):
         assert all(row)

@@ -28,7 +28,7 @@ CHECKS = [
     ignored_auth,
 ]
 
-schema = schemathesis.openapi.from_dict(openapi.document("smollm2-135m-instruct"))
+schema = schemathesis.openapi.from_dict(openapi.document("smollm2-135m-instruct", "multilingual-e5-small"))
 
 
 def limit_tokens(body: object) -> None:

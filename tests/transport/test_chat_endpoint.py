@@ -186,6 +186,21 @@ def test_parts_of_a_message_are_sent_as_they_are() -> None:
     assert [part["type"] for part in system["content"]] == ["text", "image_url", "text"]
 
 
+def test_variables_of_the_template_go_out_those_of_the_call_over_those_of_the_route() -> None:
+    route = MessageRoute(chat_template_kwargs={"enable_thinking": True, "mood": "calm"})
+    body = sent_by(route, ChatRequest(HELLO), chat_template_kwargs={"enable_thinking": False})
+    assert body["chat_template_kwargs"] == {"enable_thinking": False, "mood": "calm"}
+    with pytest.raises(InvalidParameterError, match="chat_template_kwargs must be an object"):
+        sent(ChatRequest(HELLO), chat_template_kwargs="x")
+
+
+def test_last_message_of_an_assistant_is_continued_on_request() -> None:
+    story = ChatRequest([*HELLO, Message("assistant", "Once upon")])
+    assert sent(story).keys() == {"model", "messages"}
+    body = sent(story, continue_final_message=True)
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+
+
 def test_stream_asks_for_usage(api: Api, wire: WireServer) -> None:
     streamed(api, wire, delta("stop", content="a"))
     assert (wire.requests[0].path, wire.bodies[0]["stream"]) == ("/api/v2/chat/completions", True)
@@ -402,6 +417,52 @@ def test_single_call_ends_the_message(api: Api, wire: WireServer) -> None:
     assert streamed(api, wire, *parts, delta("stop"), request=request) == expected
 
 
+# Text that the server has not parsed
+
+MARKED = 'I look.\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("name", ["hermes", "qwen3_coder"])
+def test_calls_in_the_text_are_read_if_the_parser_is_named(api: Api, wire: WireServer, name: str) -> None:
+    text = MARKED if name == "hermes" else "I look.\n<tool_call>\n<function=time>\n</function>\n</tool_call>"
+    route, request = MessageRoute(tool_call_parser=name), ChatRequest(HELLO, [TIME])
+    wire.script(reply(message(content=text)), sse(*[delta(content=letter) for letter in text], delta("stop")))
+    (at_once,) = api.client(wire).send(route.call(request, {"model": MODEL})).messages
+    in_parts = ParsedMessage()
+    for chunk in api.client(wire).open(route.stream_call(request, {"model": MODEL})):
+        in_parts.add(chunk.events)
+    for answer in (at_once, in_parts):
+        assert (answer.text, [(each.name, each.arguments) for each in answer.calls]) == ("I look.", [("time", {})])
+    assert whole(api, wire, message(content=text), request=request).text == text
+
+
+def test_calls_in_the_text_and_beside_it_are_numbered_together(api: Api, wire: WireServer) -> None:
+    calls = [call("weather", '{"city": "Rome"}', id="1", index=0)]
+    wire.script(sse(delta(content=MARKED), delta(tool_calls=calls), delta("stop")))
+    stream = MessageRoute(tool_call_parser="hermes").stream_call(ChatRequest(HELLO, [TIME]), {"model": MODEL})
+    events = [event for chunk in api.client(wire).open(stream) for event in chunk.events]
+    assert [(each.index, each.name) for each in events if isinstance(each, CallBegin)] == [(0, "time"), (1, "weather")]
+
+
+@pytest.mark.parametrize("name", ["qwen3", "deepseek_r1"])
+def test_thoughts_in_the_text_are_split_off_if_the_parser_is_named(api: Api, wire: WireServer, name: str) -> None:
+    text = ("<think>" if name == "qwen3" else "") + "\nHm.\n</think>\n\nHello"
+    route = MessageRoute(reasoning_parser=name)
+    wire.script(
+        reply(message(content=text)),
+        sse(*[delta(content=letter) for letter in text], delta("stop")),
+        reply(message(content="Hello", reasoning_content="Hm.")),
+    )
+    client, fields = api.client(wire), {"model": MODEL}
+    (at_once,) = client.send(route.call(ChatRequest(HELLO), fields)).messages
+    in_parts = ParsedMessage()
+    for chunk in client.open(route.stream_call(ChatRequest(HELLO), fields)):
+        in_parts.add(chunk.events)
+    (apart,) = client.send(route.call(ChatRequest(HELLO), fields)).messages
+    assert at_once == in_parts == apart == ParsedMessage("Hello", "Hm.")
+    assert whole(api, wire, message(content=text)).text == text
+
+
 # Calls in parts
 
 ONE, TWO = ToolCall("a", "weather", {"city": "Rome"}), ToolCall("b", "time", {})
@@ -457,7 +518,7 @@ IN_PARTS = {
 
 
 def read_parts(parts: list[CallPart]) -> tuple[ParsedMessage, list[Any]]:
-    reader, answer = MessageReader(TextReader()), ParsedMessage()
+    reader, answer = MessageReader(lambda _: TextReader()), ParsedMessage()
     events = [event for each in parts for event in reader.feed(Choice(0, "", calls=(each,)))] + reader.finish()
     answer.add(events)
     return answer, events
@@ -476,7 +537,7 @@ def test_calls_in_parts_are_put_together(way: str) -> None:
 
 
 def test_arguments_are_reported_as_they_arrive() -> None:
-    reader = MessageReader(TextReader())
+    reader = MessageReader(lambda _: TextReader())
     (begin, arguments) = reader.feed(Choice(0, "", calls=(part(0, "a", "weather", '{"city": "R'),)))
     assert begin == CallBegin(0, "a", "weather")
     assert arguments == CallArguments(0, '{"city": "R')

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Generic
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
 
 from paradigm_transport.calls import Call, Event, Piece, Reply, Request, StreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionParameters, GenerationParameters
@@ -19,21 +19,31 @@ from paradigm_transport.endpoints.completions.stream import StreamReader
 from paradigm_transport.messages import JsonObject
 from paradigm_transport.refusals import Origin
 
+Parameters = TypeVar("Parameters", bound=GenerationParameters)
 
-class GenerationRequest(Request, Generic[Piece, Event]):
+
+class GenerationRequest(Request, Generic[Parameters, Piece, Event]):
     """A request that generates text.
 
     Args:
         parameters: the endpoint's fields.
         convert: what to make of the reply, or of each chunk, in order.
+        optional: fields to send in `extra_body`, which are left out if the server refuses them.
 
     Attributes:
         echoed: the number of characters at the start of each text that are the echoed prompt.
     """
 
     echoed: int = 0
+    _optional: Mapping[str, object] = {}
 
-    def __init__(self, parameters: GenerationParameters, convert: Callable[[Piece], Event]) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        convert: Callable[[Piece], Event],
+        optional: Mapping[str, object] | None = None,
+    ) -> None:
+        self.parameters = parameters
         self.convert = convert
         self.model = parameters.model
         self.extra_headers = parameters.extra_headers
@@ -41,8 +51,18 @@ class GenerationRequest(Request, Generic[Piece, Event]):
             self.timeout = parameters.timeout
         self.stops = parameters.stop or []
         self.n = parameters.n or 1
-        self._max_tokens = parameters.max_tokens
-        self._is_length_chosen = parameters.max_tokens is not None and "max_tokens" in parameters.model_fields_set
+        if optional:
+            given = parameters.extra_body or {}
+            self._optional = {name: value for name, value in optional.items() if name not in given}
+            self.optional = self.optional | self._optional.keys()
+
+    @property
+    def _wanted(self) -> Parameters:
+        """The parameters with the optional fields that the server has not refused."""
+        if not self._optional:
+            return self.parameters
+        left = {name: value for name, value in self._optional.items() if name not in self._left_out}
+        return self.parameters.with_extra_body(left)
 
     @abstractmethod
     def encode_as(self, *, stream: bool, stream_usage: bool) -> bytes:
@@ -60,15 +80,17 @@ class GenerationRequest(Request, Generic[Piece, Event]):
 
     def note_end(self, finish_reason: str | None) -> None:
         """Warn once if a completion was cut at a length that nobody chose."""
-        if finish_reason == "length" and not self._is_length_chosen:
+        parameters = self.parameters
+        is_chosen = parameters.max_tokens is not None and "max_tokens" in parameters.model_fields_set
+        if finish_reason == "length" and not is_chosen:
             self.policy.warn_once(
                 "A completion of %s was cut at a length limit that nobody chose: set max_tokens (now %s).",
                 self.policy.host,
-                self._max_tokens or "the server's default",
+                parameters.max_tokens or "the server's default",
             )
 
 
-class GenerationCall(GenerationRequest[Completion, Reply], Call[Reply]):
+class GenerationCall(GenerationRequest[Parameters, Completion, Reply], Call[Reply]):
     """A call that returns whole what it generates."""
 
     def encode(self) -> bytes:
@@ -87,7 +109,7 @@ class GenerationCall(GenerationRequest[Completion, Reply], Call[Reply]):
         return self.convert(completion)
 
 
-class GenerationStreamCall(GenerationRequest[CompletionChunk, Event], StreamCall[CompletionChunk, Event]):
+class GenerationStreamCall(GenerationRequest[Parameters, CompletionChunk, Event], StreamCall[CompletionChunk, Event]):
     """A call that streams what it generates."""
 
     optional = frozenset({"stream_options"})
@@ -122,36 +144,46 @@ def chunk_as_is(chunk: CompletionChunk) -> CompletionChunk:
     return chunk
 
 
-class _CompletionRequest(GenerationRequest[Piece, Event]):
+class _CompletionRequest(GenerationRequest[CompletionParameters, Piece, Event]):
     path = "completions"
     read_contents = staticmethod(read_text)
 
-    def __init__(self, prompt: str, parameters: CompletionParameters, convert: Callable[[Piece], Event]) -> None:
-        super().__init__(parameters, convert)
+    def __init__(
+        self,
+        prompt: str,
+        parameters: CompletionParameters,
+        convert: Callable[[Piece], Event],
+        optional: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(parameters, convert, optional)
         self.prompt = prompt
-        self.parameters = parameters
+        self.prompts = (prompt,)
         self.echoed = len(prompt) if parameters.echo else 0
 
     def encode_as(self, *, stream: bool, stream_usage: bool) -> bytes:
         """Return the body; see `GenerationRequest.encode_as`."""
-        return self.parameters.body(self.prompt, stream=stream, stream_usage=stream_usage)
+        return self._wanted.body(self.prompt, stream=stream, stream_usage=stream_usage)
 
 
-class CompletionCall(_CompletionRequest[Completion, Reply], GenerationCall[Reply]):
+class CompletionCall(_CompletionRequest[Completion, Reply], GenerationCall[CompletionParameters, Reply]):
     """A call that returns a whole completion.
 
     Args:
         prompt: the text to complete.
         parameters: the endpoint's fields.
         convert: what to make of the completion.
+        optional: fields to send in `extra_body`, which are left out if the server refuses them.
     """
 
 
-class CompletionStreamCall(_CompletionRequest[CompletionChunk, Event], GenerationStreamCall[Event]):
+class CompletionStreamCall(
+    _CompletionRequest[CompletionChunk, Event], GenerationStreamCall[CompletionParameters, Event]
+):
     """A call that streams a completion.
 
     Args:
         prompt: the text to complete.
         parameters: the endpoint's fields.
         convert: what to make of each chunk, in order.
+        optional: as for `CompletionCall`.
     """

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields, encode_body
+from paradigm_transport.endpoints.parameters import CallParameters
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.http.settings import Headers, Waits
 
 MAX_STOPS = 4
 """The most stop sequences that the endpoint accepts; further ones are enforced here."""
@@ -141,41 +141,12 @@ class CompletionFields(GenerationFields):
 FIELDS = frozenset(CompletionFields.model_fields)
 
 
-class GenerationParameters(GenerationFields):
-    """The fields of one request: merging, and what the bodies of both endpoints have in common."""
+class GenerationParameters(GenerationFields, CallParameters):
+    """The fields of one request: merging, and what the bodies of both endpoints have in common.
 
-    extra_headers: Headers | None = Field(
-        default=None, exclude=True, repr=False, description="Further headers of this request, not of the body."
-    )
-    timeout: Waits = Field(
-        default=None, description="The time-outs of this call, not of the body; by default those of the settings."
-    )
-
-    @classmethod
-    def of(cls, *layers: GenerationFields | Mapping[str, Any]) -> Self:
-        """Merge layers of fields: a later layer wins, and None leaves a field out.
-
-        `extra_body` is merged field by field.
-
-        Args:
-            layers: sets of fields, of which those count that were given and that the endpoint has; or mappings.
-
-        Raises:
-            InvalidParameterError: as at construction.
-        """
-        values: dict[str, Any] = {}
-        for layer in layers:
-            given = cls._given(layer) if isinstance(layer, GenerationFields) else layer
-            below, above = values.get("extra_body"), given.get("extra_body")
-            values.update(given)
-            if isinstance(below, Mapping) and isinstance(above, Mapping):
-                values["extra_body"] = {**below, **above}
-        return cls(**values)
-
-    @classmethod
-    def _given(cls, fields: GenerationFields) -> dict[str, Any]:
-        known = cls.model_fields.keys() if isinstance(fields, GenerationParameters) else cls._fields()
-        return {name: getattr(fields, name) for name in fields.model_fields_set.intersection(known)}
+    Raises:
+        InvalidParameterError: a name is unknown, or a value is of a wrong type or out of its range.
+    """
 
     def with_stops(self, *, first: Iterable[str] = (), last: Iterable[str] = ()) -> Self:
         """Return these parameters with further stop sequences.
