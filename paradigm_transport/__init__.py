@@ -26,6 +26,7 @@ from paradigm_transport.errors import (
     StreamInterruptedError,
     UnprocessableEntityError,
 )
+from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.http.timeouts import Timeout
@@ -36,7 +37,7 @@ __all__ = [
     "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
     "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "ChatTemplate", "Choice",
     "Completion", "CompletionChunk", "CompletionParameters", "InvalidParameterError", "JinjaTemplate", "Logprobs",
-    "Model", "NotFoundError", "ParadigmClient", "ParadigmError", "ParadigmUsage", "PermissionDeniedError",
+    "Model", "NotFoundError", "Pace", "ParadigmClient", "ParadigmError", "ParadigmUsage", "PermissionDeniedError",
     "RateLimitError", "RetryPolicy", "ServerError", "Settings", "Stream", "StreamInterruptedError",
     "Timeout", "UnprocessableEntityError", "Usage", "__version__", "get_paradigm_usage",
 ]  # fmt: skip
