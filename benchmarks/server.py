@@ -29,7 +29,8 @@ def _event(data: bytes) -> bytes:
 
 
 @functools.cache
-def _whole() -> bytes:
+def whole() -> bytes:
+    """The whole response to a request without a stream."""
     body = _body(CHUNK_TEXT, "stop", usage=USAGE)
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
@@ -48,7 +49,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             request = json.loads(await reader.readexactly(length))
             await asyncio.sleep(int(request.get("user") or 0) / 1000)
-            writer.write(_stream(request["max_tokens"]) if request.get("stream") else _whole())
+            writer.write(_stream(request["max_tokens"]) if request.get("stream") else whole())
             await writer.drain()
     writer.close()
 

@@ -207,7 +207,7 @@ class Request(ABC):
             return None
         self.retries += 1
         self._failures += is_counted
-        self.turn.slept(delay)
+        self.turn.sleeps(delay)
         self._log_retry(error, delay, is_counted)
         return delay
 

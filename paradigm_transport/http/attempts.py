@@ -125,8 +125,8 @@ class Attempts(BaseAttempts):
     def _wait_for_turn(self, call: Outbound) -> None:
         try:
             while not self.are_over and (seconds := call.seconds_until_turn()):
+                call.turn.sleeps(seconds)
                 self._sleep(seconds)
-                call.turn.slept(seconds)
         finally:
             call.turn.leave()
 
@@ -171,9 +171,9 @@ class AsyncAttempts(BaseAttempts):
     async def _wait_for_turn(self, call: Outbound) -> None:
         try:
             while not self.are_over and (seconds := call.seconds_until_turn()):
+                call.turn.sleeps(seconds)
                 with interruptible(self._scope):
                     await self._sleep(seconds)
-                call.turn.slept(seconds)
         finally:
             call.turn.leave()
 

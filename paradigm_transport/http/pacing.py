@@ -55,6 +55,9 @@ RECOVERY_SECONDS = 3.0
 
 RECOVERY_REQUESTS = 15
 
+MAX_SAVED = 40.0
+"""The most requests that are sent at once after the first wait."""
+
 BURST_SECONDS = 0.1
 """Requests that are late may be sent at once: as many as the rate allows in this time."""
 
@@ -123,8 +126,8 @@ class Turn:
         """Return the seconds to sleep before asking again; 0 if the call may be sent now."""
         return self.pace._ask(self)
 
-    def slept(self, seconds: float) -> None:
-        """Record a sleep, or one that follows; it counts even if the clock does not move that far."""
+    def sleeps(self, seconds: float) -> None:
+        """Record a sleep that begins; it counts even if the clock does not move that far."""
         self._woke_at = max(self._woke_at, self.pace.now) + seconds
         self.waited += seconds
 
@@ -316,7 +319,7 @@ class Pace:
             self._end()
         elif now > begin:
             most = max(1.0, rate * BURST_SECONDS) if self._peak else FIRST_BURST
-            self._tokens = min(most, self._tokens + rate * (now - begin))
+            self._tokens = max(self._tokens, min(most, self._tokens + rate * (now - begin)))
         if now >= self._allowance_ends:
             self._allowance = inf
         self.limits = rate < UNLIMITED or self._allowance < inf
@@ -377,9 +380,11 @@ class Pace:
                 self._fall(accepted, seconds, self._rate_at(sent_at))
                 if is_for_all:
                     self._hold(now + delay)
-                    self._tokens = max(1.0, min(accepted, self._peak * delay) / 2)  # the server counts on meanwhile
+                    self._tokens = max(1.0, min(accepted, self._peak * delay, MAX_SAVED))  # the server counts on meanwhile
             self.limits = True
             self._fell_at, self._fell_after = max(now, self._hold_until), self._sent
+            if not self._is_closed:  # nor does what was saved say anything of the rate
+                self._fell_after += max(0, int(self._tokens))
             self._mark = self._next_mark = _Mark(self._fell_at, self._sent)
 
     def _hold(self, until: float) -> None:
@@ -406,6 +411,8 @@ class Pace:
         if not self._peak:
             peak = max(LEAST_GUESS, accepted / max(1.0, seconds))
             self._recovery = SEARCH_SECONDS
+        elif self._recovery == SEARCH_SECONDS and seconds < SEARCH_SECONDS / 2:
+            peak = BETA * self._peak  # too little was sent since to end the search
         else:
             is_searching = self._recovery == SEARCH_SECONDS
             prior = max(0.1 if is_searching else PRIOR_SECONDS, PRIOR_REQUESTS / self._peak)
