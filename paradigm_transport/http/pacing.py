@@ -55,7 +55,7 @@ RECOVERY_SECONDS = 3.0
 
 RECOVERY_REQUESTS = 15
 
-MAX_SAVED = 40.0
+MAX_SAVED = 30.0
 """The most requests that are sent at once after the first wait."""
 
 BURST_SECONDS = 0.1
@@ -332,7 +332,7 @@ class Pace:
 
     def _end(self) -> None:
         if self._logged:
-            logger.info("%s refuses no more requests: they are sent without a limit", self._host)
+            logger.info("%s limits requests no longer", self._host)
         self._tokens = inf
         self._peak = self._logged = 0.0
         self._fell_after = -1
@@ -380,7 +380,9 @@ class Pace:
                 self._fall(accepted, seconds, self._rate_at(sent_at))
                 if is_for_all:
                     self._hold(now + delay)
-                    self._tokens = max(1.0, min(accepted, self._peak * delay, MAX_SAVED))  # the server counts on meanwhile
+                    self._tokens = max(
+                        1.0, min(accepted, self._peak * delay, MAX_SAVED)
+                    )  # the server counts on meanwhile
             self.limits = True
             self._fell_at, self._fell_after = max(now, self._hold_until), self._sent
             if not self._is_closed:  # nor does what was saved say anything of the rate
