@@ -1,6 +1,6 @@
 """Rate limits: many prompts to a server that allows so many requests a second, and refuses the rest.
 
-    python -m benchmarks.limits            everything, some six minutes
+    python -m benchmarks.limits            everything, a quarter of an hour
     python -m benchmarks.limits --quick    300 prompts in one process
 
 For each way of calling and each kind of refusal: the prompts that failed, the part of the allowed rate that was used
@@ -32,7 +32,7 @@ PAGE = HERE.parent / "docs" / "bulk.md"
 BEGIN, END = "<!-- limits -->", "<!-- end of limits -->"
 LATENCY = 0.05
 REFUSALS = ("429 with Retry-After", "429", "503")
-RATES = {300: 40, 3000: 200}
+RATES = {300: 40, 3000: 100}
 """Requests a second that are allowed, by the number of prompts."""
 
 AT_ONCE = 64
