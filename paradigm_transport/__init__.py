@@ -27,6 +27,7 @@ from paradigm_transport.errors import (
     StreamInterruptedError,
     UnprocessableEntityError,
 )
+from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.http.timeouts import Timeout
@@ -37,7 +38,7 @@ __all__ = [
     "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
     "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "ChatTemplate", "Choice",
     "Completion", "CompletionChunk", "CompletionParameters", "EmbeddingParameters", "Embeddings",
-    "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model", "NotFoundError", "ParadigmClient",
+    "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model", "NotFoundError", "Pace", "ParadigmClient",
     "ParadigmError", "ParadigmUsage", "PermissionDeniedError", "RateLimitError", "RetryPolicy", "ServerError",
     "Settings", "Stream", "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage", "__version__",
     "get_paradigm_usage",

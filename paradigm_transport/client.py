@@ -19,6 +19,7 @@ from paradigm_transport.endpoints.models import Model, ModelsCall
 from paradigm_transport.errors import InvalidParameterError, ParadigmError
 from paradigm_transport.http.attempts import AsyncAttempts, Attempts
 from paradigm_transport.http.connections import AsyncConnections, Connections
+from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.streams import AsyncStream, Stream
@@ -35,16 +36,22 @@ class _Client:
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        pace: Pace | None = None,
         **fields: Any,
     ) -> None:
         if settings is not None and fields:
             raise InvalidParameterError(f"{type(self).__name__} takes settings or {next(iter(fields))}, not both")
-        self.policy = Policy(settings or Settings(**fields), retry, clock, timer, chance)
+        self.policy = Policy(settings or Settings(**fields), retry, clock, timer, chance, pace)
 
     @property
     def settings(self) -> Settings:
         """How the server is reached."""
         return self.policy.settings
+
+    @property
+    def pace(self) -> Pace:
+        """How fast calls are sent: as fast as they come, or in turns if the server limits them."""
+        return self.policy.pace
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.settings.base_url!r})"
@@ -88,12 +95,13 @@ class ParadigmClient(_Client):
 
     Args:
         settings: how to reach the server; its fields may be given as keyword arguments instead.
-        sleep: waits for a number of seconds before a retry; by default, a wait that ends when the client is closed.
-        before_retry: called after that wait, such as the `acquire` of a rate limiter.
+        sleep: waits for a number of seconds, for a turn or before a retry; by default, a wait that ends when the client
+            is closed.
+        before_retry: called after the wait before a retry, such as the `acquire` of a rate limiter.
         options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…) if there are no `settings`; and `retry`,
             a `RetryPolicy` in place of what `max_retries` says; `clock`, which returns Unix seconds to read a
             Retry-After date against; `timer`, which returns seconds that only grow; `chance`, which returns random
-            numbers from 0 to 1 for the jitter.
+            numbers from 0 to 1 for the jitter; `pace`, a `Pace` that several clients share.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -188,7 +196,7 @@ class ParadigmClient(_Client):
         attempts = self._attempts(call)
         while True:
             try:
-                with attempts.open(call.outgoing) as response:
+                with attempts.open(call) as response:
                     return call.read_response(response, response.read(call.check_time))
             except ParadigmError as error:
                 delay = None if attempts.are_over else call.wait_before_retry(error)
@@ -233,12 +241,13 @@ class AsyncParadigmClient(_Client):
 
     Args:
         settings: how to reach the server; its fields may be given as keyword arguments instead.
-        sleep: waits for a number of seconds before a retry; by default, a wait that ends when the client is closed.
-        before_retry: called after that wait, such as the `acquire` of a rate limiter.
+        sleep: waits for a number of seconds, for a turn or before a retry; by default, a wait that ends when the client
+            is closed.
+        before_retry: called after the wait before a retry, such as the `acquire` of a rate limiter.
         options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…) if there are no `settings`; and `retry`,
             a `RetryPolicy` in place of what `max_retries` says; `clock`, which returns Unix seconds to read a
             Retry-After date against; `timer`, which returns seconds that only grow; `chance`, which returns random
-            numbers from 0 to 1 for the jitter.
+            numbers from 0 to 1 for the jitter; `pace`, a `Pace` that several clients share.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -286,7 +295,7 @@ class AsyncParadigmClient(_Client):
         attempts = self._attempts(call)
         while True:
             try:
-                async with await attempts.open(call.outgoing) as response:
+                async with await attempts.open(call) as response:
                     return call.read_response(response, await response.read(call.check_time))
             except ParadigmError as error:
                 delay = None if attempts.are_over else call.wait_before_retry(error)

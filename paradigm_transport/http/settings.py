@@ -75,7 +75,7 @@ class ConnectionFields(Fields):
         default=2, ge=0, description="The most retries of a request after transient failures, 0 or more."
     )
     max_concurrency: int = Field(
-        default=32, ge=1, description="The most requests in flight at once when many are sent, 1 or more."
+        default=256, ge=1, description="The most requests in flight at once when many are sent, 1 or more."
     )
     max_response_bytes: int = Field(
         default=64 * 1024 * 1024,
