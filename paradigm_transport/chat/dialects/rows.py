@@ -20,7 +20,7 @@ _R1_THOUGHTS = tagged("<think>", "</think>", _CLOSED, _CLOSE, are_open=True)
 _SHORT = "<think></think>"
 _SHORT_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>", may_end_in_calls=True)
 _GRANITE_THOUGHTS = tagged("<think>", "</think>", "", "</think>")
-_DEEPSEEK_THOUGHTS = tagged("<think>", "</think>", "</think>", "</think>")
+_DEEPSEEK_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>")
 _HUNYUAN_THOUGHTS = tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</think>\n")
 
 # Calls that several families share
@@ -148,7 +148,6 @@ ROWS = (
         reasoning_parsers=("kimi_k2",),
         thoughts=_SHORT_THOUGHTS,
         ends=("<|im_end|>",),
-        results=("## Return of a tool\n", ""),
     ),
     Dialect(
         "step-3",
@@ -357,7 +356,6 @@ ROWS = (
         sign=r"<\|tools_prefix\|>",
         tool_parsers=("apertus",),
         ends=("<|assistant_end|>",),
-        results=("[", "]"),
     ),
     Dialect(
         "granite-3",
