@@ -204,3 +204,16 @@ def test_answer_without_marks_is_text(row: Dialect) -> None:
 def test_answer_in_disorder_is_read_alike_in_any_split(name: str, written: str, cut_off: bool) -> None:
     read(lambda: new_reader(BY_NAME[name]), written, cut_off=cut_off, split=every_split)
     read(lambda: new_reader(BY_NAME[name]), written, cut_off=cut_off)
+
+
+@pytest.mark.parametrize(
+    "name", ["hermes", "deepseek-v3", "deepseek-v3.1", "kimi-k2", "functionary-v3.1", "jamba", "apertus", "command-r7b"]
+)
+def test_brackets_that_are_missing_before_the_end_mark_are_added(name: str) -> None:
+    row = BY_NAME[name]
+    written = row.calls.write([ToolCall("id", "get_weather", {"cities": ["Rome", {"a": 1}]})])
+    begin, end = written.index("}]}"), written.rindex("}") + 1
+    for missing in range(1, end - begin + 1):
+        answer = written[: end - missing] + written[end:].lstrip("]\n ")
+        found = read(lambda: new_reader(row, row.without_thoughts("")), answer)
+        assert (found.text, found.calls) == ("", [("get_weather", {"cities": ["Rome", {"a": 1}]})]), answer
