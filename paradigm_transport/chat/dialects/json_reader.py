@@ -212,7 +212,7 @@ class JsonCallsReader:
 
     def _begin_named(self, header: str, *, no_arguments: bool) -> None:
         """Begin the call that a header names; without arguments, which null also stands for, it is whole."""
-        found = self._marks.header.fullmatch(header) if self._marks.header else None
+        found = self._marks.header.fullmatch(" ".join(header.split())) if self._marks.header else None
         if found is None:
             self._unparsable = [header]
             self._read = JsonCallsReader._read_unparsable
