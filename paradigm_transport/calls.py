@@ -46,6 +46,12 @@ _REFUSALS = {
 }
 """How a server's refusal names the fields that calls can do without."""
 
+_LOST = {
+    "skip_special_tokens": "%s refuses skip_special_tokens: it may remove marks of tool calls and thoughts from texts.",
+    "structured_outputs": "%s refuses structured_outputs with a structural_tag: schemas of calls are not enforced.",
+}
+"""What a call without such a field may lack."""
+
 
 class Policy:
     """What a client decides by, without I/O.
@@ -266,6 +272,8 @@ class Request(ABC):
         words = f"{error} {error.body}"
         refused = {name for name in self.optional - self._left_out if _REFUSALS[name].search(words)}
         if refused:
+            for name in refused & _LOST.keys():
+                self.policy.warn_once(_LOST[name], self.policy.host)
             self._left_out |= refused
             self.body = self.encode()
         return bool(refused)
