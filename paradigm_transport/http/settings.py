@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from os import PathLike
 from ssl import SSLContext
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
@@ -22,6 +22,8 @@ from paradigm_transport.http.timeouts import check_timeout
 
 DEFAULT_BASE_URL = "https://paradigm.lighton.ai/api/v2"
 DEFAULT_PATH = "/api/v2"
+
+_VERSION = re.compile(r"/v\d+$")
 
 MIN_SECRET = 4
 """A shorter value of a header is no secret, and would garble the words that hold it."""
@@ -60,6 +62,10 @@ class ConnectionFields(Fields):
         validate_default=True,
         exclude=True,
         description="The key; by default PARADIGM_API_KEY, then LIGHTON_API_KEY.",
+    )
+    api_key_header: Literal["Authorization", "X-Api-Key"] = Field(
+        default="Authorization",
+        description="The header that carries the key: `Authorization`, as a bearer token, or `X-Api-Key`.",
     )
     base_url: str = Field(
         default=None,  # likewise
@@ -155,6 +161,20 @@ class Settings(ConnectionFields):
     def key(self) -> str:
         """The key as it is sent."""
         return cast("SecretStr", self.api_key).get_secret_value()  # which mypy does not see in a subclass
+
+    @property
+    def authentication(self) -> dict[str, str]:
+        """The header that carries the key, its name in lower case."""
+        is_bearer = self.api_key_header == "Authorization"
+        return {self.api_key_header.lower(): f"Bearer {self.key}" if is_bearer else self.key}
+
+    def url_of(self, version: str | None) -> str:
+        """Return the address of a version of the API: `base_url` with its last part replaced, if that is a version.
+
+        Args:
+            version: such as `v3`; None for that of `base_url`.
+        """
+        return self.base_url if version is None else _VERSION.sub(f"/{version}", self.base_url)
 
     @property
     def secrets(self) -> Secrets:
