@@ -87,7 +87,7 @@ class Request(ABC):
         optional: fields of the body that the call can do without if the server refuses them.
         body: the JSON to send; None for none.
         model: the model that is called, for usage counters; None for a call that is not counted.
-        prompt: the user's text, which is redacted from error messages.
+        prompts: the user's texts, which are redacted from error messages.
         policy: what the client that sends the call decides by; set by `bind`.
         retries: the number of retries so far.
         extra_headers: headers of this call, which win over the settings'.
@@ -101,7 +101,7 @@ class Request(ABC):
     optional: ClassVar[frozenset[str]] = frozenset()
     body: bytes | None = None
     model: str | None = None
-    prompt: str = ""
+    prompts: tuple[str, ...] = ()
     policy: Policy
     retries: int = 0
     extra_headers: Mapping[str, str] | None = None
@@ -189,7 +189,7 @@ class Request(ABC):
         secrets = self.policy.secrets
         if self.extra_headers:
             secrets = Secrets((*secrets, *secret_values(self.extra_headers)))
-        return Redaction(secrets, self.prompt)
+        return Redaction(secrets, self.prompts)
 
     def origin(self, response: BaseResponse) -> Origin:
         """Return where a response came from."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from paradigm_transport.calls import Call, Event, Policy, Reply, Request, Stream
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
+from paradigm_transport.endpoints.embeddings import EmbeddingCall, EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model, ModelsCall
 from paradigm_transport.errors import InvalidParameterError, ParadigmError
 from paradigm_transport.http.attempts import AsyncAttempts, Attempts
@@ -145,6 +146,26 @@ class ParadigmClient(_Client):
         """
         return self.open(CompletionStreamCall(prompt, _parameters(parameters, overrides), _chunk_as_is))
 
+    def embed(
+        self, texts: str | Sequence[str], parameters: EmbeddingParameters | None = None, **overrides: Any
+    ) -> Embeddings:
+        """Embed a text, or several in one request.
+
+        The contract knows one text a request; a list is refused by servers that keep to it.
+
+        Args:
+            texts: the text, or the texts.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`; without `parameters`, `model` and all others.
+
+        Raises:
+            InvalidParameterError: a field is wrong; nothing was sent.
+            APIConnectionError: no response arrived (APITimeoutError: not in time).
+            APIStatusError: the server refused; a subclass for each status.
+            APIResponseError: the response is not an embedding for each text, all of one length.
+        """
+        return self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
+
     def models(self) -> list[Model]:
         """List the models that the server offers.
 
@@ -247,6 +268,12 @@ class AsyncParadigmClient(_Client):
     ) -> AsyncStream[CompletionChunk]:
         """Stream the completion of a prompt; as `ParadigmClient.stream`."""
         return self.open(CompletionStreamCall(prompt, _parameters(parameters, overrides), _chunk_as_is))
+
+    async def embed(
+        self, texts: str | Sequence[str], parameters: EmbeddingParameters | None = None, **overrides: Any
+    ) -> Embeddings:
+        """Embed a text, or several in one request; as `ParadigmClient.embed`."""
+        return await self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
 
     async def models(self) -> list[Model]:
         """List the models that the server offers; as `ParadigmClient.models`."""

@@ -48,16 +48,16 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class Redaction:
-    """Removes secrets and the prompt from what leaves in errors.
+    """Removes secrets and the user's texts from what leaves in errors.
 
     Attributes:
         secrets: the key, values of headers, passwords; removed from messages and bodies in every form that they take
             in JSON and in addresses. One of fewer than 8 characters is removed only as a whole word.
-        prompt: the prompt; removed from messages if it has 12 characters or more.
+        prompts: the user's texts; one is removed from messages if it has 12 characters or more.
     """
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    prompt: str = field(default="", repr=False)
+    prompts: tuple[str, ...] = field(default=(), repr=False)
 
     def body(self, value: Any) -> Any:
         """Return a parsed body without the secrets, at any depth."""
@@ -76,18 +76,20 @@ class Redaction:
         return _secret_pattern(self.secrets).sub(REDACTED, text) if self.secrets else text
 
     def _without_anything(self, text: str) -> str:
-        for form in self._forms_of_prompt:
+        for form in self._forms_of_prompts:
             text = text.replace(form, REDACTED)
         return self._without_secrets(text)
 
     @cached_property
-    def _forms_of_prompt(self) -> list[str]:
-        """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
-        prompt, data = self.prompt, self.prompt.encode(errors="replace")
-        if len(prompt) < MIN_REDACTED_PROMPT:
-            return []
-        quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
-        return [prompt, " ".join(prompt.split()), *(form[1:-1] for form in quoted), repr(data)[2:-1]]
+    def _forms_of_prompts(self) -> list[str]:
+        return [form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of(prompt)]
+
+
+def _forms_of(prompt: str) -> list[str]:
+    """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
+    quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
+    data = repr(prompt.encode(errors="replace"))
+    return [prompt, " ".join(prompt.split()), *(form[1:-1] for form in quoted), data[2:-1]]
 
 
 def _map_text(value: Any, change: Callable[[str], str]) -> Any:

@@ -22,6 +22,8 @@ After its last step the connection waits for the next request. Scripts are writt
     sse(*parts, done=True, …)               a stream: each dict as an event, bytes and other steps as they are
     trickle(script)                         the same bytes, one at a time
     completion("text"), chunk("text"), usage(1, 2), models("a")    bodies for them
+    embeddings([1.0, 2.0])                  the same, of embeddings
+    embed                                   a function for `always`: embeds each text as `vector_of` does
 
 Each script of `script` answers one request, in order; that of `always` answers all others. Both also accept a
 function that takes the request and returns a script.
@@ -154,6 +156,29 @@ def usage(prompt: int, completion: int) -> dict[str, int]:
 
 def models(*ids: str) -> dict[str, Any]:
     return {"object": "list", "data": [{"id": name, "object": "model"} for name in ids]}
+
+
+def embeddings(*vectors: Any, **fields: Any) -> dict[str, Any]:
+    """Build the body of embeddings; `fields` are added at the top level."""
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    count = {"prompt_tokens": 2 * len(vectors), "total_tokens": 2 * len(vectors)}
+    return {"object": "list", "data": data, "model": "multilingual-e5-large", "usage": count, **fields}
+
+
+def vector_of(text: str) -> list[float]:
+    """An embedding that tells texts apart."""
+    return [float(len(text)), float(sum(map(ord, text)) % 1000), 0.5]
+
+
+def inputs_of(request: Request) -> list[str]:
+    """The texts that a request asks to embed."""
+    given = request.body["input"]
+    return [given] if isinstance(given, str) else given
+
+
+def embed(request: Request) -> Script:
+    """Embed the texts of a request."""
+    return reply(embeddings(*map(vector_of, inputs_of(request))))
 
 
 @dataclass

@@ -232,7 +232,7 @@ def normalize_base_url(url: str) -> str:
         _warned_hosts.add(parts.netloc)
         message = f"{parts.netloc} is called over http://: the key and the prompts go unencrypted"
         warnings.warn(message, stacklevel=2)
-    path = parts.path.rstrip("/").removesuffix("/completions") or DEFAULT_PATH
+    path = parts.path.rstrip("/").removesuffix("/completions").removesuffix("/embeddings") or DEFAULT_PATH
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 

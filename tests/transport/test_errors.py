@@ -134,7 +134,9 @@ def test_echoed_prompt_is_redacted(api: Api, wire: WireServer, prompt: str) -> N
 
 
 def test_short_prompt_is_not_redacted() -> None:
-    assert "a word" in str(status_error(400, {"detail": "not a word"}, Origin("host", redaction=Redaction(prompt="a"))))
+    assert "a word" in str(
+        status_error(400, {"detail": "not a word"}, Origin("host", redaction=Redaction(prompts=("a",))))
+    )
 
 
 def test_redirect_raises_and_is_not_followed(api: Api, wire: WireServer) -> None:
@@ -352,5 +354,5 @@ def test_short_key_is_redacted_only_as_a_word() -> None:
 @pytest.mark.parametrize("form", [repr, lambda prompt: repr(prompt.encode()), json.dumps, lambda prompt: prompt])
 def test_prompt_is_redacted_in_every_form(form: Callable[[str], str]) -> None:
     prompt = "Tell me\nabout 'my' \"secret\" in Besançon"
-    error = status_error(400, {"detail": f"no: {form(prompt)}"}, Origin("host", redaction=Redaction(prompt=prompt)))
+    error = status_error(400, {"detail": f"no: {form(prompt)}"}, Origin("host", redaction=Redaction(prompts=(prompt,))))
     assert "secret" not in str(error)

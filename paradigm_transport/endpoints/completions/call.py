@@ -17,6 +17,7 @@ class _CompletionRequest(Request, Generic[Piece, Event]):
 
     def __init__(self, prompt: str, parameters: CompletionParameters, convert: Callable[[Piece], Event]) -> None:
         self.prompt = prompt
+        self.prompts = (prompt,)
         self.parameters = parameters
         self.convert = convert
         self.model = parameters.model
