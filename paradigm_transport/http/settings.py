@@ -24,6 +24,7 @@ DEFAULT_BASE_URL = "https://paradigm.lighton.ai/api/v2"
 DEFAULT_PATH = "/api/v2"
 
 _VERSION = re.compile(r"/v\d+$")
+_ENDPOINT = re.compile("/(completions|embeddings|search)$")
 
 MIN_SECRET = 4
 """A shorter value of a header is no secret, and would garble the words that hold it."""
@@ -232,7 +233,7 @@ def normalize_base_url(url: str) -> str:
         _warned_hosts.add(parts.netloc)
         message = f"{parts.netloc} is called over http://: the key and the prompts go unencrypted"
         warnings.warn(message, stacklevel=2)
-    path = parts.path.rstrip("/").removesuffix("/completions").removesuffix("/embeddings") or DEFAULT_PATH
+    path = _ENDPOINT.sub("", parts.path.rstrip("/")) or DEFAULT_PATH
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
