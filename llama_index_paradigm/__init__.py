@@ -5,6 +5,7 @@ import sys
 try:
     from llama_index_paradigm.chat import ChatParadigm
     from llama_index_paradigm.llms import ParadigmLLM
+    from llama_index_paradigm.retrievers import ParadigmRetriever
 except ModuleNotFoundError as missing:
     is_installed = sys.modules.get("llama_index.core") is not None  # then it lacks a module, which is another problem
     if is_installed or (missing.name or "").partition(".")[0] != "llama_index":
@@ -14,4 +15,4 @@ except ModuleNotFoundError as missing:
 
 from paradigm_transport import get_paradigm_usage
 
-__all__ = ["ChatParadigm", "ParadigmLLM", "get_paradigm_usage"]
+__all__ = ["ChatParadigm", "ParadigmLLM", "ParadigmRetriever", "get_paradigm_usage"]
