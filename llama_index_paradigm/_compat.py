@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms import types
 from llama_index.core.callbacks import CallbackManager
+from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
@@ -342,3 +343,14 @@ def raw_with_usage(raw: JsonObject, usage: Usage | None) -> JsonObject:
     if usage is not None:
         rest["usage"] = {**(reported if isinstance(reported, dict) else {}), **usage.as_dict()}
     return rest
+
+
+def acquired_for_batch(embed_model: BaseEmbedding) -> int:
+    """Return how often `rate_limiter` has been acquired for an async batch of texts: once, and not at all with a cache.
+
+    Upstream: `base/embeddings/base.py`: one acquisition for each text, query and batch, but for the async batches that
+        go through `_aget_text_embeddings_cached`.
+    If it moves: a batch is counted as one request more, or fewer, than it is.
+    Test: `test_rate_limiter_is_acquired_once_for_a_batch`
+    """
+    return 0 if embed_model.embeddings_cache is not None else 1

@@ -24,6 +24,10 @@ ListSupport = dict[tuple[str, str], bool]
 """Whether a server takes lists of texts, by its address and the model; without an entry, nobody knows yet."""
 
 
+DOCUMENT, QUERY = "texts[{}]", "the query"
+"""How errors name a document, with `{}` for its position, and a query."""
+
+
 class EmbedderFields(EmbeddingFields):
     """How a class of a framework embeds texts: declarations and checks only."""
 
@@ -62,6 +66,7 @@ class EmbeddingJob:
     Args:
         texts: the texts.
         prefix: what to put in front of each.
+        label: how errors name a text, with `{}` for its position.
         parameters: the endpoint's fields.
         batch_inputs: the most texts of a request.
         place: the address and the model.
@@ -75,6 +80,7 @@ class EmbeddingJob:
         self,
         texts: Sequence[str],
         prefix: str,
+        label: str,
         parameters: EmbeddingParameters,
         batch_inputs: int,
         place: tuple[str, str],
@@ -82,9 +88,10 @@ class EmbeddingJob:
     ) -> None:
         if isinstance(texts, str):
             raise InvalidParameterError("texts must be a list of strings, not one string")
+        self._name = label.format
         for position, text in enumerate(texts):
             if not isinstance(text, str):
-                raise InvalidParameterError(f"texts[{position}] must be a string, not {type(text).__name__}")
+                raise InvalidParameterError(f"{self._name(position)} must be a string, not {type(text).__name__}")
         self._texts, self._prefix, self._parameters = texts, prefix, parameters
         self._place, self._support = place, support
         self._takes_lists = support.get(place)
@@ -111,7 +118,7 @@ class EmbeddingJob:
     def call(self, group: range) -> EmbeddingCall:
         """Return the call that embeds a group."""
         texts = [self._prefix + text for text in self._texts[group.start : group.stop]]
-        return EmbeddingCall(texts, self._parameters, group.start)
+        return EmbeddingCall(texts, self._parameters, lambda place: self._name(group[place]))
 
     def result(self, replies: Sequence[Embeddings], host: str) -> EmbeddedTexts:
         """Return what all replies add up to.
@@ -124,7 +131,7 @@ class EmbeddingJob:
             APIResponseError: an embedding is longer or shorter than the first; names its text.
         """
         vectors = list(chain.from_iterable(reply.vectors for reply in replies))
-        check_lengths(vectors, self._parameters.dimensions, "texts[{}]".format, host)
+        check_lengths(vectors, self._parameters.dimensions, self._name, host)
         if self._takes_lists is not None:
             self._support[self._place] = self._takes_lists
         counts = [reply.usage.prompt_tokens for reply in replies if reply.usage is not None]

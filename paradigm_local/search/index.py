@@ -210,7 +210,8 @@ def _unit(vectors: Sequence[Sequence[float]]) -> Vectors:
     """Return vectors as rows of length 1."""
     rows: Vectors = np.asarray(vectors, np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
-    return rows / np.maximum(lengths, _TINY)
+    unit: Vectors = rows / np.maximum(lengths, _TINY)
+    return unit
 
 
 def _best(scores: Scores, mask: Mask) -> list[int]:

@@ -24,6 +24,9 @@ from paradigm_transport.http.responses import BaseResponse
 from paradigm_transport.refusals import Origin, unexpected_response
 from paradigm_transport.usage import Usage, read_usage
 
+Name = Callable[[int], str]
+"""Names a text by its place among those that were given."""
+
 REFUSED_INPUT = frozenset({400, 413, 422})
 """The statuses by which servers refuse what they were given to embed."""
 
@@ -104,7 +107,7 @@ class EmbeddingCall(Call[Embeddings]):
     Args:
         texts: the text, or the texts.
         parameters: the endpoint's fields.
-        first: the position of the first text among all that the caller embeds, if there are more.
+        name: names a text by its place, for errors; by default as `texts[0]`, or "the text" if it is alone.
 
     Raises:
         InvalidParameterError: there is no text, or something that is not a text.
@@ -112,14 +115,15 @@ class EmbeddingCall(Call[Embeddings]):
 
     path = "embeddings"
 
-    def __init__(self, texts: str | Sequence[str], parameters: EmbeddingParameters, first: int | None = None) -> None:
+    def __init__(self, texts: str | Sequence[str], parameters: EmbeddingParameters, name: Name | None = None) -> None:
         self.prompts = (texts,) if isinstance(texts, str) else tuple(texts)
         self.parameters = parameters
         self.model = parameters.model
         self.extra_headers = parameters.extra_headers
         if "timeout" in parameters.model_fields_set:
             self.timeout = parameters.timeout
-        self._first = first
+        self._is_one_of_many = name is not None
+        self._name = name or ("the text" if len(self.prompts) == 1 else "texts[{}]").format
         if not self.prompts:
             raise InvalidParameterError("texts is empty: there is nothing to embed")
         for place, text in enumerate(self.prompts):
@@ -142,10 +146,9 @@ class EmbeddingCall(Call[Embeddings]):
         try:
             return super().read_response(response, data)
         except APIStatusError as error:
-            if error.status_code in REFUSED_INPUT and self._first is not None:
-                last = self._first + len(self.prompts)
-                which = f"{self._first}:{last}" if len(self.prompts) > 1 else f"{self._first}"
-                error.args = (f"{error} It was about texts[{which}].",)
+            if error.status_code in REFUSED_INPUT and self._is_one_of_many:
+                places = dict.fromkeys((0, len(self.prompts) - 1))
+                error.args = (f"{error} It was about {' to '.join(map(self._name, places))}.",)
             raise
 
     def read(self, body: object, origin: Origin) -> Embeddings:
@@ -170,14 +173,8 @@ class EmbeddingCall(Call[Embeddings]):
         model = model if isinstance(model, str) else None
         return Embeddings(vectors, model, usage, origin.request_id, self.meter.end(usage), self.retries)
 
-    def _name(self, place: int) -> str:
-        is_alone = self._first is None and len(self.prompts) == 1
-        return "the text" if is_alone else f"texts[{(self._first or 0) + place}]"
 
-
-def check_lengths(
-    vectors: Sequence[Sequence[float]], dimensions: int | None, name: Callable[[int], str], host: str
-) -> None:
+def check_lengths(vectors: Sequence[Sequence[float]], dimensions: int | None, name: Name, host: str) -> None:
     """Check that embeddings are of one length.
 
     Args:

@@ -5,7 +5,6 @@ The form of a result has changed over time: whatever is missing, null or unknown
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -20,8 +19,6 @@ from paradigm_transport.endpoints.parameters import CallParameters
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import JsonObject
 from paradigm_transport.refusals import Origin, unexpected_response
-
-logger = logging.getLogger("paradigm_transport")
 
 # Fields
 
@@ -41,7 +38,7 @@ def _not_empty(value: object) -> object:
 Ids = Annotated[list[int], BeforeValidator(_not_empty), BeforeValidator(_as_list)]
 Words = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_not_empty), BeforeValidator(_as_list)]
 MaxResults = Annotated[
-    int, Field(ge=1, description="The most passages to return, 1 or more; servers allow 50 or 100 at most.")
+    int | None, Field(ge=1, description="The most passages to return, 1 or more; servers allow 50 or 100 at most.")
 ]
 
 
@@ -108,7 +105,7 @@ class SearchParameters(SearchFields, CallParameters):
             other.
     """
 
-    max_results: MaxResults | None = None
+    max_results: MaxResults = None
 
     def body(self, query: str) -> bytes:
         """Return the JSON of the request: only what was set, and no nulls.
@@ -326,4 +323,4 @@ class SearchCall(Call[SearchResults]):
     def _log(self, warnings: Iterable[JsonObject]) -> None:
         for warning in warnings:
             words = self.redact(f"{warning.get('code')} ({warning.get('reason') or 'no reason given'})")
-            logger.warning("%s searched without one of its signals: %s.", self.policy.host, words)
+            self.policy.warn_once(f"{self.policy.host} searched without one of its signals: {words}.")

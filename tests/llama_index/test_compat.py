@@ -29,6 +29,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.callbacks import CBEventType, EventPayload, TokenCountingHandler
 from llama_index.core.chat_engine.types import is_function
+from llama_index.core.embeddings import BaseEmbedding, MockEmbedding
 from llama_index.core.llms import LLM, CustomLLM, MockLLM, callbacks
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
@@ -36,6 +37,7 @@ from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.program import utils as program_utils
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import BaseComponent, NodeWithScore, QueryBundle, QueryType
+from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.core.tools import FunctionTool, ToolOutput
 from pydantic import BaseModel, Field
 
@@ -461,7 +463,9 @@ def test_there_are_uses_and_the_docstring_names_an_existing_test_for_pickling() 
 
 PUBLIC = {
     "llama_index.core.base.llms.types",
+    "llama_index.core.embeddings",
     "llama_index.core.instrumentation",
+    "llama_index.core.instrumentation.events",
     "llama_index.core.instrumentation.events.llm",
     "llama_index.core.llms",
     "llama_index.core.llms.llm",
@@ -517,6 +521,20 @@ def test_methods_work_unreported_if_the_decorators_are_gone(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.message.startswith(f"llama_index.core.llms.callbacks has no llm_{kind}_callback any more")
+
+
+@pytest.mark.skipif("rate_limiter" not in BaseEmbedding.model_fields, reason="this LlamaIndex has no rate limiters")
+@pytest.mark.parametrize("cache", [None, SimpleKVStore()], ids=["no cache", "cache"])
+def test_rate_limiter_is_acquired_once_for_a_batch(cache: SimpleKVStore | None) -> None:
+    """And not at all for an async batch with a cache."""
+    limiter = Limiter()
+    model = MockEmbedding(2, embed_batch_size=2, rate_limiter=limiter, embeddings_cache=cache)
+    model.get_text_embedding_batch(["a", "b", "c"])
+    model.get_query_embedding("d")
+    assert limiter.acquired == ["sync"] * 3
+    asyncio.run(model.aget_text_embedding_batch(["e", "f", "g"]))
+    asyncio.run(model.aget_query_embedding("h"))
+    assert limiter.acquired[3:] == ["async"] * (2 * _compat.acquired_for_batch(model) + 1)
 
 
 def test_streams_yield_valid_objects_only_if_the_flexible_model_is_gone(

@@ -20,7 +20,7 @@ from paradigm_transport import (
     Usage,
     get_paradigm_usage,
 )
-from paradigm_transport.embedder import EmbeddingJob, ListSupport, aembed_many, embed_many
+from paradigm_transport.embedder import DOCUMENT, EmbeddingJob, ListSupport, aembed_many, embed_many
 from tests.transport.conftest import KEY, Api
 from tests.wire import Request, Script, WireServer, embed, embeddings, inputs_of, pause, reply, vector_of
 
@@ -190,7 +190,7 @@ class Many:
         self, texts: Any, batch_inputs: int = 1, prefix: str = "", limit: int = 8, **fields: Any
     ) -> tuple[list[list[float]], Usage | None]:
         parameters = EmbeddingParameters(model=MODEL, **fields)
-        job = EmbeddingJob(texts, prefix, parameters, batch_inputs, (self._url, MODEL), self.support)
+        job = EmbeddingJob(texts, prefix, DOCUMENT, parameters, batch_inputs, (self._url, MODEL), self.support)
         if self._is_async:
             return asyncio.run(self._aembed(job, limit), debug=True)
         with ParadigmClient(api_key=KEY, base_url=self._url) as client:
