@@ -14,13 +14,14 @@ from paradigm_local.errors import LocalParadigmError, PortError
 from paradigm_local.faults import Faults, read_fault
 from paradigm_local.hosts import is_loopback, read_host
 from paradigm_local.ledger import Ledger
-from paradigm_local.model import SMOLLM2, check_model, default_model
+from paradigm_local.model import SMOLLM2, cache_folder, check_model, default_model
 
 if TYPE_CHECKING:
     import uvicorn
     from typing_extensions import Self
 
     from paradigm_local.engine import Engine
+    from paradigm_local.search.index import Index
 
 DEFAULT_API_KEY = "local"
 DEFAULT_CONTEXT = 4096
@@ -61,6 +62,8 @@ class LocalParadigm:
         faults: whether clients may request faults with the header `X-Paradigm-Fault`.
         allowed_hosts: host names and addresses that clients may use besides loopback ones and ``host``, such as the
             name of this machine in its network.
+        documents: a folder of text, Markdown, HTML and PDF to search. What is new in it is embedded when the server
+            starts.
 
     Raises:
         LocalParadigmError: ``host`` is not a loopback address and there is no ``api_key``, or one of ``allowed_hosts``
@@ -81,6 +84,7 @@ class LocalParadigm:
         grace_seconds: float = 3,
         faults: bool = False,
         allowed_hosts: Iterable[str] = (),
+        documents: str | Path | None = None,
     ) -> None:
         if api_key == DEFAULT_API_KEY and not is_loopback(host):
             raise LocalParadigmError(
@@ -99,6 +103,8 @@ class LocalParadigm:
         self._grace_seconds = grace_seconds
         self._faults = Faults(faults)
         self._ledger = Ledger()
+        self._documents = None if documents is None else Path(documents)
+        self._index: Index | None = None
         self._server: uvicorn.Server | None = None
 
     @property
@@ -106,6 +112,11 @@ class LocalParadigm:
         """The URL for clients, with `/api/v2`; the port is known once the server has started."""
         host, port = self._address
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/api/v2"
+
+    @property
+    def index(self) -> "Index | None":
+        """The documents that are searched; None if there are none, or the server has not started."""
+        return self._index
 
     @property
     def usage(self) -> list[Usage]:
@@ -148,6 +159,8 @@ class LocalParadigm:
         """
         listener = _listen(*self._address)
         try:
+            if self._documents is not None:
+                self._index = self._load_index(self._documents)
             self._engine = self._load_engine()
             self._server = self._create_server()
         except ImportError as error:
@@ -194,6 +207,14 @@ class LocalParadigm:
 
         return Engine(path, self._context, self._parallel)
 
+    def _load_index(self, folder: Path) -> "Index":
+        # Imported here, since only a search needs them.
+        from paradigm_local.search.index import build_index
+        from paradigm_local.search.progress import show_progress
+
+        with show_progress(folder) as progress:
+            return build_index(folder, self._load_embedder(), cache_folder() / "search", progress)
+
     def _create_server(self) -> "uvicorn.Server":
         import uvicorn
 
@@ -209,6 +230,7 @@ class LocalParadigm:
             ledger=self._ledger,
             faults=self._faults,
             allowed_hosts=self._allowed_hosts,
+            documents=self._index,
         )
         self._endpoint = Endpoint(service)
         config = uvicorn.Config(

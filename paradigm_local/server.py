@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -28,11 +28,16 @@ from paradigm_local.contract import (
     read_request,
 )
 from paradigm_local.engine import Engine, EngineError, EngineRefusal, PromptTooLong
-from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, inject_fault
+from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, inject_fault, inject_fault_at_once
 from paradigm_local.generation import Delta, Generation, Interrupted
 from paradigm_local.guard import RequestGuard
 from paradigm_local.ledger import Ledger
 from paradigm_local.replies import Replies
+from paradigm_local.search.contract import SEARCH_PATH
+from paradigm_local.search.endpoint import answer
+
+if TYPE_CHECKING:
+    from paradigm_local.search.index import Index
 
 _MAX_BODY_BYTES = 4 << 20
 _PING = b": ping\n\n"
@@ -54,6 +59,7 @@ class Service(NamedTuple):
         ledger: records the usage of each request.
         faults: the faults for the next replies.
         allowed_hosts: host names and addresses that requests may name, besides those of `RequestGuard`.
+        documents: the documents to search; None if there are none.
     """
 
     engine: Engine
@@ -64,6 +70,7 @@ class Service(NamedTuple):
     ledger: Ledger
     faults: Faults
     allowed_hosts: Sequence[str]
+    documents: "Index | None" = None
 
 
 class Endpoint:
@@ -85,6 +92,7 @@ class Endpoint:
             Route("/openapi.json", self.openapi),
             Route(f"{API_PATH}/models", self.models),
             Route(f"{API_PATH}/completions", self.completions, methods=["POST"]),
+            Route(SEARCH_PATH, self.search, methods=["POST"]),
         ]
         guard = Middleware(RequestGuard, allowed_hosts=self._service.allowed_hosts)
         return Starlette(routes=routes, middleware=[guard], exception_handlers=refusals.HANDLERS)
@@ -113,13 +121,21 @@ class Endpoint:
         """Complete a prompt, in one reply or as a stream."""
         self._authenticate(request)
         fault = self._fault(request)
-        if fault is not None and fault.kind == "429":
-            return refusals.too_many_requests(fault.amount)
-        if fault is not None and fault.kind == "503":
-            return refusals.refusal(503, {"detail": "The server is overloaded, because a fault was requested."})
+        if fault is not None and fault.kind in ("429", "503"):
+            return self._overloaded(fault)
         body = read_request(await _read_body(request))
         self._check(body)
         return await self._complete(request, body, fault)
+
+    async def search(self, request: Request) -> Response:
+        """Search the documents."""
+        self._authenticate(request)
+        fault = self._fault(request)
+        if fault is not None and fault.kind in ("429", "503"):
+            return self._overloaded(fault)
+        if fault is not None:
+            await inject_fault_at_once(fault)
+        return await asyncio.to_thread(answer, await _read_body(request), self._service.documents)
 
     async def _complete(self, request: Request, body: CompletionRequest, fault: Fault | None) -> Response:
         generation = Generation(self._service.engine, body, await asyncio.to_thread(read_constraint, body))
@@ -135,9 +151,15 @@ class Endpoint:
 
     def _authenticate(self, request: Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        is_right = secrets.compare_digest(key.strip().encode(), self._service.api_key.encode())
-        if scheme.lower() != "bearer" or not is_right:
+        if scheme.lower() != "bearer":
+            key = request.headers.get("x-api-key", "")
+        if not secrets.compare_digest(key.strip().encode(), self._service.api_key.encode()):
             raise HTTPException(401, "Invalid API key.", {"WWW-Authenticate": "Bearer"})
+
+    def _overloaded(self, fault: Fault) -> Response:
+        if fault.kind == "429":
+            return refusals.too_many_requests(fault.amount)
+        return refusals.refusal(503, {"detail": "The server is overloaded, because a fault was requested."})
 
     def _fault(self, request: Request) -> Fault | None:
         try:

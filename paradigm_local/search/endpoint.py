@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic.main import IncEx
@@ -12,7 +13,9 @@ from paradigm_local.search import contract
 from paradigm_local.search.contract import FieldError, SearchError, SearchReply, SearchRequest
 from paradigm_local.search.filters import has_attributes, has_content_type
 from paradigm_local.search.folder import File
-from paradigm_local.search.index import Hit, Index
+
+if TYPE_CHECKING:
+    from paradigm_local.search.index import Hit, Index
 
 Fields = dict[str, list[FieldError]]
 

@@ -24,6 +24,9 @@ CANDIDATES = 100
 DAMPING = 60
 """The constant of reciprocal rank fusion: how little the first ranks count above the next."""
 
+MOST_NAMED = 5
+"""The number of files that are named as left out."""
+
 _TINY = np.float32(1e-30)
 _WORD = re.compile(r"\w+")
 
@@ -103,6 +106,16 @@ class Index:
         self._vectors = np.concatenate([document.stored.vectors for document in documents])
         self._words = BM25()
         self._words.index([_words(each.text) for each in self._passages()], show_progress=False)
+
+    def describe(self) -> str:
+        """Return what is in it and what is not, for people."""
+        workspaces = {document.file.workspace: document.file.workspace_id for document in self.documents}
+        names = ", ".join(f"{name} ({number})" for name, number in workspaces.items())
+        lines = [f"Searches {len(self.documents)} documents, {len(self)} passages, in the workspaces {names}"]
+        lines += [f"Left out {name}: {reason}" for name, reason in list(self.left_out.items())[:MOST_NAMED]]
+        if len(self.left_out) > MOST_NAMED:
+            lines.append(f"Left out {len(self.left_out) - MOST_NAMED} further files")
+        return "\n".join(lines)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -190,6 +203,8 @@ def _embed_all(
 ) -> None:
     """Embed new files; each is stored as soon as it is done, so that an interrupted start loses little."""
     done, total = 0, sum(len(each.passages) for each in new)
+    if total:
+        progress(done, total)
     for file, size, digest, content, passages in new:
         vectors = []
         for first in range(0, len(passages), BATCH):

@@ -51,7 +51,7 @@ class Store:
     def load(self, digest: str) -> Stored | None:
         """Return what is known of a content; None if it is new, or what is stored is damaged."""
         try:
-            with np.load(self._path(digest)) as arrays:
+            with self._path(digest).open("rb") as file, np.load(file) as arrays:
                 content = json.loads(arrays["content"].tobytes())
                 passages = [Passage(*each) for each in content["passages"]]
                 return Stored(content["title"], content["total_pages"], passages, arrays["vectors"])

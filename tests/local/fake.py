@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 from paradigm_local.engine import Engine, OnPiece, Piece, Token
 from paradigm_local.local import LocalParadigm
+from paradigm_local.search.index import Embedder
 
 GATE_POLL_SECONDS = 0.005
 
@@ -57,8 +59,30 @@ class FakeEngine:
         self.pool.shutdown()
 
 
+class FakeEmbedder:
+    """Embeds texts by the words in them: those of a group of synonyms count as one.
+
+    Attributes:
+        embedded: the passages that were embedded, in order.
+    """
+
+    name = "fake"
+    SYNONYMS = (("leave", "holiday", "vacation"), ("salary", "wage", "pay"), ("dog", "hound"))
+
+    def __init__(self) -> None:
+        self.embedded: list[str] = []
+
+    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        self.embedded += texts
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        words = re.findall(r"\w+", text.lower())
+        return [float(sum(word in group for word in words)) for group in self.SYNONYMS] + [0.01]
+
+
 class Served(LocalParadigm):
-    """A local Paradigm with a fake engine."""
+    """A local Paradigm with a fake engine and a fake embedder."""
 
     def __init__(self, engine: FakeEngine, **options: Any) -> None:
         super().__init__(**options)
@@ -66,3 +90,6 @@ class Served(LocalParadigm):
 
     def _load_engine(self) -> Engine:
         return cast("Engine", self.fake)
+
+    def _load_embedder(self) -> Embedder:
+        return FakeEmbedder()
