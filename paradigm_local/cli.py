@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paradigm-local", description="LightOn Paradigm's endpoints on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="serve the endpoint until Ctrl-C or SIGTERM")
+    serve = commands.add_parser("serve", help="serve the endpoints until Ctrl-C or SIGTERM")
     serve.set_defaults(run=_serve)
     _add_model_options(serve)
     serve.add_argument("--host", default=local.LOOPBACK, help="address to listen on (%(default)s)")
@@ -69,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", metavar="path.gguf", help="GGUF file (SmolLM2-135M-Instruct, downloaded once)")
     command.add_argument(
+        "--embedding-model",
+        metavar="path.gguf",
+        help="GGUF file of a model that embeds texts (multilingual-e5-small, downloaded once when it is first needed)",
+    )
+    command.add_argument(
         "--context",
         type=_positive,
         default=local.DEFAULT_CONTEXT,
@@ -94,6 +99,7 @@ def _positive(text: str) -> int:
 def _serve(options: argparse.Namespace) -> int:
     paradigm = local.LocalParadigm(
         options.model,
+        embedding_model=options.embedding_model,
         host=options.host,
         port=options.port,
         api_key=options.api_key,
@@ -121,7 +127,7 @@ def _greeting(paradigm: local.LocalParadigm) -> str:
     is_secret = paradigm.api_key != local.DEFAULT_API_KEY
     searched = "" if paradigm.index is None else f"{paradigm.index.describe()}\n"
     return (
-        f"{searched}Local Paradigm serves {paradigm.model} at {paradigm.base_url}\n"
+        f"{searched}Local Paradigm serves {paradigm.model} and {paradigm.embedding_model} at {paradigm.base_url}\n"
         f"export PARADIGM_BASE_URL={paradigm.base_url}\n"
         f"export PARADIGM_API_KEY={'<your --api-key>' if is_secret else paradigm.api_key}"
     )

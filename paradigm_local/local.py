@@ -5,6 +5,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,14 +16,15 @@ from paradigm_local.errors import LocalParadigmError, PortError
 from paradigm_local.faults import Faults, read_fault
 from paradigm_local.hosts import is_loopback, read_host
 from paradigm_local.ledger import Ledger
-from paradigm_local.model import SMOLLM2, cache_folder, check_model, default_model
+from paradigm_local.model import E5_SMALL, SMOLLM2, ModelSource, cache_folder, check_model, default_model
 
 if TYPE_CHECKING:
     import uvicorn
     from typing_extensions import Self
 
+    from paradigm_local.embedding import Embedder
     from paradigm_local.engine import Engine
-    from paradigm_local.search.index import Index
+    from paradigm_local.search.index import Index, TextEmbedder
 
 DEFAULT_API_KEY = "local"
 DEFAULT_CONTEXT = 4096
@@ -38,7 +41,7 @@ _FINAL_ERROR_SECONDS = 2
 
 
 class LocalParadigm:
-    """The completions endpoint over a real model, in this process.
+    """Paradigm's endpoints over real small models, in this process.
 
     ```python
     from langchain_paradigm import ParadigmLLM
@@ -51,6 +54,8 @@ class LocalParadigm:
 
     Args:
         model: a GGUF file; by default SmolLM2-135M-Instruct, which is downloaded once.
+        embedding_model: a GGUF file of a model that embeds texts; by default multilingual-e5-small, which is
+            downloaded and loaded when the first text is to be embedded.
         host: the address to listen on.
         port: the port to listen on; 0 picks a free one.
         api_key: the key that clients must send.
@@ -74,6 +79,7 @@ class LocalParadigm:
         self,
         model: str | Path | None = None,
         *,
+        embedding_model: str | Path | None = None,
         host: str = LOOPBACK,
         port: int = 0,
         api_key: str = DEFAULT_API_KEY,
@@ -93,7 +99,9 @@ class LocalParadigm:
             )
         self.api_key = api_key
         self.model = Path(model).stem if model else SMOLLM2.name
+        self.embedding_model = Path(embedding_model).stem if embedding_model else E5_SMALL.name
         self._file = Path(model) if model else None
+        self._embedding_file = Path(embedding_model) if embedding_model else None
         self._address = (host, port)
         self._allowed_hosts = [host.lower(), *map(read_host, allowed_hosts)]
         self._context = context
@@ -157,24 +165,19 @@ class LocalParadigm:
             PortError: the server cannot listen on the address.
             LocalParadigmError: a package of the extra `local` is not installed.
         """
-        listener = _listen(*self._address)
-        try:
-            if self._documents is not None:
-                self._index = self._load_index(self._documents)
-            self._engine = self._load_engine()
-            self._server = self._create_server()
-        except ImportError as error:
-            listener.close()
-            raise LocalParadigmError(
-                f"{error.name} is not installed: run `pip install 'paradigm-llm[local]'`."
-            ) from error
-        except BaseException:
-            listener.close()
-            raise
+        with ExitStack() as opened:
+            listener = opened.enter_context(_listen(*self._address))
+            try:
+                server = self._server = self._load(opened)
+            except ImportError as error:
+                raise LocalParadigmError(
+                    f"{error.name} is not installed: run `pip install 'paradigm-llm[local]'`."
+                ) from error
+            opened.pop_all()
         self._address = listener.getsockname()[:2]
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="paradigm-local", daemon=True)
+        self._thread = threading.Thread(target=server.run, args=([listener],), name="paradigm-local", daemon=True)
         self._thread.start()
-        while self._thread.is_alive() and not self._server.started:
+        while self._thread.is_alive() and not server.started:
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
@@ -186,6 +189,7 @@ class LocalParadigm:
         self._endpoint.interrupt()
         self._thread.join()
         self._engine.close()
+        self._embedder.close()
         self._server = None
 
     def __enter__(self) -> "Self":
@@ -200,8 +204,19 @@ class LocalParadigm:
     ) -> None:
         self.stop()
 
+    def _load(self, opened: ExitStack) -> "uvicorn.Server":
+        """Load what is served; `opened` gets what must be closed if any of it cannot be loaded."""
+        self._embedder = self._make_embedder()
+        opened.callback(self._embedder.close)
+        if self._documents is not None:
+            self._index = self._load_index(self._documents)
+            self._embedder.pool.submit(self._embedder.embed, "query")  # loads the model before the first query
+        self._engine = self._load_engine()
+        opened.callback(self._engine.close)
+        return self._create_server()
+
     def _load_engine(self) -> "Engine":
-        path = check_model(self._file) if self._file else default_model()
+        path = _find_model(self._file, SMOLLM2)
         # Imported here, since it is only installed with the extra `local`.
         from paradigm_local.engine import Engine
 
@@ -213,7 +228,17 @@ class LocalParadigm:
         from paradigm_local.search.progress import show_progress
 
         with show_progress(folder) as progress:
-            return build_index(folder, self._load_embedder(), cache_folder() / "search", progress)
+            return build_index(folder, self._make_passage_embedder(), cache_folder() / "search", progress)
+
+    def _make_passage_embedder(self) -> "TextEmbedder":
+        from paradigm_local.search.embedding import PassageEmbedder
+
+        return PassageEmbedder(self._embedder, self.embedding_model)
+
+    def _make_embedder(self) -> "Embedder":
+        from paradigm_local.embedding import Embedder
+
+        return Embedder(partial(_find_model, self._embedding_file, E5_SMALL))
 
     def _create_server(self) -> "uvicorn.Server":
         import uvicorn
@@ -224,6 +249,8 @@ class LocalParadigm:
         service = Service(
             engine=self._engine,
             model=self.model,
+            embedder=self._embedder,
+            embedding_model=self.embedding_model,
             api_key=self.api_key,
             max_requests=self._max_requests,
             ping_seconds=self._ping_seconds,
@@ -245,6 +272,10 @@ class LocalParadigm:
             timeout_graceful_shutdown=math.ceil(self._grace_seconds) + _FINAL_ERROR_SECONDS,
         )
         return uvicorn.Server(config)
+
+
+def _find_model(file: Path | None, default: ModelSource) -> Path:
+    return check_model(file) if file else default_model(default)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from bm25s import BM25
+from bm25s import BM25, stopwords
 from numpy.typing import NDArray
 
 from paradigm_local.errors import LocalParadigmError
@@ -29,6 +30,16 @@ MOST_NAMED = 5
 
 _TINY = np.float32(1e-30)
 _WORD = re.compile(r"\w+")
+_COMMON = frozenset(
+    chain(
+        stopwords.STOPWORDS_EN_PLUS,
+        stopwords.STOPWORDS_FRENCH,
+        stopwords.STOPWORDS_GERMAN,
+        stopwords.STOPWORDS_ITALIAN,
+        stopwords.STOPWORDS_SPANISH,
+    )
+)
+"""Words that say nothing about a query."""
 
 Scores = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -36,7 +47,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of passages that are embedded, and that of all that must be."""
 
 
-class Embedder(Protocol):
+class TextEmbedder(Protocol):
     """What embeds passages and queries.
 
     Attributes:
@@ -98,7 +109,7 @@ class Index:
         left_out: the names of the files that are not in it, with the reason.
     """
 
-    def __init__(self, documents: Sequence[Indexed], embedder: Embedder, left_out: dict[str, str]) -> None:
+    def __init__(self, documents: Sequence[Indexed], embedder: TextEmbedder, left_out: dict[str, str]) -> None:
         self.documents = documents
         self.left_out = left_out
         self._embedder = embedder
@@ -133,7 +144,7 @@ class Index:
         """
         wanted = {id(document) for document in self.documents if is_wanted(document.file)}
         mask = np.array([id(document) in wanted for document, _ in self._places])
-        words = _words(query)
+        words = [word for word in _words(query) if word not in _COMMON] or _words(query)
         keyword: Scores = self._words.get_scores(words) if words else np.zeros(len(self), np.float32)
         text = np.clip(self._vectors @ _unit([self._embedder.embed_query(query)])[0], 0, 1)
         fused: dict[int, float] = {}
@@ -144,7 +155,7 @@ class Index:
         return [Hit(*self._places[row], fused[row], float(text[row]), float(keyword[row])) for row in best]
 
 
-def build_index(folder: Path, embedder: Embedder, cache: Path, progress: Progress) -> Index:
+def build_index(folder: Path, embedder: TextEmbedder, cache: Path, progress: Progress) -> Index:
     """Index a folder; only files with a new content are read and embedded.
 
     Args:
@@ -199,7 +210,7 @@ def _look_up(file: File, store: Store, documents: dict[str, Indexed], new: list[
 
 
 def _embed_all(
-    new: Sequence[_New], store: Store, embedder: Embedder, documents: dict[str, Indexed], progress: Progress
+    new: Sequence[_New], store: Store, embedder: TextEmbedder, documents: dict[str, Indexed], progress: Progress
 ) -> None:
     """Embed new files; each is stored as soon as it is done, so that an interrupted start loses little."""
     done, total = 0, sum(len(each.passages) for each in new)

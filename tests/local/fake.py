@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from paradigm_local.engine import Engine, OnPiece, Piece, Token
 from paradigm_local.local import LocalParadigm
-from paradigm_local.search.index import Embedder
+from paradigm_local.search.index import TextEmbedder
 
 GATE_POLL_SECONDS = 0.005
 
@@ -91,5 +91,5 @@ class Served(LocalParadigm):
     def _load_engine(self) -> Engine:
         return cast("Engine", self.fake)
 
-    def _load_embedder(self) -> Embedder:
+    def _make_passage_embedder(self) -> TextEmbedder:
         return FakeEmbedder()
