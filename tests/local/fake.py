@@ -59,7 +59,7 @@ class FakeEngine:
         self.pool.shutdown()
 
 
-class FakeEmbedder:
+class FakePassageEmbedder:
     """Embeds texts by the words in them: those of a group of synonyms count as one.
 
     Attributes:
@@ -92,4 +92,4 @@ class Served(LocalParadigm):
         return cast("Engine", self.fake)
 
     def _make_passage_embedder(self) -> TextEmbedder:
-        return FakeEmbedder()
+        return FakePassageEmbedder()

@@ -17,7 +17,7 @@ from paradigm_local.search.filters import has_attributes, has_content_type
 from paradigm_local.search.folder import Description
 from paradigm_local.search.index import Index, build_index
 from tests.local.conftest import Caller
-from tests.local.fake import FakeEmbedder
+from tests.local.fake import FakePassageEmbedder
 
 FILES = {
     "handbook.md": "# Handbook\n\nA hound may come to the office.\n\n## Pay\n\nThe salary arrives on the 25th.",
@@ -90,8 +90,8 @@ def search(serve: Callable[..., Caller], folder: Path) -> Searcher:
     return Searcher(serve(documents=folder))
 
 
-def built(folder: Path, cache: Path, embedder: FakeEmbedder | None = None) -> Index:
-    return build_index(folder, embedder or FakeEmbedder(), cache, lambda done, total: None)
+def built(folder: Path, cache: Path, embedder: FakePassageEmbedder | None = None) -> Index:
+    return build_index(folder, embedder or FakePassageEmbedder(), cache, lambda done, total: None)
 
 
 # Results
@@ -419,7 +419,7 @@ def test_passage_knows_its_page() -> None:
 
 
 def test_only_new_contents_are_embedded(folder: Path, cache: Path) -> None:
-    first, second, third = FakeEmbedder(), FakeEmbedder(), FakeEmbedder()
+    first, second, third = FakePassageEmbedder(), FakePassageEmbedder(), FakePassageEmbedder()
     built(folder, cache, first)
     assert len(first.embedded) == 5
     (folder / "new.txt").write_text("A new text.")
@@ -433,7 +433,7 @@ def test_only_new_contents_are_embedded(folder: Path, cache: Path) -> None:
 
 def test_other_embedder_embeds_anew(folder: Path, cache: Path) -> None:
     built(folder, cache)
-    other = FakeEmbedder()
+    other = FakePassageEmbedder()
     other.name = "other"
     built(folder, cache, other)
     assert len(other.embedded) == 5
@@ -444,7 +444,7 @@ def test_damaged_store_is_made_anew(folder: Path, cache: Path) -> None:
     stored = sorted(cache.glob("fake-*/*.npz"))
     stored[0].write_bytes(b"PK")
     stored[1].write_bytes(stored[1].read_bytes()[:-40])
-    again = FakeEmbedder()
+    again = FakePassageEmbedder()
     assert len(built(folder, cache, again)) == 5
     assert again.embedded
 
@@ -455,8 +455,8 @@ def test_interrupted_start_keeps_what_was_done(folder: Path, cache: Path) -> Non
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_index(folder, FakeEmbedder(), cache, interrupt)
-    again = FakeEmbedder()
+        build_index(folder, FakePassageEmbedder(), cache, interrupt)
+    again = FakePassageEmbedder()
     built(folder, cache, again)
     assert len(again.embedded) == 3
 
@@ -475,9 +475,9 @@ def test_ids_stay_when_files_come_and_go(folder: Path, cache: Path) -> None:
 
 def test_progress_counts_passages(folder: Path, cache: Path) -> None:
     seen: list[tuple[int, int]] = []
-    build_index(folder, FakeEmbedder(), cache, lambda done, total: seen.append((done, total)))
+    build_index(folder, FakePassageEmbedder(), cache, lambda done, total: seen.append((done, total)))
     assert seen[0] == (0, 5)
     assert seen[-1] == (5, 5)
     seen.clear()
-    build_index(folder, FakeEmbedder(), cache, lambda done, total: seen.append((done, total)))
+    build_index(folder, FakePassageEmbedder(), cache, lambda done, total: seen.append((done, total)))
     assert seen == []
