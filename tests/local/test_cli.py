@@ -69,7 +69,8 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_serve_prints_its_address_and_logs_no_prompts(run: Run) -> None:
     command = run("--faults")
     assert re.fullmatch(
-        r"Local Paradigm serves smollm2-135m-instruct at http://127\.0\.0\.1:\d+/api/v2", command.greeting[0]
+        r"Local Paradigm serves smollm2-135m-instruct and multilingual-e5-small at http://127\.0\.0\.1:\d+/api/v2",
+        command.greeting[0],
     )
     assert command.greeting[2] == "export PARADIGM_API_KEY=local"
     headers = {"Authorization": "Bearer local"}
