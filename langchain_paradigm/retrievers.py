@@ -43,7 +43,7 @@ class ParadigmRetriever(SearchFields, LangChainComponent, BaseRetriever):
 
     Invoke:
         ```python
-        for document in retriever.invoke("How many stop sequences can I give?"):
+        for document in retriever.invoke("How long is parental leave?"):
             print(document.metadata["filename"], document.metadata.get("page_start"), document.page_content)
         ```
 
@@ -52,7 +52,7 @@ class ParadigmRetriever(SearchFields, LangChainComponent, BaseRetriever):
 
     Async:
         ```python
-        documents = await retriever.ainvoke("How many stop sequences can I give?")
+        documents = await retriever.ainvoke("How long is parental leave?")
         ```
 
     As a tool of an agent:

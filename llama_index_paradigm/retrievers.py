@@ -58,7 +58,7 @@ class ParadigmRetriever(SearchFields, Connected, RetrieverState):
 
     Retrieve:
         ```python
-        for node in retriever.retrieve("How many stop sequences can I give?"):
+        for node in retriever.retrieve("How long is parental leave?"):
             print(node.score, node.metadata["file_name"], node.metadata.get("page_label"), node.text)
         ```
 
@@ -67,7 +67,7 @@ class ParadigmRetriever(SearchFields, Connected, RetrieverState):
 
     Async:
         ```python
-        nodes = await retriever.aretrieve("How many stop sequences can I give?")
+        nodes = await retriever.aretrieve("How long is parental leave?")
         ```
 
     Answer:
@@ -77,7 +77,7 @@ class ParadigmRetriever(SearchFields, Connected, RetrieverState):
         from llama_index_paradigm import ParadigmLLM
 
         engine = CitationQueryEngine(retriever, llm=ParadigmLLM(model="alfred-4.2", chat_template="chatml"))
-        print(engine.query("How many stop sequences can I give?"))
+        print(engine.query("How long is parental leave?"))
         ```
 
     A node has the passage as its text, which is empty in `vision` mode, and as its metadata what

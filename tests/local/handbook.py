@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from paradigm_local import LocalParadigm
+if TYPE_CHECKING:
+    from paradigm_local import LocalParadigm
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "handbook"
 
@@ -15,6 +17,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks" / "handbook"
 @pytest.fixture(scope="session")
 def handbook() -> Iterator[LocalParadigm]:
     """A local Paradigm with real models that searches the handbook."""
-    pytest.importorskip("pypdf")
+    from paradigm_local import LocalParadigm  # which not every environment of the tests can import
+
     with LocalParadigm(documents=FOLDER) as paradigm:
         yield paradigm
