@@ -76,7 +76,8 @@ class ParadigmRetriever(SearchFields, Connected, RetrieverState):
 
         from llama_index_paradigm import ParadigmLLM
 
-        engine = CitationQueryEngine(retriever, llm=ParadigmLLM(model="alfred-4.2", chat_template="chatml"))
+        llm = ParadigmLLM(model="alfred-4.2", chat_template="chatml", max_tokens=200)
+        engine = CitationQueryEngine(retriever, llm=llm)
         print(engine.query("How long is parental leave?"))
         ```
 
