@@ -142,7 +142,7 @@ class LocalParadigm:
         return self._server is not None and self._thread.is_alive()
 
     def fail_next(self, fault: str, times: int = 1) -> None:
-        """Make the next replies fail. Each request for completions uses up one fault.
+        """Make the next replies fail. Each completion, embedding or search uses up one fault.
 
         Args:
             fault: `429`, `503`, `cut`, `error` or `slow`, optionally with an amount, as in `slow=2.5`.

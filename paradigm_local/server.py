@@ -149,7 +149,10 @@ class Endpoint:
             return refusal
         if fault is not None:
             await inject_fault_at_once(fault)
-        return await asyncio.to_thread(answer, await _read_body(request), self._service.documents)
+        try:
+            return await asyncio.to_thread(answer, await _read_body(request), self._service.documents)
+        except ModelError as error:
+            raise HTTPException(503, str(error)) from error
 
     async def _complete(self, request: Request, body: CompletionRequest, fault: Fault | None) -> Response:
         generation = Generation(self._service.engine, body, await asyncio.to_thread(read_constraint, body))

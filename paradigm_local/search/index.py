@@ -122,7 +122,7 @@ class Index:
         """Return what is in it and what is not, for people."""
         workspaces = {document.file.workspace: document.file.workspace_id for document in self.documents}
         names = ", ".join(f"{name} ({number})" for name, number in workspaces.items())
-        lines = [f"Searches {len(self.documents)} documents, {len(self)} passages, in the workspaces {names}"]
+        lines = [f"Documents: {len(self.documents)}; passages: {len(self)}; workspaces: {names}"]
         lines += [f"Left out {name}: {reason}" for name, reason in list(self.left_out.items())[:MOST_NAMED]]
         if len(self.left_out) > MOST_NAMED:
             lines.append(f"Left out {len(self.left_out) - MOST_NAMED} further files")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from paradigm_local.errors import LocalParadigmError
+from paradigm_local.errors import LocalParadigmError, ModelError
 from paradigm_local.model import CACHE_VARIABLE
 from paradigm_local.search import passages, reading
 from paradigm_local.search.filters import has_attributes, has_content_type
 from paradigm_local.search.folder import Description
 from paradigm_local.search.index import Index, build_index
 from tests.local.conftest import Caller
-from tests.local.fake import FakePassageEmbedder
+from tests.local.fake import FakeEngine, FakePassageEmbedder, Served
 
 FILES = {
     "handbook.md": "# Handbook\n\nA hound may come to the office.\n\n## Pay\n\nThe salary arrives on the 25th.",
@@ -49,7 +49,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of documents."""
-    folder = tmp_path / "docs"
+    return written(tmp_path / "docs")
+
+
+def written(folder: Path) -> Path:
     for name, text in FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +88,17 @@ class Searcher:
         return response.json()
 
 
-@pytest.fixture
-def search(serve: Callable[..., Caller], folder: Path) -> Searcher:
-    return Searcher(serve(documents=folder))
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searcher]:
+    """A server that searches the folder."""
+    place = tmp_path_factory.mktemp("search")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(place / "cache"))
+        paradigm = Served(FakeEngine(), documents=written(place / "docs"), grace_seconds=0)
+        with paradigm:
+            caller = Caller(paradigm)
+            yield Searcher(caller)
+            caller.http.close()
 
 
 def built(folder: Path, cache: Path, embedder: FakePassageEmbedder | None = None) -> Index:
@@ -307,6 +318,14 @@ def test_faults_happen_to_searches(search: Searcher, fault: str, status: int) ->
     assert search.post().status_code == 200
 
 
+def test_model_that_cannot_be_loaded_is_503(search: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object, text: str) -> list[float]:
+        raise ModelError("The model could not be downloaded.")
+
+    monkeypatch.setattr(FakePassageEmbedder, "embed_query", fail)
+    assert search.refused(503) == {"detail": "The model could not be downloaded."}
+
+
 def test_fault_cuts_the_connection(search: Searcher) -> None:
     search.caller.paradigm.fail_next("cut")
     with pytest.raises(httpx.HTTPError):
@@ -352,7 +371,7 @@ def test_files_that_are_left_out_are_named_with_the_reason(folder: Path, cache: 
     }
     assert len(index.documents) == 3
     assert index.describe().splitlines() == [
-        "Searches 3 documents, 5 passages, in the workspaces docs (1), hr (2)",
+        "Documents: 3; passages: 5; workspaces: docs (1), hr (2)",
         *[f"Left out {name}: {reason}" for name, reason in index.left_out.items()],
     ]
 
