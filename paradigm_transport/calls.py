@@ -104,6 +104,8 @@ class Request(ABC):
     Attributes:
         method: the HTTP method.
         path: the path below the base URL.
+        version: the version of the API, in place of that of the base URL; None for that one.
+        hints: what to do about an error, by its status, in place of the general advice.
         optional: fields of the body that the call can do without if the server refuses them.
         body: the JSON to send; None for none.
         model: the model that is called, for usage counters; None for a call that is not counted.
@@ -117,6 +119,8 @@ class Request(ABC):
 
     method: ClassVar[str] = "POST"
     path: ClassVar[str]
+    version: ClassVar[str | None] = None
+    hints: ClassVar[Mapping[int, str]] = {}
     optional: frozenset[str] = frozenset()
     body: bytes | None = None
     model: str | None = None
@@ -162,9 +166,11 @@ class Request(ABC):
     def outgoing(self) -> Outgoing:
         """What is sent next; with time-outs of its own if the settings' are not those of the call, or too long."""
         left = max(self._deadline - self.policy.timer(), MIN_SECONDS)
-        is_usual = self.timeout is self.policy.settings.timeout and left >= self.policy.longest_wait
+        settings = self.policy.settings
+        is_usual = self.timeout is settings.timeout and left >= self.policy.longest_wait
         timeouts = None if is_usual else seconds_of(self.timeout, left)
-        return Outgoing(self.method, self.path, self.body, self.extra_headers, timeouts)
+        url = f"{settings.url_of(self.version)}/{self.path}"
+        return Outgoing(self.method, url, self.body, self.extra_headers, timeouts)
 
     def check_time(self) -> None:
         """Check that the call may go on.
@@ -242,7 +248,7 @@ class Request(ABC):
 
     def origin(self, response: BaseResponse) -> Origin:
         """Return where a response came from."""
-        return Origin(self.policy.host, response.headers, self._redaction)
+        return Origin(self.policy.host, response.headers, self._redaction, self.hints)
 
     def check(self, response: BaseResponse, data: bytes) -> None:
         """Raise the error for a response that refuses the request.

@@ -16,6 +16,7 @@ from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
 from paradigm_transport.endpoints.embeddings import EmbeddingCall, EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model, ModelsCall
+from paradigm_transport.endpoints.search import SearchCall, SearchParameters, SearchResults
 from paradigm_transport.errors import InvalidParameterError, ParadigmError
 from paradigm_transport.http.attempts import AsyncAttempts, Attempts
 from paradigm_transport.http.connections import AsyncConnections, Connections
@@ -174,6 +175,22 @@ class ParadigmClient(_Client):
         """
         return self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
 
+    def search(self, query: str, parameters: SearchParameters | None = None, **overrides: Any) -> SearchResults:
+        """Search the documents that Paradigm holds, with version 3 of its API whatever that of `base_url` is.
+
+        Args:
+            query: what to search for.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`; None leaves one out.
+
+        Raises:
+            InvalidParameterError: a field is wrong; nothing was sent.
+            APIConnectionError: no response arrived (APITimeoutError: not in time).
+            APIStatusError: the server refused; a subclass for each status.
+            APIResponseError: the response does not hold results.
+        """
+        return self.send(SearchCall(query, SearchParameters.of(parameters or {}, overrides)))
+
     def models(self) -> list[Model]:
         """List the models that the server offers.
 
@@ -283,6 +300,10 @@ class AsyncParadigmClient(_Client):
     ) -> Embeddings:
         """Embed a text, or several in one request; as `ParadigmClient.embed`."""
         return await self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
+
+    async def search(self, query: str, parameters: SearchParameters | None = None, **overrides: Any) -> SearchResults:
+        """Search the documents that Paradigm holds; as `ParadigmClient.search`."""
+        return await self.send(SearchCall(query, SearchParameters.of(parameters or {}, overrides)))
 
     async def models(self) -> list[Model]:
         """List the models that the server offers; as `ParadigmClient.models`."""
