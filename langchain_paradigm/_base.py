@@ -8,12 +8,11 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput, LanguageModelOutputVar
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import RunnableConfig, get_config_list
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from langchain_paradigm._compat import LangSmithHook, with_version
-from langchain_paradigm._component import LangChainComponent
+from langchain_paradigm._component import Configs, LangChainComponent
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, Usage, __version__
@@ -31,7 +30,6 @@ Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
 AsyncManager = AsyncCallbackManagerForLLMRun | None
 Inputs = Sequence[LanguageModelInput]
-Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
 class LangChainModel(
@@ -122,9 +120,6 @@ class LangChainModel(
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `batch_as_completed`."""
         return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
-
-    def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
-        return [{"max_concurrency": self.max_concurrency, **each} for each in get_config_list(config, length)]
 
     def _fan_out(self, call: Callable[[int], T], count: int, limit: int | None) -> list[T]:
         """Call a function for each index, without a detour for a single one."""

@@ -12,6 +12,7 @@ from paradigm_transport.endpoints.completions.logprobs import Logprobs
 from paradigm_transport.endpoints.completions.reply import CallPart, Choice, Completion, CompletionChunk
 from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model
+from paradigm_transport.endpoints.search import PageImage, SearchParameters, SearchResult, SearchResults
 from paradigm_transport.errors import (
     APIConnectionError,
     APIResponseError,
@@ -28,6 +29,7 @@ from paradigm_transport.errors import (
     StreamInterruptedError,
     UnprocessableEntityError,
 )
+from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.http.timeouts import Timeout
@@ -38,9 +40,9 @@ __all__ = [
     "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
     "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "CallPart",
     "ChatCompletionParameters", "ChatTemplate", "Choice", "Completion", "CompletionChunk", "CompletionParameters",
-    "EmbeddingParameters", "Embeddings",
-    "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model", "NotFoundError", "ParadigmClient",
-    "ParadigmError", "ParadigmUsage", "PermissionDeniedError", "RateLimitError", "RetryPolicy", "ServerError",
-    "Settings", "Stream", "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage", "__version__",
-    "get_paradigm_usage",
+    "EmbeddingParameters", "Embeddings", "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model",
+    "NotFoundError", "Pace", "PageImage", "ParadigmClient", "ParadigmError", "ParadigmUsage",
+    "PermissionDeniedError", "RateLimitError", "RetryPolicy", "SearchParameters", "SearchResult", "SearchResults",
+    "ServerError", "Settings", "Stream", "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage",
+    "__version__", "get_paradigm_usage",
 ]  # fmt: skip

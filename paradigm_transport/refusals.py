@@ -127,11 +127,13 @@ class Origin:
         host: the host that was called.
         headers: the headers of the response, names in lower case.
         redaction: removes what must not be in errors.
+        hints: what to do about an error, by its status, in place of the general advice.
     """
 
     host: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     redaction: Redaction = Redaction()
+    hints: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     @property
     def request_id(self) -> str | None:
@@ -153,7 +155,7 @@ def status_error(status: int, body: object, origin: Origin, now: float = 0.0) ->
         now: Unix seconds, to read a Retry-After date against.
     """
     body = _clean(body, origin)
-    hint = _HINTS.get(status, "")
+    hint = origin.hints.get(status) or _HINTS.get(status, "")
     if 300 <= status < 400:
         target = origin.redaction.words(origin.headers.get("location", "another address").split("?")[0])
         hint = f"It redirects to {target}; redirects are not followed: set base_url to the final address."
@@ -307,7 +309,7 @@ def error_code(body: object) -> int | None:
     return code or (500 if is_error or server_words(body) else None)
 
 
-_OF_REPLIES = ("data", "object", "usage")
+_OF_REPLIES = ("data", "object", "results", "usage")
 """Keys that replies have and errors do not, beside `choices`."""
 
 
@@ -351,6 +353,13 @@ def server_words(body: object) -> str:
         loc = body.get("loc")
         where = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else ""
         return f"{where}: {body['msg']}" if where else str(body["msg"])
+    by_field = body.get("fields")
+    if isinstance(by_field, dict):  # {"detail": the same for all, "fields": {"query": [{"error": "…", "detail": "…"}]}}
+        words = "; ".join(f"{name}: {words}" for name, errors in by_field.items() if (words := server_words(errors)))
+        if words:
+            return words
+    if isinstance(body.get("error"), str) and isinstance(body.get("detail"), str):  # the first is a code
+        return server_words(body["detail"])
     for key in ("error", "detail", "message", "errors", "non_field_errors"):
         words = server_words(body.get(key))
         if words:

@@ -80,7 +80,7 @@ class Stream(Generic[Event]):
 
     def _open(self, attempts: Attempts) -> None:
         self._call.begin()
-        self._response = attempts.open(self._call.outgoing)
+        self._response = attempts.open(self._call)
         if not self._response.is_success:
             self._call.check(self._response, self._response.read(self._call.check_time))
         self._reader = self._call.reader(self._response)
@@ -192,7 +192,7 @@ class AsyncStream(Generic[Event]):
 
     async def _open(self, attempts: AsyncAttempts) -> None:
         self._call.begin()
-        self._response = await attempts.open(self._call.outgoing)
+        self._response = await attempts.open(self._call)
         if not self._response.is_success:
             self._call.check(self._response, await self._response.read(self._call.check_time))
         self._reader = self._call.reader(self._response)

@@ -111,6 +111,15 @@ class RepairedValue:
             self._parts.append(_PYTHON_WORDS.get(word, word))
             self.is_complete = not self._open
 
+    def close(self) -> None:
+        """Add the brackets that are missing at the end, if the text breaks off between values."""
+        if self.is_broken and self._open and not self._quote:
+            closing = {opening: bracket for bracket, opening in _CLOSING.items()}
+            self._parts += [closing[opening] for opening in reversed(self._open)]
+            self._gap.clear()
+            self._open.clear()
+            self.is_broken, self.is_complete = False, True
+
     def _read_string(self, text: str, at: int) -> int:
         char = text[at]
         if self._escape:

@@ -250,6 +250,7 @@ ANSWERS: dict[str, list[Answer]] = {
         ),
         Answer("Hm.</think>Hi", "Hi", "Hm.", prompt="<think>"),
         Answer("<｜tool▁call▁begin｜>time<｜tool▁sep｜><｜tool▁call▁end｜>", calls=[NOW]),
+        Answer("<｜tool▁call▁begin｜>functions_of<｜tool▁sep｜>{}<｜tool▁call▁end｜>", calls=[("functions_of", {})]),
     ],
     "kimi-k2": [
         Answer(

@@ -46,7 +46,7 @@ class Api:
         self.made: list[Any] = []
 
     def client(self, wire: WireServer | None = None, **options: Any) -> Any:
-        """Return a client of the server, with `complete`, `stream`, `embed`, `models` and `close`."""
+        """Return a client of the server, with `complete`, `stream`, `embed`, `search`, `models` and `close`."""
         if wire is not None:
             options.setdefault("base_url", wire.url)
         if "settings" not in options:
@@ -132,6 +132,9 @@ class _Client:
 
     def embed(self, *args: Any, **options: Any) -> Any:
         return self._api.run(self.real.embed(*args, **options))
+
+    def search(self, *args: Any, **options: Any) -> Any:
+        return self._api.run(self.real.search(*args, **options))
 
     def models(self) -> Any:
         return self._api.run(self.real.models())

@@ -19,7 +19,7 @@ from paradigm_transport.chat.events import CallBegin, CallEnd, Event, ParsedMess
 from paradigm_transport.messages import ToolCall
 from tests.transport.answers import ANSWERS, NOW, ROME, TOOLS, Answer
 from tests.transport.splits import every_split, read
-from tests.transport.test_tool_calls import CHARACTERS, check_events, cut, joined, unhurried
+from tests.transport.test_tool_calls import CHARACTERS, check_events, cpu_time, cut, joined, unhurried
 
 BY_NAME = {row.name: row for row in ROWS}
 CASES = [
@@ -204,3 +204,34 @@ def test_answer_without_marks_is_text(row: Dialect) -> None:
 def test_answer_in_disorder_is_read_alike_in_any_split(name: str, written: str, cut_off: bool) -> None:
     read(lambda: new_reader(BY_NAME[name]), written, cut_off=cut_off, split=every_split)
     read(lambda: new_reader(BY_NAME[name]), written, cut_off=cut_off)
+
+
+@pytest.mark.parametrize(
+    "name", ["hermes", "deepseek-v3", "deepseek-v3.1", "kimi-k2", "functionary-v3.1", "jamba", "apertus", "command-r7b"]
+)
+def test_brackets_that_are_missing_before_the_end_mark_are_added(name: str) -> None:
+    row = BY_NAME[name]
+    written = row.calls.write([ToolCall("id", "get_weather", {"cities": ["Rome", {"a": 1}]})])
+    begin, end = written.index("}]}"), written.rindex("}") + 1
+    for missing in range(1, end - begin + 1):
+        answer = written[: end - missing] + written[end:].lstrip("]\n ")
+        found = read(lambda: new_reader(row, row.without_thoughts("")), answer)
+        assert (found.text, found.calls) == ("", [("get_weather", {"cities": ["Rome", {"a": 1}]})]), answer
+
+
+@BY_ROW
+@pytest.mark.parametrize("behind", ["a", 'a {"b": "'])
+def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) -> None:
+    begin = "".join(row.calls.begins[-1:]) + behind
+
+    def read(length: int) -> None:
+        for repeated in (" ", "\n", "a", '"'):
+            reader = new_reader(row)
+            for _ in range(length // 8):
+                reader.feed(repeated * 8)
+            reader.feed("!")
+            reader.finish()
+            new_reader(row).feed(f"{begin}{repeated * length}!")
+
+    short = min(cpu_time(lambda: read(800)) for _ in range(3))
+    assert cpu_time(lambda: read(8_000)) < 60 * short  # 10 times the text

@@ -94,7 +94,7 @@ def test_special_tokens_of_the_caller_are_not_changed(api: Api, wire: WireServer
     ],
 )
 def test_fields_of_vllm_are_left_out_for_good_once_the_server_refuses_them(
-    api: Api, wire: WireServer, field: str, words: str
+    api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture, field: str, words: str
 ) -> None:
     wire.script(reply({"error": {"message": words}}, 400))
     wire.always(reply(completion(HERMES_OSLO)))
@@ -102,6 +102,8 @@ def test_fields_of_vllm_are_left_out_for_good_once_the_server_refuses_them(
     for _ in range(2):
         assert ask(api, wire, WITH_TOOLS, client=client, constrain="vllm").calls
     assert [field in body for body in wire.bodies] == [True, False, False]
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert f"refuses {field}" in warning.getMessage()
 
 
 def test_calls_that_the_model_may_make_are_held_to_their_schemas(api: Api, wire: WireServer) -> None:

@@ -240,12 +240,15 @@ def test_reply_that_never_ends_raises_at_its_deadline(api: Api, wire: WireServer
 
 def test_retry_that_would_begin_after_the_deadline_is_not_made(api: Api, wire: WireServer) -> None:
     wire.always(reply({}, 429, {"Retry-After": "50"}))
-    client = api.client(wire, timeout=Timeout(total=70), timer=lambda: sum(api.slept), max_retries=5)
-    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+    for call in (
+        lambda client: client.complete("Hi", model=MODEL),
+        lambda client: list(client.stream("Hi", model=MODEL)),
+    ):
         wire.requests.clear()
         api.slept.clear()
+        client = api.client(wire, timeout=Timeout(total=70), timer=lambda: sum(api.slept), max_retries=5)
         with pytest.raises(RateLimitError):
-            call()
+            call(client)
         assert (api.slept, len(wire.requests)) == ([50.0], 2)
 
 

@@ -107,6 +107,16 @@ class CallReader:
             if self._value.is_complete:
                 self._end_value(self._value)
 
+    def close(self) -> bool:
+        """Add the brackets that are missing at the end of the arguments; return whether that makes the object whole."""
+        if self._value is not None and self._value is self._arguments:
+            self._value.close()
+            if self._value.is_complete:
+                self._end_value(self._value)
+        self.is_complete = self.has_arguments
+        self.is_broken = not self.is_complete
+        return self.is_complete
+
     def _read_mark(self, char: str) -> bool:
         """Read a character around keys and values; return False if it remains to be read."""
         if self._expects in ("{", ":"):

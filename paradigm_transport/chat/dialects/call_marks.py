@@ -17,8 +17,8 @@ class CallMarks:
         ends: marks that end them. Without any, a call ends with its JSON, and several with their list.
         wraps: marks around all calls of an answer, which may be missing.
         words: words that may stand between a mark and the object.
-        header: what stands between mark and arguments, in families that write the name there; its groups are `name`
-            and perhaps `id`.
+        header: what stands between mark and arguments, in families that write the name there, with single spaces for
+            all white space; its groups are `name` and perhaps `id`.
         result: a mark that begins a result. A model that writes it behind a call invents the result.
         needs_end: a call that ends the answer without its mark is not whole.
         name_is_key: calls are objects of the name and the arguments.

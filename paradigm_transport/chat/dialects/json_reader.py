@@ -18,6 +18,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _BETWEEN_ELEMENTS = re.compile(r"[ \t\r\n,;}]*")
 _FILLER_BEFORE_ARGUMENTS = re.compile(r"[ \t\r\n`]*")
 _CLOSERS = re.compile(r"[}\]]*")
+_LONGEST_GAP = 100
 _VALUE = re.compile(r"[{\"]")
 
 
@@ -96,7 +97,7 @@ class JsonCallsReader:
         if self._is_whole:
             self._end_whole(is_certain=not cut_off and (self._is_prefilled or not self._marks.needs_end))
         rest = "".join([*self._header, self._rest[self._at :]])
-        if self._read is JsonCallsReader._read_unparsable:
+        if self._read in (JsonCallsReader._read_unparsable, JsonCallsReader._read_broken):
             self._refuse("".join([*self._unparsable, rest]), NOT_JSON)
         elif self._read is JsonCallsReader._read_closers:
             self._events += self._text.finish()
@@ -211,7 +212,7 @@ class JsonCallsReader:
 
     def _begin_named(self, header: str, *, no_arguments: bool) -> None:
         """Begin the call that a header names; without arguments, which null also stands for, it is whole."""
-        found = self._marks.header.fullmatch(header) if self._marks.header else None
+        found = self._marks.header.fullmatch(" ".join(header.split())) if self._marks.header else None
         if found is None:
             self._unparsable = [header]
             self._read = JsonCallsReader._read_unparsable
@@ -247,9 +248,25 @@ class JsonCallsReader:
         self._events += call.new_events()
         if call.is_broken:
             self._unparsable = [call.text]
-            self._read = JsonCallsReader._read_unparsable
+            self._read = JsonCallsReader._read_broken
         elif call.is_complete:
             self._hold_or_end(call)
+        return True
+
+    def _read_broken(self) -> bool:
+        """Read what does not continue the JSON; if it is the end mark, only brackets are missing."""
+        end, mark = self._any.next(self._rest, self._at)
+        gap = self._rest[self._at : end]
+        if gap.strip(" \t\r\n`") or len(gap) > _LONGEST_GAP:
+            self._read = JsonCallsReader._read_unparsable
+        elif not mark:
+            return False
+        elif self._call is not None and mark in self._marks.ends and self._call.close():
+            self._at = end
+            self._events += self._call.new_events()
+            self._hold_or_end(self._call)
+        else:
+            self._read = JsonCallsReader._read_unparsable
         return True
 
     def _read_closers(self) -> bool:

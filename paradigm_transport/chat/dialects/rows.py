@@ -20,7 +20,7 @@ _R1_THOUGHTS = tagged("<think>", "</think>", _CLOSED, _CLOSE, are_open=True)
 _SHORT = "<think></think>"
 _SHORT_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>", may_end_in_calls=True)
 _GRANITE_THOUGHTS = tagged("<think>", "</think>", "", "</think>")
-_DEEPSEEK_THOUGHTS = tagged("<think>", "</think>", "</think>", "</think>")
+_DEEPSEEK_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>")
 _HUNYUAN_THOUGHTS = tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</think>\n")
 
 # Calls that several families share
@@ -31,12 +31,13 @@ _HERMES_CALLS = JsonCalls(
 _GLM_ENDS = ("<|user|>", "<|observation|>", "<|endoftext|>")
 _CHATML = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
 
-_MISTRAL_HEADER = re.compile(r"\s*(?P<name>[^\s\[\]{}]+)\s*(?:\[CALL_ID\](?P<id>\w*))?\s*(?:\[ARGS\])?\s*(?:null\s*)?")
+_MISTRAL_HEADER = re.compile(r"(?P<name>[^ \[\]{}]+) ?(?:\[CALL_ID\] ?(?P<id>\w*))? ?(?:\[ARGS\])? ?(?:null)?")
 _MISTRAL_RESULTS = ("[TOOL_RESULTS]", "[/TOOL_RESULTS]")
 _MISTRAL_V11_CALLS = NamedCalls("[TOOL_CALLS]", _MISTRAL_HEADER, after_name="[ARGS]")
 
 _DEEPSEEK_HEADER = re.compile(
-    r"\s*(?:function\s*)?(?:<｜tool▁sep｜>)?\s*(?P<name>[^\s<`]+)\s*(?:<｜tool▁sep｜>)?\s*(?:```(?:json)?)?\s*(?:null[\s`]*)?"
+    r"(?:(?:function ?)?<｜tool▁sep｜> ?)?(?P<name>[^ <`]+) ?(?:<｜tool▁sep｜>)?"
+    r" ?(?:```(?:json)?)? ?(?:null)?(?: ?```)?"
 )
 _DEEPSEEK_SECTION = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
 _DEEPSEEK_ENDS = ("<｜end▁of▁sentence｜>",)
@@ -53,9 +54,9 @@ _DEEPSEEK_V3_CALLS = NamedCalls(
 )
 
 _KIMI_HEADER = re.compile(
-    r"\s*(?P<id>(?:functions\.)?(?P<name>[^\s:<]+)(?::\d+)?)\s*(?:<\|tool_call_argument_begin\|>)?\s*(?:null\s*)?"
+    r"(?P<id>(?:functions\.)?(?P<name>[^ :<]+)(?::\d+)?) ?(?:<\|tool_call_argument_begin\|>)? ?(?:null)?"
 )
-_FUNCTIONARY_HEADER = re.compile(r"\s*(?P<name>[^\s<>]+)\s*>\s*(?:null\s*)?")
+_FUNCTIONARY_HEADER = re.compile(r"(?P<name>[^ <>]+) ?> ?(?:null)?")
 _GRANITE_CALLS = JsonCalls(
     "<|tool_call|>", is_list=True, others=("<tool_call>",), dropped=("<|/tool_call|>", "</tool_call>")
 )
@@ -148,7 +149,6 @@ ROWS = (
         reasoning_parsers=("kimi_k2",),
         thoughts=_SHORT_THOUGHTS,
         ends=("<|im_end|>",),
-        results=("## Return of a tool\n", ""),
     ),
     Dialect(
         "step-3",
@@ -357,7 +357,6 @@ ROWS = (
         sign=r"<\|tools_prefix\|>",
         tool_parsers=("apertus",),
         ends=("<|assistant_end|>",),
-        results=("[", "]"),
     ),
     Dialect(
         "granite-3",
