@@ -39,8 +39,18 @@ MIN_SECONDS = 0.001
 MOST_REFUSALS = 20
 """So many refusals are not counted as retries while others are accepted: more mean the call, not the rate."""
 
-_REFUSALS = {"stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE)}
+_REFUSALS = {
+    "stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE),
+    "skip_special_tokens": re.compile("skip.?special.?tokens", re.IGNORECASE),
+    "structured_outputs": re.compile("struct(ured.?output|ural.?tag)", re.IGNORECASE),
+}
 """How a server's refusal names the fields that calls can do without."""
+
+_LOST = {
+    "skip_special_tokens": "%s refuses skip_special_tokens: it may remove marks of tool calls and thoughts from texts.",
+    "structured_outputs": "%s refuses structured_outputs with a structural_tag: schemas of calls are not enforced.",
+}
+"""What a call without such a field may lack."""
 
 
 class Policy:
@@ -57,6 +67,7 @@ class Policy:
         unsupported: fields that the server refuses, and that calls leave out.
         host: the host that is called.
         secrets: what must not be in errors.
+        longest_wait: the settings' time-out for silence, in seconds; 0 for none.
     """
 
     def __init__(
@@ -75,6 +86,7 @@ class Policy:
         self.chance = chance
         self.unsupported: set[str] = set() if settings.stream_usage else {"stream_options"}
         self.host, self.secrets = settings.host, settings.secrets  # once: it reads the environment
+        self.longest_wait = seconds_of(settings.timeout)[1] or 0.0
         self.pace = pace or Pace(self.host)
         self.quota = RetryQuota()
         self._warnings: set[str] = set()
@@ -92,10 +104,12 @@ class Request(ABC):
     Attributes:
         method: the HTTP method.
         path: the path below the base URL.
+        version: the version of the API, in place of that of the base URL; None for that one.
+        hints: what to do about an error, by its status, in place of the general advice.
         optional: fields of the body that the call can do without if the server refuses them.
         body: the JSON to send; None for none.
         model: the model that is called, for usage counters; None for a call that is not counted.
-        prompt: the user's text, which is redacted from error messages.
+        prompts: the user's texts, which are redacted from error messages.
         policy: what the client that sends the call decides by; set by `bind`.
         turn: its place in the client's pace; set by `bind`.
         retries: the number of retries so far.
@@ -105,10 +119,12 @@ class Request(ABC):
 
     method: ClassVar[str] = "POST"
     path: ClassVar[str]
-    optional: ClassVar[frozenset[str]] = frozenset()
+    version: ClassVar[str | None] = None
+    hints: ClassVar[Mapping[int, str]] = {}
+    optional: frozenset[str] = frozenset()
     body: bytes | None = None
     model: str | None = None
-    prompt: str = ""
+    prompts: tuple[str, ...] = ()
     policy: Policy
     turn: Turn
     retries: int = 0
@@ -149,11 +165,12 @@ class Request(ABC):
     @property
     def outgoing(self) -> Outgoing:
         """What is sent next; with time-outs of its own if the settings' are not those of the call, or too long."""
-        longest = seconds_of(self.timeout)[1] or 0.0
         left = max(self._deadline - self.policy.timer(), MIN_SECONDS)
-        is_usual = self.timeout is self.policy.settings.timeout and left >= longest
+        settings = self.policy.settings
+        is_usual = self.timeout is settings.timeout and left >= self.policy.longest_wait
         timeouts = None if is_usual else seconds_of(self.timeout, left)
-        return Outgoing(self.method, self.path, self.body, self.extra_headers, timeouts)
+        url = f"{settings.url_of(self.version)}/{self.path}"
+        return Outgoing(self.method, url, self.body, self.extra_headers, timeouts)
 
     def check_time(self) -> None:
         """Check that the call may go on.
@@ -227,11 +244,11 @@ class Request(ABC):
         secrets = self.policy.secrets
         if self.extra_headers:
             secrets = Secrets((*secrets, *secret_values(self.extra_headers)))
-        return Redaction(secrets, self.prompt)
+        return Redaction(secrets, self.prompts)
 
     def origin(self, response: BaseResponse) -> Origin:
         """Return where a response came from."""
-        return Origin(self.policy.host, response.headers, self._redaction)
+        return Origin(self.policy.host, response.headers, self._redaction, self.hints)
 
     def check(self, response: BaseResponse, data: bytes) -> None:
         """Raise the error for a response that refuses the request.
@@ -261,6 +278,8 @@ class Request(ABC):
         words = f"{error} {error.body}"
         refused = {name for name in self.optional - self._left_out if _REFUSALS[name].search(words)}
         if refused:
+            for name in refused & _LOST.keys():
+                self.policy.warn_once(_LOST[name], self.policy.host)
             self._left_out |= refused
             self.body = self.encode()
         return bool(refused)
@@ -319,8 +338,6 @@ class PieceReader(Protocol[PieceOut]):
 class StreamCall(Request, Generic[Piece, Event]):
     """A request that is answered by a stream: read in pieces, handed out as events, one event for each piece."""
 
-    _handed_out = False
-
     @abstractmethod
     def make_reader(self, origin: Origin) -> PieceReader[Piece]:
         """Return a reader of one response."""
@@ -333,12 +350,3 @@ class StreamCall(Request, Generic[Piece, Event]):
         """Return a reader of a response that is not a refusal."""
         self.accept(response)
         return self.make_reader(self.origin(response))
-
-    def hand_out(self, piece: Piece) -> Event:
-        """Return the event for a piece; from now on nothing may be sent again."""
-        self._handed_out = True
-        return self.make_event(piece)
-
-    def wait_before_retry(self, error: ParadigmError) -> float | None:
-        """As `Request.wait_before_retry`; None once something was handed out."""
-        return None if self._handed_out else super().wait_before_retry(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,9 @@ from paradigm_transport.calls import Call, Event, Policy, Reply, Request, Stream
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
+from paradigm_transport.endpoints.embeddings import EmbeddingCall, EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model, ModelsCall
+from paradigm_transport.endpoints.search import SearchCall, SearchParameters, SearchResults
 from paradigm_transport.errors import InvalidParameterError, ParadigmError
 from paradigm_transport.http.attempts import AsyncAttempts, Attempts
 from paradigm_transport.http.connections import AsyncConnections, Connections
@@ -153,6 +155,42 @@ class ParadigmClient(_Client):
         """
         return self.open(CompletionStreamCall(prompt, _parameters(parameters, overrides), _chunk_as_is))
 
+    def embed(
+        self, texts: str | Sequence[str], parameters: EmbeddingParameters | None = None, **overrides: Any
+    ) -> Embeddings:
+        """Embed a text, or several in one request.
+
+        The contract knows one text a request; a list is refused by servers that keep to it.
+
+        Args:
+            texts: the text, or the texts.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`; without `parameters`, `model` and all others.
+
+        Raises:
+            InvalidParameterError: a field is wrong; nothing was sent.
+            APIConnectionError: no response arrived (APITimeoutError: not in time).
+            APIStatusError: the server refused; a subclass for each status.
+            APIResponseError: the response is not an embedding for each text, all of one length.
+        """
+        return self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
+
+    def search(self, query: str, parameters: SearchParameters | None = None, **overrides: Any) -> SearchResults:
+        """Search the documents that Paradigm holds, with version 3 of its API whatever that of `base_url` is.
+
+        Args:
+            query: what to search for.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`; None leaves one out.
+
+        Raises:
+            InvalidParameterError: a field is wrong; nothing was sent.
+            APIConnectionError: no response arrived (APITimeoutError: not in time).
+            APIStatusError: the server refused; a subclass for each status.
+            APIResponseError: the response does not hold results.
+        """
+        return self.send(SearchCall(query, SearchParameters.of(parameters or {}, overrides)))
+
     def models(self) -> list[Model]:
         """List the models that the server offers.
 
@@ -256,6 +294,16 @@ class AsyncParadigmClient(_Client):
     ) -> AsyncStream[CompletionChunk]:
         """Stream the completion of a prompt; as `ParadigmClient.stream`."""
         return self.open(CompletionStreamCall(prompt, _parameters(parameters, overrides), _chunk_as_is))
+
+    async def embed(
+        self, texts: str | Sequence[str], parameters: EmbeddingParameters | None = None, **overrides: Any
+    ) -> Embeddings:
+        """Embed a text, or several in one request; as `ParadigmClient.embed`."""
+        return await self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
+
+    async def search(self, query: str, parameters: SearchParameters | None = None, **overrides: Any) -> SearchResults:
+        """Search the documents that Paradigm holds; as `ParadigmClient.search`."""
+        return await self.send(SearchCall(query, SearchParameters.of(parameters or {}, overrides)))
 
     async def models(self) -> list[Model]:
         """List the models that the server offers; as `ParadigmClient.models`."""

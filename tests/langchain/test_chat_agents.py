@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm
 from paradigm_transport import AuthenticationError
+from paradigm_transport.chat.dialects.choosing import TOOL_PARSERS
+from paradigm_transport.messages import ToolCall
 from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import Request, Script, WireServer, completion, reply
@@ -224,3 +226,24 @@ def test_agent_does_not_retry_authentication_error(wire: WireServer, make_chat: 
     with pytest.raises(AuthenticationError):
         calls.invoke(agent, {"messages": [HumanMessage("Hi")]})
     assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("parser", sorted(TOOL_PARSERS))
+def test_agent_runs_on_every_model_family(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, parser: str, streaming: bool
+) -> None:
+    written = TOOL_PARSERS[parser].calls.write([ToolCall("a1b2c3d4e", "weather", {"city": "Rome"})])
+    wire.always(in_turn(f"<think>Hm.</think>{written}", "It is sunny."))
+    chat = make_chat(tool_call_parser=parser, reasoning_parser="qwen3", streaming=streaming)
+    if TOOL_PARSERS[parser].has_channels:
+        wire.always(in_turn(f"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant{written}", "It is sunny."))
+        chat = make_chat(tool_call_parser=parser, streaming=streaming)
+    messages = calls.invoke(create_agent(chat, [weather]), question("How is it?"))["messages"]
+    assert [type(message) for message in messages] == [HumanMessage, AIMessage, ToolMessage, AIMessage]
+    assert (messages[1].content, messages[1].additional_kwargs["reasoning_content"]) == ("", "Hm.")
+    assert [(call["name"], call["args"]) for call in messages[1].tool_calls] == [("weather", {"city": "Rome"})]
+    assert messages[2].content == "It is sunny in Rome."
+    assert messages[3].content == "It is sunny."
+    assert "Rome" in wire.bodies[1]["prompt"]
+    assert "Hm." not in wire.bodies[1]["prompt"]
