@@ -1,5 +1,6 @@
-"""LightOn's Paradigm as an LLM and as a chat model for LangChain."""
+"""LightOn's Paradigm for LangChain: an LLM, a chat model, embeddings, a retriever."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 try:
@@ -15,13 +16,19 @@ from paradigm_transport import get_paradigm_usage
 
 if TYPE_CHECKING:
     from langchain_paradigm.chat_models import ChatParadigm
+    from langchain_paradigm.embeddings import ParadigmEmbeddings
+    from langchain_paradigm.retrievers import ParadigmRetriever
 
-__all__ = ["ChatParadigm", "ParadigmLLM", "get_paradigm_usage"]
+__all__ = ["ChatParadigm", "ParadigmEmbeddings", "ParadigmLLM", "ParadigmRetriever", "get_paradigm_usage"]
+
+_ON_FIRST_USE = {
+    "ChatParadigm": "chat_models",
+    "ParadigmEmbeddings": "embeddings",
+    "ParadigmRetriever": "retrievers",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name == "ChatParadigm":  # on first use: ParadigmLLM alone imports faster
-        from langchain_paradigm.chat_models import ChatParadigm
-
-        return ChatParadigm
+    if name in _ON_FIRST_USE:  # ParadigmLLM alone imports faster
+        return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

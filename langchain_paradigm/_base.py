@@ -8,18 +8,16 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput, LanguageModelOutputVar
 from langchain_core.messages import BaseMessage
-from langchain_core.rate_limiters import BaseRateLimiter
-from langchain_core.runnables import RunnableConfig, get_config_list
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from langchain_paradigm._compat import LangSmithHook, with_version
+from langchain_paradigm._component import Configs, LangChainComponent
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, __version__
-from paradigm_transport.access import Connected, RateLimitHooks
 from paradigm_transport.chat.routes import TemplateFields
-from paradigm_transport.chat.templates import UnwritableError
+from paradigm_transport.chat.templates import BaseTemplate, UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out
 from paradigm_transport.refusals import is_context_overflow
@@ -32,11 +30,14 @@ Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
 AsyncManager = AsyncCallbackManagerForLLMRun | None
 Inputs = Sequence[LanguageModelInput]
-Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
 class LangChainModel(
-    CompletionFields, TemplateFields, Connected, LangSmithHook[LanguageModelOutputVar], Generic[LanguageModelOutputVar]
+    CompletionFields,
+    TemplateFields,
+    LangChainComponent,
+    LangSmithHook[LanguageModelOutputVar],
+    Generic[LanguageModelOutputVar],
 ):
     """Fields, batches, token counts and serialisation of both classes.
 
@@ -45,13 +46,9 @@ class LangChainModel(
     """
 
     streaming: bool = Field(default=False, description="Stream inside `invoke` and its like too.")
-    rate_limiter: BaseRateLimiter | None = Field(
-        default=None, exclude=True, description="Acquired once before each HTTP request, retries included."
-    )
     show_progress: bool = Field(default=False, description="Show a progress bar while many prompts are completed.")
 
     _argument_aliases: ClassVar[Mapping[str, str]] = {"model_name": "model"}
-    _process_bound: ClassVar[tuple[str, ...]] = ("rate_limiter",)
 
     _counts: dict[tuple[str, str, str], int] = PrivateAttr(default_factory=dict)
 
@@ -64,18 +61,6 @@ class LangChainModel(
     def model_name(self) -> str:
         """Another name of `model`."""
         return self.model
-
-    @property
-    def _rate_limit_hooks(self) -> RateLimitHooks | None:
-        return RateLimitHooks(self.rate_limiter.acquire, self.rate_limiter.aacquire) if self.rate_limiter else None
-
-    def _acquire(self) -> None:
-        if self.rate_limiter is not None:
-            self.rate_limiter.acquire()
-
-    async def _aacquire(self) -> None:
-        if self.rate_limiter is not None:
-            await self.rate_limiter.aacquire()
 
     # Batches: each input has its own run, with its own usage, callbacks and error
 
@@ -135,9 +120,6 @@ class LangChainModel(
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `batch_as_completed`."""
         return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
-
-    def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
-        return [{"max_concurrency": self.max_concurrency, **each} for each in get_config_list(config, length)]
 
     def _fan_out(self, call: Callable[[int], T], count: int, limit: int | None) -> list[T]:
         """Call a function for each index, without a detour for a single one."""
@@ -234,28 +216,22 @@ class LangChainModel(
     def _identifying_params(self) -> Mapping[str, object]:
         """What an answer depends on, for cache keys and traces."""
         values = vars(self)  # without `constrain`, if this writes no messages
-        fields = {name: values.get(name) for name in (*CompletionFields.model_fields, "base_url", "constrain")}
+        fields = {
+            name: values.get(name)
+            for name in (*CompletionFields.model_fields, "base_url", "constrain", "chat_template_kwargs")
+        }
         fields["chat_template"] = self._plain_template
         return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def _plain_template(self) -> str | dict[str, object] | None:
         template = self.chat_template
-        return template if isinstance(template, (str, type(None))) else template.model_dump()
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """`dumps` and `loads` work; the key stays out and comes from the secrets again."""
-        return True
-
-    @property
-    def lc_secrets(self) -> dict[str, str]:
-        """The arguments that `dumps` leaves out, and the secrets that `loads` puts in their place."""
-        return {"api_key": "PARADIGM_API_KEY"}
+        if isinstance(template, BaseTemplate):
+            return template.model_dump()
+        return None if template is None else str(template)
 
     @property
     def lc_attributes(self) -> dict[str, object]:
         """The arguments that `dumps` writes in another form than they have here."""
-        is_plain = isinstance(self.timeout, (int, float))
-        plain = {"chat_template": self._plain_template, "timeout": self.timeout if is_plain else None}
-        return {name: value for name, value in plain.items() if value is not None}
+        template = self._plain_template
+        return super().lc_attributes | ({} if template is None else {"chat_template": template})

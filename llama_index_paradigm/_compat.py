@@ -23,14 +23,19 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms import types
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
-from pydantic import BaseModel
+from llama_index.core.settings import Settings
+from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from paradigm_transport import InvalidParameterError, Usage
+from paradigm_transport.arguments import Fields
 from paradigm_transport.messages import InvalidToolCall, JsonObject
 
 if TYPE_CHECKING:
@@ -84,6 +89,34 @@ class MessagesHook(LLM):
 
     def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
         return messages
+
+
+class RetrieverState(Fields, BaseRetriever):
+    """Declares as fields what `BaseRetriever.__init__` sets, which is not called.
+
+    Upstream: `base/base_retriever.py`: `__init__` sets `callback_manager`, `object_map` and `_verbose`, and nothing
+        else; the public methods read them.
+    If it moves: Retrievals fail for want of an attribute.
+    Test: `test_base_retriever_sets_the_attributes_that_are_declared`
+    """
+
+    callback_manager: CallbackManager = Field(
+        default=None,  # the validator takes it from LlamaIndex's settings
+        validate_default=True,
+        exclude=True,
+        repr=False,
+        description="Gets the events of each retrieval; by default that of LlamaIndex's `Settings`.",
+    )
+    object_map: dict[str, Any] = Field(
+        default_factory=dict, exclude=True, repr=False, description="What index nodes stand for; there are none here."
+    )
+
+    _verbose: bool = PrivateAttr(default=False)
+
+    @field_validator("callback_manager", mode="before")
+    @classmethod
+    def _find_callback_manager(cls, given: object) -> object:
+        return Settings.callback_manager if given is None else given
 
 
 class ToolsHook(FunctionCallingLLM):
@@ -153,6 +186,18 @@ def partial_class(output_cls: type[BaseModel]) -> type[FlexibleModel] | None:
     Test: `test_flexible_models_take_incomplete_objects`
     """
     return None if _create_flexible_model is None else _create_flexible_model(output_cls)
+
+
+def without_span(method: Method) -> Method:
+    """Keep LlamaIndex from opening a span for a method that calls one of LlamaIndex's own, which opens it.
+
+    Upstream: `instrumentation/__init__.py`, `DispatcherSpanMixin.__init_subclass__` decorates overrides of decorated
+        methods, but none that bears this mark.
+    If it moves: traces show `retrieve` twice, one inside the other.
+    Test: `test_retrieval_is_one_span`
+    """
+    vars(method)["__dispatcher_span_decorated__"] = True
+    return method
 
 
 # Conventions
@@ -298,3 +343,14 @@ def raw_with_usage(raw: JsonObject, usage: Usage | None) -> JsonObject:
     if usage is not None:
         rest["usage"] = {**(reported if isinstance(reported, dict) else {}), **usage.as_dict()}
     return rest
+
+
+def acquired_for_batch(embed_model: BaseEmbedding) -> int:
+    """Return how often `rate_limiter` has been acquired for an async batch of texts: once, and not at all with a cache.
+
+    Upstream: `base/embeddings/base.py`: one acquisition for each text, query and batch, but for the async batches that
+        go through `_aget_text_embeddings_cached`.
+    If it moves: a batch is counted as one request more, or fewer, than it is.
+    Test: `test_rate_limiter_is_acquired_once_for_a_batch`
+    """
+    return 0 if embed_model.embeddings_cache is not None else 1

@@ -36,11 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="paradigm-local", description="LightOn Paradigm's completions endpoint on this machine."
-    )
+    parser = argparse.ArgumentParser(prog="paradigm-local", description="LightOn Paradigm's endpoints on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="serve the endpoint until Ctrl-C or SIGTERM")
+    serve = commands.add_parser("serve", help="serve the endpoints until Ctrl-C or SIGTERM")
     serve.set_defaults(run=_serve)
     _add_model_options(serve)
     serve.add_argument("--host", default=local.LOOPBACK, help="address to listen on (%(default)s)")
@@ -58,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY",
         help="key that clients must send (%(default)s)",
     )
+    serve.add_argument(
+        "--documents", metavar="FOLDER", help="folder of text, Markdown, HTML and PDF to search at /api/v3/search"
+    )
     serve.add_argument("--faults", action="store_true", help=f"let clients request faults with the header {HEADER}")
     demo = commands.add_parser("demo", help="show both ParadigmLLM classes at work")
     demo.set_defaults(run=_demo)
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", metavar="path.gguf", help="GGUF file (SmolLM2-135M-Instruct, downloaded once)")
+    command.add_argument(
+        "--embedding-model",
+        metavar="path.gguf",
+        help="GGUF file of a model that embeds texts (multilingual-e5-small, downloaded once when it is first needed)",
+    )
     command.add_argument(
         "--context",
         type=_positive,
@@ -93,6 +99,7 @@ def _positive(text: str) -> int:
 def _serve(options: argparse.Namespace) -> int:
     paradigm = local.LocalParadigm(
         options.model,
+        embedding_model=options.embedding_model,
         host=options.host,
         port=options.port,
         api_key=options.api_key,
@@ -100,6 +107,7 @@ def _serve(options: argparse.Namespace) -> int:
         parallel=options.parallel,
         faults=options.faults,
         allowed_hosts=options.allowed_host,
+        documents=options.documents,
     )
     with paradigm:
         _log_requests()
@@ -117,8 +125,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _greeting(paradigm: local.LocalParadigm) -> str:
     is_secret = paradigm.api_key != local.DEFAULT_API_KEY
+    searched = "" if paradigm.index is None else f"{paradigm.index.describe()}\n"
     return (
-        f"Local Paradigm serves {paradigm.model} at {paradigm.base_url}\n"
+        f"{searched}Local Paradigm serves {paradigm.model} and {paradigm.embedding_model} at {paradigm.base_url}\n"
         f"export PARADIGM_BASE_URL={paradigm.base_url}\n"
         f"export PARADIGM_API_KEY={'<your --api-key>' if is_secret else paradigm.api_key}"
     )

@@ -4,7 +4,7 @@ The server validates requests with these models, and the OpenAPI document is gen
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
@@ -22,6 +22,7 @@ MAX_CANDIDATES = 20
 MAX_LOGPROBS = 20
 MAX_STOPS = 4
 MAX_CHOICES = 1000
+MAX_INPUTS = 256
 
 
 def _integer_of_float(value: object) -> object:
@@ -52,6 +53,9 @@ class _RequestPart(BaseModel):
     """Base of request bodies: values of another JSON type are refused, unknown fields ignored, as in vLLM."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+RequestBody = TypeVar("RequestBody", bound=_RequestPart)
 
 
 class StreamOptions(_RequestPart):
@@ -154,6 +158,27 @@ class CompletionRequest(_RequestPart):
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
 
+class EmbeddingRequest(_RequestPart):
+    """The body of `POST /api/v2/embeddings`."""
+
+    model: StrictStr = Field(description="The id of the model.")
+    input: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
+        description="The text or texts to embed, passed to the model as they are; no prefix is added."
+    )
+    encoding_format: Literal["float", "base64"] = Field(
+        "float", description="How numbers are written; `base64` is of 32-bit floats, little-endian."
+    )
+    dimensions: Integer | None = Field(
+        None, ge=1, description="The number of numbers to return; the first ones, scaled to length 1 again."
+    )
+    user: StrictStr = Field("", description="The end user; accepted and ignored.")
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts as a list."""
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
 class TokenLogprobs(BaseModel):
     """Log-probabilities: four arrays with one element per token."""
 
@@ -191,14 +216,39 @@ class Completion(BaseModel):
     usage: Usage | None = Field(None, description="In a stream only in the last chunk, if requested.")
 
 
+class Embedding(BaseModel):
+    """The embedding of one text."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int = Field(description="The position of the text in the request.")
+    embedding: list[float] | str = Field(description="Numbers, or base64 of them if that was requested.")
+
+
+class EmbeddingUsage(BaseModel):
+    """Tokens of the texts."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(BaseModel):
+    """The reply with the embeddings."""
+
+    id: str
+    object: Literal["list"] = "list"
+    model: str
+    data: list[Embedding]
+    usage: EmbeddingUsage
+
+
 class Model(BaseModel):
-    """The served model."""
+    """A served model."""
 
     id: str
     object: Literal["model"] = "model"
     created: int = Field(description="Unix time in seconds.")
     owned_by: str = "paradigm-local"
-    max_model_len: int = Field(description="Context in tokens, for prompt and completion together.")
+    max_model_len: int = Field(description="Context in tokens, for prompt and completion together, or for a text.")
 
 
 class ModelList(BaseModel):
@@ -215,21 +265,30 @@ class Detail(BaseModel):
 
 
 def read_request(body: bytes) -> CompletionRequest:
-    """Parse and validate the body of a request.
+    """Parse and validate the body of a request for completions.
 
     Raises:
         InvalidRequest: it is not a JSON object, or violates the contract.
     """
-    try:
-        request = CompletionRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise InvalidRequest(_by_field(error)) from error
+    request = _validated(CompletionRequest, body)
     errors: FieldErrors = {}
     for field, message in _contradictions(request):
         errors.setdefault(field, []).append(message)
     if errors:
         raise InvalidRequest(errors)
     return request
+
+
+def read_embedding_request(body: bytes) -> EmbeddingRequest:
+    """Parse and validate the body of a request for embeddings; see `read_request`."""
+    return _validated(EmbeddingRequest, body)
+
+
+def _validated(kind: type[RequestBody], body: bytes) -> RequestBody:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidRequest(_by_field(error)) from error
 
 
 def _by_field(error: ValidationError) -> FieldErrors:

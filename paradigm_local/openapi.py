@@ -3,7 +3,18 @@
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from paradigm_local.contract import API_PATH, Completion, CompletionRequest, Detail, FieldErrors, JsonObject, ModelList
+from paradigm_local.contract import (
+    API_PATH,
+    Completion,
+    CompletionRequest,
+    Detail,
+    EmbeddingList,
+    EmbeddingRequest,
+    FieldErrors,
+    JsonObject,
+    ModelList,
+)
+from paradigm_local.search.contract import SEARCH_PATH, SearchError, SearchReply, SearchRequest
 from paradigm_transport._version import __version__
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -13,32 +24,41 @@ class FieldMessages(RootModel[FieldErrors]):
     """What is wrong with a request: messages for each field."""
 
 
-_BODIES: list[type[BaseModel]] = [CompletionRequest, Completion, ModelList, Detail, FieldMessages]
+_REQUESTS: list[type[BaseModel]] = [CompletionRequest, EmbeddingRequest, SearchRequest]
+_REPLIES: list[type[BaseModel]] = [
+    Completion, EmbeddingList, ModelList, Detail, FieldMessages, SearchReply, SearchError,
+]  # fmt: skip
 
 
-def document(model: str) -> JsonObject:
-    """Return the OpenAPI 3.1 document of an endpoint that serves ``model``."""
-    _, schemas = models_json_schema([(body, _mode(body)) for body in _BODIES], ref_template=_REFERENCE)
+def document(model: str, embedding_model: str) -> JsonObject:
+    """Return the OpenAPI 3.1 document of a server of these models."""
+    _, schemas = models_json_schema([(body, _mode(body)) for body in _REQUESTS + _REPLIES], ref_template=_REFERENCE)
     definitions = schemas["$defs"]
     definitions["CompletionRequest"]["properties"]["model"]["enum"] = [model]
+    definitions["EmbeddingRequest"]["properties"]["model"]["enum"] = [embedding_model]
     return {
         "openapi": "3.1.0",
         "info": {"title": "Local Paradigm", "version": __version__},
-        "security": [{"key": []}],
+        "security": [{"key": []}, {"header": []}],
         "paths": {
             "/health": {"get": _health()},
             f"{API_PATH}/models": {"get": _models()},
             f"{API_PATH}/completions": {"post": _completions()},
+            f"{API_PATH}/embeddings": {"post": _embeddings()},
+            SEARCH_PATH: {"post": _search()},
         },
         "components": {
             "schemas": definitions,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
         },
     }
 
 
 def _mode(body: type[BaseModel]) -> JsonSchemaMode:
-    return "validation" if body is CompletionRequest else "serialization"
+    return "validation" if body in _REQUESTS else "serialization"
 
 
 def _health() -> JsonObject:
@@ -60,15 +80,39 @@ def _models() -> JsonObject:
 def _completions() -> JsonObject:
     completed = _response("The completions; with `stream`, pieces of them as events.", _schema(Completion))
     completed["content"]["text/event-stream"] = {"schema": _EVENT}
+    return _post("Complete a prompt", CompletionRequest, completed)
+
+
+def _embeddings() -> JsonObject:
+    return _post("Embed texts", EmbeddingRequest, _response("The embeddings.", _schema(EmbeddingList)))
+
+
+def _search() -> JsonObject:
+    refusal = {"anyOf": [_schema(SearchError), _schema(Detail)]}
+    reasons = {
+        "400": "The header for faults is wrong.",
+        "403": "No document has one of the ids; or as for every path.",
+        "404": "The server has no documents.",
+        "422": "The request violates the contract.",
+    }
+    return {
+        "summary": "Search documents",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _schema(SearchRequest)}}},
+        "responses": {
+            "200": _response("The passages.", _schema(SearchReply)),
+            **_refusals("401", "413", "429", "500"),
+            **{status: _response(reason, refusal) for status, reason in reasons.items()},
+        },
+    }
+
+
+def _post(summary: str, body: type[BaseModel], replied: JsonObject) -> JsonObject:
     invalid = {"anyOf": [_schema(FieldMessages), _schema(Detail)]}
     return {
-        "summary": "Complete a prompt",
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _schema(CompletionRequest)}},
-        },
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _schema(body)}}},
         "responses": {
-            "200": completed,
+            "200": replied,
             "400": _response("The request violates the contract.", invalid),
             **_refusals("401", "404", "413", "429", "500"),
         },
@@ -92,7 +136,7 @@ _REASONS = {
     "429": "Too many requests are waiting; `Retry-After` is in seconds.",
     "431": "The path and the headers are too large.",
     "500": "The model failed.",
-    "503": "The server is shutting down, or too many connections are open.",
+    "503": "The server is shutting down, too many connections are open, or the model cannot be downloaded.",
 }
 
 

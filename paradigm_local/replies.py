@@ -1,10 +1,15 @@
 """Replies in the shape of the contract: full completions, and chunks of a stream."""
 
+import math
+import struct
 import time
 import uuid
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
 
+from paradigm_local import contract
 from paradigm_local.contract import Choice, Completion, CompletionRequest, TokenLogprobs, Usage
+from paradigm_local.embedding import Embedding
 from paradigm_local.generation import Candidate, Delta
 from paradigm_local.scoring import PlacedToken
 
@@ -79,3 +84,32 @@ class Replies:
             return None
         likeliest = list(placed.token.likeliest.items())[: self._request.logprobs]
         return {**dict(likeliest), placed.text: placed.token.logprob}
+
+
+def embedding_list(request: contract.EmbeddingRequest, embeddings: Sequence[Embedding]) -> contract.EmbeddingList:
+    """Return the reply to a request for embeddings.
+
+    Args:
+        request: the request.
+        embeddings: those of its texts, in order.
+    """
+    data = [
+        contract.Embedding(index=index, embedding=_written(_shortened(each.vector, request.dimensions), request))
+        for index, each in enumerate(embeddings)
+    ]
+    tokens = sum(each.tokens for each in embeddings)
+    usage = contract.EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens)
+    return contract.EmbeddingList(id=f"embd-{uuid.uuid4().hex}", model=request.model, data=data, usage=usage)
+
+
+def _shortened(vector: list[float], dimensions: int | None) -> list[float]:
+    """Return the first numbers of an embedding, again of length 1; all without `dimensions`."""
+    first = vector[:dimensions]
+    length = math.sqrt(math.fsum(number * number for number in first)) if dimensions else 1.0
+    return [number / (length or 1.0) for number in first]
+
+
+def _written(vector: list[float], request: contract.EmbeddingRequest) -> list[float] | str:
+    if request.encoding_format == "float":
+        return vector
+    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -4,8 +4,8 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -22,17 +22,27 @@ from paradigm_local.contract import (
     API_PATH,
     WHOLE_BODY,
     CompletionRequest,
+    EmbeddingRequest,
     InvalidRequest,
     Model,
     ModelList,
+    Usage,
+    read_embedding_request,
     read_request,
 )
+from paradigm_local.embedding import CONTEXT, Embedder, Embedding
 from paradigm_local.engine import Engine, EngineError, EngineRefusal, PromptTooLong
-from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, inject_fault
+from paradigm_local.errors import ModelError
+from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, inject_fault, inject_fault_at_once
 from paradigm_local.generation import Delta, Generation, Interrupted
 from paradigm_local.guard import RequestGuard
 from paradigm_local.ledger import Ledger
-from paradigm_local.replies import Replies
+from paradigm_local.replies import Replies, embedding_list
+from paradigm_local.search.contract import SEARCH_PATH
+from paradigm_local.search.endpoint import answer
+
+if TYPE_CHECKING:
+    from paradigm_local.search.index import Index
 
 _MAX_BODY_BYTES = 4 << 20
 _PING = b": ping\n\n"
@@ -48,22 +58,28 @@ class Service(NamedTuple):
     Attributes:
         engine: the loaded model.
         model: the id under which it is served.
+        embedder: the model that embeds texts.
+        embedding_model: the id under which that one is served.
         api_key: the key that clients must send.
         max_requests: maximum number of requests that are processed or wait; further ones are refused.
         ping_seconds: seconds of silence after which a stream sends a comment.
         ledger: records the usage of each request.
         faults: the faults for the next replies.
         allowed_hosts: host names and addresses that requests may name, besides those of `RequestGuard`.
+        documents: the documents to search; None if there are none.
     """
 
     engine: Engine
     model: str
+    embedder: Embedder
+    embedding_model: str
     api_key: str
     max_requests: int
     ping_seconds: float
     ledger: Ledger
     faults: Faults
     allowed_hosts: Sequence[str]
+    documents: "Index | None" = None
 
 
 class Endpoint:
@@ -77,6 +93,7 @@ class Endpoint:
         self._service = service
         self._started = int(time.time())
         self._running: set[Generation] = set()
+        self._embedding = 0
 
     def app(self) -> Starlette:
         """Return the endpoint as an ASGI application."""
@@ -85,6 +102,8 @@ class Endpoint:
             Route("/openapi.json", self.openapi),
             Route(f"{API_PATH}/models", self.models),
             Route(f"{API_PATH}/completions", self.completions, methods=["POST"]),
+            Route(SEARCH_PATH, self.search, methods=["POST"]),
+            Route(f"{API_PATH}/embeddings", self.embeddings, methods=["POST"]),
         ]
         guard = Middleware(RequestGuard, allowed_hosts=self._service.allowed_hosts)
         return Starlette(routes=routes, middleware=[guard], exception_handlers=refusals.HANDLERS)
@@ -100,26 +119,40 @@ class Endpoint:
 
     async def openapi(self, _: Request) -> Response:
         """Return the OpenAPI document; needs no key."""
-        return JSONResponse(openapi.document(self._service.model))
+        return JSONResponse(openapi.document(self._service.model, self._service.embedding_model))
 
     async def models(self, request: Request) -> Response:
-        """List the one model."""
+        """List the two models."""
         self._authenticate(request)
         service = self._service
-        model = Model(id=service.model, created=self._started, max_model_len=service.engine.context)
-        return _json(ModelList(data=[model]))
+        contexts = {service.model: service.engine.context, service.embedding_model: CONTEXT}
+        models = [Model(id=name, created=self._started, max_model_len=length) for name, length in contexts.items()]
+        return _json(ModelList(data=models))
 
     async def completions(self, request: Request) -> Response:
         """Complete a prompt, in one reply or as a stream."""
         self._authenticate(request)
         fault = self._fault(request)
-        if fault is not None and fault.kind == "429":
-            return refusals.too_many_requests(fault.amount)
-        if fault is not None and fault.kind == "503":
-            return refusals.refusal(503, {"detail": "The server is overloaded, because a fault was requested."})
+        refusal = _refusal_of(fault)
+        if refusal is not None:
+            return refusal
         body = read_request(await _read_body(request))
         self._check(body)
         return await self._complete(request, body, fault)
+
+    async def search(self, request: Request) -> Response:
+        """Search the documents."""
+        self._authenticate(request)
+        fault = self._fault(request)
+        refusal = _refusal_of(fault)
+        if refusal is not None:
+            return refusal
+        if fault is not None:
+            await inject_fault_at_once(fault)
+        try:
+            return await asyncio.to_thread(answer, await _read_body(request), self._service.documents)
+        except ModelError as error:
+            raise HTTPException(503, str(error)) from error
 
     async def _complete(self, request: Request, body: CompletionRequest, fault: Fault | None) -> Response:
         generation = Generation(self._service.engine, body, await asyncio.to_thread(read_constraint, body))
@@ -133,10 +166,51 @@ class Endpoint:
         collected = await _unless_disconnected(request, _collect(deltas))
         return _json(Replies(body).full(collected, generation.candidates, generation.usage))
 
+    async def embeddings(self, request: Request) -> Response:
+        """Embed a text, or several."""
+        self._authenticate(request)
+        fault = self._fault(request)
+        refusal = _refusal_of(fault)
+        if refusal is not None:
+            return refusal
+        body = read_embedding_request(await _read_body(request))
+        self._check_model(body.model, self._service.embedding_model)
+        embeddings = self._embed(body)
+        if fault is not None:
+            embeddings = inject_fault(embeddings, fault, self._service.ping_seconds)
+        found = await _unless_disconnected(request, _collect(embeddings))
+        width = len(found[0].vector)
+        if body.dimensions is not None and body.dimensions > width:
+            raise InvalidRequest({"dimensions": [f"The model has {width}."]})
+        return _json(embedding_list(body, found))
+
+    async def _embed(self, body: EmbeddingRequest) -> AsyncGenerator[Embedding | None, None]:
+        """Embed the texts of a request within the limit on requests, and record the usage at the end."""
+        if self._embedding >= self._service.max_requests:
+            raise refusals.Overload
+        embedder, loop, tokens = self._service.embedder, asyncio.get_running_loop(), 0
+        self._embedding += 1
+        try:
+            for place, text in enumerate(body.texts):
+                try:
+                    embedding = await loop.run_in_executor(embedder.pool, embedder.embed, text)
+                except EngineRefusal as error:
+                    where = "" if isinstance(body.input, str) else f"Text {place}: "
+                    raise InvalidRequest({"input": [f"{where}{error}"]}) from error
+                except ModelError as error:
+                    raise HTTPException(503, str(error)) from error
+                tokens += embedding.tokens
+                yield embedding
+            yield None  # a fault may follow the last text
+        finally:
+            self._embedding -= 1
+            self._service.ledger.add(Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens))
+
     def _authenticate(self, request: Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        is_right = secrets.compare_digest(key.strip().encode(), self._service.api_key.encode())
-        if scheme.lower() != "bearer" or not is_right:
+        if scheme.lower() != "bearer":
+            key = request.headers.get("x-api-key", "")
+        if not secrets.compare_digest(key.strip().encode(), self._service.api_key.encode()):
             raise HTTPException(401, "Invalid API key.", {"WWW-Authenticate": "Bearer"})
 
     def _fault(self, request: Request) -> Fault | None:
@@ -147,11 +221,15 @@ class Endpoint:
 
     def _check(self, body: CompletionRequest) -> None:
         """Check the fields whose valid values depend on the model."""
-        if body.model != self._service.model:
-            raise HTTPException(404, f"Unknown model: this server serves {self._service.model}.")
+        self._check_model(body.model, self._service.model)
         vocabulary = self._service.engine.vocabulary
         if any(int(token) >= vocabulary for token in body.logit_bias):
             raise InvalidRequest({"logit_bias": [f"Token ids must be below {vocabulary}."]})
+
+    @staticmethod
+    def _check_model(asked: str, served: str) -> None:
+        if asked != served:
+            raise HTTPException(404, f"Unknown model: this server serves {served}.")
 
     async def _tracked(self, generation: Generation) -> Deltas:
         """Generate within the limit on requests, and record the usage at the end."""
@@ -169,6 +247,15 @@ class Endpoint:
             await deltas.aclose()
             self._running.discard(generation)
             self._service.ledger.add(generation.usage)
+
+
+def _refusal_of(fault: Fault | None) -> Response | None:
+    """Return the response for a fault that is a refusal."""
+    if fault is not None and fault.kind == "429":
+        return refusals.too_many_requests(fault.amount)
+    if fault is not None and fault.kind == "503":
+        return refusals.refusal(503, {"detail": "The server is overloaded, because a fault was requested."})
+    return None
 
 
 class _EventStream(StreamingResponse):
@@ -223,8 +310,9 @@ def _bytes(reply: BaseModel) -> bytes:
     return reply.model_dump_json(exclude=missing).encode()
 
 
-async def _collect(deltas: Deltas) -> list[Delta]:
-    return [delta async for delta in deltas if delta is not None]
+async def _collect(pieces: AsyncGenerator[T | None, None]) -> list[T]:
+    async with aclosing(pieces):
+        return [piece async for piece in pieces if piece is not None]
 
 
 async def _read_body(request: Request) -> bytes:

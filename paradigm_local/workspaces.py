@@ -21,9 +21,9 @@ PARENT = ".paradigm-local-downloads"
 """Name of the folder for workspaces, inside the cache folder."""
 
 MARKER = "created-by-paradigm-local"
-WHEEL, INCOMING, ERRORS, MODEL = "wheel", "incoming", "errors", "model"
+WHEEL, INCOMING, ERRORS, WEIGHTS, MODEL = "wheel", "incoming", "errors", "weights", "model"
 
-_CONTENTS = {MARKER, WHEEL, INCOMING, ERRORS, MODEL}
+_CONTENTS = {MARKER, WHEEL, INCOMING, ERRORS, WEIGHTS, MODEL}
 _ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
@@ -35,7 +35,7 @@ def workspace(cache: Path) -> Iterator[Path]:
         cache: the folder for the model. The workspace is inside it, so that a file can be renamed into place.
 
     Yields:
-        The workspace, for files and folders named `WHEEL`, `INCOMING`, `ERRORS` and `MODEL`.
+        The workspace, for files and folders named `WHEEL`, `INCOMING`, `ERRORS`, `WEIGHTS` and `MODEL`.
 
     Raises:
         OSError: the folder cannot be created.

@@ -9,7 +9,9 @@ from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
+from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model
+from paradigm_transport.endpoints.search import PageImage, SearchParameters, SearchResult, SearchResults
 from paradigm_transport.errors import (
     APIConnectionError,
     APIResponseError,
@@ -26,6 +28,7 @@ from paradigm_transport.errors import (
     StreamInterruptedError,
     UnprocessableEntityError,
 )
+from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.http.timeouts import Timeout
@@ -35,8 +38,9 @@ from paradigm_transport.usage import ParadigmUsage, Usage, get_paradigm_usage
 __all__ = [
     "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
     "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "ChatTemplate", "Choice",
-    "Completion", "CompletionChunk", "CompletionParameters", "InvalidParameterError", "JinjaTemplate", "Logprobs",
-    "Model", "NotFoundError", "ParadigmClient", "ParadigmError", "ParadigmUsage", "PermissionDeniedError",
-    "RateLimitError", "RetryPolicy", "ServerError", "Settings", "Stream", "StreamInterruptedError",
-    "Timeout", "UnprocessableEntityError", "Usage", "__version__", "get_paradigm_usage",
+    "Completion", "CompletionChunk", "CompletionParameters", "EmbeddingParameters", "Embeddings",
+    "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model", "NotFoundError", "Pace", "PageImage",
+    "ParadigmClient", "ParadigmError", "ParadigmUsage", "PermissionDeniedError", "RateLimitError", "RetryPolicy",
+    "SearchParameters", "SearchResult", "SearchResults", "ServerError", "Settings", "Stream",
+    "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage", "__version__", "get_paradigm_usage",
 ]  # fmt: skip

@@ -104,9 +104,18 @@ def _aliases(field: FieldInfo) -> Collection[object]:
 
 # What other classes for completions, and LightOn's earlier client, call the same things.
 _OTHER_NAMES = {
+    "k": ("limit", "similarity_top_k", "top_k"),
+    "max_results": ("k", "limit", "similarity_top_k", "top_k"),
+    "similarity_top_k": ("k", "limit", "top_k"),
+    "file_id": ("document_ids", "file_ids", "files"),
+    "tag_id": ("tag_ids",),
+    "workspace_id": ("workspace", "workspace_ids", "workspaces"),
     "api_key": ("openai_api_key", "paradigm_api_key"),
     "base_url": ("api_base", "base_address", "host", "openai_api_base"),
+    "batch_inputs": ("batch_size", "chunk_size"),
     "default_headers": ("headers",),
+    "dimensions": ("dimension", "output_dimensionality"),
+    "document_prefix": ("embed_instruction", "text_instruction"),
     "extra_body": ("additional_kwargs", "extra_kwargs", "generate_kwargs", "model_kwargs"),
     "http_client": ("openai_proxy",),
     "logit_bias": ("biases",),
@@ -114,6 +123,7 @@ _OTHER_NAMES = {
     "max_tokens": ("max_new_tokens", "n_tokens"),
     "model": ("model_id", "model_name"),
     "n": ("n_completions",),
+    "query_prefix": ("query_instruction",),
     "stop": ("stop_regex", "stop_sequences", "stop_words"),
     "timeout": ("request_timeout", "timeout_s"),
 }
@@ -121,7 +131,7 @@ _OTHER_NAMES = {
 # Fields of the servers behind the endpoint, some of which look like a slip of one of Paradigm's own.
 _SERVER_FIELDS = (
     "guided_json", "guided_regex", "ignore_eos", "length_penalty", "min_p", "min_tokens", "repetition_penalty",
-    "response_format", "seed", "stop_token_ids", "structured_outputs", "top_k",
+    "response_format", "seed", "stop_token_ids", "structured_outputs", "top_k", "truncate_prompt_tokens",
 )  # fmt: skip
 
 

@@ -211,7 +211,9 @@ class Meter:
         seconds = perf_counter() - self._began
         self._is_over = True
         if usage is not None:
-            self._add(uncounted=-1, _seconds=seconds, **usage.as_dict())
+            # What generates nothing, as an embedding, has no rate of tokens, and must not slow that of the others.
+            generating = seconds if usage.completion_tokens else 0.0
+            self._add(uncounted=-1, _seconds=generating, **usage.as_dict())
         return seconds
 
     def fail(self) -> None:

@@ -22,6 +22,9 @@ After its last step the connection waits for the next request. Scripts are writt
     sse(*parts, done=True, …)               a stream: each dict as an event, bytes and other steps as they are
     trickle(script)                         the same bytes, one at a time
     completion("text"), chunk("text"), usage(1, 2), models("a")    bodies for them
+    embeddings([1.0, 2.0])                  the same, of embeddings
+    search_results(search_result("text"))   the same, of a search
+    embed                                   a function for `always`: embeds each text as `vector_of` does
 
 Each script of `script` answers one request, in order; that of `always` answers all others. Both also accept a
 function that takes the request and returns a script.
@@ -152,8 +155,51 @@ def usage(prompt: int, completion: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
+def search_result(text: str | None = "a passage", score: Any = 0.83, **fields: Any) -> dict[str, Any]:
+    """Build a result of a search; `fields` are added to its source, or replace the result's own."""
+    own = {
+        name: fields.pop(name) for name in ("chunk_id", "scores", "image", "workspace", "warnings") if name in fields
+    }
+    source = {
+        "file_id": 12, "filename": "a.pdf", "title": "A", "mime_type": "pdf", "size_bytes": 1, "page_start": 3,
+        "page_end": 4, "total_pages": 9, "tags": [{"id": 1, "name": "x"}], "content_types": [],
+        "external_metadata": None, **fields,
+    }  # fmt: skip
+    scores = {"text": 0.7, "vision": None, "keyword": 3.1, "multivector": None, "relevance": 0.83}
+    top = {"chunk_id": "6a9c1b5e-0000-4000-8000-000000000001", "content": text, "score": score, "scores": scores}
+    return {**top, "source": source, "workspace": {"id": 5, "name": "W"}, **own}
+
+
+def search_results(*results: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Build the reply to a search."""
+    return {"results": list(results), **fields}
+
+
 def models(*ids: str) -> dict[str, Any]:
     return {"object": "list", "data": [{"id": name, "object": "model"} for name in ids]}
+
+
+def embeddings(*vectors: Any, **fields: Any) -> dict[str, Any]:
+    """Build the body of embeddings; `fields` are added at the top level."""
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    count = {"prompt_tokens": 2 * len(vectors), "total_tokens": 2 * len(vectors)}
+    return {"object": "list", "data": data, "model": "multilingual-e5-large", "usage": count, **fields}
+
+
+def vector_of(text: str) -> list[float]:
+    """An embedding that tells texts apart."""
+    return [float(len(text)), float(sum(map(ord, text)) % 1000), 0.5]
+
+
+def inputs_of(request: Request) -> list[str]:
+    """The texts that a request asks to embed."""
+    given = request.body["input"]
+    return [given] if isinstance(given, str) else given
+
+
+def embed(request: Request) -> Script:
+    """Embed the texts of a request."""
+    return reply(embeddings(*map(vector_of, inputs_of(request))))
 
 
 @dataclass

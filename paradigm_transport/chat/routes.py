@@ -20,7 +20,7 @@ from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.dialects.choosing import check_parser, find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
-from paradigm_transport.chat.templates import Template, find_template, read_template
+from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
@@ -30,7 +30,16 @@ from paradigm_transport.endpoints.completions.fields import (
 )
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import InvalidToolCall, Message, NamedTool, Tool, ToolChoice, with_system
+from paradigm_transport.messages import (
+    InvalidToolCall,
+    JsonObject,
+    Message,
+    NamedTool,
+    Tool,
+    ToolChoice,
+    can_be_continued,
+    with_system,
+)
 
 Layer = CompletionFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
@@ -39,10 +48,15 @@ Layer = CompletionFields | Mapping[str, Any]
 class TemplateFields(Fields):
     """How prompts are written for a chat model: declarations and checks only."""
 
-    chat_template: str | Template | None = Field(
+    chat_template: AnyTemplate | None = Field(
         default=None,
         description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja "
-        "source or a JinjaTemplate; None to send prompts as they are.",
+        "source, a JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file; None to send prompts as they "
+        "are.",
+    )
+    chat_template_kwargs: JsonObject | None = Field(
+        default=None,
+        description='Variables of a chat template in Jinja, such as `{"enable_thinking": False}`.',
     )
 
     @field_validator("chat_template", mode="before")
@@ -54,19 +68,31 @@ class TemplateFields(Fields):
             else read_template(template)
         )
 
+    @model_validator(mode="after")
+    def _check_variables(self) -> Self:
+        if self.chat_template_kwargs and self.chat_template != SERVER and template_of(self) is None:
+            raise ValueError("chat_template_kwargs needs a chat_template in Jinja, whose variables they are")
+        return self
+
 
 def template_of(fields: TemplateFields) -> Template | None:
-    """Return the chat template that was chosen, if any."""
-    return None if fields.chat_template is None else find_template(fields.chat_template)
+    """Return the chat template that was chosen, with its variables, if any.
+
+    Raises:
+        InvalidParameterError: the template has no variables, or sets one of that name itself.
+    """
+    template = None if fields.chat_template is None else find_template(fields.chat_template)
+    return template and template.with_variables(fields.chat_template_kwargs or {})
 
 
 class ChatFields(TemplateFields):
     """How messages and tools are written for a chat model: declarations and checks only."""
 
     max_tokens: MaxTokens = 2048
-    chat_template: str | Template = Field(
-        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source or a "
-        "JinjaTemplate.",
+    chat_template: AnyTemplate = Field(
+        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source, a "
+        "JinjaTemplate, the path of a tokenizer_config.json or *.jinja file, or `server` for the one in the server's "
+        "model list.",
     )
     constrain: Literal["vllm"] | None = Field(
         default=None,
@@ -85,6 +111,11 @@ class ChatFields(TemplateFields):
         "default it is found from chat_template.",
     )
 
+    @field_validator("chat_template", mode="before")
+    @classmethod
+    def _read_template(cls, template: object) -> object:
+        return template if template == SERVER else super()._read_template(template)
+
     @field_validator("tool_call_parser", "reasoning_parser")
     @classmethod
     def _check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
@@ -93,7 +124,8 @@ class ChatFields(TemplateFields):
 
     @model_validator(mode="after")
     def _check_dialect(self) -> Self:
-        find_dialect(find_template(self.chat_template), self.tool_call_parser, self.reasoning_parser)
+        if self.chat_template != SERVER:
+            PromptRoute.of(self)
         return self
 
 
@@ -113,6 +145,7 @@ class ChatRequest:
         tool_choice: whether it calls them.
         parallel_tool_calls: whether a message may hold several calls; if not, it ends with the first.
         schema: a JSON schema; the message must be a JSON object of it, unless it is a call.
+        continue_last: whether the answer continues the last message, if that is an assistant's without calls.
     """
 
     messages: Sequence[Message]
@@ -120,6 +153,7 @@ class ChatRequest:
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     schema: Mapping[str, Any] | None = None
+    continue_last: bool = False
 
     @property
     def offered(self) -> Sequence[Tool]:
@@ -137,6 +171,11 @@ class ChatRequest:
     def requires_call(self) -> bool:
         """Whether the message must be a call."""
         return self.tool_choice == "any" or self.required_name is not None
+
+    @property
+    def continues_message(self) -> bool:
+        """Whether the answer continues the last message."""
+        return self.continue_last and not self.requires_call and can_be_continued(self.messages)
 
     @property
     def is_single(self) -> bool:
@@ -190,7 +229,11 @@ def completion_parameters(template: Template | None, *layers: Layer, single: boo
     parameters = kind.of(*layers)
     if single and (parameters.n or 1) > 1:
         raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
-    return parameters.with_stops(first=[template.stop] if template is not None and template.stop else [])
+    if template is None:
+        return parameters
+    if template.is_exact:
+        parameters = parameters.with_extra_body({"add_special_tokens": False})
+    return parameters.with_stops(first=[template.stop] if template.stop else [])
 
 
 class ChatRoute(Protocol):
@@ -211,6 +254,10 @@ class ChatRoute(Protocol):
         """Return the call that streams the answer; as `call`."""
 
 
+_FOR_TEMPLATE = frozenset({"chat_template_kwargs", "continue_final_message"})
+"""Fields of a call that are not sent."""
+
+
 class PromptRoute:
     """The route over completions: the chat is written in the model's markup, which the answer is read by.
 
@@ -219,45 +266,63 @@ class PromptRoute:
         constrain: the server-side mechanism that enforces schemas; None for none.
         tool_call_parser: how calls are written; found from the template by default. See `ChatFields`.
         reasoning_parser: how thoughts are written; found from the template by default.
+        chat_template_kwargs: variables of the template, over its own.
+
+    Raises:
+        InvalidParameterError: the template has no variables, or sets one of that name itself.
     """
 
     def __init__(
         self,
-        chat_template: str | Template,
+        chat_template: AnyTemplate,
         constrain: Literal["vllm"] | None = None,
         tool_call_parser: str | None = None,
         reasoning_parser: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        self._template = find_template(chat_template)
-        self._dialect = find_dialect(self._template, tool_call_parser, reasoning_parser)
+        self._template = find_template(chat_template).with_variables(chat_template_kwargs or {})
+        self._parsers = tool_call_parser, reasoning_parser
+        self._dialect = find_dialect(self._template, *self._parsers)
         self._constrain = constrain
 
     @classmethod
-    def of(cls, fields: ChatFields) -> PromptRoute:
-        """Return the route of a chat model."""
-        return cls(fields.chat_template, fields.constrain, fields.tool_call_parser, fields.reasoning_parser)
+    def of(cls, fields: ChatFields, template: AnyTemplate | None = None) -> PromptRoute:
+        """Return the route of a chat model.
+
+        Args:
+            fields: the model's.
+            template: its chat template; by default that of the fields.
+        """
+        parsers = fields.tool_call_parser, fields.reasoning_parser
+        return cls(template or fields.chat_template, fields.constrain, *parsers, fields.chat_template_kwargs)
 
     def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
-        """Return the call whose reply is the whole answer; see `ChatRoute.call`."""
-        parameters = self._parameters(request, layers, single=False)
-        prompt = self.prompt(request)
+        """Return the call whose reply is the whole answer; see `ChatRoute.call`.
+
+        Among the fields of the call may be those that the template gets: `chat_template_kwargs`, over its variables,
+        and `continue_final_message`, for `ChatRequest.continue_last`.
+        """
+        route, request, fields = self._prepared(request, layers)
+        parameters = route._parameters(request, fields, single=False)
+        prompt = route.prompt(request)
 
         def convert(completion: Completion) -> ChatCompletion:
             return ChatCompletion(completion, [read(choice) for choice in completion.choices])
 
         def read(choice: Choice) -> ParsedMessage:
-            reader, message = self.reader(request, prompt), ParsedMessage()
+            reader, message = route.reader(request, prompt), ParsedMessage()
             message.add(reader.feed(choice.text))
             message.add(_end(reader, choice.finish_reason, parameters))
             return message
 
-        return CompletionCall(prompt, parameters, convert, self._optional(request))
+        return CompletionCall(prompt, parameters, convert, route._optional(request))
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> CompletionStreamCall[ChatChunk]:
-        """Return the call that streams the answer; see `ChatRoute.stream_call`."""
-        parameters = self._parameters(request, layers, single=True)
-        prompt = self.prompt(request)
-        reader = self.reader(request, prompt)
+        """Return the call that streams the answer; see `call`."""
+        route, request, fields = self._prepared(request, layers)
+        parameters = route._parameters(request, fields, single=True)
+        prompt = route.prompt(request)
+        reader = route.reader(request, prompt)
 
         def convert(chunk: CompletionChunk) -> ChatChunk:
             events = reader.feed(chunk.text)
@@ -265,7 +330,25 @@ class PromptRoute:
                 chunk, [*events, *_end(reader, chunk.finish_reason, parameters)] if chunk.is_last else events
             )
 
-        return CompletionStreamCall(prompt, parameters, convert, self._optional(request))
+        return CompletionStreamCall(prompt, parameters, convert, route._optional(request))
+
+    def _prepared(
+        self, request: ChatRequest, layers: Sequence[Layer]
+    ) -> tuple[PromptRoute, ChatRequest, Sequence[Layer]]:
+        """Take what the template gets out of the fields of a call."""
+        taken = [layer for layer in layers if isinstance(layer, Mapping) and not _FOR_TEMPLATE.isdisjoint(layer)]
+        if not taken:
+            return self, request, layers
+        variables: JsonObject = {}
+        for layer in taken:
+            variables.update(_variables(layer.get("chat_template_kwargs")))
+            is_continued = bool(layer.get("continue_final_message", request.continue_last))
+            request = replace(request, continue_last=is_continued)
+        rest = [
+            {name: value for name, value in layer.items() if name not in _FOR_TEMPLATE} if layer in taken else layer
+            for layer in layers
+        ]
+        return PromptRoute(self._template, self._constrain, *self._parsers, variables), request, rest
 
     def prompt(self, request: ChatRequest) -> str:
         """Write a chat in the model's markup, and begin the call that is required of the answer.
@@ -284,10 +367,12 @@ class PromptRoute:
             messages = with_system(messages, schema_instruction(request.schema))
         # A tool that is named is called among all others, which the model may know of.
         tools = request.offered if name is None else request.tools
-        prompt = self._template.render_chat(messages, tools, self._dialect)
-        if request.requires_call:
-            return self._dialect.without_thoughts(prompt) + self._dialect.calls.prefill(name)
-        return self._dialect.without_thoughts(prompt) if self._enforces_schema(request) else prompt
+        is_continued = request.continues_message
+        prompt = self._template.render_chat(messages, tools, self._dialect, continue_last=is_continued)
+        if is_continued or not (request.requires_call or self._enforces_schema(request)):
+            return prompt
+        prompt = self._dialect.without_thoughts(prompt)
+        return prompt + self._dialect.calls.prefill(name) if request.requires_call else prompt
 
     def _enforces_schema(self, request: ChatRequest) -> bool:
         """Whether the server enforces the schema of the whole message: under it, the model could not call anything."""
@@ -332,10 +417,19 @@ class PromptRoute:
             prompt=prompt,
             tools=request.tools if request.offered else (),
             calls=request.has_tools,
+            continued=request.continues_message,
             prefilled=request.requires_call,
             name=request.required_name,
             parallel=not request.is_single,
         )
+
+
+def _variables(value: object) -> JsonObject:
+    if not isinstance(value, Mapping | None):
+        raise InvalidParameterError(
+            f"chat_template_kwargs must be an object of names and values, not {type(value).__name__}"
+        )
+    return dict(value or {})
 
 
 def _end(reader: Reader, finish_reason: str | None, parameters: CompletionParameters) -> list[Event]:

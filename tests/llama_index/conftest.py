@@ -179,10 +179,11 @@ def blocks_of_text(text: str, citable: Any, citation: Any) -> list[Any]:
 
 
 class Callbacks(BaseCallbackHandler):
-    """Notes the callbacks of LLM events."""
+    """Notes the callbacks of events of one kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: CBEventType = CBEventType.LLM) -> None:
         super().__init__([], [])
+        self.kind = kind
         self.starts: list[dict[str, Any]] = []
         self.ends: list[dict[str, Any]] = []
 
@@ -191,12 +192,12 @@ class Callbacks(BaseCallbackHandler):
         return CallbackManager([self])
 
     def on_event_start(self, event_type: CBEventType, payload: Any = None, event_id: str = "", **_: Any) -> str:
-        if event_type == CBEventType.LLM:
+        if event_type == self.kind:
             self.starts.append(payload)
         return event_id
 
     def on_event_end(self, event_type: CBEventType, payload: Any = None, **_: Any) -> None:
-        if event_type == CBEventType.LLM:
+        if event_type == self.kind:
             self.ends.append(payload)
 
     def start_trace(self, trace_id: str | None = None) -> None:

@@ -53,6 +53,10 @@ class Caller:
     def text(self, **fields: Any) -> str:
         return self.complete(**fields)["choices"][0]["text"]
 
+    def embed(self, text: Any, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+        body = {"model": self.paradigm.embedding_model, "input": text, **fields}
+        return self.http.post("/embeddings", json=body, headers=headers)
+
     def refused(self, status: int = 400, **fields: Any) -> Any:
         response = self.post(**fields)
         assert response.status_code == status, response.text

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from paradigm_local import faults
 from paradigm_local.cli import _parser
-from paradigm_local.contract import CompletionRequest
+from paradigm_local.contract import CompletionRequest, EmbeddingRequest
 
 HERE = Path(__file__).parent
 DOCUMENT = (HERE.parent.parent / "docs" / "local-paradigm.md").read_text(encoding="utf-8")
@@ -23,11 +24,14 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_every_field_has_a_row() -> None:
-    assert [row[0].strip("`") for row in rows("Fields")] == list(CompletionRequest.model_fields)
+@pytest.mark.parametrize(
+    ("heading", "request_body"), [("Fields", CompletionRequest), ("Fields of embeddings", EmbeddingRequest)]
+)
+def test_every_field_has_a_row(heading: str, request_body: type[BaseModel]) -> None:
+    assert [row[0].strip("`") for row in rows(heading)] == list(request_body.model_fields)
 
 
-@pytest.mark.parametrize("heading", ["Fields", "Limits", "Refusals"])
+@pytest.mark.parametrize("heading", ["Fields", "Fields of embeddings", "Limits", "Refusals"])
 def test_rows_have_no_empty_cells_and_name_existing_tests(heading: str) -> None:
     for row in rows(heading):
         assert all(row)

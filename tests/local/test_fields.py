@@ -340,7 +340,9 @@ def test_unknown_fields_are_ignored(caller: Caller) -> None:
     assert caller.text(kv_transfer_params={"a": None}) == caller.text()
 
 
-def test_models_lists_the_model(caller: Caller) -> None:
-    (model,) = caller.http.get("/models").json()["data"]
+def test_models_lists_both_models(caller: Caller) -> None:
+    model, embedding_model = caller.http.get("/models").json()["data"]
     assert model["id"] == caller.paradigm.model == "smollm2-135m-instruct"
     assert model["max_model_len"] == 4096
+    assert embedding_model["id"] == caller.paradigm.embedding_model == "multilingual-e5-small"
+    assert embedding_model["max_model_len"] == 512

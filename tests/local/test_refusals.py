@@ -17,7 +17,7 @@ Serve = Callable[..., Caller]
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic local", "local", "Bearer locál"])
-@pytest.mark.parametrize(("method", "path"), [("GET", "/models"), ("POST", "/completions")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/models"), ("POST", "/completions"), ("POST", "/embeddings")])
 def test_wrong_key_is_401(serve: Serve, authorization: str | None, method: str, path: str) -> None:
     headers = {} if authorization is None else {"Authorization": authorization.encode()}
     response = httpx.request(method, serve().paradigm.base_url + path, headers=headers)

@@ -263,6 +263,10 @@ def test_logprobs_of_llama_cpp_are_converted() -> None:
             {"tokens": [5], "token_logprobs": ["odd"], "top_logprobs": [["odd"]], "text_offset": [None]},
             Logprobs(["5"], [None], [None], [0]),
         ),
+        (
+            {"tokens": ["a", "b"], "token_logprobs": [True, -1], "text_offset": [7, None]},
+            Logprobs(["a", "b"], [None, -1.0], [None, None], [0, 1]),
+        ),
         ({"tokens": []}, Logprobs()),
         ({"tokens": None}, None),
         ({"content": None}, None),

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import paradigm_transport
-from paradigm_transport import client, streams
+from paradigm_transport import client, embedder, streams
 from paradigm_transport.http import attempts, borrowed, leases, pool, responses
 
 RENAMED = {
@@ -30,6 +30,8 @@ RENAMED = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
+    "aembed_many": "embed_many",
+    "afan_out": "fan_out",
     "anext": "next",
     "aread": "read",
     "aiter_bytes": "iter_bytes",
@@ -93,6 +95,10 @@ def test_sync_and_async_responses_are_the_same_code(name: str) -> None:
     counterpart = {sync: other for other, sync in RENAMED.items()}.get(name, name) if "__" in name else name
     assert sync_source(responses, f"AsyncResponse.{counterpart}") == sync_source(responses, f"Response.{name}")
     assert sync_source(responses, "_aclose") == sync_source(responses, "_close")
+
+
+def test_sync_and_async_embed_many_alike() -> None:
+    assert sync_source(embedder, "aembed_many") == sync_source(embedder, "embed_many")
 
 
 def test_sync_and_async_attempts_open_alike() -> None:

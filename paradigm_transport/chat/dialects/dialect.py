@@ -104,6 +104,7 @@ class Dialect:
         prompt: str = "",
         tools: Sequence[Tool] = (),
         calls: bool = True,
+        continued: bool = False,
         prefilled: bool = False,
         name: str | None = None,
         parallel: bool = True,
@@ -114,6 +115,7 @@ class Dialect:
             prompt: what is answered, which may have opened thoughts.
             tools: the tools that may be called.
             calls: the answer may hold calls.
+            continued: the prompt ends within a message, which the answer continues.
             prefilled: the prompt ends with `prefill(name)`.
             name: the tool in the prefill.
             parallel: read more than the first call.
@@ -124,7 +126,8 @@ class Dialect:
         reader = self._inner(tools, calls or self.has_channels, prefilled, name, parallel)
         if self.thoughts is not None:
             begins = self.calls.begins if calls else ()
-            opened = not prefilled and self.thoughts.are_opened_by(prompt)
+            are_opened = self.thoughts.are_begun_by if continued else self.thoughts.are_opened_by
+            opened = not prefilled and are_opened(prompt)
             reader = ThoughtsLayer(self.thoughts, reader, make, call_begins=begins, opened=opened)
         return EndsLayer(reader, self.ends, self.dropped) if self.ends or self.dropped else reader
 

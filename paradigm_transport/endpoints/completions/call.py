@@ -24,6 +24,7 @@ class _CompletionRequest(Request, Generic[Piece, Event]):
         optional: Mapping[str, object] | None = None,
     ) -> None:
         self.prompt = prompt
+        self.prompts = (prompt,)
         self.parameters = parameters
         self.convert = convert
         self.model = parameters.model

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields, encode_body
+from paradigm_transport.endpoints.parameters import CallParameters
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.http.settings import Headers, Waits
 
 MAX_STOPS = 4
 """The most stop sequences that the endpoint accepts; further ones are enforced here."""
@@ -120,40 +120,12 @@ FIELDS = frozenset(CompletionFields.model_fields)
 _SENT = tuple(name for name in CompletionFields.model_fields if name != "extra_body")
 
 
-class CompletionParameters(CompletionFields):
+class CompletionParameters(CompletionFields, CallParameters):
     """The fields of one request.
 
     Raises:
         InvalidParameterError: a name is unknown, or a value is of a wrong type or out of its range.
     """
-
-    extra_headers: Headers | None = Field(
-        default=None, exclude=True, repr=False, description="Further headers of this request, not of the body."
-    )
-    timeout: Waits = Field(
-        default=None, description="The time-outs of this call, not of the body; by default those of the settings."
-    )
-
-    @classmethod
-    def of(cls, *layers: CompletionFields | Mapping[str, Any]) -> Self:
-        """Merge layers of fields: a later layer wins, and None leaves a field out.
-
-        `extra_body` is merged field by field.
-
-        Args:
-            layers: sets of fields, of which those count that were given; or mappings.
-
-        Raises:
-            InvalidParameterError: as at construction.
-        """
-        values: dict[str, Any] = {}
-        for layer in layers:
-            given = _given(layer) if isinstance(layer, CompletionFields) else layer
-            below, above = values.get("extra_body"), given.get("extra_body")
-            values.update(given)
-            if isinstance(below, Mapping) and isinstance(above, Mapping):
-                values["extra_body"] = {**below, **above}
-        return cls(**values)
 
     def merged(self, overrides: Mapping[str, Any]) -> CompletionParameters:
         """Return these parameters with those of a call over them; see `of`.
@@ -208,8 +180,3 @@ class CompletionParameters(CompletionFields):
         if self.extra_body:
             fields.update(self.extra_body)
         return encode_body(fields)
-
-
-def _given(fields: CompletionFields) -> dict[str, Any]:
-    known = CompletionParameters.model_fields.keys() if isinstance(fields, CompletionParameters) else FIELDS
-    return {name: getattr(fields, name) for name in fields.model_fields_set & known}
