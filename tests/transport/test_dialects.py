@@ -176,3 +176,14 @@ def test_dialect_is_found_by_a_call_that_the_template_writes(row: Dialect) -> No
     reader = found.reader(prompt=found.without_thoughts(""), tools=[Tool("get_weather")])
     answer = read_message(reader, call)
     assert [(each.name, each.arguments) for each in answer.calls] == [("get_weather", {"city": "Oslo"})]
+
+
+def test_call_is_found_in_the_form_that_the_template_takes() -> None:
+    """As Functionary's, which wants arguments as text and takes `>>>` for the opening of each answer."""
+    source = (
+        "{% for m in messages %}[{{ m.role }}]\n>>>{% for call in m.tool_calls or () %}"
+        "{{ raise_exception('text') if call.function.arguments is not string }}"
+        "{{ call.function.name }}\n{{ call.function.arguments }}{% endfor %}{{ m.content }}{% endfor %}[assistant]\n>>>"
+        "{{ tools and '' }}"
+    )
+    assert silently_found(JinjaTemplate(source=source)) == "functionary-v3.2"
