@@ -147,7 +147,7 @@ class GemmaReader(MarkedReader):
         elif _PART_OF_NAME.match(self._rest, self._at):
             return False
         else:
-            self._read = MarkedReader._read_unparsable
+            self._break()
         return True
 
     def _read_behind_arguments(self) -> None:
@@ -160,7 +160,7 @@ class GemmaReader(MarkedReader):
         if word is None:
             return False
         if word == "":
-            self._read = MarkedReader._read_unparsable
+            self._break()
         elif self._end_call():
             self._at -= len(word) * (word == self._form.begin)
             self._read = MarkedReader._read_text
