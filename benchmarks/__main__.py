@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
+from benchmarks import embeddings as many_texts
 from benchmarks import plot
 from benchmarks.contenders import Contenders, langchain, llama_index
 
@@ -253,6 +254,14 @@ def fan_out(bench: Bench) -> None:
         bench.compare(f"LangChain {way}, {PROMPTS} prompts, in latencies", turns)
 
 
+def embeddings(bench: Bench) -> None:
+    """2,000 texts, one a request: CPU of a text."""
+    count = len(many_texts.TEXTS)
+    for way, contenders in many_texts.turns(bench.url, bench.loop.run_until_complete).items():
+        costs = {name: (lambda work=work: cpu(work, count)) for name, work in contenders.items()}
+        bench.compare(f"{way}, {count:,} texts", costs, min(bench.rounds, 5))
+
+
 def imports(bench: Bench) -> None:
     """Importing an adapter beside what it cannot do without: its framework's LLM, httpx and pydantic."""
     for package in ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm"):
@@ -321,7 +330,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three rounds instead of fifteen")
     parser.add_argument("--only", metavar="PART", help="one part alone, such as chunks")
     options = parser.parse_args()
-    parts = (calls, chunks, concurrent_streams, over_aiohttp, fan_out, imports, long_stream, leftovers)
+    parts = (calls, chunks, concurrent_streams, over_aiohttp, fan_out, embeddings, imports, long_stream, leftovers)
     with canned_server() as url, event_loop() as loop:
         bench = Bench(url, 3 if options.quick else 15, loop)
         print(f"{'ratio to the floor (the first column)':52}{'floor':>10}{'ours':>10}{'peer':>10}")

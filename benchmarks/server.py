@@ -2,7 +2,8 @@
 
     python -m benchmarks.server      prints its port, and ends with its standard input
 
-The request chooses the answer: `max_tokens` chunks where it asks for a stream, and `user` milliseconds of latency.
+The request chooses the answer: `max_tokens` chunks where it asks for a stream, an embedding of 1024 numbers where it
+has an `input`, and `user` milliseconds of latency.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import math
 import sys
 
 CHUNK_TEXT = " word"
@@ -41,6 +43,16 @@ def _stream(chunks: int) -> bytes:
     return head + _event(_body(CHUNK_TEXT, None)) * chunks + last
 
 
+@functools.cache
+def _embeddings() -> bytes:
+    data = [{"object": "embedding", "index": 0, "embedding": [math.sin(place) / 16 for place in range(1024)]}]
+    body = json.dumps({"object": "list", "data": data, "model": "canned", "usage": USAGE}, separators=(",", ":"))
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(body),
+        body.encode(),
+    )
+
+
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
         while True:
@@ -48,7 +60,10 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             request = json.loads(await reader.readexactly(length))
             await asyncio.sleep(int(request.get("user") or 0) / 1000)
-            writer.write(_stream(request["max_tokens"]) if request.get("stream") else _whole())
+            if "input" in request:
+                writer.write(_embeddings())
+            else:
+                writer.write(_stream(request["max_tokens"]) if request.get("stream") else _whole())
             await writer.drain()
     writer.close()
 
