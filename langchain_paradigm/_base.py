@@ -17,7 +17,7 @@ from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, __version__
 from paradigm_transport.chat.routes import TemplateFields
-from paradigm_transport.chat.templates import UnwritableError
+from paradigm_transport.chat.templates import BaseTemplate, UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out
 from paradigm_transport.refusals import is_context_overflow
@@ -216,14 +216,19 @@ class LangChainModel(
     def _identifying_params(self) -> Mapping[str, object]:
         """What an answer depends on, for cache keys and traces."""
         values = vars(self)  # without `constrain`, if this writes no messages
-        fields = {name: values.get(name) for name in (*CompletionFields.model_fields, "base_url", "constrain")}
+        fields = {
+            name: values.get(name)
+            for name in (*CompletionFields.model_fields, "base_url", "constrain", "chat_template_kwargs")
+        }
         fields["chat_template"] = self._plain_template
         return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def _plain_template(self) -> str | dict[str, object] | None:
         template = self.chat_template
-        return template if isinstance(template, (str, type(None))) else template.model_dump()
+        if isinstance(template, BaseTemplate):
+            return template.model_dump()
+        return None if template is None else str(template)
 
     @property
     def lc_attributes(self) -> dict[str, object]:

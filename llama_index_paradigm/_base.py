@@ -17,6 +17,7 @@ from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, TemplateFields, completion_parameters, template_of
+from paradigm_transport.chat.templates import Template
 from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionFields
@@ -91,6 +92,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     @llm_callback("completion")
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """As `complete`."""
+        await self._aprepare()
         prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs)
         return CompletionReader().read(await self.async_client.complete(prompt, parameters))
 
@@ -107,6 +109,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         self, prompt: str, formatted: bool = False, **kwargs: object
     ) -> AsyncGenerator[CompletionResponse, None]:
         """As `stream_complete`."""
+        await self._aprepare()
         prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs, single=True)
         return aresponses(self.async_client.stream(prompt, parameters), CompletionReader().read_chunk)
 
@@ -124,6 +127,9 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
                 - `tool_choice`: `"auto"`, `"none"`, `"required"` (or `"any"`), or a tool's name.
                 - `parallel_tool_calls`: False to end the answer with the first call.
                 - `schema`: a JSON schema that the answer must fit, unless it is a tool call.
+                - `chat_template_kwargs`: variables of the template, over the constructor's.
+                - `continue_final_message`: True to continue the last message, if it is an assistant's without tool
+                  calls.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
@@ -133,6 +139,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     @llm_callback("chat")
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """As `chat`."""
+        await self._aprepare()
         return ChatReader().read(await self.async_client.send(self._chat_call(messages, kwargs)))
 
     @llm_callback("chat")
@@ -145,9 +152,17 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         self, messages: Sequence[ChatMessage], **kwargs: object
     ) -> AsyncGenerator[ChatResponse, None]:
         """As `stream_chat`."""
+        await self._aprepare()
         return aresponses(self.async_client.open(self._chat_stream_call(messages, kwargs)), ChatReader().read_chunk)
 
     # What a call is made of
+
+    async def _aprepare(self) -> None:
+        """Look up what a call is made of, without blocking the event loop."""
+
+    def _known_template(self) -> Template | None:
+        """Return the chat template, if it is known by now."""
+        return template_of(self)
 
     def _format(self, prompt: str, formatted: bool) -> str:
         raise NotImplementedError
@@ -159,7 +174,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         raise NotImplementedError
 
     def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
-        return completion_parameters(template_of(self), self, self.additional_kwargs, kwargs, single=single)
+        return completion_parameters(self._known_template(), self, self.additional_kwargs, kwargs, single=single)
 
     def _max_tokens(self, kwargs: JsonObject) -> int | None:
         chosen: int | None = {"max_tokens": self.max_tokens, **self.additional_kwargs, **kwargs}["max_tokens"]

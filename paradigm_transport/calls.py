@@ -34,7 +34,11 @@ logger = logging.getLogger("paradigm_transport")
 MIN_SECONDS = 0.001
 """The shortest time-out: a request that begins at the deadline ends at once."""
 
-_REFUSALS = {"stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE)}
+_REFUSALS = {
+    "stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE),
+    "skip_special_tokens": re.compile("skip.?special.?tokens", re.IGNORECASE),
+    "structured_outputs": re.compile("struct(ured.?output|ural.?tag)", re.IGNORECASE),
+}
 """How a server's refusal names the fields that calls can do without."""
 
 
@@ -50,6 +54,7 @@ class Policy:
         unsupported: fields that the server refuses, and that calls leave out.
         host: the host that is called.
         secrets: what must not be in errors.
+        longest_wait: the settings' time-out for silence, in seconds; 0 for none.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Policy:
         self.chance = chance
         self.unsupported: set[str] = set() if settings.stream_usage else {"stream_options"}
         self.host, self.secrets = settings.host, settings.secrets  # once: it reads the environment
+        self.longest_wait = seconds_of(settings.timeout)[1] or 0.0
         self._warnings: set[str] = set()
 
     def warn_once(self, message: str, *args: object) -> None:
@@ -98,7 +104,7 @@ class Request(ABC):
     path: ClassVar[str]
     version: ClassVar[str | None] = None
     hints: ClassVar[Mapping[int, str]] = {}
-    optional: ClassVar[frozenset[str]] = frozenset()
+    optional: frozenset[str] = frozenset()
     body: bytes | None = None
     model: str | None = None
     prompts: tuple[str, ...] = ()
@@ -139,10 +145,9 @@ class Request(ABC):
     @property
     def outgoing(self) -> Outgoing:
         """What is sent next; with time-outs of its own if the settings' are not those of the call, or too long."""
-        longest = seconds_of(self.timeout)[1] or 0.0
         left = max(self._deadline - self.policy.timer(), MIN_SECONDS)
         settings = self.policy.settings
-        is_usual = self.timeout is settings.timeout and left >= longest
+        is_usual = self.timeout is settings.timeout and left >= self.policy.longest_wait
         timeouts = None if is_usual else seconds_of(self.timeout, left)
         url = f"{settings.url_of(self.version)}/{self.path}"
         return Outgoing(self.method, url, self.body, self.extra_headers, timeouts)
@@ -272,8 +277,6 @@ class PieceReader(Protocol[PieceOut]):
 class StreamCall(Request, Generic[Piece, Event]):
     """A request that is answered by a stream: read in pieces, handed out as events, one event for each piece."""
 
-    _handed_out = False
-
     @abstractmethod
     def make_reader(self, origin: Origin) -> PieceReader[Piece]:
         """Return a reader of one response."""
@@ -286,12 +289,3 @@ class StreamCall(Request, Generic[Piece, Event]):
         """Return a reader of a response that is not a refusal."""
         self.accept()
         return self.make_reader(self.origin(response))
-
-    def hand_out(self, piece: Piece) -> Event:
-        """Return the event for a piece; from now on nothing may be sent again."""
-        self._handed_out = True
-        return self.make_event(piece)
-
-    def wait_before_retry(self, error: ParadigmError) -> float | None:
-        """As `Request.wait_before_retry`; None once something was handed out."""
-        return None if self._handed_out else super().wait_before_retry(error)

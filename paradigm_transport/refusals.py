@@ -15,7 +15,7 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from pydantic_core import from_json
 
@@ -82,10 +82,12 @@ class Redaction:
 
     @cached_property
     def _forms_of_prompts(self) -> list[str]:
-        return [form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of(prompt)]
+        return [
+            form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of_prompt(prompt)
+        ]
 
 
-def _forms_of(prompt: str) -> list[str]:
+def _forms_of_prompt(prompt: str) -> list[str]:
     """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
     quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
     data = repr(prompt.encode(errors="replace"))
@@ -104,12 +106,17 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
 
 @lru_cache(maxsize=16)
 def _secret_pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    forms = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))}
+    forms = {form for secret in secrets for form in _forms_of_secret(secret)}
     words = [
         re.escape(form) if len(form) >= MIN_SECRET_IN_WORDS else rf"(?<!\w){re.escape(form)}(?!\w)"
         for form in sorted(forms, key=len, reverse=True)
     ]
     return re.compile("|".join(words))
+
+
+def _forms_of_secret(secret: str) -> tuple[str, ...]:
+    """The forms that a secret takes in text, in JSON and in addresses."""
+    return secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,14 @@ class Usage:
 
 
 def read_usage(wire: object) -> Usage | None:
-    """Read the usage of generated text; None if it is missing, null or of another shape."""
+    """Read the usage of generated text; None if it is missing, null or of another shape.
+
+    No prompt has 0 tokens: gateways fill in zeros for counts that they do not have.
+    """
     if not isinstance(wire, dict):
         return None
     prompt, completion = read_count(wire.get("prompt_tokens")), read_count(wire.get("completion_tokens"))
-    if prompt is None or completion is None:
+    if not prompt or completion is None:
         return None
     total = read_count(wire.get("total_tokens"))
     cached = _read_detail(wire, "prompt_tokens_details", "cached_tokens")

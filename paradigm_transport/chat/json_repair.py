@@ -69,6 +69,11 @@ class RepairedValue:
         """Whether the value is an object, or the beginning of one."""
         return self._parts[:1] == ["{"]
 
+    @property
+    def in_string(self) -> bool:
+        """Whether what follows is inside a string."""
+        return self._quote != ""
+
     def take(self, end: int | None = None) -> str:
         """Return what has been added to `text` since the last call.
 

@@ -117,7 +117,7 @@ class _Factory:
 
 
 def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
-    return {name.lower(): value for name, value in (headers or {}).items()}
+    return {name.lower(): value for name, value in headers.items()} if headers else {}
 
 
 class Connections(_BaseConnections):

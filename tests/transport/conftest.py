@@ -12,10 +12,14 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from hypothesis import settings
 from typing_extensions import Self
 
 from paradigm_transport import AsyncParadigmClient, ParadigmClient
 from tests.wire import WireServer
+
+settings.register_profile("unhurried", deadline=None)  # on a busy machine any example may take long
+settings.load_profile("unhurried")
 
 T = TypeVar("T")
 
@@ -127,6 +131,12 @@ class _Client:
 
     def models(self) -> Any:
         return self._api.run(self.real.models())
+
+    def send(self, call: Any) -> Any:
+        return self._api.run(self.real.send(call))
+
+    def open(self, call: Any) -> _Stream:
+        return _Stream(self._api, self.real.open(call))
 
     def close(self) -> None:
         self._api.run(self.real.aclose())

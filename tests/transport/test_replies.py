@@ -207,6 +207,8 @@ def test_stop_reason_is_text_or_token_id(reason: object, read_as: object) -> Non
         ({"prompt_tokens": 1, "completion_tokens": 2, "completion_tokens_details": 7}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": None}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "cost": 0.1}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, None),
+        ({"prompt_tokens": 0, "completion_tokens": 5, "total_tokens": 5}, None),
         ({"prompt_tokens": 1}, None),
         ({"prompt_tokens": None, "completion_tokens": None}, None),
         ({"prompt_tokens": "1", "completion_tokens": 2}, None),
@@ -260,6 +262,10 @@ def test_logprobs_of_llama_cpp_are_converted() -> None:
         (
             {"tokens": [5], "token_logprobs": ["odd"], "top_logprobs": [["odd"]], "text_offset": [None]},
             Logprobs(["5"], [None], [None], [0]),
+        ),
+        (
+            {"tokens": ["a", "b"], "token_logprobs": [True, -1], "text_offset": [7, None]},
+            Logprobs(["a", "b"], [None, -1.0], [None, None], [0, 1]),
         ),
         ({"tokens": []}, Logprobs()),
         ({"tokens": None}, None),
@@ -437,6 +443,8 @@ def test_reply_without_content_length_ends_with_connection(api: Api, wire: WireS
         ({"data": [{"id": "a", "max_model_len": 8192}]}, [("a", 8192)]),
         ({"data": [{"id": 7, "name": "a"}]}, [("a", None)]),
         ({"data": [{"name": "a", "meta": {"n_ctx": 2048}}]}, [("a", 2048)]),
+        ({"data": [{"id": "a", "max_input_tokens": 2048}]}, [("a", 2048)]),
+        ({"data": [{"id": "a", "max_model_len": 0, "max_input_tokens": True}]}, [("a", None)]),
         ({"data": [{"id": "a", "meta": {}}, {"id": "b", "meta": None}]}, [("a", None), ("b", None)]),
         ({"data": [{"id": "a", "max_model_len": "8192"}]}, [("a", None)]),
         ({"data": [{}, None, {"id": 5}, {"id": "a"}]}, [("a", None)]),

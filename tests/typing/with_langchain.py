@@ -1,5 +1,7 @@
 """What type checkers tell a user of LangChain; see `with_transport.py`."""
 
+from pathlib import Path
+
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
@@ -17,6 +19,9 @@ llm: LLM = ParadigmLLM(model="m", api_key="k", max_tokens=200, temperature=0.2, 
 chat: BaseChatModel = ChatParadigm(model="m", api_key="k", chat_template="alfred")
 embeddings: Embeddings = ParadigmEmbeddings(model="m", api_key="k", query_prefix="query: ", batch_inputs=8)
 retriever: BaseRetriever = ParadigmRetriever(api_key="k", k=4, workspace_id=[5], relevance_scoring="none")
+of_file = ChatParadigm(
+    model="m", api_key="k", chat_template=Path("chat_template.jinja"), chat_template_kwargs={"enable_thinking": False}
+)
 
 
 def calls(llm: ParadigmLLM) -> None:

@@ -1,5 +1,7 @@
 """What type checkers tell a user of LlamaIndex; see `with_transport.py`."""
 
+from pathlib import Path
+
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata
 from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.llms import LLM
@@ -17,6 +19,9 @@ llm: LLM = ParadigmLLM(
 chat: FunctionCallingLLM = ChatParadigm(model="m", api_key="k", chat_template="alfred")
 embed_model: BaseEmbedding = ParadigmEmbedding(model="m", api_key="k", query_prefix="query: ", batch_inputs=8)
 retriever: BaseRetriever = ParadigmRetriever(api_key="k", similarity_top_k=4, workspace_id=[5])
+of_file = ChatParadigm(
+    model="m", api_key="k", chat_template=Path("chat_template.jinja"), chat_template_kwargs={"enable_thinking": False}
+)
 
 
 def calls(llm: ParadigmLLM) -> None:
