@@ -95,8 +95,6 @@ def passages() -> list[BaseNode]:
 def search_of(nodes: Sequence[BaseNode], paradigm: LocalParadigm, **prefixes: str) -> Search:
     """Return a search by embeddings."""
     access = {"model": paradigm.embedding_model, "api_key": paradigm.api_key, "base_url": paradigm.base_url}
-    for node in nodes:
-        node.excluded_embed_metadata_keys = list(node.metadata)
     index = VectorStoreIndex(nodes, embed_model=ParadigmEmbedding(**access, **prefixes))
     retriever = index.as_retriever(similarity_top_k=max(FIRST))
     return lambda text: [found.node.get_content() for found in retriever.retrieve(text)]

@@ -200,10 +200,7 @@ def _passages(page: str) -> list[BaseNode]:
     documents = SimpleDirectoryReader(input_files=[docs_folder() / page]).load_data()
     sections = MarkdownNodeParser().get_nodes_from_documents(documents)
     splitter = SentenceSplitter(chunk_size=PASSAGE_TOKENS, chunk_overlap=0, include_metadata=False)
-    passages = list(splitter(sections))
-    for passage in passages:  # file paths and headings help neither model
-        passage.excluded_llm_metadata_keys = passage.excluded_embed_metadata_keys = list(passage.metadata)
-    return passages
+    return list(splitter(sections))
 
 
 def docs_folder() -> Path:
