@@ -123,6 +123,17 @@ class ChatReader:
         return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs)
 
 
+def as_completion(response: ChatResponse) -> CompletionResponse:
+    """Return the response to a chat as that to a prompt."""
+    return CompletionResponse(
+        text=response.message.content or "",
+        delta=response.delta,
+        raw=response.raw,
+        logprobs=response.logprobs,
+        additional_kwargs=response.additional_kwargs,
+    )
+
+
 def written_object(message: ChatMessage) -> str:
     """Return the text that holds an object in a message of `ChatReader`: its first tool call or its content."""
     calls = message.additional_kwargs.get("tool_calls")

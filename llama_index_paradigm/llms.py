@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import PromptHook, is_default_prompt_function
-from llama_index_paradigm._in import plain_messages, text_only
+from llama_index_paradigm._in import plain_messages, readable
 from llama_index_paradigm._structured import Task
 from paradigm_transport import Completion, CompletionChunk
 from paradigm_transport.chat.events import ParsedMessage, Text
@@ -138,7 +138,7 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
         return self._write_lines(messages)
 
     def _write_lines(self, messages: Sequence[ChatMessage]) -> str:
-        return self.messages_to_prompt(list(map(text_only, messages)))  # type: ignore[misc]  # as in `_format`
+        return self.messages_to_prompt(list(map(readable, messages)))  # type: ignore[misc]  # as in `_format`
 
     # Chats
 
@@ -188,7 +188,7 @@ class CompletionTask(Task[Model, str, CompletionResponse]):
 
 def _lines(messages: Sequence[ChatMessage]) -> str:
     default = MockLLM().messages_to_prompt  # of every LLM of LlamaIndex
-    return default(list(map(text_only, messages)))  # type: ignore[misc]  # it is never None
+    return default(list(map(readable, messages)))  # type: ignore[misc]  # it is never None
 
 
 class _SchemaInstruction(BaseOutputParser):
