@@ -251,6 +251,7 @@ def test_agent_does_not_retry_authentication_error(wire: WireServer, make_chat: 
     assert len(wire.requests) == 1
 
 
+@over_completions
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("parser", sorted(TOOL_PARSERS))
 def test_agent_runs_on_every_model_family(
