@@ -38,8 +38,9 @@ package: $(VENV)/.installed-dev ## build sdist and wheel into dist/, check them,
 test-all: $(VENV)/.installed-dev ## the tests of the wheel on all Pythons with the lowest and newest frameworks, an hour or more
 	$(BIN)/nox
 
-bench: $(VENV)/.installed-bench ## compare the cost of a call and of a chunk with the floor and a peer, some minutes
+bench: $(VENV)/.installed-bench ## compare the cost of a call and of a chunk with the floor and a peer; rate limits; half an hour
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.limits
 
 soak: $(VENV)/.installed-dev ## 20,000 mixed calls against a server that fails in every way, a few minutes
 	$(BIN)/python -m benchmarks.soak

@@ -31,7 +31,8 @@ def _event(data: bytes) -> bytes:
 
 
 @functools.cache
-def _whole() -> bytes:
+def whole() -> bytes:
+    """The whole response to a request without a stream."""
     body = _body(CHUNK_TEXT, "stop", usage=USAGE)
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
@@ -63,7 +64,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             if "input" in request:
                 writer.write(_embeddings())
             else:
-                writer.write(_stream(request["max_tokens"]) if request.get("stream") else _whole())
+                writer.write(_stream(request["max_tokens"]) if request.get("stream") else whole())
             await writer.drain()
     writer.close()
 

@@ -1,4 +1,4 @@
-"""LightOn's Paradigm for LangChain: an LLM, a chat model, embeddings."""
+"""LightOn's Paradigm for LangChain: an LLM, a chat model, embeddings, a retriever."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -17,10 +17,15 @@ from paradigm_transport import get_paradigm_usage
 if TYPE_CHECKING:
     from langchain_paradigm.chat_models import ChatParadigm
     from langchain_paradigm.embeddings import ParadigmEmbeddings
+    from langchain_paradigm.retrievers import ParadigmRetriever
 
-__all__ = ["ChatParadigm", "ParadigmEmbeddings", "ParadigmLLM", "get_paradigm_usage"]
+__all__ = ["ChatParadigm", "ParadigmEmbeddings", "ParadigmLLM", "ParadigmRetriever", "get_paradigm_usage"]
 
-_ON_FIRST_USE = {"ChatParadigm": "chat_models", "ParadigmEmbeddings": "embeddings"}
+_ON_FIRST_USE = {
+    "ChatParadigm": "chat_models",
+    "ParadigmEmbeddings": "embeddings",
+    "ParadigmRetriever": "retrievers",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -8,17 +8,16 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput, LanguageModelOutputVar
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import RunnableConfig, get_config_list
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from langchain_paradigm._compat import LangSmithHook, with_version
-from langchain_paradigm._component import LangChainComponent
+from langchain_paradigm._component import Configs, LangChainComponent
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, __version__
 from paradigm_transport.chat.routes import TemplateFields
-from paradigm_transport.chat.templates import UnwritableError
+from paradigm_transport.chat.templates import BaseTemplate, UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out
 from paradigm_transport.refusals import is_context_overflow
@@ -31,7 +30,6 @@ Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
 AsyncManager = AsyncCallbackManagerForLLMRun | None
 Inputs = Sequence[LanguageModelInput]
-Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
 class LangChainModel(
@@ -122,9 +120,6 @@ class LangChainModel(
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `batch_as_completed`."""
         return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
-
-    def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
-        return [{"max_concurrency": self.max_concurrency, **each} for each in get_config_list(config, length)]
 
     def _fan_out(self, call: Callable[[int], T], count: int, limit: int | None) -> list[T]:
         """Call a function for each index, without a detour for a single one."""
@@ -221,14 +216,19 @@ class LangChainModel(
     def _identifying_params(self) -> Mapping[str, object]:
         """What an answer depends on, for cache keys and traces."""
         values = vars(self)  # without `constrain`, if this writes no messages
-        fields = {name: values.get(name) for name in (*CompletionFields.model_fields, "base_url", "constrain")}
+        fields = {
+            name: values.get(name)
+            for name in (*CompletionFields.model_fields, "base_url", "constrain", "chat_template_kwargs")
+        }
         fields["chat_template"] = self._plain_template
         return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def _plain_template(self) -> str | dict[str, object] | None:
         template = self.chat_template
-        return template if isinstance(template, (str, type(None))) else template.model_dump()
+        if isinstance(template, BaseTemplate):
+            return template.model_dump()
+        return None if template is None else str(template)
 
     @property
     def lc_attributes(self) -> dict[str, object]:

@@ -30,7 +30,7 @@ from langchain_core.language_models.base import BaseLanguageModel, LangSmithPara
 from langchain_core.messages import AIMessage, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.json import parse_partial_json
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, field_validator
 
 logger = logging.getLogger("langchain_paradigm")
 
@@ -288,6 +288,70 @@ class CacheKeyHook(BaseChatModel):
         return self._cache_key(stop, kwargs)
 
 
+class ProfileHook(BaseChatModel):
+    """Says what the model can do, for agents and middleware, unless `profile` is given.
+
+    Upstream: `langchain_core/language_models/chat_models.py: BaseChatModel._resolve_model_profile` (not before 1.2).
+    Relies on: it is asked once, when the model is made without a `profile`.
+    If it moves: `profile` is None: `create_agent` enforces no schemas, and summarization takes no fractions.
+    Test: `test_a_model_is_asked_for_its_profile_when_it_is_made`.
+    """
+
+    def _profile(self) -> Profile:
+        """What the model can do."""
+        raise NotImplementedError
+
+    def _resolve_model_profile(self) -> Any:
+        return self._profile()
+
+    @field_validator("profile", mode="before", check_fields=False)
+    @classmethod
+    def _ask_again(cls, profile: object) -> object:
+        # LangChain makes a configured copy from the values of all fields.
+        return None if isinstance(profile, Profile) else profile
+
+
+class Profile(dict[str, object]):
+    """A `ModelProfile` whose `max_input_tokens` is looked up when it is first read, for that takes a request.
+
+    A copy and a pickle are plain dicts of what is known.
+
+    Upstream: `langchain_core/language_models/model_profile.py: ModelProfile`,
+    `langchain/agents/middleware/summarization.py: SummarizationMiddleware._get_profile_limits`.
+    Relies on: readers use `get`, `[]` or `in`.
+    If it moves: they find no `max_input_tokens`.
+    Test: `test_summarization_reads_the_context_window_from_the_profile`.
+
+    Args:
+        known: what is known.
+        find: looks up the context window; None if it cannot be found.
+    """
+
+    def __init__(self, known: Mapping[str, object], find: Callable[[], int | None]) -> None:
+        super().__init__(known)
+        self._find = find
+
+    def __missing__(self, key: str) -> object:
+        window = self._find() if key == "max_input_tokens" else None
+        if window is None:
+            raise KeyError(key)
+        self[key] = window
+        return window
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As `dict.get`."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(str(key), self) is not self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return dict, (dict(self),)
+
+
 def structured_output_mark(schema: object, method: str) -> dict[str, object]:
     """The argument by which traces recognise a call whose answer is an object.
 
@@ -325,7 +389,7 @@ def writes_content_blocks(model: BaseChatModel) -> bool:
     return getattr(model, "output_version", None) == "v1"
 
 
-def content_blocks(text: str, calls: Iterable[ToolCallChunk]) -> list[dict[str, object]]:
+def content_blocks(thoughts: str, text: str, calls: Iterable[ToolCallChunk]) -> list[dict[str, object]]:
     """The content of a chunk as standard blocks. Those LangChain makes merge the first call into a text before it.
 
     Upstream: `langchain_core/utils/_merge.py: merge_lists`,
@@ -334,7 +398,8 @@ def content_blocks(text: str, calls: Iterable[ToolCallChunk]) -> list[dict[str, 
     If it moves: blocks of streamed calls merge wrongly.
     Test: `test_content_blocks_of_a_chunk_are_kept_and_merge_by_their_index`.
     """
-    blocks: list[dict[str, object]] = [{"type": "text", "text": text}] if text else []
+    blocks: list[dict[str, object]] = [{"type": "reasoning", "reasoning": thoughts}] if thoughts else []
+    blocks += [{"type": "text", "text": text}] if text else []
     return blocks + [
         {"type": "tool_call_chunk", "id": c["id"], "name": c["name"], "args": c["args"], "index": f"lc_tc_{c['index']}"}
         for c in calls

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from langchain_core.load.serializable import Serializable
 from langchain_core.rate_limiters import BaseRateLimiter
+from langchain_core.runnables import RunnableConfig, get_config_list
 from pydantic import Field
 
 from paradigm_transport.access import Connected, RateLimitHooks
+
+Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
 class LangChainComponent(Connected, Serializable):
@@ -31,6 +35,10 @@ class LangChainComponent(Connected, Serializable):
     async def _aacquire(self) -> None:
         if self.rate_limiter is not None:
             await self.rate_limiter.aacquire()
+
+    def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
+        """Return a config for each input of a batch, with `max_concurrency` if they name none."""
+        return [{"max_concurrency": self.max_concurrency, **each} for each in get_config_list(config, length)]
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

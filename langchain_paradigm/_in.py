@@ -98,16 +98,27 @@ def to_messages(messages: Iterable[BaseMessage]) -> list[chat.Message]:
     """
     converted = []
     for message in messages:
-        content = content_of(message)
+        content, thoughts = content_of(message), ""
         calls: tuple[chat.ToolCall, ...] = ()
         if isinstance(message, AIMessage):
             calls = tuple(chat.ToolCall(call["id"] or "", call["name"], call["args"]) for call in message.tool_calls)
             calls = calls or _function_call(message)
+            thoughts = _thoughts_of(message)
             # Calls that could not be read become text, so that the model sees what it wrote.
             content = "\n".join(filter(None, [content, *(call["args"] for call in message.invalid_tool_calls)]))
         result_of = getattr(message, "tool_call_id", None)
-        converted.append(chat.Message(role_of(message), content, calls, result_of, message.name))
+        converted.append(chat.Message(role_of(message), content, calls, result_of, message.name, thoughts))
     return converted
+
+
+def _thoughts_of(message: AIMessage) -> str:
+    """What the assistant thought before a message, in the forms of most providers."""
+    thoughts = message.additional_kwargs.get("reasoning_content")
+    if isinstance(thoughts, str):
+        return thoughts
+    blocks = [block for block in message.content if isinstance(block, dict)]
+    found = (block.get(kind) for block in blocks for kind in ("reasoning", "thinking") if block.get("type") == kind)
+    return "\n".join(text for text in found if isinstance(text, str))
 
 
 def _function_call(message: AIMessage) -> tuple[chat.ToolCall, ...]:

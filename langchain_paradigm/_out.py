@@ -42,7 +42,7 @@ def generations(completion: Completion) -> list[Generation]:
     made: list[Generation] = []
     for choice in completion.choices:
         logprobs = choice.logprobs.as_dict() if choice.logprobs else None
-        info = {"finish_reason": choice.finish_reason, "logprobs": logprobs, **shared}
+        info = {"finish_reason": choice.finish_reason, "logprobs": logprobs, **shared, **_reasoning(choice)}
         if not made:
             info.update(_text_usage(completion.usage))
         made.append(Generation(text=choice.text, generation_info=info))
@@ -51,7 +51,7 @@ def generations(completion: Completion) -> list[Generation]:
 
 def to_chunk(piece: CompletionChunk) -> GenerationChunk:
     """A piece of a stream. Details of the whole are on the last alone, because merging concatenates and sums them."""
-    info = _text_logprobs(piece)
+    info = {**_text_logprobs(piece), **_reasoning(piece)}
     if piece.is_last:
         info.update(finish_reason=piece.finish_reason, **_details(piece), **_text_usage(piece.usage))
     return GenerationChunk(text=piece.text, generation_info=info or None)
@@ -61,6 +61,10 @@ def joined(chunks: Iterable[GenerationChunk]) -> Generation:
     """The chunks of a stream as one generation."""
     whole = reduce(add, chunks)
     return Generation(text=whole.text, generation_info={"logprobs": None, **(whole.generation_info or {})})
+
+
+def _reasoning(answer: Choice | CompletionChunk) -> Info:
+    return {"reasoning_content": answer.thoughts} if answer.thoughts else {}
 
 
 def _text_usage(usage: Usage | None) -> Info:
@@ -149,7 +153,7 @@ class ChunkWriter:
         if self._as_blocks:
             metadata["output_version"] = "v1"
         message = AIMessageChunk(
-            content=content_blocks(text, calls) if self._as_blocks else text,
+            content=content_blocks(thoughts, text, calls) if self._as_blocks else text,
             additional_kwargs=more,
             tool_call_chunks=calls,
             response_metadata=metadata,
@@ -214,6 +218,8 @@ def _usage(usage: Usage | None) -> UsageMetadata | None:
     if usage is None:
         return None
     counts = _counts(usage)
+    if usage.reasoning_tokens is not None:
+        counts["output_token_details"] = {"reasoning": usage.reasoning_tokens}
     if usage.cached_tokens is not None:
         counts["input_token_details"] = {"cache_read": usage.cached_tokens}
     return counts

@@ -42,6 +42,11 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
     tool_name: str | None = None
     answer_schema: JsonObject | None = None
 
+    @property
+    def validates(self) -> bool:
+        """Whether the object must fit a pydantic class."""
+        return isinstance(self.output, type) and is_basemodel_subclass(self.output)
+
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> object:
         """Read the object.
 
@@ -84,10 +89,10 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         return self._validated(parse(text))
 
     def _validated(self, values: object) -> object:
-        is_pydantic = isinstance(self.output, type) and is_basemodel_subclass(self.output)
-        if is_pydantic and not hasattr(self.output, "model_validate"):
-            return self.output.parse_obj(values)  # of pydantic 1
-        return self.output.model_validate(values) if is_pydantic else values
+        if not self.validates:
+            return values
+        of_pydantic_1 = not hasattr(self.output, "model_validate")
+        return self.output.parse_obj(values) if of_pydantic_1 else self.output.model_validate(values)
 
 
 def _is_cut(message: BaseMessage | None) -> bool:

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
+from pydantic import PrivateAttr
 
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
@@ -19,11 +20,15 @@ from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_func
 from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
 from paradigm_transport.chat.routes import ChatFields, ChatParameters, ChatRequest, PromptRoute
+from paradigm_transport.chat.server_templates import ServerTemplates
+from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
 from paradigm_transport.messages import JsonObject, read_response_format, read_tool_choice, read_tools
 
 
-class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook):
+class ChatParadigm(
+    ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook, _compat.ProfileHook
+):
     """A chat model over completions of LightOn's Paradigm: messages, tools, structured output.
 
     The endpoint takes texts: messages are written in the model's own markup, and calls of tools are read from the
@@ -147,7 +152,9 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
             named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema)
-        return StructuredOutput(ask, parser, include_raw, retry=self.constrain is None).runnable()
+        # `json_mode` sends no schema: an object of any kind is enforced, and a class may still refuse it.
+        is_enforced = self.constrain is not None and (method != "json_mode" or not parser.validates)
+        return StructuredOutput(ask, parser, include_raw, retry=not is_enforced).runnable()
 
     # Many chats
 
@@ -180,7 +187,11 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
 
     @property
     def _route(self) -> PromptRoute:
-        return PromptRoute(self.chat_template, self.constrain)
+        return PromptRoute.of(self, self._templates.find(self.chat_template, self.model, self))
+
+    async def _aprepare(self) -> None:
+        """Look up what `_route` needs, without blocking the event loop."""
+        await self._templates.afind(self.chat_template, self.model, self)
 
     def _asked(
         self, messages: Sequence[BaseMessage], stop: Stop, arguments: Mapping[str, object]
@@ -214,6 +225,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> ChatResult:
         with as_langchain:
+            await self._aprepare()
             reply = await self.async_client.send(self._route.call(*self._asked(messages, stop, kwargs)))
             return chat_result(reply, as_functions="functions" in kwargs)
 
@@ -230,6 +242,7 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
         self, messages: list[BaseMessage], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: object
     ) -> AsyncIterator[ChatGenerationChunk]:
         with as_langchain:
+            await self._aprepare()
             call = self._route.stream_call(*self._asked(messages, stop, kwargs))
             writer = ChunkWriter(_compat.writes_content_blocks(self), as_functions="functions" in kwargs)
             async with self.async_client.open(call) as chunks:
@@ -240,6 +253,22 @@ class ChatParadigm(ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks
 
     def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[AnyTool]) -> str:
         return self._route.prompt(ChatRequest(to_messages(messages), read_tools(openai_tools(tools, None))))
+
+    # What the model can do
+
+    _windows: ContextWindows = PrivateAttr(default_factory=ContextWindows)
+    _templates: ServerTemplates = PrivateAttr(default_factory=ServerTemplates)
+
+    def _profile(self) -> _compat.Profile:
+        known = {
+            "text_inputs": True,
+            "text_outputs": True,
+            "tool_calling": True,
+            "tool_choice": True,
+            "tool_call_streaming": True,
+            "structured_output": self.constrain is not None,
+        }
+        return _compat.Profile(known, lambda: self._windows.find(self.model, self))
 
     # Traces and cache keys
 

@@ -1,4 +1,4 @@
-"""LightOn's Paradigm for LlamaIndex: an LLM, a chat model, embeddings."""
+"""LightOn's Paradigm for LlamaIndex: an LLM, a chat model, embeddings, a retriever."""
 
 import sys
 
@@ -6,6 +6,7 @@ try:
     from llama_index_paradigm.chat import ChatParadigm
     from llama_index_paradigm.embeddings import ParadigmEmbedding
     from llama_index_paradigm.llms import ParadigmLLM
+    from llama_index_paradigm.retrievers import ParadigmRetriever
 except ModuleNotFoundError as missing:
     is_installed = sys.modules.get("llama_index.core") is not None  # then it lacks a module, which is another problem
     if is_installed or (missing.name or "").partition(".")[0] != "llama_index":
@@ -15,4 +16,4 @@ except ModuleNotFoundError as missing:
 
 from paradigm_transport import get_paradigm_usage
 
-__all__ = ["ChatParadigm", "ParadigmEmbedding", "ParadigmLLM", "get_paradigm_usage"]
+__all__ = ["ChatParadigm", "ParadigmEmbedding", "ParadigmLLM", "ParadigmRetriever", "get_paradigm_usage"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import suppress
-from threading import Event, Thread
 from typing import ClassVar
 
 from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata, MessageRole
@@ -20,19 +17,11 @@ from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, TemplateFields, completion_parameters, template_of
+from paradigm_transport.chat.templates import Template
+from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import JsonObject
-
-WINDOW_SECONDS = 5.0
-"""How long to wait, once, for the server to report a model's context window."""
-
-
-class _Lookups(dict[tuple[str, str], Event]):
-    """Requests for a context window, by server and model; an event is set once nobody need wait any longer."""
-
-    def __reduce__(self) -> tuple[type[_Lookups], tuple[()]]:
-        return _Lookups, ()  # events cannot be copied: a deep copy asks again
 
 
 class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPrediction, MessagesHook):
@@ -56,9 +45,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     _process_bound: ClassVar[tuple[str, ...]] = ("rate_limiter", "callback_manager")
     _calls_tools: ClassVar[bool] = False
 
-    _windows: dict[tuple[str, str], int | None] = PrivateAttr(default_factory=dict)
-    """Context windows by server and model, None if the server did not report one; copies of this object share them."""
-    _lookups: _Lookups = PrivateAttr(default_factory=_Lookups)
+    _windows: ContextWindows = PrivateAttr(default_factory=ContextWindows)
 
     @model_validator(mode="after")
     def _check_additional_kwargs(self) -> Self:
@@ -72,11 +59,11 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         Without `context_window`, the first access asks the server for it. An event loop must not wait: inside one,
         LlamaIndex's default is used until the server has answered.
         """
-        return self._metadata(self.context_window or self._find_window())
+        return self._metadata(self.context_window or self._windows.find(self.model, self))
 
     def to_payload(self) -> JsonObject:
         """Return what events carry of this object: no key, no headers. It sends no request."""
-        window = self.context_window or self._windows.get((self.base_url, self.model))
+        window = self.context_window or self._windows.known(self.model, self)
         return {"class_name": self.class_name(), **self._metadata(window).model_dump()}
 
     def _metadata(self, window: int | None) -> LLMMetadata:
@@ -84,27 +71,6 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         numbers = {"context_window": window, "num_output": self._max_tokens({})}
         known: JsonObject = {name: number for name, number in numbers.items() if number}
         return LLMMetadata(is_chat_model=is_chat, is_function_calling_model=is_chat, model_name=self.model, **known)
-
-    def _find_window(self) -> int | None:
-        place = (self.base_url, self.model)
-        if place not in self._windows:
-            new = Event()
-            done = self._lookups.setdefault(place, new)
-            if done is new:  # once, by the first thread that gets here
-                Thread(target=self._look_up_window, args=(place, new), daemon=True).start()
-            try:
-                asyncio.get_running_loop()
-            except RuntimeError:  # no event loop: this thread may wait
-                done.wait(WINDOW_SECONDS)
-                done.set()  # later accesses do not wait again
-        return self._windows.get(place)
-
-    def _look_up_window(self, place: tuple[str, str], done: Event) -> None:
-        windows: dict[str, int | None] = {}
-        with suppress(Exception):  # of any kind: calls can do without
-            windows = {entry.id: entry.context_window for entry in self.client.models()}
-        self._windows[place] = windows.get(place[1])
-        done.set()
 
     # Completions
 
@@ -126,6 +92,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     @llm_callback("completion")
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """As `complete`."""
+        await self._aprepare()
         prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs)
         return CompletionReader().read(await self.async_client.complete(prompt, parameters))
 
@@ -142,6 +109,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         self, prompt: str, formatted: bool = False, **kwargs: object
     ) -> AsyncGenerator[CompletionResponse, None]:
         """As `stream_complete`."""
+        await self._aprepare()
         prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs, single=True)
         return aresponses(self.async_client.stream(prompt, parameters), CompletionReader().read_chunk)
 
@@ -159,6 +127,9 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
                 - `tool_choice`: `"auto"`, `"none"`, `"required"` (or `"any"`), or a tool's name.
                 - `parallel_tool_calls`: False to end the answer with the first call.
                 - `schema`: a JSON schema that the answer must fit, unless it is a tool call.
+                - `chat_template_kwargs`: variables of the template, over the constructor's.
+                - `continue_final_message`: True to continue the last message, if it is an assistant's without tool
+                  calls.
 
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
@@ -168,6 +139,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     @llm_callback("chat")
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """As `chat`."""
+        await self._aprepare()
         return ChatReader().read(await self.async_client.send(self._chat_call(messages, kwargs)))
 
     @llm_callback("chat")
@@ -180,9 +152,17 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         self, messages: Sequence[ChatMessage], **kwargs: object
     ) -> AsyncGenerator[ChatResponse, None]:
         """As `stream_chat`."""
+        await self._aprepare()
         return aresponses(self.async_client.open(self._chat_stream_call(messages, kwargs)), ChatReader().read_chunk)
 
     # What a call is made of
+
+    async def _aprepare(self) -> None:
+        """Look up what a call is made of, without blocking the event loop."""
+
+    def _known_template(self) -> Template | None:
+        """Return the chat template, if it is known by now."""
+        return template_of(self)
 
     def _format(self, prompt: str, formatted: bool) -> str:
         raise NotImplementedError
@@ -194,7 +174,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         raise NotImplementedError
 
     def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
-        return completion_parameters(template_of(self), self, self.additional_kwargs, kwargs, single=single)
+        return completion_parameters(self._known_template(), self, self.additional_kwargs, kwargs, single=single)
 
     def _max_tokens(self, kwargs: JsonObject) -> int | None:
         chosen: int | None = {"max_tokens": self.max_tokens, **self.additional_kwargs, **kwargs}["max_tokens"]

@@ -23,15 +23,19 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms import types
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.embeddings import BaseEmbedding
 from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
-from pydantic import BaseModel
+from llama_index.core.settings import Settings
+from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from paradigm_transport import InvalidParameterError, Usage
+from paradigm_transport.arguments import Fields
 from paradigm_transport.messages import InvalidToolCall, JsonObject
 
 if TYPE_CHECKING:
@@ -85,6 +89,34 @@ class MessagesHook(LLM):
 
     def _extend_messages(self, messages: list[ChatMessage]) -> list[ChatMessage]:
         return messages
+
+
+class RetrieverState(Fields, BaseRetriever):
+    """Declares as fields what `BaseRetriever.__init__` sets, which is not called.
+
+    Upstream: `base/base_retriever.py`: `__init__` sets `callback_manager`, `object_map` and `_verbose`, and nothing
+        else; the public methods read them.
+    If it moves: Retrievals fail for want of an attribute.
+    Test: `test_base_retriever_sets_the_attributes_that_are_declared`
+    """
+
+    callback_manager: CallbackManager = Field(
+        default=None,  # the validator takes it from LlamaIndex's settings
+        validate_default=True,
+        exclude=True,
+        repr=False,
+        description="Gets the events of each retrieval; by default that of LlamaIndex's `Settings`.",
+    )
+    object_map: dict[str, Any] = Field(
+        default_factory=dict, exclude=True, repr=False, description="What index nodes stand for; there are none here."
+    )
+
+    _verbose: bool = PrivateAttr(default=False)
+
+    @field_validator("callback_manager", mode="before")
+    @classmethod
+    def _find_callback_manager(cls, given: object) -> object:
+        return Settings.callback_manager if given is None else given
 
 
 class ToolsHook(FunctionCallingLLM):
@@ -156,6 +188,18 @@ def partial_class(output_cls: type[BaseModel]) -> type[FlexibleModel] | None:
     return None if _create_flexible_model is None else _create_flexible_model(output_cls)
 
 
+def without_span(method: Method) -> Method:
+    """Keep LlamaIndex from opening a span for a method that calls one of LlamaIndex's own, which opens it.
+
+    Upstream: `instrumentation/__init__.py`, `DispatcherSpanMixin.__init_subclass__` decorates overrides of decorated
+        methods, but none that bears this mark.
+    If it moves: traces show `retrieve` twice, one inside the other.
+    Test: `test_retrieval_is_one_span`
+    """
+    vars(method)["__dispatcher_span_decorated__"] = True
+    return method
+
+
 # Conventions
 
 
@@ -174,7 +218,7 @@ def text_blocks(blocks: Iterable[types.ContentBlock]) -> list[types.ContentBlock
 
 
 def _unfolded(block: Any) -> list[types.ContentBlock]:
-    kind = getattr(block, "block_type", type(block).__name__)
+    kind = _kind_of(block)
     if kind == "citable":
         return text_blocks(block.content)
     if kind == "citation":
@@ -182,6 +226,10 @@ def _unfolded(block: Any) -> list[types.ContentBlock]:
     if kind not in ("text", "tool_call", "thinking", "cache"):
         raise InvalidParameterError(f"a message contains a block of type {kind}; the endpoint accepts text only")
     return [block]
+
+
+def _kind_of(block: object) -> str:
+    return str(getattr(block, "block_type", type(block).__name__))
 
 
 ThinkingBlock: type[Any] | None = getattr(types, "ThinkingBlock", None)
@@ -195,6 +243,17 @@ def thinking_blocks(thoughts: str) -> list[types.ContentBlock]:
     Test: `test_thinking_blocks_hold_thoughts_apart_from_the_content`
     """
     return [ThinkingBlock(content=thoughts)] if thoughts and ThinkingBlock is not None else []
+
+
+def thoughts_of(message: ChatMessage) -> str:
+    """Return the thoughts of a message, those of `thinking_blocks` or of another provider.
+
+    Upstream: `base/llms/types.py`, `ThinkingBlock.content`, newer than the oldest LlamaIndex that is supported.
+    If it moves: templates get no thoughts of earlier messages.
+    Test: `test_thinking_blocks_hold_thoughts_apart_from_the_content`
+    """
+    contents = (getattr(each, "content", None) for each in message.blocks if _kind_of(each) == "thinking")
+    return "\n".join(content for content in contents if isinstance(content, str))
 
 
 ToolCallBlock: type[Any] | None = getattr(types, "ToolCallBlock", None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from llama_index.core.llms import ChatMessage
 from pydantic_core import from_json
 
-from llama_index_paradigm._compat import stored_tool_calls, text_blocks, tool_result
+from llama_index_paradigm._compat import stored_tool_calls, text_blocks, thoughts_of, tool_result
 from paradigm_transport.messages import InvalidToolCall, JsonObject, Message, ToolCall
 
 _ROLES = {"developer": "system", "function": "tool", "chatbot": "assistant", "model": "assistant"}
@@ -38,7 +38,7 @@ def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
         if role == "tool":  # agents leave the name out, and some templates want it
             name = name or names.get(call_id or "")
         content = "\n".join(filter(None, [message.content, *(call.text for call in invalid_tool_calls_of(message))]))
-        plain.append(Message(role, content, calls, call_id, name))
+        plain.append(Message(role, content, calls, call_id, name, thoughts_of(message)))
     return plain
 
 

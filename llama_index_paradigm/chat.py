@@ -10,7 +10,7 @@ from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
-from pydantic import model_validator
+from pydantic import PrivateAttr, model_validator
 
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call
@@ -18,7 +18,9 @@ from llama_index_paradigm._in import invalid_tool_calls_of, plain_messages, tool
 from llama_index_paradigm._out import is_cut_off, written_object
 from llama_index_paradigm._structured import Task
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
+from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.messages import JsonObject, read_tool_choice, read_tools
 
@@ -95,6 +97,8 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     _calls_tools: ClassVar[bool] = True
 
+    _templates: ServerTemplates = PrivateAttr(default_factory=ServerTemplates)
+
     @model_validator(mode="before")
     @classmethod
     def _check_prompt_functions(cls, fields: object) -> object:
@@ -121,7 +125,14 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     @property
     def _route(self) -> PromptRoute:
-        return PromptRoute(self.chat_template, self.constrain)
+        return PromptRoute.of(self, self._templates.find(self.chat_template, self.model, self))
+
+    def _known_template(self) -> Template | None:
+        template = self._templates.known(self.chat_template, self.model, self)
+        return None if template is None else find_template(template)
+
+    async def _aprepare(self) -> None:
+        await self._templates.afind(self.chat_template, self.model, self)
 
     def _request(self, messages: Sequence[ChatMessage], fields: JsonObject) -> ChatRequest:
         """Take what describes the chat out of the fields of a call, and leave those of the endpoint."""

@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY",
         help="key that clients must send (%(default)s)",
     )
+    serve.add_argument(
+        "--documents", metavar="FOLDER", help="folder of text, Markdown, HTML and PDF to search at /api/v3/search"
+    )
     serve.add_argument("--faults", action="store_true", help=f"let clients request faults with the header {HEADER}")
     demo = commands.add_parser("demo", help="show both ParadigmLLM classes at work")
     demo.set_defaults(run=_demo)
@@ -104,6 +107,7 @@ def _serve(options: argparse.Namespace) -> int:
         parallel=options.parallel,
         faults=options.faults,
         allowed_hosts=options.allowed_host,
+        documents=options.documents,
     )
     with paradigm:
         _log_requests()
@@ -121,8 +125,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _greeting(paradigm: local.LocalParadigm) -> str:
     is_secret = paradigm.api_key != local.DEFAULT_API_KEY
+    searched = "" if paradigm.index is None else f"{paradigm.index.describe()}\n"
     return (
-        f"Local Paradigm serves {paradigm.model} and {paradigm.embedding_model} at {paradigm.base_url}\n"
+        f"{searched}Local Paradigm serves {paradigm.model} and {paradigm.embedding_model} at {paradigm.base_url}\n"
         f"export PARADIGM_BASE_URL={paradigm.base_url}\n"
         f"export PARADIGM_API_KEY={'<your --api-key>' if is_secret else paradigm.api_key}"
     )

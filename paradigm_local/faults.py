@@ -80,6 +80,21 @@ class Faults:
         return self._queue.popleft() if self._queue else None
 
 
+async def inject_fault_at_once(fault: Fault) -> None:
+    """Do what a fault asks for to a reply without pieces; `429` and `503` are the server's to answer.
+
+    Raises:
+        ConnectionCut: for the fault `cut`.
+        FaultInjected: for the fault `error`.
+    """
+    if fault.kind == "slow":
+        await asyncio.sleep(fault.amount)
+    if fault.kind == "cut":
+        raise ConnectionCut
+    if fault.kind == "error":
+        raise FaultInjected
+
+
 async def inject_fault(
     pieces: AsyncGenerator[T | None, None], fault: Fault, silence: float
 ) -> AsyncGenerator[T | None, None]:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from paradigm_local.errors import LocalParadigmError, PortError
 from paradigm_local.faults import Faults, read_fault
 from paradigm_local.hosts import is_loopback, read_host
 from paradigm_local.ledger import Ledger
-from paradigm_local.model import E5_SMALL, SMOLLM2, ModelSource, check_model, default_model
+from paradigm_local.model import E5_SMALL, SMOLLM2, ModelSource, cache_folder, check_model, default_model
 
 if TYPE_CHECKING:
     import uvicorn
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from paradigm_local.embedding import Embedder
     from paradigm_local.engine import Engine
+    from paradigm_local.search.index import Index, TextEmbedder
 
 DEFAULT_API_KEY = "local"
 DEFAULT_CONTEXT = 4096
@@ -65,6 +67,8 @@ class LocalParadigm:
         faults: whether clients may request faults with the header `X-Paradigm-Fault`.
         allowed_hosts: host names and addresses that clients may use besides loopback ones and ``host``, such as the
             name of this machine in its network.
+        documents: a folder of text, Markdown, HTML and PDF to search. What is new in it is embedded when the server
+            starts.
 
     Raises:
         LocalParadigmError: ``host`` is not a loopback address and there is no ``api_key``, or one of ``allowed_hosts``
@@ -86,6 +90,7 @@ class LocalParadigm:
         grace_seconds: float = 3,
         faults: bool = False,
         allowed_hosts: Iterable[str] = (),
+        documents: str | Path | None = None,
     ) -> None:
         if api_key == DEFAULT_API_KEY and not is_loopback(host):
             raise LocalParadigmError(
@@ -106,6 +111,8 @@ class LocalParadigm:
         self._grace_seconds = grace_seconds
         self._faults = Faults(faults)
         self._ledger = Ledger()
+        self._documents = None if documents is None else Path(documents)
+        self._index: Index | None = None
         self._server: uvicorn.Server | None = None
 
     @property
@@ -113,6 +120,11 @@ class LocalParadigm:
         """The URL for clients, with `/api/v2`; the port is known once the server has started."""
         host, port = self._address
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/api/v2"
+
+    @property
+    def index(self) -> "Index | None":
+        """The documents that are searched; None if there are none, or the server has not started."""
+        return self._index
 
     @property
     def usage(self) -> list[Usage]:
@@ -130,7 +142,7 @@ class LocalParadigm:
         return self._server is not None and self._thread.is_alive()
 
     def fail_next(self, fault: str, times: int = 1) -> None:
-        """Make the next replies fail. Each request for completions uses up one fault.
+        """Make the next replies fail. Each completion, embedding or search uses up one fault.
 
         Args:
             fault: `429`, `503`, `cut`, `error` or `slow`, optionally with an amount, as in `slow=2.5`.
@@ -153,23 +165,19 @@ class LocalParadigm:
             PortError: the server cannot listen on the address.
             LocalParadigmError: a package of the extra `local` is not installed.
         """
-        listener = _listen(*self._address)
-        try:
-            self._engine = self._load_engine()
-            self._embedder = self._make_embedder()
-            self._server = self._create_server()
-        except ImportError as error:
-            listener.close()
-            raise LocalParadigmError(
-                f"{error.name} is not installed: run `pip install 'paradigm-llm[local]'`."
-            ) from error
-        except BaseException:
-            listener.close()
-            raise
+        with ExitStack() as opened:
+            listener = opened.enter_context(_listen(*self._address))
+            try:
+                server = self._server = self._load(opened)
+            except ImportError as error:
+                raise LocalParadigmError(
+                    f"{error.name} is not installed: run `pip install 'paradigm-llm[local]'`."
+                ) from error
+            opened.pop_all()
         self._address = listener.getsockname()[:2]
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="paradigm-local", daemon=True)
+        self._thread = threading.Thread(target=server.run, args=([listener],), name="paradigm-local", daemon=True)
         self._thread.start()
-        while self._thread.is_alive() and not self._server.started:
+        while self._thread.is_alive() and not server.started:
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
@@ -196,12 +204,36 @@ class LocalParadigm:
     ) -> None:
         self.stop()
 
+    def _load(self, opened: ExitStack) -> "uvicorn.Server":
+        """Load what is served; `opened` gets what must be closed if any of it cannot be loaded."""
+        self._embedder = self._make_embedder()
+        opened.callback(self._embedder.close)
+        if self._documents is not None:
+            self._index = self._load_index(self._documents)
+            self._embedder.pool.submit(self._embedder.embed, "query")  # loads the model before the first query
+        self._engine = self._load_engine()
+        opened.callback(self._engine.close)
+        return self._create_server()
+
     def _load_engine(self) -> "Engine":
         path = _find_model(self._file, SMOLLM2)
         # Imported here, since it is only installed with the extra `local`.
         from paradigm_local.engine import Engine
 
         return Engine(path, self._context, self._parallel)
+
+    def _load_index(self, folder: Path) -> "Index":
+        # Imported here, since only a search needs them.
+        from paradigm_local.search.index import build_index
+        from paradigm_local.search.progress import show_progress
+
+        with show_progress(folder) as progress:
+            return build_index(folder, self._make_passage_embedder(), cache_folder() / "search", progress)
+
+    def _make_passage_embedder(self) -> "TextEmbedder":
+        from paradigm_local.search.embedding import PassageEmbedder
+
+        return PassageEmbedder(self._embedder, self.embedding_model)
 
     def _make_embedder(self) -> "Embedder":
         from paradigm_local.embedding import Embedder
@@ -225,6 +257,7 @@ class LocalParadigm:
             ledger=self._ledger,
             faults=self._faults,
             allowed_hosts=self._allowed_hosts,
+            documents=self._index,
         )
         self._endpoint = Endpoint(service)
         config = uvicorn.Config(

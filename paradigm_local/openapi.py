@@ -14,6 +14,7 @@ from paradigm_local.contract import (
     JsonObject,
     ModelList,
 )
+from paradigm_local.search.contract import SEARCH_PATH, SearchError, SearchReply, SearchRequest
 from paradigm_transport._version import __version__
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -23,8 +24,10 @@ class FieldMessages(RootModel[FieldErrors]):
     """What is wrong with a request: messages for each field."""
 
 
-_REQUESTS: list[type[BaseModel]] = [CompletionRequest, EmbeddingRequest]
-_REPLIES: list[type[BaseModel]] = [Completion, EmbeddingList, ModelList, Detail, FieldMessages]
+_REQUESTS: list[type[BaseModel]] = [CompletionRequest, EmbeddingRequest, SearchRequest]
+_REPLIES: list[type[BaseModel]] = [
+    Completion, EmbeddingList, ModelList, Detail, FieldMessages, SearchReply, SearchError,
+]  # fmt: skip
 
 
 def document(model: str, embedding_model: str) -> JsonObject:
@@ -36,16 +39,20 @@ def document(model: str, embedding_model: str) -> JsonObject:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Local Paradigm", "version": __version__},
-        "security": [{"key": []}],
+        "security": [{"key": []}, {"header": []}],
         "paths": {
             "/health": {"get": _health()},
             f"{API_PATH}/models": {"get": _models()},
             f"{API_PATH}/completions": {"post": _completions()},
             f"{API_PATH}/embeddings": {"post": _embeddings()},
+            SEARCH_PATH: {"post": _search()},
         },
         "components": {
             "schemas": definitions,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
         },
     }
 
@@ -78,6 +85,25 @@ def _completions() -> JsonObject:
 
 def _embeddings() -> JsonObject:
     return _post("Embed texts", EmbeddingRequest, _response("The embeddings.", _schema(EmbeddingList)))
+
+
+def _search() -> JsonObject:
+    refusal = {"anyOf": [_schema(SearchError), _schema(Detail)]}
+    reasons = {
+        "400": "The header for faults is wrong.",
+        "403": "No document has one of the ids; or as for every path.",
+        "404": "The server has no documents.",
+        "422": "The request violates the contract.",
+    }
+    return {
+        "summary": "Search documents",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _schema(SearchRequest)}}},
+        "responses": {
+            "200": _response("The passages.", _schema(SearchReply)),
+            **_refusals("401", "413", "429", "500"),
+            **{status: _response(reason, refusal) for status, reason in reasons.items()},
+        },
+    }
 
 
 def _post(summary: str, body: type[BaseModel], replied: JsonObject) -> JsonObject:

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing, suppress
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -33,11 +33,16 @@ from paradigm_local.contract import (
 from paradigm_local.embedding import CONTEXT, Embedder, Embedding
 from paradigm_local.engine import Engine, EngineError, EngineRefusal, PromptTooLong
 from paradigm_local.errors import ModelError
-from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, inject_fault
+from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, inject_fault, inject_fault_at_once
 from paradigm_local.generation import Delta, Generation, Interrupted
 from paradigm_local.guard import RequestGuard
 from paradigm_local.ledger import Ledger
 from paradigm_local.replies import Replies, embedding_list
+from paradigm_local.search.contract import SEARCH_PATH
+from paradigm_local.search.endpoint import answer
+
+if TYPE_CHECKING:
+    from paradigm_local.search.index import Index
 
 _MAX_BODY_BYTES = 4 << 20
 _PING = b": ping\n\n"
@@ -61,6 +66,7 @@ class Service(NamedTuple):
         ledger: records the usage of each request.
         faults: the faults for the next replies.
         allowed_hosts: host names and addresses that requests may name, besides those of `RequestGuard`.
+        documents: the documents to search; None if there are none.
     """
 
     engine: Engine
@@ -73,6 +79,7 @@ class Service(NamedTuple):
     ledger: Ledger
     faults: Faults
     allowed_hosts: Sequence[str]
+    documents: "Index | None" = None
 
 
 class Endpoint:
@@ -95,6 +102,7 @@ class Endpoint:
             Route("/openapi.json", self.openapi),
             Route(f"{API_PATH}/models", self.models),
             Route(f"{API_PATH}/completions", self.completions, methods=["POST"]),
+            Route(SEARCH_PATH, self.search, methods=["POST"]),
             Route(f"{API_PATH}/embeddings", self.embeddings, methods=["POST"]),
         ]
         guard = Middleware(RequestGuard, allowed_hosts=self._service.allowed_hosts)
@@ -131,6 +139,20 @@ class Endpoint:
         body = read_request(await _read_body(request))
         self._check(body)
         return await self._complete(request, body, fault)
+
+    async def search(self, request: Request) -> Response:
+        """Search the documents."""
+        self._authenticate(request)
+        fault = self._fault(request)
+        refusal = _refusal_of(fault)
+        if refusal is not None:
+            return refusal
+        if fault is not None:
+            await inject_fault_at_once(fault)
+        try:
+            return await asyncio.to_thread(answer, await _read_body(request), self._service.documents)
+        except ModelError as error:
+            raise HTTPException(503, str(error)) from error
 
     async def _complete(self, request: Request, body: CompletionRequest, fault: Fault | None) -> Response:
         generation = Generation(self._service.engine, body, await asyncio.to_thread(read_constraint, body))
@@ -186,8 +208,9 @@ class Endpoint:
 
     def _authenticate(self, request: Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        is_right = secrets.compare_digest(key.strip().encode(), self._service.api_key.encode())
-        if scheme.lower() != "bearer" or not is_right:
+        if scheme.lower() != "bearer":
+            key = request.headers.get("x-api-key", "")
+        if not secrets.compare_digest(key.strip().encode(), self._service.api_key.encode()):
             raise HTTPException(401, "Invalid API key.", {"WWW-Authenticate": "Bearer"})
 
     def _fault(self, request: Request) -> Fault | None:

@@ -11,6 +11,7 @@ from paradigm_transport.endpoints.completions.logprobs import Logprobs
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model
+from paradigm_transport.endpoints.search import PageImage, SearchParameters, SearchResult, SearchResults
 from paradigm_transport.errors import (
     APIConnectionError,
     APIResponseError,
@@ -27,6 +28,7 @@ from paradigm_transport.errors import (
     StreamInterruptedError,
     UnprocessableEntityError,
 )
+from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.http.timeouts import Timeout
@@ -37,8 +39,8 @@ __all__ = [
     "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
     "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "ChatTemplate", "Choice",
     "Completion", "CompletionChunk", "CompletionParameters", "EmbeddingParameters", "Embeddings",
-    "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model", "NotFoundError", "ParadigmClient",
-    "ParadigmError", "ParadigmUsage", "PermissionDeniedError", "RateLimitError", "RetryPolicy", "ServerError",
-    "Settings", "Stream", "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage", "__version__",
-    "get_paradigm_usage",
+    "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model", "NotFoundError", "Pace", "PageImage",
+    "ParadigmClient", "ParadigmError", "ParadigmUsage", "PermissionDeniedError", "RateLimitError", "RetryPolicy",
+    "SearchParameters", "SearchResult", "SearchResults", "ServerError", "Settings", "Stream",
+    "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage", "__version__", "get_paradigm_usage",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from pydantic import BaseModel, PrivateAttr, SecretStr
 from typing_extensions import Self
 
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
+from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.settings import ConnectionFields, Settings
 
 logger = logging.getLogger("paradigm_transport")
@@ -42,7 +43,7 @@ class RateLimitHooks(NamedTuple):
 
 
 class Access:
-    """The two clients for one set of settings; copies of a model share it.
+    """The two clients for one set of settings, which share a pace; copies of a model share it.
 
     Args:
         fields: the settings.
@@ -57,8 +58,9 @@ class Access:
         # The key and the address may come from the environment, which a worker need not share.
         chosen = {*fields.model_fields_set, "api_key", "base_url"}
         settings = Settings(**{name: getattr(fields, name) for name in _SETTINGS if name in chosen})
-        self.client = ParadigmClient(settings, before_retry=hooks and hooks.acquire)
-        self.async_client = AsyncParadigmClient(settings, before_retry=hooks and hooks.aacquire)
+        pace = Pace(settings.host)
+        self.client = ParadigmClient(settings, before_retry=hooks and hooks.acquire, pace=pace)
+        self.async_client = AsyncParadigmClient(settings, before_retry=hooks and hooks.aacquire, pace=pace)
 
     def __copy__(self) -> Self:
         return self

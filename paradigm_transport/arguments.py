@@ -104,6 +104,12 @@ def _aliases(field: FieldInfo) -> Collection[object]:
 
 # What other classes for completions, and LightOn's earlier client, call the same things.
 _OTHER_NAMES = {
+    "k": ("limit", "similarity_top_k", "top_k"),
+    "max_results": ("k", "limit", "similarity_top_k", "top_k"),
+    "similarity_top_k": ("k", "limit", "top_k"),
+    "file_id": ("document_ids", "file_ids", "files"),
+    "tag_id": ("tag_ids",),
+    "workspace_id": ("workspace", "workspace_ids", "workspaces"),
     "api_key": ("openai_api_key", "paradigm_api_key"),
     "base_url": ("api_base", "base_address", "host", "openai_api_base"),
     "batch_inputs": ("batch_size", "chunk_size"),

@@ -15,10 +15,12 @@ from math import inf
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from paradigm_transport.errors import APIStatusError, APITimeoutError, ParadigmError
+from paradigm_transport.http.announcements import announced_limits
 from paradigm_transport.http.connections import Outgoing
+from paradigm_transport.http.pacing import Pace, Turn
 from paradigm_transport.http.protocols import TimeoutLike
 from paradigm_transport.http.responses import BaseResponse
-from paradigm_transport.http.retry import RetryPolicy
+from paradigm_transport.http.retry import RetryPolicy, RetryQuota, is_limit
 from paradigm_transport.http.settings import Secrets, Settings, secret_values
 from paradigm_transport.http.timeouts import seconds_of, total_of
 from paradigm_transport.refusals import Origin, Redaction, parse_reply, status_error
@@ -34,8 +36,21 @@ logger = logging.getLogger("paradigm_transport")
 MIN_SECONDS = 0.001
 """The shortest time-out: a request that begins at the deadline ends at once."""
 
-_REFUSALS = {"stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE)}
+MOST_REFUSALS = 20
+"""So many refusals are not counted as retries while others are accepted: more mean the call, not the rate."""
+
+_REFUSALS = {
+    "stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE),
+    "skip_special_tokens": re.compile("skip.?special.?tokens", re.IGNORECASE),
+    "structured_outputs": re.compile("struct(ured.?output|ural.?tag)", re.IGNORECASE),
+}
 """How a server's refusal names the fields that calls can do without."""
+
+_LOST = {
+    "skip_special_tokens": "%s refuses skip_special_tokens: it may remove marks of tool calls and thoughts from texts.",
+    "structured_outputs": "%s refuses structured_outputs with a structural_tag: schemas of calls are not enforced.",
+}
+"""What a call without such a field may lack."""
 
 
 class Policy:
@@ -47,9 +62,12 @@ class Policy:
         clock: returns Unix seconds.
         timer: returns seconds that only grow, to measure a call by.
         chance: returns random numbers from 0 to 1.
+        pace: how fast calls are sent.
+        quota: the retries that are left while nothing succeeds.
         unsupported: fields that the server refuses, and that calls leave out.
         host: the host that is called.
         secrets: what must not be in errors.
+        longest_wait: the settings' time-out for silence, in seconds; 0 for none.
     """
 
     def __init__(
@@ -59,6 +77,7 @@ class Policy:
         clock: Callable[[], float],
         timer: Callable[[], float],
         chance: Callable[[], float],
+        pace: Pace | None = None,
     ) -> None:
         self.settings = settings
         self.retry = retry or RetryPolicy(max_retries=settings.max_retries)
@@ -67,6 +86,9 @@ class Policy:
         self.chance = chance
         self.unsupported: set[str] = set() if settings.stream_usage else {"stream_options"}
         self.host, self.secrets = settings.host, settings.secrets  # once: it reads the environment
+        self.longest_wait = seconds_of(settings.timeout)[1] or 0.0
+        self.pace = pace or Pace(self.host)
+        self.quota = RetryQuota()
         self._warnings: set[str] = set()
 
     def warn_once(self, message: str, *args: object) -> None:
@@ -82,11 +104,14 @@ class Request(ABC):
     Attributes:
         method: the HTTP method.
         path: the path below the base URL.
+        version: the version of the API, in place of that of the base URL; None for that one.
+        hints: what to do about an error, by its status, in place of the general advice.
         optional: fields of the body that the call can do without if the server refuses them.
         body: the JSON to send; None for none.
         model: the model that is called, for usage counters; None for a call that is not counted.
         prompts: the user's texts, which are redacted from error messages.
         policy: what the client that sends the call decides by; set by `bind`.
+        turn: its place in the client's pace; set by `bind`.
         retries: the number of retries so far.
         extra_headers: headers of this call, which win over the settings'.
         timeout: in place of the settings'; `bind` sets it if the call has none.
@@ -94,15 +119,19 @@ class Request(ABC):
 
     method: ClassVar[str] = "POST"
     path: ClassVar[str]
-    optional: ClassVar[frozenset[str]] = frozenset()
+    version: ClassVar[str | None] = None
+    hints: ClassVar[Mapping[int, str]] = {}
+    optional: frozenset[str] = frozenset()
     body: bytes | None = None
     model: str | None = None
     prompts: tuple[str, ...] = ()
     policy: Policy
+    turn: Turn
     retries: int = 0
     extra_headers: Mapping[str, str] | None = None
     timeout: float | TimeoutLike | None
     _deadline: float = inf
+    _failures: int = 0
     _left_out: frozenset[str] = frozenset()
 
     def bind(self, policy: Policy) -> None:
@@ -112,6 +141,7 @@ class Request(ABC):
             InvalidParameterError: the request cannot be encoded.
         """
         self.policy = policy
+        self.turn = Turn(policy.pace)
         self._left_out = self.optional & policy.unsupported
         self.body = self.encode()
         if not hasattr(self, "timeout"):
@@ -135,11 +165,12 @@ class Request(ABC):
     @property
     def outgoing(self) -> Outgoing:
         """What is sent next; with time-outs of its own if the settings' are not those of the call, or too long."""
-        longest = seconds_of(self.timeout)[1] or 0.0
         left = max(self._deadline - self.policy.timer(), MIN_SECONDS)
-        is_usual = self.timeout is self.policy.settings.timeout and left >= longest
+        settings = self.policy.settings
+        is_usual = self.timeout is settings.timeout and left >= self.policy.longest_wait
         timeouts = None if is_usual else seconds_of(self.timeout, left)
-        return Outgoing(self.method, self.path, self.body, self.extra_headers, timeouts)
+        url = f"{settings.url_of(self.version)}/{self.path}"
+        return Outgoing(self.method, url, self.body, self.extra_headers, timeouts)
 
     def check_time(self) -> None:
         """Check that the call may go on.
@@ -158,21 +189,51 @@ class Request(ABC):
         """Record that the call failed or its stream broke off."""
         self.meter.fail()
 
+    def seconds_until_turn(self) -> float:
+        """Return the seconds to sleep before asking again; 0 if the call may be sent now.
+
+        Raises:
+            APITimeoutError: it has waited for as long as it may.
+        """
+        seconds = self.turn.ask()
+        left = self._deadline - self.policy.timer() if seconds else 0.0
+        if seconds and left <= 0:
+            rate, total = self.policy.pace.rate, total_of(self.timeout)
+            raise APITimeoutError(
+                f"{self.policy.host} limits requests: the call waited {self.turn.waited:.3g} seconds for its turn at "
+                f"{'any number of' if rate is None else format(rate, '.3g')} requests a second, and may take {total:g} "
+                "seconds in all. Raise timeout (its total), or send fewer requests at once."
+            )
+        return min(seconds, left)
+
     def wait_before_retry(self, error: ParadigmError) -> float | None:
         """Return the seconds after which to send again; None to give up."""
         if self._leave_out_refused(error):
             return 0.0
-        policy = self.policy
-        delay = policy.retry.delay(self.retries, error, policy.chance())
-        if delay is not None and policy.timer() + delay > self._deadline:
+        policy, is_alone = self.policy, self.turn.was_alone()
+        is_counted = is_alone or not is_limit(error) or self.turn.refusals >= MOST_REFUSALS
+        delay = policy.retry.delay(self._failures if is_counted else 0, error, policy.chance())
+        if is_limit(error):
+            asked = error.retry_after if isinstance(error, APIStatusError) else None
+            if asked is None or asked <= policy.retry.max_retry_after:  # else no call waits: each fails at once
+                self.turn.refused((asked or 0.0) if delay is None else delay, asked)
+        if delay is None or policy.timer() + delay > self._deadline:
             return None
-        if delay is not None:
-            self.retries += 1
-            status = f" {error.status_code}" if isinstance(error, APIStatusError) else ""
-            cause = type(error).__name__ + status  # without the words of the server
-            count = f"retry {self.retries} of {policy.retry.max_retries}"
-            logger.info("Retrying %s of %s after %.2f s (%s): %s", self.path, policy.host, delay, count, cause)
+        if is_alone and not is_limit(error) and not policy.quota.take(error):
+            logger.info("Not retrying %s of %s: too many calls failed one after the other", self.path, policy.host)
+            return None
+        self.retries += 1
+        self._failures += is_counted
+        self.turn.sleeps(delay)
+        self._log_retry(error, delay, is_counted)
         return delay
+
+    def _log_retry(self, error: ParadigmError, delay: float, is_counted: bool) -> None:
+        cause = type(error).__name__  # without the words of the server
+        if isinstance(error, APIStatusError):
+            cause = f"{cause} {error.status_code}"
+        count = f"retry {self._failures} of {self.policy.retry.max_retries}" if is_counted else "others are accepted"
+        logger.info("Retrying %s of %s after %.2f s (%s): %s", self.path, self.policy.host, delay, count, cause)
 
     def redact(self, words: str) -> str:
         """Make the words of a library fit for a message: without the secrets and the prompt, and short."""
@@ -187,7 +248,7 @@ class Request(ABC):
 
     def origin(self, response: BaseResponse) -> Origin:
         """Return where a response came from."""
-        return Origin(self.policy.host, response.headers, self._redaction)
+        return Origin(self.policy.host, response.headers, self._redaction, self.hints)
 
     def check(self, response: BaseResponse, data: bytes) -> None:
         """Raise the error for a response that refuses the request.
@@ -196,11 +257,19 @@ class Request(ABC):
             APIStatusError: it does.
         """
         if not response.is_success:
+            self._heed_limits(response)
             raise status_error(response.status, data, self.origin(response), self.policy.clock())
 
-    def accept(self) -> None:
+    def accept(self, response: BaseResponse) -> None:
         """Record that the server accepted the request as it was sent."""
         self.policy.unsupported |= self._left_out
+        self.policy.quota.give()
+        self.turn.accepted()
+        self._heed_limits(response)
+
+    def _heed_limits(self, response: BaseResponse) -> None:
+        for remaining, seconds in announced_limits(response.headers, self.policy.clock):
+            self.policy.pace.announce(self.turn, remaining, seconds)
 
     def _leave_out_refused(self, error: ParadigmError) -> bool:
         """Leave out the optional fields that the server has just refused; return whether there are any."""
@@ -209,6 +278,8 @@ class Request(ABC):
         words = f"{error} {error.body}"
         refused = {name for name in self.optional - self._left_out if _REFUSALS[name].search(words)}
         if refused:
+            for name in refused & _LOST.keys():
+                self.policy.warn_once(_LOST[name], self.policy.host)
             self._left_out |= refused
             self.body = self.encode()
         return bool(refused)
@@ -237,9 +308,10 @@ class Call(Request, Generic[Reply]):
             APIResponseError: it is not what was asked for.
         """
         self.check(response, data)
-        self.accept()
         origin = self.origin(response)
-        return self.read(parse_reply(data, origin), origin)
+        body = parse_reply(data, origin)  # which may be a refusal with the status 200
+        self.accept(response)
+        return self.read(body, origin)
 
 
 class PieceReader(Protocol[PieceOut]):
@@ -266,8 +338,6 @@ class PieceReader(Protocol[PieceOut]):
 class StreamCall(Request, Generic[Piece, Event]):
     """A request that is answered by a stream: read in pieces, handed out as events, one event for each piece."""
 
-    _handed_out = False
-
     @abstractmethod
     def make_reader(self, origin: Origin) -> PieceReader[Piece]:
         """Return a reader of one response."""
@@ -278,14 +348,5 @@ class StreamCall(Request, Generic[Piece, Event]):
 
     def reader(self, response: BaseResponse) -> PieceReader[Piece]:
         """Return a reader of a response that is not a refusal."""
-        self.accept()
+        self.accept(response)
         return self.make_reader(self.origin(response))
-
-    def hand_out(self, piece: Piece) -> Event:
-        """Return the event for a piece; from now on nothing may be sent again."""
-        self._handed_out = True
-        return self.make_event(piece)
-
-    def wait_before_retry(self, error: ParadigmError) -> float | None:
-        """As `Request.wait_before_retry`; None once something was handed out."""
-        return None if self._handed_out else super().wait_before_retry(error)

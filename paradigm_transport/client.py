@@ -16,9 +16,11 @@ from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
 from paradigm_transport.endpoints.embeddings import EmbeddingCall, EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model, ModelsCall
+from paradigm_transport.endpoints.search import SearchCall, SearchParameters, SearchResults
 from paradigm_transport.errors import InvalidParameterError, ParadigmError
 from paradigm_transport.http.attempts import AsyncAttempts, Attempts
 from paradigm_transport.http.connections import AsyncConnections, Connections
+from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.streams import AsyncStream, Stream
@@ -35,16 +37,22 @@ class _Client:
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        pace: Pace | None = None,
         **fields: Any,
     ) -> None:
         if settings is not None and fields:
             raise InvalidParameterError(f"{type(self).__name__} takes settings or {next(iter(fields))}, not both")
-        self.policy = Policy(settings or Settings(**fields), retry, clock, timer, chance)
+        self.policy = Policy(settings or Settings(**fields), retry, clock, timer, chance, pace)
 
     @property
     def settings(self) -> Settings:
         """How the server is reached."""
         return self.policy.settings
+
+    @property
+    def pace(self) -> Pace:
+        """How fast calls are sent: as fast as they come, or in turns if the server limits them."""
+        return self.policy.pace
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.settings.base_url!r})"
@@ -88,12 +96,13 @@ class ParadigmClient(_Client):
 
     Args:
         settings: how to reach the server; its fields may be given as keyword arguments instead.
-        sleep: waits for a number of seconds before a retry; by default, a wait that ends when the client is closed.
-        before_retry: called after that wait, such as the `acquire` of a rate limiter.
+        sleep: waits for a number of seconds, for a turn or before a retry; by default, a wait that ends when the client
+            is closed.
+        before_retry: called after the wait before a retry, such as the `acquire` of a rate limiter.
         options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…) if there are no `settings`; and `retry`,
             a `RetryPolicy` in place of what `max_retries` says; `clock`, which returns Unix seconds to read a
             Retry-After date against; `timer`, which returns seconds that only grow; `chance`, which returns random
-            numbers from 0 to 1 for the jitter.
+            numbers from 0 to 1 for the jitter; `pace`, a `Pace` that several clients share.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -166,6 +175,22 @@ class ParadigmClient(_Client):
         """
         return self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
 
+    def search(self, query: str, parameters: SearchParameters | None = None, **overrides: Any) -> SearchResults:
+        """Search the documents that Paradigm holds, with version 3 of its API whatever that of `base_url` is.
+
+        Args:
+            query: what to search for.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`; None leaves one out.
+
+        Raises:
+            InvalidParameterError: a field is wrong; nothing was sent.
+            APIConnectionError: no response arrived (APITimeoutError: not in time).
+            APIStatusError: the server refused; a subclass for each status.
+            APIResponseError: the response does not hold results.
+        """
+        return self.send(SearchCall(query, SearchParameters.of(parameters or {}, overrides)))
+
     def models(self) -> list[Model]:
         """List the models that the server offers.
 
@@ -188,7 +213,7 @@ class ParadigmClient(_Client):
         attempts = self._attempts(call)
         while True:
             try:
-                with attempts.open(call.outgoing) as response:
+                with attempts.open(call) as response:
                     return call.read_response(response, response.read(call.check_time))
             except ParadigmError as error:
                 delay = None if attempts.are_over else call.wait_before_retry(error)
@@ -233,12 +258,13 @@ class AsyncParadigmClient(_Client):
 
     Args:
         settings: how to reach the server; its fields may be given as keyword arguments instead.
-        sleep: waits for a number of seconds before a retry; by default, a wait that ends when the client is closed.
-        before_retry: called after that wait, such as the `acquire` of a rate limiter.
+        sleep: waits for a number of seconds, for a turn or before a retry; by default, a wait that ends when the client
+            is closed.
+        before_retry: called after the wait before a retry, such as the `acquire` of a rate limiter.
         options: the fields of `Settings` (`api_key`, `base_url`, `timeout`…) if there are no `settings`; and `retry`,
             a `RetryPolicy` in place of what `max_retries` says; `clock`, which returns Unix seconds to read a
             Retry-After date against; `timer`, which returns seconds that only grow; `chance`, which returns random
-            numbers from 0 to 1 for the jitter.
+            numbers from 0 to 1 for the jitter; `pace`, a `Pace` that several clients share.
 
     Raises:
         InvalidParameterError: a setting is missing or wrong.
@@ -275,6 +301,10 @@ class AsyncParadigmClient(_Client):
         """Embed a text, or several in one request; as `ParadigmClient.embed`."""
         return await self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
 
+    async def search(self, query: str, parameters: SearchParameters | None = None, **overrides: Any) -> SearchResults:
+        """Search the documents that Paradigm holds; as `ParadigmClient.search`."""
+        return await self.send(SearchCall(query, SearchParameters.of(parameters or {}, overrides)))
+
     async def models(self) -> list[Model]:
         """List the models that the server offers; as `ParadigmClient.models`."""
         return await self.send(ModelsCall())
@@ -286,7 +316,7 @@ class AsyncParadigmClient(_Client):
         attempts = self._attempts(call)
         while True:
             try:
-                async with await attempts.open(call.outgoing) as response:
+                async with await attempts.open(call) as response:
                     return call.read_response(response, await response.read(call.check_time))
             except ParadigmError as error:
                 delay = None if attempts.are_over else call.wait_before_retry(error)

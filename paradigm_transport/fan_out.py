@@ -1,18 +1,56 @@
-"""Many calls at once: a bounded number in flight, results in order, and the first error stops the rest."""
+"""Many calls at once: a bounded number in flight, results in order, and the first error stops the rest.
+
+A small server makes those that are in flight wait for each other, and the last of too many would time out. So at first
+no more than `FIRST` are in flight; then there are as many as the server returns within `SOON` seconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import Context, copy_context
 from typing import TypeVar
 
 from paradigm_transport.http.scopes import CallScope, current_batch
+from paradigm_transport.http.slots import Slots
 
 Item = TypeVar("Item")
 Step = TypeVar("Step")
 T = TypeVar("T")
+
+FIRST = 64
+"""The most calls in flight before the first has ended."""
+
+SOON = 30.0
+"""The seconds in which a server should return what is in flight: well below the default time-out."""
+
+
+class Window:
+    """The number of calls in flight, which grows as they end.
+
+    Args:
+        limit: the most of them.
+        timer: returns seconds that only grow.
+    """
+
+    # There is no lock: a lost update makes it grow a little later.
+
+    def __init__(self, limit: int, timer: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._timer = timer
+        self._began = timer()
+        self._ended = 0
+        self.size = min(limit, FIRST)
+
+    def end(self) -> bool:
+        """Record that a call has ended; return whether one more than before may be in flight."""
+        self._ended += 1
+        if self.size >= self._limit or self.size * (self._timer() - self._began) > self._ended * SOON:
+            return False
+        self.size += 1
+        return True
 
 
 def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_progress: bool = False) -> list[T]:
@@ -24,7 +62,7 @@ def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_p
     Args:
         call: the function.
         items: what to call it with; a single item is handled in the caller's thread.
-        limit: the most calls at once, 1 or more.
+        limit: the most calls in flight, 1 or more.
         show_progress: show a progress bar, which needs tqdm.
 
     Returns:
@@ -36,9 +74,21 @@ def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_p
     if len(items) < 2:
         return [call(item) for item in items]
     batch = CallScope("The batch that the call belongs to was stopped.", *filter(None, [current_batch.get()]))
+    window = Window(min(limit, len(items)))
+    gate = Slots(window.size)
+
+    def run(item: Item) -> T:
+        gate.acquire(batch)
+        try:
+            return call(item)
+        finally:
+            if window.end():
+                gate.release()
+            gate.release()
+
     with ThreadPoolExecutor(max_workers=min(limit, len(items))) as executor:
         try:
-            futures = [executor.submit(_context_of(batch).run, call, item) for item in items]
+            futures = [executor.submit(_context_of(batch).run, run, item) for item in items]
             for future in _with_progress(as_completed(futures), len(items), show_progress):
                 future.result()
         except BaseException:
@@ -68,11 +118,16 @@ async def afan_out(
     """
     if len(items) < 2:
         return [await call(item) for item in items]
-    gate = asyncio.Semaphore(limit)
+    window = Window(limit)
+    gate = asyncio.Semaphore(window.size)
 
     async def run(item: Item) -> T:
         async with gate:
-            return await call(item)
+            try:
+                return await call(item)
+            finally:
+                if window.end():
+                    gate.release()
 
     tasks = [asyncio.create_task(run(item)) for item in items]
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal, TypeGuard
@@ -64,6 +64,11 @@ class ToolCall:
     name: str
     arguments: JsonObject
 
+    def to_openai(self, *, text_arguments: bool = False) -> JsonObject:
+        """Write the call in OpenAI's form; see `Message.to_openai`."""
+        arguments = to_json(self.arguments) if text_arguments else self.arguments
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
+
 
 @dataclass(frozen=True, slots=True)
 class InvalidToolCall:
@@ -92,6 +97,7 @@ class Message:
         tool_calls: the calls that an assistant made in it.
         tool_call_id: the id of the call that a tool's message is the result of.
         name: the name of the speaker or of the tool.
+        thoughts: what the assistant thought before it.
     """
 
     role: str
@@ -99,15 +105,18 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    thoughts: str = ""
 
-    def to_openai(self) -> JsonObject:
-        """Write the message as templates expect it: in OpenAI's form, but with arguments as an object."""
+    def to_openai(self, *, text_arguments: bool = False) -> JsonObject:
+        """Write the message in OpenAI's form, without its thoughts, which have no place there.
+
+        Args:
+            text_arguments: write the arguments of calls as JSON texts, as OpenAI's API does; else as objects, as
+                templates expect them.
+        """
         message: JsonObject = {"role": self.role, "content": self.content}
         if self.tool_calls:
-            message["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in self.tool_calls
-            ]
+            message["tool_calls"] = [call.to_openai(text_arguments=text_arguments) for call in self.tool_calls]
         optional = {"tool_call_id": self.tool_call_id, "name": self.name}
         return {**message, **{key: value for key, value in optional.items() if value is not None}}
 
@@ -205,6 +214,11 @@ def in_order_of_calls(messages: Iterable[Message]) -> list[Message]:
     return ordered
 
 
+def can_be_continued(messages: Sequence[Message]) -> bool:
+    """Return whether a model can continue the last message: an assistant's without calls."""
+    return bool(messages) and messages[-1].role == "assistant" and not messages[-1].tool_calls
+
+
 def with_system(messages: Iterable[Message], text: str) -> list[Message]:
     """Return messages with a text added to the system message; without one, it becomes the system message."""
     messages = list(messages)
@@ -225,11 +239,17 @@ def in_user_turns(messages: Iterable[Message], roles: Collection[str]) -> list[M
     for message in messages:
         turn = replace(message, role="user", tool_call_id=None, name=None) if message.role in roles else message
         if turns and turns[-1].role == turn.role != "tool":
-            last = turns.pop()
-            content = "\n\n".join(filter(None, (last.content, turn.content)))
-            turn = replace(last, content=content, tool_calls=last.tool_calls + turn.tool_calls)
+            turn = _joined(turns.pop(), turn)
         turns.append(turn)
     return turns
+
+
+def _joined(first: Message, second: Message) -> Message:
+    """Return two messages of one role as one."""
+    content, thoughts = (
+        "\n\n".join(filter(None, pair)) for pair in ((first.content, second.content), (first.thoughts, second.thoughts))
+    )
+    return replace(first, content=content, thoughts=thoughts, tool_calls=first.tool_calls + second.tool_calls)
 
 
 def to_json(value: object) -> str:

@@ -15,7 +15,7 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from pydantic_core import from_json
 
@@ -82,10 +82,12 @@ class Redaction:
 
     @cached_property
     def _forms_of_prompts(self) -> list[str]:
-        return [form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of(prompt)]
+        return [
+            form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of_prompt(prompt)
+        ]
 
 
-def _forms_of(prompt: str) -> list[str]:
+def _forms_of_prompt(prompt: str) -> list[str]:
     """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
     quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
     data = repr(prompt.encode(errors="replace"))
@@ -104,12 +106,17 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
 
 @lru_cache(maxsize=16)
 def _secret_pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    forms = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))}
+    forms = {form for secret in secrets for form in _forms_of_secret(secret)}
     words = [
         re.escape(form) if len(form) >= MIN_SECRET_IN_WORDS else rf"(?<!\w){re.escape(form)}(?!\w)"
         for form in sorted(forms, key=len, reverse=True)
     ]
     return re.compile("|".join(words))
+
+
+def _forms_of_secret(secret: str) -> tuple[str, ...]:
+    """The forms that a secret takes in text, in JSON and in addresses."""
+    return secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)
 
 
 @dataclass(frozen=True)
@@ -120,11 +127,13 @@ class Origin:
         host: the host that was called.
         headers: the headers of the response, names in lower case.
         redaction: removes what must not be in errors.
+        hints: what to do about an error, by its status, in place of the general advice.
     """
 
     host: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     redaction: Redaction = Redaction()
+    hints: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     @property
     def request_id(self) -> str | None:
@@ -146,7 +155,7 @@ def status_error(status: int, body: object, origin: Origin, now: float = 0.0) ->
         now: Unix seconds, to read a Retry-After date against.
     """
     body = _clean(body, origin)
-    hint = _HINTS.get(status, "")
+    hint = origin.hints.get(status) or _HINTS.get(status, "")
     if 300 <= status < 400:
         target = origin.redaction.words(origin.headers.get("location", "another address").split("?")[0])
         hint = f"It redirects to {target}; redirects are not followed: set base_url to the final address."
@@ -300,7 +309,7 @@ def error_code(body: object) -> int | None:
     return code or (500 if is_error or server_words(body) else None)
 
 
-_OF_REPLIES = ("data", "object", "usage")
+_OF_REPLIES = ("data", "object", "results", "usage")
 """Keys that replies have and errors do not, beside `choices`."""
 
 
@@ -344,6 +353,13 @@ def server_words(body: object) -> str:
         loc = body.get("loc")
         where = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else ""
         return f"{where}: {body['msg']}" if where else str(body["msg"])
+    by_field = body.get("fields")
+    if isinstance(by_field, dict):  # {"detail": the same for all, "fields": {"query": [{"error": "…", "detail": "…"}]}}
+        words = "; ".join(f"{name}: {words}" for name, errors in by_field.items() if (words := server_words(errors)))
+        if words:
+            return words
+    if isinstance(body.get("error"), str) and isinstance(body.get("detail"), str):  # the first is a code
+        return server_words(body["detail"])
     for key in ("error", "detail", "message", "errors", "non_field_errors"):
         words = server_words(body.get(key))
         if words:

@@ -63,8 +63,8 @@ class StopScanner:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return how many characters at the end of a text are the beginning of a stop."""
-    start = text.find(stop[0], max(0, len(text) - len(stop) + 1))
+    """Return how many characters at the end of a text are the beginning of a stop, which is not in the text."""
+    start = text.find(stop[0], max(0, len(text) - len(stop)))
     while start >= 0 and not stop.startswith(text[start:]):
         start = text.find(stop[0], start + 1)
     return len(text) - start if start >= 0 else 0

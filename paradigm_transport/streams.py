@@ -32,6 +32,7 @@ class Stream(Generic[Event]):
         self._reader: Reader | None = None
         self._ready: deque[Any] = deque()
         self._error: ParadigmError | None = None
+        self._has_begun = False  # to hand out events: from then on nothing may be sent again
         self._ended = False
 
     def __iter__(self) -> Self:
@@ -46,7 +47,8 @@ class Stream(Generic[Event]):
                 self._disconnect()  # what arrived while it was closed from elsewhere
                 raise StopIteration
             self._advance()
-        return self._call.hand_out(self._ready.popleft())
+        self._has_begun = True
+        return self._call.make_event(self._ready.popleft())
 
     def _advance(self) -> None:
         """Read once more, or come to an end; an error waits until all before it is handed out."""
@@ -62,7 +64,7 @@ class Stream(Generic[Event]):
             if self._ended:  # closed from elsewhere while this one waited
                 return
             self._disconnect()
-            is_final = self._ready or attempts.are_over
+            is_final = self._ready or self._has_begun or attempts.are_over
             delay = None if is_final else self._call.wait_before_retry(error)
             if delay is None:
                 self._call.fail()
@@ -78,7 +80,7 @@ class Stream(Generic[Event]):
 
     def _open(self, attempts: Attempts) -> None:
         self._call.begin()
-        self._response = attempts.open(self._call.outgoing)
+        self._response = attempts.open(self._call)
         if not self._response.is_success:
             self._call.check(self._response, self._response.read(self._call.check_time))
         self._reader = self._call.reader(self._response)
@@ -142,6 +144,7 @@ class AsyncStream(Generic[Event]):
         self._reader: Reader | None = None
         self._ready: deque[Any] = deque()
         self._error: ParadigmError | None = None
+        self._has_begun = False
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -156,7 +159,8 @@ class AsyncStream(Generic[Event]):
                 await self._disconnect()  # what arrived while it was closed from elsewhere
                 raise StopAsyncIteration
             await self._advance()
-        return self._call.hand_out(self._ready.popleft())
+        self._has_begun = True
+        return self._call.make_event(self._ready.popleft())
 
     async def _advance(self) -> None:
         """Read once more, or come to an end; an error waits until all before it is handed out."""
@@ -172,7 +176,7 @@ class AsyncStream(Generic[Event]):
             if self._ended:  # closed from elsewhere while this one waited
                 return
             await self._disconnect()
-            is_final = self._ready or attempts.are_over
+            is_final = self._ready or self._has_begun or attempts.are_over
             delay = None if is_final else self._call.wait_before_retry(error)
             if delay is None:
                 self._call.fail()
@@ -188,7 +192,7 @@ class AsyncStream(Generic[Event]):
 
     async def _open(self, attempts: AsyncAttempts) -> None:
         self._call.begin()
-        self._response = await attempts.open(self._call.outgoing)
+        self._response = await attempts.open(self._call)
         if not self._response.is_success:
             self._call.check(self._response, await self._response.read(self._call.check_time))
         self._reader = self._call.reader(self._response)

@@ -21,12 +21,14 @@ class Usage:
         completion_tokens: tokens generated, over all choices.
         total_tokens: both together.
         cached_tokens: tokens of the prompt that the server had in a cache; None if it does not say.
+        reasoning_tokens: generated tokens of the model's reasoning; None if it does not say.
     """
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
     def as_dict(self) -> dict[str, int]:
         """Return the three counts under the endpoint's names."""
@@ -38,16 +40,24 @@ class Usage:
 
 
 def read_usage(wire: object) -> Usage | None:
-    """Read the usage of generated text; None if it is missing, null or of another shape."""
+    """Read the usage of generated text; None if it is missing, null or of another shape.
+
+    No prompt has 0 tokens: gateways fill in zeros for counts that they do not have.
+    """
     if not isinstance(wire, dict):
         return None
     prompt, completion = read_count(wire.get("prompt_tokens")), read_count(wire.get("completion_tokens"))
-    if prompt is None or completion is None:
+    if not prompt or completion is None:
         return None
     total = read_count(wire.get("total_tokens"))
-    details = wire.get("prompt_tokens_details")
-    cached = read_count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    return Usage(prompt, completion, prompt + completion if total is None else total, cached)
+    cached = _read_detail(wire, "prompt_tokens_details", "cached_tokens")
+    reasoning = _read_detail(wire, "completion_tokens_details", "reasoning_tokens")
+    return Usage(prompt, completion, prompt + completion if total is None else total, cached, reasoning)
+
+
+def _read_detail(wire: Mapping[str, object], details: str, name: str) -> int | None:
+    found = wire.get(details)
+    return read_count(found.get(name)) if isinstance(found, dict) else None
 
 
 def read_count(value: object) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.local.handbook import handbook as handbook
 from tests.wire import WireServer
 
 # Variables that would redirect requests or supply a real key.

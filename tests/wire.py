@@ -23,6 +23,7 @@ After its last step the connection waits for the next request. Scripts are writt
     trickle(script)                         the same bytes, one at a time
     completion("text"), chunk("text"), usage(1, 2), models("a")    bodies for them
     embeddings([1.0, 2.0])                  the same, of embeddings
+    search_results(search_result("text"))   the same, of a search
     embed                                   a function for `always`: embeds each text as `vector_of` does
 
 Each script of `script` answers one request, in order; that of `always` answers all others. Both also accept a
@@ -152,6 +153,26 @@ def chunk(
 
 def usage(prompt: int, completion: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def search_result(text: str | None = "a passage", score: Any = 0.83, **fields: Any) -> dict[str, Any]:
+    """Build a result of a search; `fields` are added to its source, or replace the result's own."""
+    own = {
+        name: fields.pop(name) for name in ("chunk_id", "scores", "image", "workspace", "warnings") if name in fields
+    }
+    source = {
+        "file_id": 12, "filename": "a.pdf", "title": "A", "mime_type": "pdf", "size_bytes": 1, "page_start": 3,
+        "page_end": 4, "total_pages": 9, "tags": [{"id": 1, "name": "x"}], "content_types": [],
+        "external_metadata": None, **fields,
+    }  # fmt: skip
+    scores = {"text": 0.7, "vision": None, "keyword": 3.1, "multivector": None, "relevance": 0.83}
+    top = {"chunk_id": "6a9c1b5e-0000-4000-8000-000000000001", "content": text, "score": score, "scores": scores}
+    return {**top, "source": source, "workspace": {"id": 5, "name": "W"}, **own}
+
+
+def search_results(*results: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Build the reply to a search."""
+    return {"results": list(results), **fields}
 
 
 def models(*ids: str) -> dict[str, Any]:

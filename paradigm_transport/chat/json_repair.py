@@ -69,6 +69,11 @@ class RepairedValue:
         """Whether the value is an object, or the beginning of one."""
         return self._parts[:1] == ["{"]
 
+    @property
+    def in_string(self) -> bool:
+        """Whether what follows is inside a string."""
+        return self._quote != ""
+
     def take(self, end: int | None = None) -> str:
         """Return what has been added to `text` since the last call.
 
@@ -105,6 +110,15 @@ class RepairedValue:
             self._word.clear()
             self._parts.append(_PYTHON_WORDS.get(word, word))
             self.is_complete = not self._open
+
+    def close(self) -> None:
+        """Add the brackets that are missing at the end, if the text breaks off between values."""
+        if self.is_broken and self._open and not self._quote:
+            closing = {opening: bracket for bracket, opening in _CLOSING.items()}
+            self._parts += [closing[opening] for opening in reversed(self._open)]
+            self._gap.clear()
+            self._open.clear()
+            self.is_broken, self.is_complete = False, True
 
     def _read_string(self, text: str, at: int) -> int:
         char = text[at]

@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields
 from paradigm_transport.calls import Call, StreamCall
-from paradigm_transport.chat.dialects.base import Reader, TextReader
+from paradigm_transport.chat.dialects.base import Reader
 from paradigm_transport.chat.dialects.call_json import CUT_OFF
-from paradigm_transport.chat.dialects.rows import find_dialect
+from paradigm_transport.chat.dialects.choosing import check_parser, find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
-from paradigm_transport.chat.templates import Template, find_template, read_template
+from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
@@ -29,7 +30,16 @@ from paradigm_transport.endpoints.completions.fields import (
 )
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import InvalidToolCall, Message, NamedTool, Tool, ToolChoice, with_system
+from paradigm_transport.messages import (
+    InvalidToolCall,
+    JsonObject,
+    Message,
+    NamedTool,
+    Tool,
+    ToolChoice,
+    can_be_continued,
+    with_system,
+)
 
 Layer = CompletionFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
@@ -38,10 +48,15 @@ Layer = CompletionFields | Mapping[str, Any]
 class TemplateFields(Fields):
     """How prompts are written for a chat model: declarations and checks only."""
 
-    chat_template: str | Template | None = Field(
+    chat_template: AnyTemplate | None = Field(
         default=None,
         description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja "
-        "source or a JinjaTemplate; None to send prompts as they are.",
+        "source, a JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file; None to send prompts as they "
+        "are.",
+    )
+    chat_template_kwargs: JsonObject | None = Field(
+        default=None,
+        description='Variables of a chat template in Jinja, such as `{"enable_thinking": False}`.',
     )
 
     @field_validator("chat_template", mode="before")
@@ -53,19 +68,31 @@ class TemplateFields(Fields):
             else read_template(template)
         )
 
+    @model_validator(mode="after")
+    def _check_variables(self) -> Self:
+        if self.chat_template_kwargs and self.chat_template != SERVER and template_of(self) is None:
+            raise ValueError("chat_template_kwargs needs a chat_template in Jinja, whose variables they are")
+        return self
+
 
 def template_of(fields: TemplateFields) -> Template | None:
-    """Return the chat template that was chosen, if any."""
-    return None if fields.chat_template is None else find_template(fields.chat_template)
+    """Return the chat template that was chosen, with its variables, if any.
+
+    Raises:
+        InvalidParameterError: the template has no variables, or sets one of that name itself.
+    """
+    template = None if fields.chat_template is None else find_template(fields.chat_template)
+    return template and template.with_variables(fields.chat_template_kwargs or {})
 
 
 class ChatFields(TemplateFields):
     """How messages and tools are written for a chat model: declarations and checks only."""
 
     max_tokens: MaxTokens = 2048
-    chat_template: str | Template = Field(
-        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source or a "
-        "JinjaTemplate.",
+    chat_template: AnyTemplate = Field(
+        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source, a "
+        "JinjaTemplate, the path of a tokenizer_config.json or *.jinja file, or `server` for the one in the server's "
+        "model list.",
     )
     constrain: Literal["vllm"] | None = Field(
         default=None,
@@ -73,11 +100,33 @@ class ChatFields(TemplateFields):
         "calls: `vllm` for vLLM's field `structured_outputs`; None for none.",
     )
 
-    @field_validator("chat_template")
+    tool_call_parser: str | None = Field(
+        default=None,
+        description="How the model writes tool calls: the name of its parser in vLLM (`--tool-call-parser`). By "
+        "default it is found from chat_template.",
+    )
+    reasoning_parser: str | None = Field(
+        default=None,
+        description="How the model writes what it thinks: the name of its parser in vLLM (`--reasoning-parser`). By "
+        "default it is found from chat_template.",
+    )
+
+    @field_validator("chat_template", mode="before")
     @classmethod
-    def _check_dialect(cls, template: str | Template) -> str | Template:
-        find_dialect(find_template(template))
-        return template
+    def _read_template(cls, template: object) -> object:
+        return template if template == SERVER else super()._read_template(template)
+
+    @field_validator("tool_call_parser", "reasoning_parser")
+    @classmethod
+    def _check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
+        check_parser(str(info.field_name), name)
+        return name
+
+    @model_validator(mode="after")
+    def _check_dialect(self) -> Self:
+        if self.chat_template != SERVER:
+            PromptRoute.of(self)
+        return self
 
 
 class ChatParameters(CompletionParameters):
@@ -96,6 +145,7 @@ class ChatRequest:
         tool_choice: whether it calls them.
         parallel_tool_calls: whether a message may hold several calls; if not, it ends with the first.
         schema: a JSON schema; the message must be a JSON object of it, unless it is a call.
+        continue_last: whether the answer continues the last message, if that is an assistant's without calls.
     """
 
     messages: Sequence[Message]
@@ -103,6 +153,7 @@ class ChatRequest:
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     schema: Mapping[str, Any] | None = None
+    continue_last: bool = False
 
     @property
     def offered(self) -> Sequence[Tool]:
@@ -120,6 +171,11 @@ class ChatRequest:
     def requires_call(self) -> bool:
         """Whether the message must be a call."""
         return self.tool_choice == "any" or self.required_name is not None
+
+    @property
+    def continues_message(self) -> bool:
+        """Whether the answer continues the last message."""
+        return self.continue_last and not self.requires_call and can_be_continued(self.messages)
 
     @property
     def is_single(self) -> bool:
@@ -173,7 +229,11 @@ def completion_parameters(template: Template | None, *layers: Layer, single: boo
     parameters = kind.of(*layers)
     if single and (parameters.n or 1) > 1:
         raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
-    return parameters.with_stops(first=[template.stop] if template is not None and template.stop else [])
+    if template is None:
+        return parameters
+    if template.is_exact:
+        parameters = parameters.with_extra_body({"add_special_tokens": False})
+    return parameters.with_stops(first=[template.stop] if template.stop else [])
 
 
 class ChatRoute(Protocol):
@@ -194,38 +254,75 @@ class ChatRoute(Protocol):
         """Return the call that streams the answer; as `call`."""
 
 
+_FOR_TEMPLATE = frozenset({"chat_template_kwargs", "continue_final_message"})
+"""Fields of a call that are not sent."""
+
+
 class PromptRoute:
     """The route over completions: the chat is written in the model's markup, which the answer is read by.
 
     Args:
         chat_template: writes the messages.
         constrain: the server-side mechanism that enforces schemas; None for none.
+        tool_call_parser: how calls are written; found from the template by default. See `ChatFields`.
+        reasoning_parser: how thoughts are written; found from the template by default.
+        chat_template_kwargs: variables of the template, over its own.
+
+    Raises:
+        InvalidParameterError: the template has no variables, or sets one of that name itself.
     """
 
-    def __init__(self, chat_template: str | Template, constrain: Literal["vllm"] | None = None) -> None:
-        self._template = find_template(chat_template)
-        self._dialect = find_dialect(self._template)
+    def __init__(
+        self,
+        chat_template: AnyTemplate,
+        constrain: Literal["vllm"] | None = None,
+        tool_call_parser: str | None = None,
+        reasoning_parser: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._template = find_template(chat_template).with_variables(chat_template_kwargs or {})
+        self._parsers = tool_call_parser, reasoning_parser
+        self._dialect = find_dialect(self._template, *self._parsers)
         self._constrain = constrain
 
+    @classmethod
+    def of(cls, fields: ChatFields, template: AnyTemplate | None = None) -> PromptRoute:
+        """Return the route of a chat model.
+
+        Args:
+            fields: the model's.
+            template: its chat template; by default that of the fields.
+        """
+        parsers = fields.tool_call_parser, fields.reasoning_parser
+        return cls(template or fields.chat_template, fields.constrain, *parsers, fields.chat_template_kwargs)
+
     def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
-        """Return the call whose reply is the whole answer; see `ChatRoute.call`."""
-        parameters = self._parameters(request, layers, single=False)
+        """Return the call whose reply is the whole answer; see `ChatRoute.call`.
+
+        Among the fields of the call may be those that the template gets: `chat_template_kwargs`, over its variables,
+        and `continue_final_message`, for `ChatRequest.continue_last`.
+        """
+        route, request, fields = self._prepared(request, layers)
+        parameters = route._parameters(request, fields, single=False)
+        prompt = route.prompt(request)
 
         def convert(completion: Completion) -> ChatCompletion:
             return ChatCompletion(completion, [read(choice) for choice in completion.choices])
 
         def read(choice: Choice) -> ParsedMessage:
-            reader, message = self.reader(request), ParsedMessage()
+            reader, message = route.reader(request, prompt), ParsedMessage()
             message.add(reader.feed(choice.text))
             message.add(_end(reader, choice.finish_reason, parameters))
             return message
 
-        return CompletionCall(self.prompt(request), parameters, convert)
+        return CompletionCall(prompt, parameters, convert, route._optional(request))
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> CompletionStreamCall[ChatChunk]:
-        """Return the call that streams the answer; see `ChatRoute.stream_call`."""
-        parameters = self._parameters(request, layers, single=True)
-        reader = self.reader(request)
+        """Return the call that streams the answer; see `call`."""
+        route, request, fields = self._prepared(request, layers)
+        parameters = route._parameters(request, fields, single=True)
+        prompt = route.prompt(request)
+        reader = route.reader(request, prompt)
 
         def convert(chunk: CompletionChunk) -> ChatChunk:
             events = reader.feed(chunk.text)
@@ -233,7 +330,25 @@ class PromptRoute:
                 chunk, [*events, *_end(reader, chunk.finish_reason, parameters)] if chunk.is_last else events
             )
 
-        return CompletionStreamCall(self.prompt(request), parameters, convert)
+        return CompletionStreamCall(prompt, parameters, convert, route._optional(request))
+
+    def _prepared(
+        self, request: ChatRequest, layers: Sequence[Layer]
+    ) -> tuple[PromptRoute, ChatRequest, Sequence[Layer]]:
+        """Take what the template gets out of the fields of a call."""
+        taken = [layer for layer in layers if isinstance(layer, Mapping) and not _FOR_TEMPLATE.isdisjoint(layer)]
+        if not taken:
+            return self, request, layers
+        variables: JsonObject = {}
+        for layer in taken:
+            variables.update(_variables(layer.get("chat_template_kwargs")))
+            is_continued = bool(layer.get("continue_final_message", request.continue_last))
+            request = replace(request, continue_last=is_continued)
+        rest = [
+            {name: value for name, value in layer.items() if name not in _FOR_TEMPLATE} if layer in taken else layer
+            for layer in layers
+        ]
+        return PromptRoute(self._template, self._constrain, *self._parsers, variables), request, rest
 
     def prompt(self, request: ChatRequest) -> str:
         """Write a chat in the model's markup, and begin the call that is required of the answer.
@@ -252,35 +367,74 @@ class PromptRoute:
             messages = with_system(messages, schema_instruction(request.schema))
         # A tool that is named is called among all others, which the model may know of.
         tools = request.offered if name is None else request.tools
-        prompt = self._template.render_chat(messages, tools, self._dialect)
-        return prompt + self._dialect.prefill(name) if request.requires_call else prompt
+        is_continued = request.continues_message
+        prompt = self._template.render_chat(messages, tools, self._dialect, continue_last=is_continued)
+        if is_continued or not (request.requires_call or self._enforces_schema(request)):
+            return prompt
+        prompt = self._dialect.without_thoughts(prompt)
+        return prompt + self._dialect.calls.prefill(name) if request.requires_call else prompt
+
+    def _enforces_schema(self, request: ChatRequest) -> bool:
+        """Whether the server enforces the schema of the whole message: under it, the model could not call anything."""
+        return self._constrain is not None and request.schema is not None and not request.offered
 
     def _parameters(self, request: ChatRequest, layers: Sequence[Layer], *, single: bool) -> CompletionParameters:
         parameters = completion_parameters(self._template, *layers, single=single)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
-        schema: Mapping[str, object] | None = None
+        dialect = self._dialect
+        constraint: Mapping[str, object] | None = None
         if self._constrain is not None and request.requires_call:
-            schema = self._dialect.schema(request.offered, request.required_name)
-        elif self._constrain is not None and not request.offered:  # under a schema, the model could not call anything
-            schema = request.schema
-        if schema is not None:  # the answer ends by itself
-            return parameters.with_extra_body({"structured_outputs": {"json": closed(schema)}})
+            offered, name = request.offered, request.required_name
+            constraint = dialect.calls.constraint(offered, name, parallel=not request.is_single)
+        elif request.schema is not None and self._enforces_schema(request):
+            constraint = {"json": closed(request.schema)}
+        if constraint is not None:  # the answer ends by itself
+            return parameters.with_extra_body({"structured_outputs": constraint}).with_stops(last=dialect.stops)
         if not request.has_tools:
-            return parameters
-        return parameters.with_stops(last=self._dialect.stops(offered=bool(request.offered), single=request.is_single))
+            return parameters.with_stops(last=dialect.stops) if dialect.stops else parameters
+        stops = dialect.stop_sequences(offered=bool(request.offered), single=request.is_single)
+        return parameters.with_stops(last=stops)
 
-    def reader(self, request: ChatRequest) -> Reader:
-        """Return a reader of one answer to a chat."""
-        if not request.has_tools:
-            return TextReader()
-        name, is_single = request.required_name, request.is_single
-        return self._dialect.reader(prefilled=request.requires_call, name=name, parallel=not is_single)
+    def _optional(self, request: ChatRequest) -> dict[str, object]:
+        """Return fields of vLLM that make the answer easier to read, and that a server may refuse."""
+        fields: dict[str, object] = {}
+        if request.has_tools or self._dialect.reads_plain_answers:
+            fields["skip_special_tokens"] = False  # marks are special tokens of many models
+        if self._constrain is not None and request.offered and not request.requires_call and request.schema is None:
+            calls = self._dialect.calls.offer(request.offered, parallel=not request.is_single)
+            fields |= {} if calls is None else {"structured_outputs": calls}
+        return fields
+
+    def reader(self, request: ChatRequest, prompt: str = "") -> Reader:
+        """Return a reader of one answer to a chat.
+
+        Args:
+            request: the chat.
+            prompt: the chat as it was written, which may end in the beginning of thoughts.
+        """
+        return self._dialect.reader(
+            prompt=prompt,
+            tools=request.tools if request.offered else (),
+            calls=request.has_tools,
+            continued=request.continues_message,
+            prefilled=request.requires_call,
+            name=request.required_name,
+            parallel=not request.is_single,
+        )
+
+
+def _variables(value: object) -> JsonObject:
+    if not isinstance(value, Mapping | None):
+        raise InvalidParameterError(
+            f"chat_template_kwargs must be an object of names and values, not {type(value).__name__}"
+        )
+    return dict(value or {})
 
 
 def _end(reader: Reader, finish_reason: str | None, parameters: CompletionParameters) -> list[Event]:
     """Return the events that end an answer. Of a call that was cut off, only the finish reason says why."""
-    events = reader.finish()
+    events = reader.finish(cut_off=finish_reason == "length")
     if finish_reason != "length":
         return events
     reason = f"the answer was cut off at {name_limit(parameters.max_tokens)} before the call ended; raise max_tokens"

@@ -19,7 +19,7 @@ from jinja2 import nodes, pass_context
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context, LoopContext, Macro
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_WORK = 20_000_000
@@ -31,6 +31,9 @@ _STEP = 100
 _left: ContextVar[int] = ContextVar("work left", default=MAX_WORK)
 
 _GROWING = {"center", "expandtabs", "format", "format_map", "join", "ljust", "replace", "rjust", "translate", "zfill"}
+_CHEAP = {"append", "get", "items", "keys", "values"}
+_COMPARING = {"count", "index", "remove"}
+"""Of the methods of lists and dicts, those that look at no more than one item, and those that compare all."""
 _WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{5})|\{[^{}]*\d{5}")  # in a format
 
 _PASSED = (Context, jinja2.Environment, nodes.EvalContext)  # what filters get before the value
@@ -102,8 +105,8 @@ def _counted(values: Iterable[object], work: int = _STEP) -> Iterator[object]:
         yield value
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
-    """Compiles and renders one template.
+class Sandbox(SandboxedEnvironment):
+    """Compiles and renders one template, which may change the lists and dicts that it gets: they must be copies.
 
     Args:
         source: the template.
@@ -130,21 +133,28 @@ class Sandbox(ImmutableSandboxedEnvironment):
         tree: nodes.Template = _Paying().visit(super()._parse(source, name, filename))
         return tree
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Whether a template may use an attribute.
+
+        Not `sort` of a list, whose `key` would be called outside of the sandbox, nor methods of types: who calls them
+        on what could not be counted.
+        """
+        is_allowed = attr == "fromkeys" if isinstance(obj, type) else attr != "sort" or not isinstance(obj, list)
+        return is_allowed and super().is_safe_attribute(obj, attr, value)
+
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call something for a template."""
         _pay(self._length if isinstance(obj, Macro) else _STEP)
-        if obj is dict or (isinstance(obj, Macro) and (obj.catch_varargs or obj.catch_kwargs)):
-            _size([args, kwargs])  # they become a new value, as in `sized`
         method = getattr(obj, "__wrapped__", obj)  # Jinja wraps `str.format`
         owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
-        if isinstance(owner, str | bytes | int):
+        if obj is dict or owner is dict or (isinstance(obj, Macro) and (obj.catch_varargs or obj.catch_kwargs)):
+            _size([args, kwargs])  # they become a new value, as in `sized`
+        elif isinstance(owner, str | bytes | int):
             args = _listed(args)
-            if name in _GROWING:
-                if name.startswith("format"):
-                    _check_width(owner)
-                _pay(_size(owner) * (1 + sum(map(_amount, [*args, *kwargs.values()]))))
-            else:
-                _pay(sum(abs(each) for each in args if isinstance(each, int)))
+            _pay_for_text(owner, name, [*args, *kwargs.values()])
+        elif isinstance(owner, list | dict):
+            args = _listed(args)
+            _pay_for_items(owner, name, [*args, *kwargs.values()])
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -183,6 +193,25 @@ def _length(operand: object) -> int:
 def _check_width(form: object) -> None:
     if isinstance(form, str) and _WIDE.search(form):
         raise TooMuchWorkError
+
+
+def _pay_for_text(owner: object, name: str, arguments: Sequence[object]) -> None:
+    """Pay for a method of a text or a number."""
+    if name not in _GROWING:
+        _pay(sum(abs(each) for each in arguments if isinstance(each, int)))
+        return
+    if name.startswith("format"):
+        _check_width(owner)
+    _pay(_size(owner) * (1 + sum(map(_amount, arguments))))
+
+
+def _pay_for_items(owner: Collection[object], name: str, arguments: Sequence[object]) -> None:
+    """Pay for a method of a list or a dict, of which the arguments may become a part."""
+    if name in _COMPARING:
+        _size(owner)
+    elif name not in _CHEAP:
+        _pay(len(owner))
+    _size(arguments)
 
 
 class _Paying(NodeTransformer):

@@ -35,17 +35,27 @@ class _WithoutFieldTitles(GenerateJsonSchema):
         return False
 
 
-def call_schema(tools: Sequence[Tool]) -> JsonObject:
-    """Return the JSON schema of a call of one of some tools: an object with its `name` and `arguments`."""
+def call_schema(
+    tools: Sequence[Tool], *, name: str = "name", arguments: str = "arguments", number: str = ""
+) -> JsonObject:
+    """Return the JSON schema of a call of one of some tools.
+
+    Args:
+        tools: the tools.
+        name: the key of the tool's name.
+        arguments: the key of its arguments.
+        number: a key before them, of a string; empty for none.
+    """
     definitions: JsonObject = {}
     calls = []
     for tool in tools:
         parameters = closed(_with_objects(tool.parameters, partial(_prefix_reference, f"{tool.name}.")))
         for keyword in ("$defs", "definitions"):  # references start at the root of the whole schema
             own = parameters.pop(keyword, {})
-            definitions.update({f"{tool.name}.{name}": schema for name, schema in own.items()})
-        call = {"name": {"const": tool.name}, "arguments": parameters}
-        calls.append(_closed({"type": "object", "properties": call, "required": ["name", "arguments"]}))
+            definitions.update({f"{tool.name}.{key}": schema for key, schema in own.items()})
+        call = {number: {"type": "string"}} if number else {}
+        call |= {name: {"const": tool.name}, arguments: parameters}
+        calls.append(_closed({"type": "object", "properties": call, "required": list(call)}))
     schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
     return {**schema, "$defs": definitions} if definitions else schema
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from paradigm_transport.calls import Call
 from paradigm_transport.messages import JsonObject
 from paradigm_transport.refusals import Origin, unexpected_response
+from paradigm_transport.usage import read_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class ModelsCall(Call[list[Model]]):
 
 def _read_model(entry: JsonObject) -> Model | None:
     names = [name for name in (entry.get("id"), entry.get("name")) if name and isinstance(name, str)]
+    return Model(names[0], _read_window(entry), entry) if names else None
+
+
+def _read_window(entry: JsonObject) -> int | None:
     meta = entry.get("meta")
-    window = entry.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None)
-    return Model(names[0], window if isinstance(window, int) else None, entry) if names else None
+    by_llama_cpp = meta.get("n_ctx") if isinstance(meta, dict) else None
+    windows = (entry.get("max_model_len"), by_llama_cpp, entry.get("max_input_tokens"))  # the last is LiteLLM's
+    return next(filter(None, map(read_count, windows)), None)

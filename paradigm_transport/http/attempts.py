@@ -5,16 +5,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 from paradigm_transport.errors import APIConnectionError
 from paradigm_transport.http.borrowed import AsyncBorrowedPool, BorrowedPool
 from paradigm_transport.http.connections import AsyncConnections, Connections, Outgoing
+from paradigm_transport.http.pacing import Turn
 from paradigm_transport.http.pool import AsyncPool, SyncPool
 from paradigm_transport.http.responses import AsyncResponse, Response
 from paradigm_transport.http.scopes import CallScope, current_batch, interruptible
 from paradigm_transport.http.translate import CONNECTION_HINT, translate_errors
 
 _ENDED = "The call was ended."
+
+
+class Outbound(Protocol):
+    """A call that is sent, once or more often."""
+
+    @property
+    def turn(self) -> Turn:
+        """Its place in the pace of the client."""
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """What is sent now."""
+
+    def seconds_until_turn(self) -> float:
+        """Return the seconds to sleep before asking again; 0 if it may be sent now.
+
+        Raises:
+            APITimeoutError: it has waited for as long as it may.
+        """
 
 
 class BaseAttempts:
@@ -55,8 +76,8 @@ class Attempts(BaseAttempts):
     Args:
         connections: those of the client.
         redact: makes the words of an HTTP library fit for a message.
-        sleep: waits for a number of seconds before a retry; by default, a wait that ends with the call.
-        before_retry: called after that wait.
+        sleep: waits for a number of seconds, for a turn or before a retry; by default, a wait that ends with the call.
+        before_retry: called after the wait before a retry.
     """
 
     def __init__(
@@ -74,30 +95,40 @@ class Attempts(BaseAttempts):
         self._sleep = sleep or self._scope.wait
         self._before_retry = before_retry
 
-    def open(self, sent: Outgoing) -> Response:
-        """Send a request.
+    def open(self, call: Outbound) -> Response:
+        """Send a request, once it is the call's turn.
 
         Args:
-            sent: the request.
+            call: the call.
 
         Returns:
             The response, whose body is still to be read.
 
         Raises:
             APIConnectionError: the server cannot be reached, or the calls of the scope have ended.
-            APITimeoutError: it does not respond in time.
+            APITimeoutError: it does not respond in time, or the call's turn does not come in time.
             InvalidParameterError: the proxy, a TLS file or the client that was passed in cannot be used.
         """
+        if call.turn.pace.limits:
+            self._wait_for_turn(call)
         lease = self._pool.acquire(self._scope)
         try:
             self._scope.check()
             with self._opening:
-                response = lease.send(self._connections.request(lease, sent))
+                response = lease.send(self._connections.request(lease, call.outgoing))
             self._scope.check()
         except BaseException:
             lease.discard()
             raise
         return Response(response, self._reading, lease, self._connections.settings.max_response_bytes)
+
+    def _wait_for_turn(self, call: Outbound) -> None:
+        try:
+            while not self.are_over and (seconds := call.seconds_until_turn()):
+                call.turn.sleeps(seconds)
+                self._sleep(seconds)
+        finally:
+            call.turn.leave()
 
     def sleep(self, seconds: float) -> None:
         """Wait before a retry."""
@@ -122,18 +153,29 @@ class AsyncAttempts(BaseAttempts):
         self._sleep = sleep or asyncio.sleep
         self._before_retry = before_retry
 
-    async def open(self, sent: Outgoing) -> AsyncResponse:
+    async def open(self, call: Outbound) -> AsyncResponse:
         """As `Attempts.open`."""
+        if call.turn.pace.limits:
+            await self._wait_for_turn(call)
         lease = await self._pool.acquire(self._scope)
         try:
             self._scope.check()
             with self._opening:
-                response = await lease.send(self._connections.request(lease, sent))
+                response = await lease.send(self._connections.request(lease, call.outgoing))
             self._scope.check()
         except BaseException:
             await lease.discard()
             raise
         return AsyncResponse(response, self._reading, lease, self._connections.settings.max_response_bytes)
+
+    async def _wait_for_turn(self, call: Outbound) -> None:
+        try:
+            while not self.are_over and (seconds := call.seconds_until_turn()):
+                call.turn.sleeps(seconds)
+                with interruptible(self._scope):
+                    await self._sleep(seconds)
+        finally:
+            call.turn.leave()
 
     async def sleep(self, seconds: float) -> None:
         """As `Attempts.sleep`."""

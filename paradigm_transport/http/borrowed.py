@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from paradigm_transport.http.closing import cancel_once, finish_closing
+from paradigm_transport.http.closing import finish_closing
 from paradigm_transport.http.leases import AsyncLease, Lease
 from paradigm_transport.http.pool import CLOSED
-from paradigm_transport.http.protocols import AsyncHTTPClient, AsyncHTTPResponse, HTTPClient, Request
+from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient
 from paradigm_transport.http.reuse import connection_of
 from paradigm_transport.http.scopes import CallScope
 
@@ -64,7 +64,7 @@ class AsyncBorrowedPool:
     is_borrowed = True
 
     def __init__(self, client: AsyncHTTPClient) -> None:
-        self._client = _CancelledOnce(client)
+        self._client = client
         self.scope = CallScope(CLOSED)
 
     async def acquire(self, scope: CallScope) -> AsyncLease:
@@ -97,24 +97,3 @@ class AsyncBorrowedPool:
     async def aclose(self) -> None:
         """As `BorrowedPool.close`."""
         self.scope.cancel()
-
-
-class _CancelledOnce:
-    """A client whose requests are cancelled once, however often the caller is.
-
-    Cancelled again while it ends a request, httpcore 1.0 leaves the connection open.
-    """
-
-    def __init__(self, client: AsyncHTTPClient) -> None:
-        self._client = client
-        self.build_request = client.build_request
-
-    async def send(self, request: Request, *, stream: bool) -> AsyncHTTPResponse:
-        return await cancel_once(self._client.send(request, stream=stream), _close_response)
-
-    async def aclose(self) -> None:
-        await self._client.aclose()
-
-
-async def _close_response(response: AsyncHTTPResponse) -> None:
-    await response.aclose()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from paradigm_transport.http.protocols import NetworkStream
+from paradigm_transport.http.scopes import CallScope
 
 T = TypeVar("T")
 
@@ -80,8 +81,7 @@ def start_closing(aclose: Callable[[], Awaitable[None]]) -> asyncio.Future[None]
         The task. It is kept until it is done, and need not be awaited.
     """
     task = asyncio.ensure_future(aclose())
-    _closing.add(task)  # a loop has only weak references to its tasks
-    task.add_done_callback(_closed)
+    _keep(task)
     return task
 
 
@@ -96,25 +96,65 @@ async def finish_closing(aclose: Callable[[], Awaitable[None]]) -> None:
     await asyncio.shield(start_closing(aclose))
 
 
-async def cancel_once(coroutine: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[None]]) -> T:
+async def cancel_once(begin: Callable[[], Awaitable[T]], scope: CallScope, undo: Callable[[T], Awaitable[None]]) -> T:
     """Await something that is cancelled once, however often the caller is; how it then ends is not waited for.
 
     Args:
-        coroutine: what is awaited, in a task.
-        undo: takes back its result if the caller was cancelled in the meantime.
+        begin: returns what is awaited, in a task.
+        scope: the scope of the call, whose end cancels it, too.
+        undo: takes back its result if it was cancelled in the meantime.
+
+    Raises:
+        APIConnectionError: the calls of the scope have ended.
     """
-    task = asyncio.ensure_future(coroutine)
+    outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(_settle(begin, outcome, undo))
+
+    def end() -> None:
+        if not outcome.done() and (error := scope.error) is not None:
+            outcome.set_exception(error)
+
+    scope.add(end)
     try:
-        return await asyncio.shield(task)
+        return await outcome  # rather than the task: that would take another turn of the event loop
     except asyncio.CancelledError:
-        task.cancel()
-        start_closing(partial(_undo, task, undo))
+        if not outcome.cancelled():  # it came in the turn of the cancellation
+            start_closing(partial(_undo, outcome, undo))
         raise
+    finally:
+        scope.discard(end)
+        if not task.done():
+            task.cancel()
+            _keep(task)
 
 
-async def _undo(task: asyncio.Future[T], undo: Callable[[T], Awaitable[None]]) -> None:
-    with suppress(asyncio.CancelledError):
-        await undo(await task)
+async def _settle(
+    begin: Callable[[], Awaitable[T]], outcome: asyncio.Future[T], undo: Callable[[T], Awaitable[None]]
+) -> None:
+    try:
+        result = await begin()
+    except asyncio.CancelledError:
+        outcome.cancel()
+    except BaseException as error:  # noqa: BLE001  # the caller raises it
+        if not outcome.done():
+            outcome.set_exception(error)
+    else:
+        if outcome.done():
+            await undo(result)
+        else:
+            outcome.set_result(result)
+    finally:
+        del outcome  # it holds an error, which holds this frame
+
+
+async def _undo(outcome: asyncio.Future[T], undo: Callable[[T], Awaitable[None]]) -> None:
+    await undo(await outcome)
+
+
+def _keep(task: asyncio.Future[None]) -> None:
+    """Keep a task until it is done: its event loop has only weak references."""
+    _closing.add(task)
+    task.add_done_callback(_closed)
 
 
 def _closed(task: asyncio.Future[None]) -> None:

@@ -33,14 +33,14 @@ class Outgoing(NamedTuple):
 
     Attributes:
         method: the HTTP method.
-        path: the path under the base URL, without a slash in front.
+        url: the whole address.
         body: the JSON body.
         headers: further headers, which win over the settings'.
         timeouts: time-outs in place of the settings'.
     """
 
     method: str
-    path: str
+    url: str
     body: bytes | None = None
     headers: Mapping[str, str] | None = None
     timeouts: Timeouts | None = None
@@ -61,11 +61,11 @@ class _BaseConnections:
         if self.is_borrowed:
             return self._build(lease.client, sent)
         # Everything but the body is the same each time, and takes most of the time to build.
-        head = self._heads.get(sent.path)
+        head = self._heads.get(sent.url)
         if head is None:
-            head = self._build(lease.client, Outgoing(sent.method, sent.path))
+            head = self._build(lease.client, Outgoing(sent.method, sent.url))
             head.headers.pop("content-length", None)
-            self._heads[sent.path] = head  # only when finished: other threads use it as it is
+            self._heads[sent.url] = head  # only when finished: other threads use it as it is
         extensions = {**head.extensions, "trace": lease.trace}
         if sent.timeouts is not None:
             extensions["timeout"] = httpx.Timeout(sent.timeouts).as_dict()
@@ -75,17 +75,17 @@ class _BaseConnections:
         return request
 
     def _build(self, client: RequestBuilder, sent: Outgoing) -> Request:
-        url, timeouts = f"{self.settings.base_url}/{sent.path}", sent.timeouts
+        timeouts = sent.timeouts
         headers = {**self._headers(), **_lower(sent.headers)}
         if timeouts is None:
             if self.is_borrowed and "timeout" not in self.settings.model_fields_set:
-                return client.build_request(sent.method, url, headers=headers, content=sent.body)
+                return client.build_request(sent.method, sent.url, headers=headers, content=sent.body)
             timeouts = seconds_of(self.settings.timeout)
-        return client.build_request(sent.method, url, headers=headers, content=sent.body, timeout=timeouts)
+        return client.build_request(sent.method, sent.url, headers=headers, content=sent.body, timeout=timeouts)
 
     def _headers(self) -> dict[str, str]:
         own = {
-            "authorization": f"Bearer {self.settings.key}",
+            **self.settings.authentication,
             "content-type": "application/json",
             "user-agent": f"paradigm-llm/{__version__}",
         }
@@ -117,7 +117,7 @@ class _Factory:
 
 
 def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
-    return {name.lower(): value for name, value in (headers or {}).items()}
+    return {name.lower(): value for name, value in headers.items()} if headers else {}
 
 
 class Connections(_BaseConnections):

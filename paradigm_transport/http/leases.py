@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from paradigm_transport.http.closing import shut_down, start_closing
+from paradigm_transport.http.closing import cancel_once, shut_down, start_closing
 from paradigm_transport.http.protocols import AsyncHTTPClient, AsyncHTTPResponse, HTTPClient, HTTPResponse, Request
 from paradigm_transport.http.reuse import connection_is_reusable
 from paradigm_transport.http.scopes import CallScope, interruptible
@@ -156,10 +156,13 @@ class AsyncLease(_Lease[AsyncHTTPClient, AsyncHTTPResponse]):
 
     async def send(self, request: Request) -> AsyncHTTPResponse:
         """As `Lease.send`."""
+        send = partial(self.client.send, request, stream=True)
+        if self._pool.is_borrowed:  # cancelled again while it ends a request, httpcore 1.0 leaves the connection open
+            return self._receive(await cancel_once(send, self.scope, _close_response))
         if self.network_stream is not None:
-            return self._receive(await self.client.send(request, stream=True))
-        with interruptible(self.scope):  # what connects, or belongs to the user, `interrupt` does not reach
-            return self._receive(await self.client.send(request, stream=True))
+            return self._receive(await send())
+        with interruptible(self.scope):  # what connects, `interrupt` does not reach
+            return self._receive(await send())
 
     async def trace(self, event: str, info: Mapping[str, object]) -> None:
         """As `Lease.trace`."""
@@ -189,6 +192,10 @@ class AsyncLease(_Lease[AsyncHTTPClient, AsyncHTTPResponse]):
         """As `Lease.discard`."""
         if self._leave():
             await self._pool.discard(self)
+
+
+async def _close_response(response: AsyncHTTPResponse) -> None:
+    await response.aclose()
 
 
 def _stop_tracing(request: Any) -> None:

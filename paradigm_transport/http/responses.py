@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 
 import anyio
 from typing_extensions import Self
@@ -48,20 +48,8 @@ class BaseResponse:
         self.is_success = 200 <= self.status < 300
         self.headers = {name.lower(): value for name, value in response.headers.items()}
 
-    def _count(self, part: bytes) -> bytes:
-        """Count the bytes of a part.
-
-        Raises:
-            APIResponseError: there are too many.
-        """
-        self._size += len(part)
-        if self._size > self._max_bytes:
-            raise APIResponseError(f"The response has more than {self._max_bytes:,} bytes (max_response_bytes).")
-        return part
-
-    def _is_enough(self) -> bool:
-        """Whether no more of the body is wanted: a refusal is read only as far as people will."""
-        return not self.is_success and self._size >= ERROR_BYTES
+    def _too_large(self) -> APIResponseError:
+        return APIResponseError(f"The response has more than {self._max_bytes:,} bytes (max_response_bytes).")
 
 
 class Response(BaseResponse):
@@ -77,6 +65,7 @@ class Response(BaseResponse):
     def __init__(self, response: HTTPResponse, reading: translate_errors, lease: Lease, max_bytes: int) -> None:
         self._lease = lease
         self._response = response
+        self._parts: Iterator[bytes] | None = None
         super().__init__(response, reading, max_bytes)
 
     def read(self, check_time: Callable[[], None]) -> bytes:
@@ -89,9 +78,11 @@ class Response(BaseResponse):
             APIResponseError: it has more than `max_bytes`.
         """
         parts = []
-        while not self._is_enough() and (part := self.next_part()) is not None:
+        while (part := self.next_part()) is not None:
             parts.append(part)
             check_time()
+            if self._size >= ERROR_BYTES and not self.is_success:  # a refusal is read only as far as people will
+                break
         return b"".join(parts)
 
     def next_part(self) -> bytes | None:
@@ -100,13 +91,18 @@ class Response(BaseResponse):
         Raises:
             APIResponseError: the body has more than `max_bytes`.
         """
-        with self._reading:
+        try:  # not `with`: this runs for every chunk
+            if self._parts is None:
+                self._parts = self._response.iter_bytes()
             part = next(self._parts, None)
-        return part and self._count(part)
-
-    @cached_property
-    def _parts(self) -> Iterator[bytes]:
-        return self._response.iter_bytes()
+        except BaseException as error:
+            self._reading.translate(error)
+            raise
+        if part is not None:
+            self._size += len(part)
+            if self._size > self._max_bytes:
+                raise self._too_large()
+        return part
 
     def drain(self) -> None:
         """Read the few bytes after the last event, so that the connection can be used again.
@@ -172,26 +168,34 @@ class AsyncResponse(BaseResponse):
     ) -> None:
         self._lease = lease
         self._response = response
+        self._parts: AsyncIterator[bytes] | None = None
         self._loop = asyncio.get_running_loop()
         super().__init__(response, reading, max_bytes)
 
     async def read(self, check_time: Callable[[], None]) -> bytes:
         """As `Response.read`."""
         parts = []
-        while not self._is_enough() and (part := await self.next_part()) is not None:
+        while (part := await self.next_part()) is not None:
             parts.append(part)
             check_time()
+            if self._size >= ERROR_BYTES and not self.is_success:  # a refusal is read only as far as people will
+                break
         return b"".join(parts)
 
     async def next_part(self) -> bytes | None:
         """As `Response.next_part`."""
-        with self._reading:
+        try:
+            if self._parts is None:
+                self._parts = self._response.aiter_bytes()
             part = await anext(self._parts, None)
-        return part and self._count(part)
-
-    @cached_property
-    def _parts(self) -> AsyncIterator[bytes]:
-        return self._response.aiter_bytes()
+        except BaseException as error:
+            self._reading.translate(error)
+            raise
+        if part is not None:
+            self._size += len(part)
+            if self._size > self._max_bytes:
+                raise self._too_large()
+        return part
 
     async def drain(self) -> None:
         """As `Response.drain`."""

@@ -1,12 +1,13 @@
-"""When a failed request is sent again: one pure decision, without a clock or a sleep."""
+"""When a failed request is sent again: pure decisions, without a clock or a sleep."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paradigm_transport.errors import APIConnectionError, APIStatusError, ParadigmError
+from paradigm_transport.errors import APIConnectionError, APIStatusError, APITimeoutError, ParadigmError
 
 _RETRIED_STATUSES = frozenset({408, 409, 429})
+_LIMITS = frozenset({429, 503})
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,39 @@ def _is_transient(error: ParadigmError) -> bool:
             return error.should_retry
         return error.status_code in _RETRIED_STATUSES or error.status_code >= 500
     return isinstance(error, APIConnectionError)
+
+
+def is_limit(error: ParadigmError) -> bool:
+    """Return whether an error says that the server gets more requests than it takes, and will take more later."""
+    return isinstance(error, APIStatusError) and error.status_code in _LIMITS and error.should_retry is not False
+
+
+class RetryQuota:
+    """How many retries a client has left for calls that fail while no call succeeds; each success returns a little.
+
+    Args:
+        capacity: the most that it holds: of retries that cost 5, or 10 after a time-out.
+    """
+
+    # There is no lock: a lost update changes little.
+
+    def __init__(self, capacity: int = 500) -> None:
+        self._capacity = capacity
+        self.left = capacity
+
+    def take(self, error: ParadigmError) -> bool:
+        """Take what a retry costs; return whether that was left.
+
+        Args:
+            error: why the last attempt failed.
+        """
+        cost = 10 if isinstance(error, APITimeoutError) else 5
+        if self.left < cost:
+            return False
+        self.left -= cost
+        return True
+
+    def give(self) -> None:
+        """Record a success."""
+        if self.left < self._capacity:
+            self.left += 1

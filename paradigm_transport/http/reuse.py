@@ -19,12 +19,10 @@ Connection: TypeAlias = Any
 
 def connection_of(response: ResponseHead) -> Connection | None:
     """Return the connection under a response of httpx, or of a library built like it; None if it is not found."""
-    stream: Any = response
-    try:
-        # The streams of httpx's client, of its transport, of httpcore's pool and of its connection.
-        connection = stream.stream._stream._httpcore_stream._stream._connection
-    except AttributeError:
-        return None
+    # The streams of httpx's client, of its transport, of httpcore's pool and of its connection.
+    connection: Any = response
+    for name in ("stream", "_stream", "_httpcore_stream", "_stream", "_connection"):
+        connection = getattr(connection, name, None)
     return connection if hasattr(connection, "_h11_state") else None
 
 

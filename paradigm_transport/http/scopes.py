@@ -28,7 +28,9 @@ class CallScope:
 
     def __init__(self, reason: str, *parents: CallScope) -> None:
         self._reason = reason
-        self._family: tuple[CallScope, ...] = (self, *(scope for parent in parents for scope in parent._family))
+        self._family: tuple[CallScope, ...] = (self,)
+        for parent in parents:
+            self._family += parent._family
         self.is_cancelled = False
         self._interrupts: set[Callable[[], object]] = set()
 

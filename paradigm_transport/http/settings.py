@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from os import PathLike
 from ssl import SSLContext
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
@@ -22,6 +22,9 @@ from paradigm_transport.http.timeouts import check_timeout
 
 DEFAULT_BASE_URL = "https://paradigm.lighton.ai/api/v2"
 DEFAULT_PATH = "/api/v2"
+
+_VERSION = re.compile(r"/v\d+$")
+_ENDPOINT = re.compile("/(completions|embeddings|search)$")
 
 MIN_SECRET = 4
 """A shorter value of a header is no secret, and would garble the words that hold it."""
@@ -61,6 +64,10 @@ class ConnectionFields(Fields):
         exclude=True,
         description="The key; by default PARADIGM_API_KEY, then LIGHTON_API_KEY.",
     )
+    api_key_header: Literal["Authorization", "X-Api-Key"] = Field(
+        default="Authorization",
+        description="The header that carries the key: `Authorization`, as a bearer token, or `X-Api-Key`.",
+    )
     base_url: str = Field(
         default=None,  # likewise
         validate_default=True,
@@ -75,7 +82,7 @@ class ConnectionFields(Fields):
         default=2, ge=0, description="The most retries of a request after transient failures, 0 or more."
     )
     max_concurrency: int = Field(
-        default=32, ge=1, description="The most requests in flight at once when many are sent, 1 or more."
+        default=256, ge=1, description="The most requests in flight at once when many are sent, 1 or more."
     )
     max_response_bytes: int = Field(
         default=64 * 1024 * 1024,
@@ -157,6 +164,20 @@ class Settings(ConnectionFields):
         return cast("SecretStr", self.api_key).get_secret_value()  # which mypy does not see in a subclass
 
     @property
+    def authentication(self) -> dict[str, str]:
+        """The header that carries the key, its name in lower case."""
+        is_bearer = self.api_key_header == "Authorization"
+        return {self.api_key_header.lower(): f"Bearer {self.key}" if is_bearer else self.key}
+
+    def url_of(self, version: str | None) -> str:
+        """Return the address of a version of the API: `base_url` with its last part replaced, if that is a version.
+
+        Args:
+            version: such as `v3`; None for that of `base_url`.
+        """
+        return self.base_url if version is None else _VERSION.sub(f"/{version}", self.base_url)
+
+    @property
     def secrets(self) -> Secrets:
         """What must be nowhere but on the wire: the key, values of headers, credentials of proxies."""
         return Secrets((self.key, *secret_values(self.default_headers), *_proxy_credentials()))
@@ -212,7 +233,7 @@ def normalize_base_url(url: str) -> str:
         _warned_hosts.add(parts.netloc)
         message = f"{parts.netloc} is called over http://: the key and the prompts go unencrypted"
         warnings.warn(message, stacklevel=2)
-    path = parts.path.rstrip("/").removesuffix("/completions").removesuffix("/embeddings") or DEFAULT_PATH
+    path = _ENDPOINT.sub("", parts.path.rstrip("/")) or DEFAULT_PATH
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 

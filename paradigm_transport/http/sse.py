@@ -61,9 +61,14 @@ class SSEDecoder:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *ended, rest = data.split(b"\n")
-        yield from filter(None, map(self._end_line, ended))
+        for line in ended:
+            event = self._end_line(line)
+            if event is not None:
+                yield event
         if rest:
-            self._grow(rest)
+            self._size += len(rest)
+            if self._size > self._max_event_bytes:
+                raise self._too_large()
             self._line.append(rest)
 
     def finish(self) -> Iterator[Event]:
@@ -71,14 +76,13 @@ class SSEDecoder:
         # The current line, then the blank one that is missing.
         yield from filter(None, (self._end_line(b""), self._end_line(b"")))
 
-    def _grow(self, part: bytes) -> None:
-        self._size += len(part)
-        if self._size > self._max_event_bytes:
-            raise APIResponseError(f"The stream contains an event of more than {self._max_event_bytes:,} bytes.")
+    def _too_large(self) -> APIResponseError:
+        return APIResponseError(f"The stream contains an event of more than {self._max_event_bytes:,} bytes.")
 
     def _end_line(self, line: bytes) -> Event | None:
-        if line:
-            self._grow(line)
+        self._size += len(line)
+        if self._size > self._max_event_bytes:
+            raise self._too_large()
         if self._line:
             line = b"".join([*self._line, line])
             self._line.clear()

@@ -67,10 +67,14 @@ class translate_errors:  # noqa: N801  # a context manager, named as those of co
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if kind is not None:
-            translation = self._translate(kind, str(error))
-            if translation is not None:
-                raise self._scope.error or translation from None
+        if error is not None:
+            self.translate(error)
+
+    def translate(self, error: BaseException) -> None:
+        """Raise the error of this library for one that was caught; return if there is none for it."""
+        translation = self._translate(type(error), str(error))
+        if translation is not None:
+            raise self._scope.error or translation from None
 
     def _translate(self, kind: type[BaseException], words: str) -> ParadigmError | None:
         names = {base.__name__ for base in kind.__mro__}

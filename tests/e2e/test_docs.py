@@ -47,8 +47,10 @@ def examples_in(text: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("place", [place for place in [*PAGES, *PACKAGES] if "```python" in "".join(texts_of(place))])
-def test_examples_run(place: str, local_paradigm: LocalParadigm) -> None:
+def test_examples_run(place: str, request: pytest.FixtureRequest) -> None:
     text = "".join(texts_of(place))
+    needs_documents = "ParadigmRetriever" in "".join(examples_in(text))
+    local_paradigm: LocalParadigm = request.getfixturevalue("handbook" if needs_documents else "local_paradigm")
     for companion in COMPANIONS:
         if re.search(rf"\bfrom {companion}\b", text):
             pytest.importorskip(companion)

@@ -55,8 +55,8 @@ def test_notebook_holds_full_run_without_local_paths_or_keys(source: Path) -> No
 
 @by_name
 def test_notebook_runs_with_same_outputs(
-    source: Path, local_paradigm: LocalParadigm, tmp_path: Path
-) -> None:  # the fixture downloads the model
+    source: Path, local_paradigm: LocalParadigm, handbook: LocalParadigm, tmp_path: Path
+) -> None:  # the fixtures download the models, and embed the documents
     copy = tmp_path / f"{source.stem}.ipynb"
     command = [sys.executable, "-m", "notebooks", source.stem, "--to", tmp_path]
     done = subprocess.run(command, cwd=source.parents[1], capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ import json
 import pickle
 from functools import reduce
 from operator import add
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -303,7 +304,7 @@ def test_stream_gives_same_calls_as_completion(text: str, is_forced: bool) -> No
     ).generations
     stream = route.stream_call(request, {"model": "m"})
     pieces = [CompletionChunk(text[at : at + 3]) for at in range(0, len(text), 3)]
-    chunks = map(stream.hand_out, [*pieces, CompletionChunk("", is_last=True)])
+    chunks = map(stream.make_event, [*pieces, CompletionChunk("", is_last=True)])
     written = map(ChunkWriter().write, chunks)
     streamed = merged([chunk.message for chunk in written if chunk])  # type: ignore[misc]
 
@@ -383,7 +384,8 @@ def test_functions_that_are_no_list_raise(make_chat: MakeChat, calls: Calls) -> 
 
 def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     logprobs = {"tokens": ["é"], "token_logprobs": [-0.5], "top_logprobs": [{"é": -0.5}], "text_offset": [0]}
-    body = completion("Hi", usage={**usage(3, 5), "prompt_tokens_details": {"cached_tokens": 2}})
+    details = {"prompt_tokens_details": {"cached_tokens": 2}, "completion_tokens_details": {"reasoning_tokens": 4}}
+    body = completion("Hi", usage={**usage(3, 5), **details})
     body["choices"][0]["logprobs"] = logprobs
     wire.script(reply(body, headers={"X-Request-Id": "r1"}))
     answer = calls.invoke(make_chat(logprobs=1), "Hi")
@@ -410,6 +412,7 @@ def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat,
         "output_tokens": 5,
         "total_tokens": 8,
         "input_token_details": {"cache_read": 2},
+        "output_token_details": {"reasoning": 4},
     }
 
 
@@ -663,6 +666,20 @@ def test_dumped_and_pickled_models_are_restored(
     assert KEY not in repr(chat)
 
 
+def test_model_with_the_path_of_a_template_is_restored_without_the_file(make_chat: MakeChat, tmp_path: Path) -> None:
+    path = tmp_path / "chat_template.jinja"
+    path.write_text(TOLD)
+    chat = make_chat(chat_template=path, chat_template_kwargs={"mood": "calm"})
+    written = dumps(chat)
+    path.unlink()
+    secrets = {"PARADIGM_API_KEY": KEY}
+    loaded = loads(
+        written, allowed_objects=[ChatParadigm], valid_namespaces=["langchain_paradigm"], secrets_map=secrets
+    )
+    for again in (loaded, pickle.loads(pickle.dumps(chat)), chat.model_copy()):
+        assert again._prompt_of([HumanMessage("Hi")], ()) == "calm[Hi]"
+
+
 def test_tokens_are_counted_by_server_or_given_tokenizer(wire: WireServer, make_chat: MakeChat) -> None:
     wire.always(reply(completion("", usage=usage(42, 1))))
     chat = make_chat()
@@ -696,3 +713,55 @@ def test_invalid_arguments_raise(make_chat: MakeChat) -> None:
         make_chat(echo=True).invoke("Hi")
     with pytest.raises(InvalidParameterError, match="unknown argument trace_as_chat"):
         make_chat(trace_as_chat=True)
+
+
+TOLD = "{{ mood }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
+
+
+def test_variables_of_the_template_are_given_at_construction_and_per_call(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    wire.always(reply(completion("Hello.")))
+    chat = make_chat(chat_template=TOLD, chat_template_kwargs={"mood": "calm"})
+    calls.invoke(chat, "Hi")
+    calls.invoke(chat.bind(chat_template_kwargs={"mood": "glad"}), "Hi")
+    assert [body["prompt"] for body in wire.bodies] == ["calm[Hi]", "glad[Hi]"]
+    assert not any("chat_template_kwargs" in body for body in wire.bodies)
+
+
+def test_answers_under_other_variables_are_cached_apart(wire: WireServer, make_chat: MakeChat) -> None:
+    wire.script(*(reply(completion(text)) for text in "abc"))
+    cache = InMemoryCache()
+    calm, glad = ({"mood": mood} for mood in ("calm", "glad"))
+    chats = [make_chat(chat_template=TOLD, chat_template_kwargs=mood, cache=cache) for mood in (calm, glad)]
+    answers = [chats[0].invoke("Hi"), chats[1].invoke("Hi"), chats[0].invoke("Hi", chat_template_kwargs={"mood": "x"})]
+    answers += [chats[0].invoke("Hi"), chats[1].invoke("Hi")]
+    assert [answer.content for answer in answers] == list("abcab")
+
+
+def test_last_message_of_an_assistant_is_continued(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(reply(completion(" a time.")))
+    story = [HumanMessage("Tell."), AIMessage("Once upon")]
+    assert calls.invoke(make_chat().bind(continue_final_message=True), story).content == " a time."
+    assert wire.bodies[0]["prompt"].endswith("assistant\nOnce upon")
+
+
+def test_template_of_the_server_is_looked_up_at_the_first_call(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    wire.script(reply({"data": [{"name": "alfred-4.2", "prompt_template": TOLD}]}), reply(completion("Hello.")))
+    chat = make_chat(chat_template="server", chat_template_kwargs={"mood": "calm"})
+    assert not wire.requests
+    assert calls.invoke(chat, "Hi").content == "Hello."
+    wire.script(sse(chunk("Hel"), chunk("lo."), chunk("", "stop")))
+    assert merged(calls.stream(pickle.loads(pickle.dumps(chat.model_copy())), "Ho")).content == "Hello."
+    assert [request.path for request in wire.requests] == ["/api/v2/models", *["/api/v2/completions"] * 2]
+    assert [body["prompt"] for body in wire.bodies[1:]] == ["calm[Hi]", "calm[Ho]"]
+    assert chat.chat_template == "server"
+
+
+def test_stream_looks_the_template_of_the_server_up(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    listed = reply({"data": [{"name": "alfred-4.2", "chat_template": TOLD}]})
+    wire.script(listed, sse(chunk("Hello."), chunk("", "stop")))
+    assert merged(calls.stream(make_chat(chat_template="server"), "Hi")).content == "Hello."
+    assert wire.bodies[1]["prompt"] == "[Hi]"

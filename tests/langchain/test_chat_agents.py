@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import BaseModel
 
 from langchain_paradigm import ChatParadigm
 from paradigm_transport import AuthenticationError
+from paradigm_transport.chat.dialects.choosing import TOOL_PARSERS
+from paradigm_transport.messages import ToolCall
 from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import Request, Script, WireServer, completion, reply
@@ -169,17 +171,52 @@ def test_agent_events_hold_tokens_and_tools(wire: WireServer, make_chat: MakeCha
 
 def test_agent_summarises_history_that_exceeds_context(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(
+        reply({"data": []}),
         reply({"error": "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens"}, 400),
         reply(completion("All of it.")),
         reply(completion("So.")),
     )
     chat = make_chat(max_retries=0)
+    assert "max_input_tokens" not in (chat.profile or {})
     summarises = middleware.SummarizationMiddleware(model=chat, trigger=("messages", 3), keep=("messages", 1))
     agent = create_agent(chat, [], middleware=[summarises])
     history = [HumanMessage(f"{word} " * 9) for word in ("one", "two", "three", "four")]
     assert calls.invoke(agent, {"messages": history})["messages"][-1].content == "So."
-    first, second, _ = (body["prompt"] for body in wire.bodies)
+    first, second, _ = (body["prompt"] for body in wire.bodies[1:])
     assert len(second) < len(first)
+
+
+def test_agent_summarises_at_a_fraction_of_the_context_window(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    listed = reply({"data": [{"id": "alfred-4.2", "max_model_len": 4096}]})
+    wire.script(listed, reply(completion("So.")))
+    chat = make_chat()
+    summarises = middleware.SummarizationMiddleware(
+        model=chat, trigger=("fraction", 0.9), keep=("messages", 1), token_counter=lambda messages: 9
+    )
+    assert chat.profile is not None
+    assert chat.profile["max_input_tokens"] == 4096
+    agent = create_agent(chat, [], middleware=[summarises])
+    assert calls.invoke(agent, question("How is it?"))["messages"][-1].content == "So."
+    assert [request.path for request in wire.requests] == ["/api/v2/models", "/api/v2/completions"]
+
+
+@pytest.mark.parametrize("constrain", [None, "vllm"])
+def test_profile_says_what_the_model_can_do(make_chat: MakeChat, constrain: str | None) -> None:
+    profile = make_chat(constrain=constrain).profile
+    assert profile is not None
+    assert profile["tool_calling"]
+    assert profile["structured_output"] == (constrain == "vllm")
+
+
+def test_profile_of_a_configured_copy_is_that_of_its_own_fields(wire: WireServer, make_chat: MakeChat) -> None:
+    field = ConfigurableField(id="constrain")
+    model, _ = make_chat().configurable_fields(constrain=field).prepare({"configurable": {"constrain": "vllm"}})
+    assert isinstance(model, ChatParadigm)
+    assert model.profile is not None
+    assert model.profile["structured_output"]
+    assert not wire.requests
 
 
 def test_agent_does_not_retry_authentication_error(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
@@ -189,3 +226,24 @@ def test_agent_does_not_retry_authentication_error(wire: WireServer, make_chat: 
     with pytest.raises(AuthenticationError):
         calls.invoke(agent, {"messages": [HumanMessage("Hi")]})
     assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("parser", sorted(TOOL_PARSERS))
+def test_agent_runs_on_every_model_family(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, parser: str, streaming: bool
+) -> None:
+    written = TOOL_PARSERS[parser].calls.write([ToolCall("a1b2c3d4e", "weather", {"city": "Rome"})])
+    wire.always(in_turn(f"<think>Hm.</think>{written}", "It is sunny."))
+    chat = make_chat(tool_call_parser=parser, reasoning_parser="qwen3", streaming=streaming)
+    if TOOL_PARSERS[parser].has_channels:
+        wire.always(in_turn(f"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant{written}", "It is sunny."))
+        chat = make_chat(tool_call_parser=parser, streaming=streaming)
+    messages = calls.invoke(create_agent(chat, [weather]), question("How is it?"))["messages"]
+    assert [type(message) for message in messages] == [HumanMessage, AIMessage, ToolMessage, AIMessage]
+    assert (messages[1].content, messages[1].additional_kwargs["reasoning_content"]) == ("", "Hm.")
+    assert [(call["name"], call["args"]) for call in messages[1].tool_calls] == [("weather", {"city": "Rome"})]
+    assert messages[2].content == "It is sunny in Rome."
+    assert messages[3].content == "It is sunny."
+    assert "Rome" in wire.bodies[1]["prompt"]
+    assert "Hm." not in wire.bodies[1]["prompt"]

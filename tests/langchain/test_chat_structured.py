@@ -227,11 +227,21 @@ def test_truncated_stream_yields_partial_objects_before_it_raises(
 def test_object_arrives_in_one_piece_without_streaming(
     wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any
 ) -> None:
-    wire.script(reply(completion(json.dumps(ROME))), reply(completion("Rome")))
+    broken = [reply(completion("Rome"))] * (2 if method == "json_mode" else 1)
+    wire.script(reply(completion(json.dumps(ROME))), *broken)
     asks = make_chat(constrain="vllm", disable_streaming=True).with_structured_output(City, method=method)
     assert calls.stream(asks, "Rome?") == [City(**ROME)]
     with pytest.raises(OutputParserException):
         calls.stream(asks, "Rome?")
+
+
+def test_object_of_json_mode_that_a_class_refuses_is_asked_for_again_under_constrain(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    wire.script(reply(completion('{"town": "Rome"}')), reply(completion(json.dumps(ROME))))
+    asks = make_chat(constrain="vllm").with_structured_output(City, method="json_mode")
+    assert calls.invoke(asks, "Rome?") == City(**ROME)
+    assert "name: Field required" in wire.bodies[1]["prompt"]
 
 
 def test_brace_in_text_before_object_is_skipped(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:

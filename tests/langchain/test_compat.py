@@ -514,15 +514,16 @@ def test_the_mark_of_structured_output_never_reaches_the_model(calls: Calls, way
 
 @since_1
 def test_content_blocks_of_a_chunk_are_kept_and_merge_by_their_index(calls: Calls) -> None:
-    def piece(text: str, *chunks: Any, **last: Any) -> AIMessageChunk:
-        content: Any = _compat.content_blocks(text, chunks)
+    def piece(text: str, *chunks: Any, thoughts: str = "", **last: Any) -> AIMessageChunk:
+        content: Any = _compat.content_blocks(thoughts, text, chunks)
         metadata = {"output_version": "v1"}
         return AIMessageChunk(content=content, tool_call_chunks=list(chunks), response_metadata=metadata, **last)
 
     class Blocks(Chat):
         def pieces(self) -> list[AIMessageChunk]:
             return [
-                piece("I "),
+                piece("", thoughts="What "),
+                piece("I ", thoughts="now?"),
                 piece("look."),
                 piece("", tool_call_chunk(index=0, id="1", name="weather", args='{"city": ')),
                 piece("", tool_call_chunk(index=0, args='"Rome"}')),
@@ -534,8 +535,15 @@ def test_content_blocks_of_a_chunk_are_kept_and_merge_by_their_index(calls: Call
     assert _compat.writes_content_blocks(model)
     assert not _compat.writes_content_blocks(Chat())
     whole = reduce(add, calls.stream(model, "x"))
-    found = [(block["type"], block.get("text") or block.get("args")) for block in whole.content]
-    assert found == [("text", "I look."), ("tool_call", {"city": "Rome"}), ("tool_call", {}), ("text", "Done.")]
+    contents = ("reasoning", "text", "args")
+    found = [(block["type"], next(block[key] for key in contents if key in block)) for block in whole.content]
+    assert found == [
+        ("reasoning", "What now?"),
+        ("text", "I look."),
+        ("tool_call", {"city": "Rome"}),
+        ("tool_call", {}),
+        ("text", "Done."),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -550,6 +558,53 @@ def test_a_bracket_that_was_not_opened_is_not_repaired(cut: str) -> None:
     spoilt = message(cut + _compat.unrepairable_end(cut))
     assert spoilt.tool_calls == []
     assert [call["name"] for call in spoilt.invalid_tool_calls] == ["f"]
+
+
+# Profiles
+
+
+needs_profiles = pytest.mark.skipif(
+    not hasattr(BaseChatModel, "_resolve_model_profile"), reason="this LangChain asks no model for its profile"
+)
+
+
+@needs_profiles
+def test_a_model_is_asked_for_its_profile_when_it_is_made() -> None:
+    class Profiled(Chat, _compat.ProfileHook):
+        def _profile(self) -> _compat.Profile:
+            return _compat.Profile({"tool_calling": True}, lambda: None)
+
+    assert Profiled().profile == {"tool_calling": True}
+    assert Profiled(profile={"tool_calling": False}).profile == {"tool_calling": False}
+    assert Chat().profile is None
+
+
+def test_summarization_reads_the_context_window_from_the_profile() -> None:
+    middleware = pytest.importorskip("langchain.agents.middleware")
+
+    class Limited(Chat):
+        profile: Any = None
+
+    asked: list[str] = []
+
+    def find() -> int:
+        asked.append("window")
+        return 1000
+
+    profile = _compat.Profile({}, find)
+    assert not asked
+    summarises = middleware.SummarizationMiddleware(Limited(profile=profile), trigger=("fraction", 0.5))
+    assert summarises._get_profile_limits() == 1000
+    assert asked == ["window"]
+
+
+def test_a_profile_without_a_known_context_window_has_none() -> None:
+    profile = _compat.Profile({"tool_calling": True}, lambda: None)
+    assert profile.get("max_input_tokens", 7) == 7
+    assert "max_input_tokens" not in profile
+    assert "tool_calling" in profile
+    with pytest.raises(KeyError):
+        profile["max_input_tokens"]
 
 
 # Exceptions

@@ -10,6 +10,7 @@ from langchain_core import exceptions
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.prompt_values import ImagePromptValue
 
+from langchain_paradigm._in import to_messages
 from paradigm_transport import InvalidParameterError
 from tests.langchain.conftest import Calls, Make, MakeChat
 from tests.wire import WireServer, chunk, completion, reply, sse
@@ -96,6 +97,25 @@ def test_calls_beside_foreign_blocks_are_kept(wire: WireServer, model: Any, call
     calls.invoke(model, [HumanMessage("Hi"), AIMessage(blocks, tool_calls=[call]), ToolMessage("17", tool_call_id="1")])
     assert "weather" in wire.bodies[0]["prompt"]
     assert "redacted" not in wire.bodies[0]["prompt"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        AIMessage("So.", additional_kwargs={"reasoning_content": "Hm."}),
+        AIMessage([{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "So."}]),
+        AIMessage([{"type": "thinking", "thinking": "Hm.", "signature": "x"}, "So."]),
+    ],
+    ids=["reasoning_content", "reasoning", "thinking"],
+)
+def test_thoughts_of_earlier_messages_stay_apart_from_their_text(message: AIMessage) -> None:
+    (read,) = to_messages([message])
+    assert (read.thoughts, read.content) == ("Hm.", "So.")
+
+
+def test_reasoning_that_is_no_text_is_left_out() -> None:
+    blocks: list[Any] = [{"type": "reasoning", "summary": []}, {"type": "thinking", "thinking": 7}, "So."]
+    assert to_messages([AIMessage(blocks)])[0].thoughts == ""
 
 
 def test_streamed_text_in_standard_blocks_stays_one_text(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:

@@ -32,13 +32,13 @@ def answer(request: Request) -> Script:
 def renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record the prompts that templates render."""
     written: list[str] = []
-    write = ChatTemplate._write
+    write = ChatTemplate._write_form
 
     def note(template: ChatTemplate, *chat: Any) -> str:
         written.append(write(template, *chat))
         return written[-1]
 
-    monkeypatch.setattr(ChatTemplate, "_write", note)
+    monkeypatch.setattr(ChatTemplate, "_write_form", note)
     return written
 
 

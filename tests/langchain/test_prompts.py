@@ -24,7 +24,7 @@ from langchain_core.prompt_values import StringPromptValue
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
 from langchain_paradigm._in import role_of
-from paradigm_transport import ChatTemplate, InvalidParameterError
+from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate
 from tests.langchain.conftest import Calls, Make
 from tests.wire import WireServer, chunk, completion, reply, sse
 
@@ -40,6 +40,17 @@ def test_chat_prompt_piped_into_model_is_rendered(wire: WireServer, make: Make, 
     calls.stream(chain, {"question": "Why?"})
     assert [body["prompt"] for body in wire.bodies] == [RENDERED, RENDERED]
     assert [body["stop"] for body in wire.bodies] == ["<end_message>"] * 2
+
+
+def test_template_gets_variables_and_writes_the_beginning(wire: WireServer, make: Make, calls: Calls) -> None:
+    wire.script(reply(completion("So.")), sse(chunk("So.", "stop")))
+    source = "{{ bos_token }}{{ mood }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    template = JinjaTemplate(source=source, bos_token="<s>")
+    llm = make(chat_template=template, chat_template_kwargs={"mood": "calm"})
+    calls.invoke(llm, "Why?")
+    calls.stream(CHAT | llm, {"question": "Why?"})
+    assert [body["prompt"] for body in wire.bodies] == ["<s>calm[Why?]", "<s>calm[Be short.][Why?]"]
+    assert [body["add_special_tokens"] for body in wire.bodies] == [False, False]
 
 
 WAYS: dict[str, Any] = {

@@ -14,7 +14,7 @@ from tests.wire import Request, Script, WireServer, completion, reply, usage
 
 
 def count_words(request: Request) -> Script:
-    return reply(completion("", usage=usage(len(request.body["prompt"].split()), 1)))
+    return reply(completion("", usage=usage(max(1, len(request.body["prompt"].split())), 1)))
 
 
 def test_given_tokenizer_counts_tokens(wire: WireServer, make: Make) -> None:
@@ -71,7 +71,8 @@ def test_count_is_returned_if_its_cache_entry_is_dropped(
 def test_messages_that_template_rejects_are_still_counted(wire: WireServer, make: Make, make_chat: MakeChat) -> None:
     wire.always(count_words)
     answer = [AIMessage("three four")]
-    for llm in (make(chat_template=STRICT), make_chat(chat_template=STRICT)):
+    refusing = "{% if not messages[0].content %}{{ raise_exception('No question') }}{% endif %}" + STRICT
+    for llm in (make(chat_template=refusing), make_chat(chat_template=refusing)):
         assert llm.get_num_tokens_from_messages(answer) == 3  # AI: three four
         history = [HumanMessage("one"), AIMessage("two"), HumanMessage("three"), AIMessage("four")]
         trimmed = trim_messages(history, max_tokens=5, token_counter=llm, strategy="last", start_on="human")

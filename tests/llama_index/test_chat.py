@@ -8,6 +8,7 @@ import importlib
 import json
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -20,6 +21,7 @@ from pydantic import BaseModel
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
 from llama_index_paradigm._compat import ToolCallBlock
+from llama_index_paradigm._in import plain_messages
 from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate, RateLimitError
 from tests.llama_index.conftest import (
     KEY,
@@ -40,7 +42,7 @@ Make = Callable[..., ChatParadigm]
 
 JINJA = JinjaTemplate(
     source="{{ bos_token }}{% for m in messages %}[{{ m.role }}|{{ m.content }}|{{ m.name }}"
-    "{% for c in m.tool_calls %}|{{ c.function.arguments | tojson }}{% endfor %}]{% endfor %}>",
+    "{% for c in m.tool_calls %}|{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}]{% endfor %}>",
     eos_token="</s>",
 )
 
@@ -206,7 +208,7 @@ def test_tool_calls_and_their_results_are_formatted_in_the_prompt(
         ("tool", "<tool_response>\nnone\n</tool_response>"),
     )
     make_chat(chat_template=JINJA).chat(make_messages())
-    assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||{"a": 1}|{}][tool|3|add][tool|none|got]>')
+    assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||add{"a": 1}|get{}][tool|3|add][tool|none|got]>')
 
 
 @pytest.mark.filterwarnings("ignore:chat_template")
@@ -217,7 +219,7 @@ def test_tool_name_is_added_to_results_only(wire: WireServer, make_chat: Make) -
     result = ChatMessage(role=MessageRole.TOOL, content="3")
     make_chat(chat_template=JINJA).chat([*called_messages([call])[:2], result, *further])
     assert wire.bodies[0]["prompt"] == (
-        '[user|Add.|][assistant|Yes.||{"a": 1}][tool|3|add][assistant|It is 3.|][user|Thanks|]>'
+        '[user|Add.|][assistant|Yes.||add{"a": 1}][tool|3|add][assistant|It is 3.|][user|Thanks|]>'
     )
 
 
@@ -303,6 +305,13 @@ def test_thinking_blocks_and_cache_points_are_left_out(wire: WireServer, chat: C
     assert wire.bodies[0]["prompt"] == turns(("user", "Hi"))
 
 
+@pytest.mark.skipif(not hasattr(types, "ThinkingBlock"), reason="this LlamaIndex has no blocks of thoughts")
+def test_thoughts_of_earlier_messages_stay_apart_from_their_text() -> None:
+    blocks = [types.ThinkingBlock(content="Hm."), types.ThinkingBlock(content=None), TextBlock(text="So.")]
+    (read,) = plain_messages([ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)])
+    assert (read.thoughts, read.content) == ("Hm.", "So.")
+
+
 @pytest.mark.filterwarnings("ignore:chat_template")
 def test_jinja_template_formats_messages_and_sets_the_stop(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello</s> and more"))
@@ -310,6 +319,53 @@ def test_jinja_template_formats_messages_and_sets_the_stop(wire: WireServer, met
     assert wire.bodies[0]["prompt"] == "[system|Be kind.|][user|Hi|]>"
     assert wire.bodies[0]["stop"] == "</s>"
     assert text_of(responses[-1]) == "Hello"
+
+
+TOLD = "{{ mood }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
+
+
+def test_variables_of_the_template_are_given_at_construction_and_per_call(
+    wire: WireServer, method: Method, make_chat: Make
+) -> None:
+    wire.always(method.answer("Hello"))
+    llm = make_chat(chat_template=TOLD, chat_template_kwargs={"mood": "calm"})
+    method(llm)
+    assert wire.bodies[0]["prompt"] == "calm[Hi]"
+    if method.is_chat:
+        method(llm, chat_template_kwargs={"mood": "glad"})
+        assert wire.bodies[1]["prompt"] == "glad[Hi]"
+        assert "chat_template_kwargs" not in wire.bodies[1]
+
+
+def test_template_of_the_server_is_looked_up_at_the_first_call(
+    wire: WireServer, method: Method, make_chat: Make
+) -> None:
+    llm = make_chat(chat_template="server", chat_template_kwargs={"mood": "calm"})
+    assert not wire.requests
+    wire.script(reply({"data": [{"name": MODEL, "prompt_template": TOLD}]}), *[method.answer("Hello")] * 2)
+    assert text_of(method(llm)[-1]) == "Hello"
+    assert text_of(method(pickle.loads(pickle.dumps(llm)))[-1]) == "Hello"
+    assert [request.path for request in wire.requests] == ["/api/v2/models", *["/api/v2/completions"] * 2]
+    assert [body["prompt"] for body in wire.bodies[1:]] == ["calm[Hi]"] * 2
+    assert ChatParadigm.from_dict(llm.to_dict(), api_key="key").chat_template == "server"
+
+
+def test_model_with_the_path_of_a_template_is_restored_without_the_file(make_chat: Make, tmp_path: Path) -> None:
+    path = tmp_path / "chat_template.jinja"
+    path.write_text(TOLD)
+    llm = make_chat(chat_template=path, chat_template_kwargs={"mood": "calm"})
+    path.unlink()
+    for again in (ChatParadigm.from_dict(llm.to_dict(), api_key="key"), pickle.loads(pickle.dumps(llm))):
+        assert again._format("Hi", False) == "calm[Hi]"
+
+
+def test_last_message_of_an_assistant_is_continued(wire: WireServer, method: Method, make_chat: Make) -> None:
+    if method.is_chat:
+        wire.script(method.answer(" a time."))
+        story = [ChatMessage("Tell."), ChatMessage(role=MessageRole.ASSISTANT, content="Once upon")]
+        responses = method(make_chat(), story, continue_final_message=True)
+        assert text_of(responses[-1]) == " a time."
+        assert wire.bodies[0]["prompt"].endswith("assistant\nOnce upon")
 
 
 def test_call_markup_is_text_if_no_tools_are_offered(wire: WireServer, method: Method, chat: ChatParadigm) -> None:

@@ -35,17 +35,18 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.program import utils as program_utils
-from llama_index.core.schema import BaseComponent
+from llama_index.core.retrievers import BaseRetriever
+from llama_index.core.schema import BaseComponent, NodeWithScore, QueryBundle, QueryType
 from llama_index.core.storage.kvstore import SimpleKVStore
 from llama_index.core.tools import FunctionTool, ToolOutput
 from pydantic import BaseModel, Field
 
 import llama_index_paradigm
-from llama_index_paradigm import ChatParadigm, ParadigmLLM, _compat, llms
+from llama_index_paradigm import ChatParadigm, ParadigmLLM, ParadigmRetriever, _compat, llms
 from llama_index_paradigm import chat as chats
 from paradigm_transport import InvalidParameterError
-from tests.llama_index.conftest import Callbacks, Events, Limiter, blocks_of_text, needs_citable_blocks
-from tests.wire import WireServer, chunk, completion, reply, sse
+from tests.llama_index.conftest import KEY, Callbacks, Events, Limiter, Spans, blocks_of_text, needs_citable_blocks
+from tests.wire import WireServer, chunk, completion, reply, search_results, sse
 
 Make = Callable[..., ParadigmLLM]
 
@@ -322,6 +323,7 @@ def test_thinking_blocks_hold_thoughts_apart_from_the_content() -> None:
     blocks = [types.ThinkingBlock(content="Why?"), TextBlock(text="So.")]
     message = ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)
     assert message.content == "So."
+    assert _compat.thoughts_of(message) == "Why?"
     again = ChatMessage.model_validate_json(message.model_dump_json())
     assert again.blocks == blocks
 
@@ -401,6 +403,37 @@ def test_base_component_drops_what_cannot_be_pickled_and_runs_init_again(caplog:
     assert again.model_fields_set == {"other"}  # a default counts as given
 
 
+# Retrievers
+
+
+class Plain(BaseRetriever):
+    """A retriever as LlamaIndex's documentation shows one."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return []
+
+    def retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        return super().retrieve(str_or_query_bundle)
+
+
+def test_base_retriever_sets_the_attributes_that_are_declared() -> None:
+    assert set(vars(Plain())) == {"callback_manager", "object_map", "_verbose"}
+    assert {"callback_manager", "object_map"} <= set(_compat.RetrieverState.model_fields)
+    assert _compat.RetrieverState.__private_attributes__["_verbose"].get_default() is Plain()._verbose
+
+
+@pytest.mark.parametrize("name", ["retrieve", "aretrieve"])
+def test_retrieval_is_one_span(name: str, wire: WireServer, spans: Spans) -> None:
+    Plain().retrieve("Hi")
+    assert [span.partition("-")[0] for span in spans.entered].count("Plain.retrieve") == 2
+    spans.entered.clear()
+    wire.script(reply(search_results()))
+    with ParadigmRetriever(api_key=KEY, base_url=wire.url) as retriever:
+        found = getattr(retriever, name)("Hi", similarity_top_k=1)
+        assert (asyncio.run(found) if name == "aretrieve" else found) == []
+    assert [span.partition("-")[0] for span in spans.entered].count(f"ParadigmRetriever.{name}") == 1
+
+
 # What is in `_compat` and what is not
 
 USES = {
@@ -437,7 +470,9 @@ PUBLIC = {
     "llama_index.core.llms",
     "llama_index.core.llms.llm",
     "llama_index.core.prompts",
+    "llama_index.core.schema",
     "llama_index.core.types",
+    "llama_index.core.vector_stores",
 }
 OTHERS = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "_compat.py"]
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 
-from llama_index_paradigm import ParadigmLLM, _base
-from paradigm_transport import InvalidParameterError
+from llama_index_paradigm import ParadigmLLM
+from paradigm_transport import InvalidParameterError, context_windows
 from tests.llama_index.conftest import KEY, MODEL, Method
 from tests.wire import RESET, STALL, Script, WireServer, models, reply
 
@@ -86,7 +86,7 @@ def test_default_context_window_is_used_if_the_server_reports_none(
 def test_lookup_times_out_and_a_late_answer_still_counts(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_base, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(context_windows, "WAIT_SECONDS", 0.1)
     wire.script([STALL, *listed(max_model_len=8192)])
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
     wire.release()  # an answer that comes late counts all the same
@@ -96,7 +96,7 @@ def test_lookup_times_out_and_a_late_answer_still_counts(
 def test_all_threads_wait_for_the_same_lookup(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_base, "WINDOW_SECONDS", 10)
+    monkeypatch.setattr(context_windows, "WAIT_SECONDS", 10)
     wire.script([STALL, *listed(max_model_len=8192)])
 
     def look(_: int) -> int:
@@ -129,9 +129,9 @@ def test_lookup_that_timed_out_is_not_waited_for_again(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire.script([STALL])
-    monkeypatch.setattr(_base, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(context_windows, "WAIT_SECONDS", 0.1)
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
-    monkeypatch.setattr(_base, "WINDOW_SECONDS", 60)
+    monkeypatch.setattr(context_windows, "WAIT_SECONDS", 60)
     begin = time.perf_counter()
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
     assert time.perf_counter() - begin < 30
@@ -141,10 +141,10 @@ def test_lookup_that_timed_out_is_not_waited_for_again(
 def test_copies_made_during_a_lookup_ask_again(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch, copied: Callable[[ParadigmLLM], ParadigmLLM]
 ) -> None:
-    monkeypatch.setattr(_base, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(context_windows, "WAIT_SECONDS", 0.1)
     wire.script([STALL], listed(max_model_len=8192))
     assert unset.metadata.context_window == DEFAULT_CONTEXT_WINDOW
-    monkeypatch.setattr(_base, "WINDOW_SECONDS", 60)
+    monkeypatch.setattr(context_windows, "WAIT_SECONDS", 60)
     with copied(unset) as again:
         assert again.metadata.context_window == 8192
     with copied(again) as third:  # and take along what is known
@@ -155,7 +155,7 @@ def test_copies_made_during_a_lookup_ask_again(
 def test_event_loop_does_not_wait_for_the_lookup(
     wire: WireServer, unset: ParadigmLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_base, "WINDOW_SECONDS", 60)
+    monkeypatch.setattr(context_windows, "WAIT_SECONDS", 60)
     wire.script([STALL, *listed(max_model_len=8192)])
 
     async def look() -> None:

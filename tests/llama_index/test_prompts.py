@@ -14,7 +14,7 @@ from llama_index.core.prompts import RichPromptTemplate
 from pydantic import BaseModel
 
 from llama_index_paradigm import ParadigmLLM
-from paradigm_transport import ChatTemplate, InvalidParameterError
+from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate
 from tests.llama_index.conftest import Method, blocks_of_text, needs_citable_blocks
 from tests.wire import WireServer, chunk, completion, reply, sse
 
@@ -300,3 +300,11 @@ def test_output_parser_instructions_are_inside_the_turn(wire: WireServer, make_l
     assert prompt.startswith("<|im_start|>user\nA city\n\n")
     assert "JSON schema" in prompt
     assert prompt.endswith("<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_template_gets_variables_and_writes_the_beginning(wire: WireServer, method: Method, make_llm: Make) -> None:
+    source = "{{ bos_token }}{{ mood }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    template = JinjaTemplate(source=source, bos_token="<s>")
+    llm = make_llm(chat_template=template, chat_template_kwargs={"mood": "calm"})
+    assert sent(wire, method, llm) == "<s>calm[Hi]"
+    assert wire.bodies[-1]["add_special_tokens"] is False

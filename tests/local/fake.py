@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any, cast
 from paradigm_local.embedding import Embedder, Embedding
 from paradigm_local.engine import Engine, OnPiece, Piece, Token
 from paradigm_local.local import LocalParadigm
+from paradigm_local.search.index import TextEmbedder
 
 GATE_POLL_SECONDS = 0.005
 
@@ -58,6 +60,28 @@ class FakeEngine:
         self.pool.shutdown()
 
 
+class FakePassageEmbedder:
+    """Embeds texts by the words in them: those of a group of synonyms count as one.
+
+    Attributes:
+        embedded: the passages that were embedded, in order.
+    """
+
+    name = "fake"
+    SYNONYMS = (("leave", "holiday", "vacation"), ("salary", "wage", "pay"), ("dog", "hound"))
+
+    def __init__(self) -> None:
+        self.embedded: list[str] = []
+
+    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        self.embedded += texts
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        words = re.findall(r"\w+", text.lower())
+        return [float(sum(word in group for word in words)) for group in self.SYNONYMS] + [0.01]
+
+
 class FakeEmbedder:
     """Embeds a text as its length and 3, in as many tokens as it has words. Waits until the `gate` is set."""
 
@@ -93,3 +117,6 @@ class Served(LocalParadigm):
 
     def _load_engine(self) -> Engine:
         return cast("Engine", self.fake)
+
+    def _make_passage_embedder(self) -> TextEmbedder:
+        return FakePassageEmbedder()

@@ -171,3 +171,20 @@ def test_any_loopback_address_can_be_listened_on(serve: Callable[..., Caller], h
         pytest.skip("this machine has no such address")
     assert caller.paradigm.base_url.startswith(f"http://{shown}:")
     assert caller.text() == "Hello world"
+
+
+def test_serve_searches_a_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "leave.md").write_text("Holidays are booked in the portal.")
+    command = run("--documents", str(tmp_path))
+    assert command.greeting[0] == f"Documents: 1; passages: 1; workspaces: {tmp_path.name} (1)"
+    url = command.greeting[2].removeprefix("export PARADIGM_BASE_URL=").replace("/v2", "/v3/search")
+    found = httpx.post(url, json={"query": "vacation"}, headers={"Authorization": "Bearer local"}, timeout=60).json()
+    assert [result["content"] for result in found["results"]] == ["Holidays are booked in the portal."]
+    code, errors = command.end()
+    assert code == 0
+    assert "POST /api/v3/search" in errors
+    assert "vacation" not in errors
+
+
+def test_folder_that_is_missing_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "is not a folder of documents" in failure(capsys, "serve", "--documents", str(tmp_path / "missing"))

@@ -12,10 +12,14 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from hypothesis import settings
 from typing_extensions import Self
 
 from paradigm_transport import AsyncParadigmClient, ParadigmClient
 from tests.wire import WireServer
+
+settings.register_profile("unhurried", deadline=None)  # on a busy machine any example may take long
+settings.load_profile("unhurried")
 
 T = TypeVar("T")
 
@@ -41,7 +45,7 @@ class Api:
         self.made: list[Any] = []
 
     def client(self, wire: WireServer | None = None, **options: Any) -> Any:
-        """Return a client of the server, with `complete`, `stream`, `embed`, `models` and `close`."""
+        """Return a client of the server, with `complete`, `stream`, `embed`, `search`, `models` and `close`."""
         if wire is not None:
             options.setdefault("base_url", wire.url)
         if "settings" not in options:
@@ -122,8 +126,17 @@ class _Client:
     def embed(self, *args: Any, **options: Any) -> Any:
         return self._api.run(self.real.embed(*args, **options))
 
+    def search(self, *args: Any, **options: Any) -> Any:
+        return self._api.run(self.real.search(*args, **options))
+
     def models(self) -> Any:
         return self._api.run(self.real.models())
+
+    def send(self, call: Any) -> Any:
+        return self._api.run(self.real.send(call))
+
+    def open(self, call: Any) -> _Stream:
+        return _Stream(self._api, self.real.open(call))
 
     def close(self) -> None:
         self._api.run(self.real.aclose())

@@ -26,7 +26,7 @@ STAGES: dict[str, Script] = {
     "head": [STALL],
     "body": [head(200, {"Content-Length": "100"}), b"{", STALL],
     "text": sse(chunk("a"), STALL),
-    "retry": reply({"detail": "busy"}, 503, {"Retry-After": "50"}),
+    "retry": reply({"detail": "busy"}, 500, {"Retry-After": "50"}),
 }
 
 

@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from paradigm_transport import AsyncParadigmClient
@@ -17,7 +18,7 @@ from paradigm_transport.http import pool
 from paradigm_transport.http.closing import _closing
 from paradigm_transport.http.responses import AsyncResponse
 from tests.transport.conftest import KEY, MODEL
-from tests.wire import STALL, Script, WireServer, chunk, completion, event, head, pause, reply, sse
+from tests.wire import STALL, Script, WireServer, chunk, completion, event, head, pause, reply, sse, to_json
 
 pytestmark = pytest.mark.usefixtures("collected")
 
@@ -167,6 +168,35 @@ def test_cancelled_call_ends_its_connection(
         if borrowed is not None:
             await borrowed.aclose()
         assert len(wire.requests) == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_request_over_an_injected_client_is_cancelled_at_any_turn(run: Run, turns: int) -> None:
+    responses: list[httpx.Response] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        yield to_json(completion("a"))
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        responses.append(httpx.Response(200, content=body()))
+        return responses[0]
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as borrowed:
+            client = AsyncParadigmClient(api_key=KEY, base_url="https://host", http_async_client=borrowed)
+            task = asyncio.create_task(client.complete("Hi", model=MODEL))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            was_done = task.done()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert task.cancelled() != was_done
+            await asyncio.gather(*_closing)
+            assert all(response.is_closed for response in responses)
+            gc.collect()  # what was never awaited warns
 
     run(main())
 

@@ -147,10 +147,12 @@ def test_jinja_template_cannot_leave_its_sandbox() -> None:
 def test_jinja_template_gets_ids_and_names() -> None:
     source = (
         "{% for m in messages %}{{ m.content }}{{ m.tool_call_id }}{{ m.name }}"
-        "{% for c in m.tool_calls or () %}{{ c.id }}{{ c.function.name }},{% endfor %};{% endfor %}"
+        "{% for c in m.tool_calls or () %}{{ c.id }}{{ c.function.name }}"
+        "{% for k, v in c.function.arguments.items() %}{{ v }}{{ k }}{% endfor %},{% endfor %};"
+        "{% endfor %}"
     )
     messages = [Message("tool", "", tool_call_id="7", name="f"), CHAT[1]]
-    assert JinjaTemplate(source=source).render_chat(messages) == "7f;I look.1weather,2time,;"
+    assert JinjaTemplate(source=source).render_chat(messages) == "7f;I look.1weatherOrléanscity,2time,;"
 
 
 def test_jinja_template_without_tools_gets_them_as_text() -> None:
@@ -271,7 +273,7 @@ def test_text_with_jinja_marks_is_a_jinja_template() -> None:
         ("{{ messages[0].content + 1 }}", "cannot write these messages: TypeError"),
         ("{{ raise_exception('') }}", "cannot write these messages: RefusedError"),
         ("{{ {}[messages[0].content[2:]].x }}", "cannot write these messages: UndefinedError"),
-        ("{{ messages.append(1) }}", "cannot write these messages: "),
+        ("{{ messages.sort() }}", "cannot write these messages: SecurityError"),
         ("{{ ''.__class__.__mro__ }}", "cannot write these messages: "),
     ],
 )

@@ -13,7 +13,7 @@ from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.events import ParsedMessage, Text
 from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute, TemplateFields
 from paradigm_transport.chat.structured import call_schema, repair_messages
-from paradigm_transport.endpoints.completions.fields import CompletionFields
+from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.messages import Message, NamedTool, Tool, ToolCall
 
@@ -31,7 +31,7 @@ class Asked:
     """What a route makes of a chat: the prompt, the parameters, a reader of the completion."""
 
     def __init__(self, fields: Fields, request: ChatRequest, overrides: dict[str, Any], stream: bool) -> None:
-        route = PromptRoute(fields.chat_template, fields.constrain)
+        route = PromptRoute.of(fields)
         call = (route.stream_call if stream else route.call)(request, fields, overrides)
         self.prompt, self.parameters = call.prompt, call.parameters
         self.reader = partial(route.reader, request)
@@ -296,3 +296,64 @@ def test_repair_messages_hold_completion_and_problem() -> None:
     assert answer == Message("assistant", "Rome")
     assert request.role == "user"
     assert "not valid JSON" in request.content
+
+
+# What the template gets
+
+SWITCHED = (
+    "{{ bos_token }}{{ mood }}{% for m in messages %}[{{ m.content }}]{% endfor %}{{ '>' * add_generation_prompt }}"
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_variables_of_a_template_are_merged_and_not_sent(stream: bool) -> None:
+    template = JinjaTemplate(source=SWITCHED, variables={"mood": "a"})
+    assert model(chat_template=template).chat_request(HELLO, stream=stream).prompt == "a[Hello]>"
+    chosen = model(chat_template=template, chat_template_kwargs={"mood": "b"})
+    assert chosen.chat_request(HELLO, stream=stream).prompt == "b[Hello]>"
+    overrides = {"chat_template_kwargs": {"mood": "c"}, "temperature": 0}
+    request = chosen.chat_request(HELLO, overrides=overrides, stream=stream)
+    assert request.prompt == "c[Hello]>"
+    assert request.parameters.body("", stream=stream) == CompletionParameters(
+        model="m", max_tokens=2048, temperature=0
+    ).body("", stream=stream)
+    assert overrides["chat_template_kwargs"] == {"mood": "c"}
+    assert chosen.chat_request(HELLO, overrides={"chat_template_kwargs": None}).prompt == "b[Hello]>"
+
+
+def test_variables_that_a_template_cannot_take_are_refused() -> None:
+    for kind in (partial(Fields, model="m"), TemplateFields):
+        with pytest.raises(InvalidParameterError, match=r"^chat_template_kwargs needs a chat_template in Jinja"):
+            kind(chat_template="chatml", chat_template_kwargs={"mood": "b"})
+        with pytest.raises(InvalidParameterError, match=r"^chat_template_kwargs must not hold tools: "):
+            kind(chat_template=SWITCHED, chat_template_kwargs={"tools": []})
+    with pytest.raises(InvalidParameterError, match=r"^chat_template_kwargs needs a chat_template in Jinja"):
+        TemplateFields(chat_template_kwargs={"mood": "b"})
+    for wrong, said in (({"messages": []}, "must not hold messages"), (["a"], "must be an object .* not list")):
+        with pytest.raises(InvalidParameterError, match=f"^chat_template_kwargs {said}"):
+            model(chat_template=SWITCHED).chat_request(HELLO, overrides={"chat_template_kwargs": wrong})
+
+
+def test_prompt_that_holds_its_beginning_gets_no_other() -> None:
+    exact = model(chat_template=JinjaTemplate(source=SWITCHED, bos_token="<s>")).chat_request(HELLO)
+    assert exact.prompt == "<s>[Hello]>"
+    assert exact.parameters.extra_body == {"add_special_tokens": False}
+    asked = {"extra_body": {"add_special_tokens": True}}
+    told = model(chat_template=JinjaTemplate(source=SWITCHED, bos_token="<s>"), **asked).chat_request(HELLO)
+    assert told.parameters.extra_body == {"add_special_tokens": True}
+    assert model(chat_template="<s>" + SWITCHED).chat_request(HELLO).prompt == "<s>[Hello]>"
+    for plain in ("chatml", SWITCHED, "<s>" + SWITCHED):
+        assert model(chat_template=plain).chat_request(HELLO).parameters.extra_body is None
+
+
+@pytest.mark.parametrize("template", ["chatml", SWITCHED])
+def test_last_message_is_continued_only_if_that_is_asked_for(template: str) -> None:
+    chat = [*HELLO, Message("assistant", "Once upon")]
+    continued = model(chat_template=template).chat_request(chat, overrides={"continue_final_message": True})
+    assert continued.prompt.endswith("Once upon")
+    assert continued.reader().feed(" a time") == [Text(" a time")]
+    ends = model(chat_template=template).chat_request(HELLO).prompt.rpartition("Hello")[2]
+    for overrides in ({}, {"continue_final_message": False}):
+        assert model(chat_template=template).chat_request(chat, overrides=overrides).prompt.endswith("upon" + ends)
+    forced = {"tools": [TIME], "tool_choice": "any", "overrides": {"continue_final_message": True}}
+    assert model().chat_request(chat, **forced).prompt.endswith("<|im_start|>assistant\n<tool_call>\n")

@@ -7,7 +7,9 @@ import json
 import pickle
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -31,7 +33,16 @@ from paradigm_transport import (
     StreamInterruptedError,
     UnprocessableEntityError,
 )
-from paradigm_transport.refusals import MESSAGE_LIMIT, Origin, Redaction, parse_retry_after, server_words, status_error
+from paradigm_transport.refusals import (
+    MESSAGE_LIMIT,
+    Origin,
+    Redaction,
+    error_code,
+    parse_reply,
+    parse_retry_after,
+    server_words,
+    status_error,
+)
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, RESET, WireServer, head, reply
 
@@ -92,7 +103,7 @@ BODIES: list[tuple[Any, str]] = [
     ("upstream connect\n error", "upstream connect error"),
     ("a < b and b > c", "a < b and b > c"),
     ({"error": {"message": ""}}, ""),
-    ({"items": [1, 2], "names": []}, ""),
+    ({"items": [1, 2], "names": [], "both": ["a", 1]}, ""),
     (b"\xff\xfe", "\ufffd\ufffd"),
     (b"null", ""),
     (b"5", ""),
@@ -118,6 +129,11 @@ def test_error_ends_with_hint_for_its_status(status: int, hint: str) -> None:
     assert str(status_error(status, {}, Origin("host"))).startswith(f"host answered {status}. ")
 
 
+def test_message_of_greatest_length_is_whole() -> None:
+    words = "x" * MESSAGE_LIMIT
+    assert str(status_error(400, {"detail": words}, Origin("host"))) == f"host answered 400: {words}."
+
+
 def test_long_message_is_truncated() -> None:
     error = status_error(400, {"detail": "x" * 100_000}, Origin("host"))
     assert str(error) == f"host answered 400: {'x' * (MESSAGE_LIMIT - 1)}…"
@@ -133,10 +149,12 @@ def test_echoed_prompt_is_redacted(api: Api, wire: WireServer, prompt: str) -> N
         assert "today" in str(caught.value)
 
 
-def test_short_prompt_is_not_redacted() -> None:
-    assert "a word" in str(
-        status_error(400, {"detail": "not a word"}, Origin("host", redaction=Redaction(prompts=("a",))))
-    )
+@pytest.mark.parametrize(
+    ("prompt", "words"), [("a", "not a few"), ("eleven char", "eleven char"), ("twelve chars", "[…]")]
+)
+def test_short_prompt_is_not_redacted(prompt: str, words: str) -> None:
+    said = words.replace("[…]", prompt)
+    assert Redaction(prompts=(prompt,)).words({"detail": said}) == words
 
 
 def test_redirect_raises_and_is_not_followed(api: Api, wire: WireServer) -> None:
@@ -147,9 +165,10 @@ def test_redirect_raises_and_is_not_followed(api: Api, wire: WireServer) -> None
         assert caught.value.status_code == 307
         assert "secret" not in str(caught.value)
         assert other.connections == 0
-    wire.always(reply(b"", 304))
-    with pytest.raises(APIStatusError, match="redirects to another address"):
-        api.client(wire).complete("Hi", model=MODEL)
+    for status in (300, 304, 399):
+        wire.always(reply(b"", status))
+        with pytest.raises(APIStatusError, match="redirects to another address"):
+            api.client(wire).complete("Hi", model=MODEL)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +184,8 @@ def test_redirect_raises_and_is_not_followed(api: Api, wire: WireServer) -> None
         ("", None),
         ("Tue, 14 Nov 2023 22:13:30 GMT", 10.0),
         ("Tue, 14 Nov 2023 22:13:30 -0000", 10.0),
+        ("Wed, 15 Nov 2023 00:13:30 +0200", 10.0),
+        ("5".rjust(64), 5.0),
         ("Tuesday, 14-Nov-23 22:13:30 GMT", 10.0),
         ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
         ("Tue, 14 Nov 99999 22:00:00 GMT", None),
@@ -289,6 +310,57 @@ def test_echoed_key_is_redacted(api: Api, wire: WireServer, status: int, echo: A
         assert KEY.encode() not in pickle.dumps(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"error": {"message": "no", "code": 400}}, 400),
+        ({"error": {"message": "no", "code": "404"}}, 404),
+        ({"error": {"message": "no", "code": 399}}, 500),
+        ({"error": {"message": "no", "code": 599}}, 599),
+        ({"error": {"message": "no", "code": 600}}, 500),
+        ({"error": {"message": "no", "code": "40"}}, 500),
+        ({"error": {"message": "no", "code": "4o4"}}, 500),
+        ({"error": "no", "choices": []}, 500),
+        ({"object": "error", "message": "no", "code": 403}, 403),
+        ({"detail": "no"}, 500),
+        ({"code": 429}, 429),
+        ({"model": ["no"]}, 500),
+        ({"choices": [], "message": "hello"}, None),
+        ({"data": [], "message": "hello"}, None),
+        ({"object": "list", "message": "hello"}, None),
+        ({"usage": {}, "message": "hello"}, None),
+        ({"error": None, "id": "x"}, None),
+        ({}, None),
+        (["no"], None),
+    ],
+)
+def test_error_in_place_of_reply_is_recognised(body: Any, code: int | None) -> None:
+    assert error_code(body) == code
+    data = json.dumps(body).encode()
+    if code is None:
+        assert parse_reply(data, Origin("host")) == body
+    else:
+        with pytest.raises(APIStatusError) as caught:
+            parse_reply(data, Origin("host"))
+        assert (caught.value.status_code, caught.value.body) == (code, body)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({"error": {"message": "no", "code": 400}}, 400),
+        ({"message": "no", "code": 400}, 400),
+        ({"message": "no"}, 500),
+        ("no", 500),
+        (None, 500),
+    ],
+)
+def test_event_named_an_error_is_one_with_any_body(data: Any, code: int) -> None:
+    with pytest.raises(APIStatusError) as caught:
+        parse_reply(json.dumps(data).encode(), Origin("host"), is_error=True)
+    assert (caught.value.status_code, caught.value.body) == (code, data)
+
+
 def test_server_words_skip_null_and_empty_fields() -> None:
     assert server_words({"error": None, "detail": [], "message": {"message": "in"}}) == "in"
     assert server_words(None) == ""
@@ -314,9 +386,14 @@ def test_large_error_page_is_read_in_linear_time(page: str) -> None:
     assert len(str(status_error(502, page.encode(), Origin("host")))) < 2 * MESSAGE_LIMIT
 
 
-@pytest.mark.parametrize("value", [" " * 60_000 + "x", "9" * 60_000, "1 " * 30_000, "Tue, " * 12_000])
+@pytest.mark.parametrize("value", ["5".rjust(65), " " * 60_000 + "x", "9" * 60_000, "1 " * 30_000, "Tue, " * 12_000])
 def test_long_retry_after_is_ignored(value: str) -> None:
     assert parse_retry_after(value, 0.0) is None
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "request-id"])
+def test_request_id_is_read_from_either_header(name: str) -> None:
+    assert status_error(400, {}, Origin("host", {name: "req-7"})).request_id == "req-7"
 
 
 def test_request_id_is_redacted_and_shortened() -> None:
@@ -351,8 +428,33 @@ def test_short_key_is_redacted_only_as_a_word() -> None:
     assert str(error).startswith("host answered 401: localhost: […] is not local_key.")
 
 
-@pytest.mark.parametrize("form", [repr, lambda prompt: repr(prompt.encode()), json.dumps, lambda prompt: prompt])
-def test_prompt_is_redacted_in_every_form(form: Callable[[str], str]) -> None:
+def test_short_secret_has_fewer_than_eight_characters() -> None:
+    assert Redaction(("1234567",)).words("x1234567y") == "x1234567y"
+    assert Redaction(("12345678",)).words("x12345678y") == "x[…]y"
+
+
+def test_secret_that_begins_with_another_is_redacted_whole() -> None:
+    assert Redaction((KEY, f"{KEY}-2")).words(f"{KEY}-2 {KEY}") == "[…] […]"
+
+
+@pytest.mark.parametrize("form", [str, json.dumps, quote, partial(quote, safe=""), quote_plus])
+def test_secret_is_redacted_whole_in_every_form(form: Callable[[str], str]) -> None:
+    secret = '"top" / secret'
+    words = Redaction((secret,)).words(f"no: ({form(secret)})")
+    assert words.replace('"', "") == "no: ([…])"
+
+
+FORMS: list[tuple[Callable[[str], str], str]] = [
+    (str, "no: […]"),
+    (lambda prompt: " ".join(prompt.split()), "no: […]"),
+    (repr, "no: '[…]'"),
+    (lambda prompt: repr(prompt.encode()), "no: b'[…]'"),
+    (json.dumps, 'no: "[…]"'),
+    (lambda prompt: json.dumps(prompt, ensure_ascii=False), 'no: "[…]"'),
+]
+
+
+@pytest.mark.parametrize(("form", "words"), FORMS)
+def test_prompt_is_redacted_in_every_form(form: Callable[[str], str], words: str) -> None:
     prompt = "Tell me\nabout 'my' \"secret\" in Besançon"
-    error = status_error(400, {"detail": f"no: {form(prompt)}"}, Origin("host", redaction=Redaction(prompts=(prompt,))))
-    assert "secret" not in str(error)
+    assert Redaction(prompts=(prompt,)).words(f"no: {form(prompt)}") == words

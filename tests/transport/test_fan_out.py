@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from paradigm_transport.fan_out import afan_out, fan_out
+from paradigm_transport.fan_out import FIRST, SOON, Window, afan_out, fan_out
 
 Run = Callable[..., list[Any]]
 
@@ -94,3 +94,42 @@ def test_the_first_error_stops_the_rest(run: Run) -> None:
 def test_it_needs_no_framework() -> None:
     code = "import sys, paradigm_transport.fan_out; print('langchain_core' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def sizes(limit: int, seconds_a_call: float, calls: int) -> list[int]:
+    """The size of a window after each of some calls that end one after the other."""
+    now = [0.0]
+    window = Window(limit, lambda: now[0])
+    found = [window.size]
+    for _ in range(calls):
+        now[0] += seconds_a_call
+        window.end()
+        found.append(window.size)
+    return found
+
+
+def test_window_grows_by_each_call_that_ends_soon() -> None:
+    assert sizes(256, 0.01, 300) == [min(256, FIRST + ended) for ended in range(301)]
+    assert sizes(20, 0.01, 50) == [20] * 51
+
+
+def test_window_of_a_small_server_does_not_grow() -> None:
+    assert set(sizes(256, 1.0, 1000)) == {FIRST}  # 64 calls of a second each, one after the other, take a minute
+    assert max(sizes(256, 0.25, 1000)) * 0.25 == pytest.approx(SOON, abs=1)
+
+
+def test_more_are_in_flight_as_calls_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paradigm_transport.fan_out.FIRST", 2)
+    now, most, lock = 0, 0, threading.Lock()
+
+    def call(_: int) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.005)
+        with lock:
+            now -= 1
+
+    fan_out(call, range(60), 8)
+    assert most == 8

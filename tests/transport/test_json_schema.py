@@ -29,6 +29,7 @@ def test_schema_is_closed_unless_it_allows_more() -> None:
     assert closed(TIME.parameters) == {"type": "object", "properties": {}, "additionalProperties": False}
     for says in (
         {"type": "object"},
+        {"properties": {}},
         {"type": "object", "properties": {}, "additionalProperties": True},
         {"type": "object", "properties": {}, "allOf": []},
         {"$ref": "#/$defs/a"},
@@ -57,6 +58,8 @@ def test_objects_within_a_schema_are_closed_unless_several_schemas_make_them_up(
         {"if": thing(), "then": thing()},
     ):
         assert closed(around(made_up)) == around(made_up, additionalProperties=False)
+        only_there = {"type": "object", "properties": {"one": {"anyOf": [made_up, {"type": "null"}]}}}
+        assert closed(only_there) == {**only_there, "additionalProperties": False}
     described = {"allOf": [thing()], "description": "As an older pydantic writes it."}
     assert closed(around(described)) == around({**described, "allOf": [shut]}, additionalProperties=False)
 

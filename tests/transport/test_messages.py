@@ -17,6 +17,7 @@ from paradigm_transport.messages import (
     read_response_format,
     read_tool_choice,
     read_tools,
+    with_system,
 )
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -160,11 +161,19 @@ def test_response_format_is_read_as_a_schema(value: object, schema: object) -> N
 NOT_OF_A_TYPE = [value for value in NONSENSE if not isinstance(value, dict) or "type" in value]
 
 
-@pytest.mark.parametrize("value", [*NOT_OF_A_TYPE, True, "", "json_schema", "xml"])
+GRAMMAR = {"type": "grammar", "json_schema": {"schema": CITY}}
+
+
+@pytest.mark.parametrize("value", [*NOT_OF_A_TYPE, True, "", "json_schema", "xml", GRAMMAR])
 def test_response_format_of_another_form_raises(value: object) -> None:
     with pytest.raises(InvalidParameterError) as raised:
         read_response_format(value)
     check_error(raised, "response_format must be")
+
+
+def test_system_message_is_made_if_there_is_none() -> None:
+    assert with_system([], "Be brief.") == [Message("system", "Be brief.")]
+    assert with_system([Message("user", "Hi")], "Be brief.")[0] == Message("system", "Be brief.")
 
 
 def test_message_is_written_in_the_openai_form_with_arguments_as_an_object() -> None:

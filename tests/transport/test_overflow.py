@@ -76,7 +76,7 @@ def test_words_of_a_server_for_a_long_prompt_are_an_overflow(status: int, words:
 
 @pytest.mark.parametrize(("status", "words"), OTHERS, ids=lambda case: str(case)[:40])
 def test_other_refusals_are_not_an_overflow(status: int, words: Any) -> None:
-    assert not is_context_overflow(status_error(status, body_of(words), ORIGIN))
+    assert is_context_overflow(status_error(status, body_of(words), ORIGIN)) is False
 
 
 def test_errors_without_a_status_are_not_an_overflow() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 
 from paradigm_transport import CompletionParameters, InvalidParameterError
-from paradigm_transport.endpoints.completions.fields import MAX_STOPS
+from paradigm_transport.arguments import Fields
+from paradigm_transport.endpoints.completions.fields import MAX_STOPS, name_limit
 from tests.transport.conftest import MODEL
 
 OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
@@ -129,6 +131,51 @@ def test_unknown_argument_raises_with_hint(name: str, hint: str) -> None:
     assert str(caught.value) == f"unknown argument {name}; {hint}"
 
 
+def test_name_of_another_class_is_no_hint_for_an_argument_that_is_missing_here() -> None:
+    with pytest.raises(InvalidParameterError, match=r"^unknown argument base_address; (?!here it is)"):
+        CompletionParameters(model=MODEL, base_address="host")
+
+
+def odd(value: int) -> int:
+    raise ValueError("It must be even")
+
+
+class Own(Fields):
+    plain: int = 0
+    described: int = Field(default=0, description="How many. Further words.")
+    aliased: int = Field(default=0, validation_alias=AliasChoices("other", "another"), description="Not named.")
+    checked: Annotated[int, AfterValidator(odd)] = Field(default=0, description="A number.")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("plain", "plain: input should be a valid integer"),
+        ("described", "described: input should be a valid integer (how many)"),
+        ("other", "other: input should be a valid integer"),
+        ("checked", "checked: it must be even"),
+    ],
+)
+def test_problem_names_the_argument_and_what_it_means(name: str, message: str) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        Own(**{name: 1.0 if name == "checked" else None})
+    assert str(caught.value) == message
+
+
+def test_field_with_a_name_of_a_framework_is_refused() -> None:
+    class Framework(BaseModel):
+        cache: bool = False
+
+        def invoke(self) -> None: ...
+
+    for name in ("cache", "invoke"):
+        ours = type("Ours", (Fields,), {"__annotations__": {name: int}, name: 0, "__module__": __name__})
+        with pytest.raises(TypeError, match=f"^Both: Framework already has {name}$"):
+            type("Both", (ours, Framework), {"__module__": __name__})
+    both = type("Both", (Own, Framework), {"__annotations__": {"cache": bool}, "cache": True, "__module__": __name__})
+    assert both().cache  # a class of both may give it another default
+
+
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(InvalidParameterError, match=r"(?s)model is required.*; temperature: .*; n: "):
         CompletionParameters(temperature=5, n=0)
@@ -152,3 +199,28 @@ def test_merging_subclass_keeps_only_fields_of_endpoint() -> None:
 
     merged = Adapter(model=MODEL, more=6, n=2).merged({"top_p": 0.5})
     assert merged == CompletionParameters(model=MODEL, n=2, top_p=0.5)
+
+
+def test_merging_keeps_what_belongs_to_the_request_alone() -> None:
+    base = CompletionParameters(model=MODEL, extra_headers={"X-Team": "a"}, timeout=5)
+    merged = base.merged({"n": 2})
+    assert (merged.extra_headers, merged.timeout, merged.n) == ({"X-Team": "a"}, 5, 2)
+    assert "timeout" not in CompletionParameters(model=MODEL).merged({"n": 2}).model_fields_set
+
+
+def test_further_stops_come_before_and_after_those_given() -> None:
+    base = CompletionParameters(model=MODEL, stop=["b"])
+    assert base.with_stops(first=["a", "b"], last=["c"]).stop == ["a", "b", "c"]
+    assert base.with_stops(last=["b"]) is base
+    assert CompletionParameters(model=MODEL).with_stops(last=["c"]).stop == ["c"]
+
+
+def test_extra_body_wins_over_its_defaults() -> None:
+    assert CompletionParameters(model=MODEL).with_extra_body({"seed": 1}).extra_body == {"seed": 1}
+    base = CompletionParameters(model=MODEL, extra_body={"seed": 2})
+    assert base.with_extra_body({"seed": 1, "top_k": 3}).extra_body == {"seed": 2, "top_k": 3}
+
+
+def test_limit_is_named_with_its_value_if_it_has_one() -> None:
+    assert name_limit(None) == "max_tokens"
+    assert name_limit(5) == "max_tokens (5)"

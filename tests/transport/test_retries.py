@@ -272,3 +272,10 @@ def test_spent_budget_is_not_retried(api: Api, wire: WireServer, body: dict[str,
     with pytest.raises(RateLimitError):
         api.client(wire).complete("Hi", model=MODEL)
     assert len(wire.requests) == 1
+
+
+def test_word_of_a_budget_counts_only_in_a_429_and_below_the_header() -> None:
+    body = {"detail": "The billing service is down."}
+    assert status_error(503, body, Origin("host")).should_retry is None
+    assert status_error(429, body, Origin("host")).should_retry is False
+    assert status_error(429, body, Origin("host", {"x-should-retry": "true"})).should_retry is True

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from paradigm_transport import InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat.dialects.rows import find_dialect
+from paradigm_transport.chat.dialects.choosing import find_dialect
 from paradigm_transport.chat.templates import find_template
-from paradigm_transport.messages import Message
+from paradigm_transport.messages import Message, ToolCall
 from tests.transport.test_chat import QWEN
 from tests.transport.test_tool_calls import cpu_time
 
@@ -50,6 +50,17 @@ TOO_MUCH = {
     "lists of one filter": "{{ ([range(99999)] * 10000) | map('list') | list | length }}",
     "batch": "{{ [1] | batch(10**9, 'x') | list }}",
     "macros that call two": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "a list that grows under a loop": "{% set l = [1] %}{% for x in l %}{{ l.append(1) or '' }}{% endfor %}",
+    "a list extended by itself": NAMES + "{% for i in range(99) %}{{ a.l.extend(a.l) or '' }}{% endfor %}",
+    "a list in itself": "{% set l = [] %}{{ l.append(l) or '' }}{{ l }}",
+    "lists in lists": NAMES
+    + "{% for i in range(99) %}{% set b.l = [] %}{% for j in range(2) %}{{ b.l.append(a.l) or '' }}{% endfor %}"
+    "{% set a.l = b.l %}{% endfor %}",
+    "the front of a list": "{% set l = [] %}{% for i in range(99999) %}{{ l.insert(0, 1) or '' }}{% endfor %}",
+    "a list copied, and again": "{% set l = range(99999) | list %}{% for i in l %}{{ l.copy() | length }}{% endfor %}",
+    "items counted": "{% set l = [range(999) | list] * 9999 %}{% for i in range(999) %}{{ l.count(1) }}{% endfor %}",
+    "a dict updated": "{% set l = range(9999) %}{% for i in l %}{{ {}.update(dict.fromkeys(l)) or '' }}{% endfor %}",
+    "keys of a dict": "{% for i in range(99999) %}{{ dict.fromkeys(range(99999)) | length }}{% endfor %}",
     "a long macro": "{% macro f() %}" + "x" * 50_000 + "{% endmacro %}{% for i in range(99999) %}{{ f() }}{% endfor %}",
 }
 
@@ -63,6 +74,18 @@ def test_template_that_takes_too_much_is_refused(name: str) -> None:
             template.render_prompt("Hi")
 
     assert cpu_time(use) < 20
+
+
+def test_many_forms_of_a_chat_take_no_more_than_two() -> None:
+    refused = "{% for i in range(99999) %}{{ i }}{% endfor %}{{ raise_exception('No.') }}{{ tools }}{{ thinking }}"
+    calls = (ToolCall("1", "f", {"a": 1}), ToolCall("2", "f", {"a": 2}))
+    chat = [Message("assistant", "A", calls, thoughts="T"), Message("tool", "B"), Message("user"), Message("system")]
+
+    def use() -> None:
+        with pytest.raises(InvalidParameterError, match=r"cannot write these messages: No\.$"):
+            JinjaTemplate(source=refused).render_chat(chat)
+
+    assert cpu_time(use) < 10
 
 
 @pytest.mark.parametrize(
@@ -98,11 +121,29 @@ def test_endless_recursion_is_refused() -> None:
         ("{{ 'a' * 3 ~ 1 ~ none }}{{ '-' + '%03d' % 7 }}{{ '{}!'.format('*12345') }}", "aaa1None-007*12345!"),
         ("{% for k, v in {'a': 1} | items %}{{ loop.length }}{{ loop.last }}{{ k }}{{ v }}{% endfor %}", "1Truea1"),
         ("{{ ' a*b ' | trim | replace('*', '+') | upper }}{{ 'a,b'.split(',')[1] }}{{ [2, 1] | sort }}", "A+Bb[1, 2]"),
+        ("{% set l = [2] %}{{ l.append(1) or '' }}{{ l.pop(0) }}{{ l }}{{ dict.fromkeys('a') }}", "2[1]{'a': None}"),
+        (
+            "{% set d = {} %}{{ d.update(a=1) or '' }}{{ d.setdefault('b', []).append(2) or '' }}{{ d }}",
+            "{'a': 1, 'b': [2]}",
+        ),
         ("{% macro f(x) %}<{{ x }}{{ caller() if caller }}>{% endmacro %}{{ f((1, 2)[1]) }}", "<2>"),
     ],
 )
 def test_what_templates_do_is_allowed(source: str, written: str) -> None:
     assert find_template(source + "{{ messages[0].content }}").render_prompt("!") == written + "!"
+
+
+@pytest.mark.parametrize("source", ["{{ [1].sort(key=raise_exception) }}", "{{ dict.update({}, a=1) }}"])
+def test_methods_that_would_work_outside_of_the_sandbox_are_refused(source: str) -> None:
+    with pytest.raises(InvalidParameterError, match="cannot write these messages: "):
+        find_template(source).render_prompt("Hi")
+
+
+def test_messages_may_be_gathered_in_a_list() -> None:
+    gathering = "{% set l = [] %}{% for m in messages %}{{ l.append(m) or '' }}{% endfor %}"
+    source = gathering + "{% for m in l %}{{ m.content }}{% endfor %}"
+    chat = [Message("user" if at % 2 else "assistant", "word " * 1000) for at in range(1, 401)]
+    assert len(JinjaTemplate(source=source).render_chat(chat)) == 2_000_000
 
 
 def test_long_chats_are_not_too_much() -> None:

@@ -46,6 +46,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
         (b"data: a\n\ndata: b\r", [b"a", b"b"]),
         ("data: a\u2028b\u2029c\u0085d\x0be\x0cf\n\n".encode(), ["a\u2028b\u2029c\u0085d\x0be\x0cf".encode()]),
         (b"data: a\x00b\n\n", [b"a\x00b"]),
+        (b"\n\xef\xbb\xbfdata: a\n\n", []),
         (b"", []),
         (b"\n\r\n\r", []),
     ],
@@ -82,6 +83,7 @@ STREAMS = st.builds(
 
 @given(STREAMS | st.binary(max_size=60), st.lists(st.integers(0, 400), max_size=30))
 @example(b"data: a\r\n\r\ndata: b\n\n", [8])
+@example(b"data: a\r\ndata: b\n\n", [8, 8])
 @example(b"\xef\xbb\xbfdata: a\n\n", [1, 2])
 def test_any_split_of_the_bytes_gives_the_same_events(data: bytes, places: list[int]) -> None:
     whole = decode(data)
@@ -119,7 +121,8 @@ def test_event_of_many_megabytes_is_decoded_in_linear_time() -> None:
 @pytest.mark.parametrize("tail", [b"", b"\ndata: ", b"\n: "])
 def test_event_larger_than_the_bound_raises(tail: bytes) -> None:
     decoder = SSEDecoder(max_event_bytes=100)
-    assert list(decoder.feed(b"data: " + b"x" * 94 + b"\n\n")) == [Event(b"x" * 94)]
+    assert list(decoder.feed(b"data: " + b"x" * 94)) == []
+    assert list(decoder.feed(b"\n\n")) == [Event(b"x" * 94)]
     with pytest.raises(APIResponseError, match="more than 100 bytes"):
         list(decoder.feed(b"data: " + b"x" * 90 + tail + b"x" * 10))
 

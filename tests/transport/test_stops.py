@@ -47,6 +47,7 @@ def test_stop_completed_first_wins(text: str, stops: list[str]) -> None:
 
 
 @given(TEXT, STOPS, PLACES, st.integers(0, 6))
+@example("ab.ab.", ["ab.ab."], [4], 0)
 def test_any_split_of_text_shows_same_text(text: str, stops: list[str], places: list[int], skip: int) -> None:
     scanner = StopScanner(stops, skip)
     shown = "".join(map(scanner.feed, pieces(text, places)))
@@ -110,6 +111,7 @@ def test_stream_gives_same_text_and_logprobs_as_completion(
     assert chunks[-1].finish_reason == expected.finish_reason
     collected = sum((c.logprobs for c in chunks if c.logprobs), Logprobs())
     assert collected == expected.logprobs
+    assert all(c.logprobs for c in chunks if c.logprobs is not None)
     # Each token arrives together with its text.
     text = spelled = ""
     for c in chunks:
@@ -142,6 +144,12 @@ def test_fifth_stop_ends_stream_and_generation(api: Api, wire: WireServer) -> No
     assert wire.requests[0].left.wait(5)
 
 
+def test_logprobs_of_a_stop_are_not_shown() -> None:
+    events = [chunk("a E", choice={"logprobs": logprobs_of(["a", " ", "E"])}), chunk("ND", choice={"logprobs": None})]
+    chunks = read_stream(events, stops=["END"])
+    assert [(c.text, c.logprobs and c.logprobs.tokens) for c in chunks] == [("a ", ["a", " "]), ("", None)]
+
+
 def test_incomplete_stop_is_shown_at_end(api: Api, wire: WireServer) -> None:
     wire.script(sse(chunk("the E"), chunk("N", "stop")))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=["END"]))
@@ -161,9 +169,10 @@ def test_stream_of_several_choices_ends_when_all_have_ended(api: Api, wire: Wire
 
 
 def test_stopped_choice_emits_nothing_while_another_continues(api: Api, wire: WireServer) -> None:
-    wire.script(sse(chunk("a END"), chunk("more"), chunk("x", index=1), chunk("", "stop", index=1)))
+    wire.script(sse(chunk("a END"), chunk("more", "length"), chunk("x", index=1), chunk("", "length", index=1)))
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=["END"], n=2))
     assert [texts(chunks, 0), texts(chunks, 1)] == ["a ", "x"]
+    assert [c.finish_reason for c in chunks[-2:]] == ["stop", "length"]
 
 
 def test_echoed_prompt_is_not_searched_for_stops(api: Api, wire: WireServer) -> None:

@@ -194,6 +194,12 @@ def test_logprobs_in_both_formats_are_read(api: Api, wire: WireServer) -> None:
     assert chunks[2].logprobs is None
 
 
+def test_logprobs_held_back_come_out_with_text_without_logprobs(api: Api, wire: WireServer) -> None:
+    wire.script(sse(chunk("EN", choice={"logprobs": {"tokens": ["EN"]}}), chunk("x", "stop")))
+    chunks = list(api.client(wire).stream("Hi", model=MODEL, stop="END"))
+    assert [(c.text, c.logprobs and c.logprobs.tokens) for c in chunks] == [("ENx", ["EN"]), ("", None)]
+
+
 def test_logprobs_without_text_are_kept(api: Api, wire: WireServer) -> None:
     odd = {"tokens": ["</s>"], "token_logprobs": [-1]}
     chunks = stream(api, wire, chunk("a"), chunk("", "stop", choice={"logprobs": odd}))
@@ -259,6 +265,28 @@ def test_json_response_to_stream_request_is_read(api: Api, wire: WireServer, kin
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop="x", n=2))
     assert [texts(chunks, 0), texts(chunks, 1)] == ["a", "b"]
     assert (chunks[-1].finish_reason, chunks[-1].usage, chunks[-1].id) == ("stop", Usage(3, 5, 8), "cmpl-1")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 600, 5000])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \r\n", b"\xef\xbb\xbf\n", b" " * 3000 + b"\n"])
+@pytest.mark.parametrize("body", [to_json(completion("a")), event(to_json(chunk("a", "stop")))])
+def test_start_of_response_may_be_split_anywhere(size: int, start: bytes, body: bytes) -> None:
+    reader = StreamReader(Origin("host"), stops=[])
+    data = start + body
+    chunks = [c for at in range(0, len(data), size) for c in reader.feed(data[at : at + size])]
+    assert texts(chunks + list(reader.finish())) == "a"
+
+
+def test_rest_of_response_is_wanted_only_after_done() -> None:
+    reader = StreamReader(Origin("host"), stops=["END"])
+    for data, ended, done in [(chunk("a"), False, False), (chunk("END"), True, False)]:
+        list(reader.feed(event(to_json(data))))
+        assert (reader.ended, reader.done) == (ended, done)
+    reader = StreamReader(Origin("host"), stops=[])
+    list(reader.feed(event(to_json(chunk("a", "stop")))))
+    assert (reader.ended, reader.done) == (False, False)
+    list(reader.feed(event("[DONE]")))
+    assert (reader.ended, reader.done) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -528,6 +556,9 @@ def test_cut_at_default_length_limit_warns_once(api: Api, wire: WireServer, capl
     caplog.clear()
     other = api.client(wire)
     other.complete("Hi", model=MODEL, max_tokens=256)
+    wire.script(reply(completion("a", finish_reason="stop")), sse(chunk("a", "stop")))
+    other.complete("Hi", model=MODEL)
+    list(other.stream("Hi", model=MODEL))
     assert caplog.records == []
     other.complete("Hi", model=MODEL, max_tokens=None)
     assert "now the server's default" in caplog.text

@@ -7,10 +7,20 @@ import json
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from paradigm_transport.chat.json_repair import InvalidJSONError, find_objects, partial_object
+from paradigm_transport.chat.json_repair import InvalidJSONError, RepairedValue, find_objects, partial_object
 from paradigm_transport.chat.structured import explain, read_object, repair_messages, repair_prompt, schema_instruction
 from paradigm_transport.messages import Message
 from tests.transport.test_tool_calls import cpu_time
+
+
+@pytest.mark.parametrize("char", [",", ":", "]", "}", "?"])
+def test_value_does_not_begin_with_what_only_continues_one(char: str) -> None:
+    value = RepairedValue()
+    assert (value.feed(f"{char} 1"), value.is_broken, value.text) == (0, True, "")
+
+
+def test_trailing_comma_is_left_out_with_or_without_space() -> None:
+    assert find_objects('{"a": [1,], "b": [2, ],}') == ['{"a": [1], "b": [2 ]}']
 
 
 def test_objects_are_found_and_repaired() -> None:
@@ -68,6 +78,7 @@ def test_object_that_lacks_the_keys_of_the_schema_is_left_out() -> None:
     with pytest.raises(ValidationError, match="greater than 0"):
         read_object(text, City.model_validate_json, schema=schema)
     assert read_object('{"a": 1} {"b": 2}', json.loads, schema=schema) == {"a": 1}
+    assert read_object(f'{json.dumps(answer)} {{"name": "Rome"}}', json.loads, schema=schema) == answer
     assert read_object(text, json.loads, schema={"properties": {"people": {}}}) == answer
 
 

@@ -35,4 +35,6 @@ def test_template_is_found_by_its_name() -> None:
     assert find_template("chatml") is CHAT_TEMPLATES["chatml"]
     with pytest.raises(InvalidParameterError) as raised:
         find_template("llama")
-    assert str(raised.value) == "unknown template 'llama'; use 'alfred', 'chatml', a ChatTemplate or Jinja source"
+    assert str(raised.value) == (
+        "unknown template 'llama'; use 'alfred', 'chatml', a ChatTemplate, Jinja source or the path of a file"
+    )

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from paradigm_transport import (
+    APIConnectionError,
     APITimeoutError,
     AsyncParadigmClient,
     BadRequestError,
@@ -27,7 +28,10 @@ from paradigm_transport import (
     Settings,
     Timeout,
 )
+from paradigm_transport.calls import Policy
+from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.http.timeouts import seconds_of, total_of
+from paradigm_transport.refusals import Origin, status_error
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import STALL, WireServer, chunk, completion, head, models, pause, reply, sse, texts
 
@@ -236,12 +240,15 @@ def test_reply_that_never_ends_raises_at_its_deadline(api: Api, wire: WireServer
 
 def test_retry_that_would_begin_after_the_deadline_is_not_made(api: Api, wire: WireServer) -> None:
     wire.always(reply({}, 429, {"Retry-After": "50"}))
-    client = api.client(wire, timeout=Timeout(total=70), timer=lambda: sum(api.slept), max_retries=5)
-    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+    for call in (
+        lambda client: client.complete("Hi", model=MODEL),
+        lambda client: list(client.stream("Hi", model=MODEL)),
+    ):
         wire.requests.clear()
         api.slept.clear()
+        client = api.client(wire, timeout=Timeout(total=70), timer=lambda: sum(api.slept), max_retries=5)
         with pytest.raises(RateLimitError):
-            call()
+            call(client)
         assert (api.slept, len(wire.requests)) == ([50.0], 2)
 
 
@@ -308,3 +315,44 @@ def test_headers_of_a_call_are_redacted(api: Api, wire: WireServer) -> None:
     wire.always(reply({"detail": "bad token tok-secret"}, 400))
     with pytest.raises(BadRequestError, match=r"bad token \[…\]"):
         api.client(wire).complete("Hi", model=MODEL, extra_headers={"X-Token": "tok-secret"})
+
+
+def bound(call: CompletionCall[Any] | CompletionStreamCall[Any], times: list[float]) -> Any:
+    """Begin a call whose clock shows the first of some times."""
+    settings = Settings(api_key=KEY, base_url="https://host", timeout=Timeout(read=4, total=10))
+    call.bind(Policy(settings, None, clock=lambda: 0.0, timer=lambda: times[0], chance=lambda: 1.0))
+    call.begin()
+    return call
+
+
+def test_request_has_timeouts_of_its_own_if_those_of_the_settings_do_not_fit() -> None:
+    times = [100.0]
+    call = bound(CompletionCall("Hi", CompletionParameters(model=MODEL), lambda completion: completion), times)
+    for now, left in [(100.0, None), (106.0, None), (107.0, 3.0), (200.0, 0.001)]:
+        times[0] = now
+        assert call.outgoing.timeouts == (None if left is None else (left, left, left, None))
+    times = [100.0]
+    own = CompletionParameters(model=MODEL, timeout=2)
+    assert bound(CompletionCall("Hi", own, lambda completion: completion), times).outgoing.timeouts == (2, 2, 2, None)
+
+
+def test_call_may_last_until_its_deadline() -> None:
+    times = [100.0]
+    call = bound(CompletionCall("Hi", CompletionParameters(model=MODEL), lambda completion: completion), times)
+    times[0] = 110.0
+    call.check_time()
+    times[0] = 110.5
+    with pytest.raises(APITimeoutError, match="within 10 seconds"):
+        call.check_time()
+    times[0] = 109.5
+    assert call.wait_before_retry(APIConnectionError("broke")) == 0.5
+    assert call.wait_before_retry(APIConnectionError("broke")) is None  # it would wait for one second
+
+
+def test_optional_field_is_left_out_if_the_server_refuses_it_as_wrong() -> None:
+    call = bound(CompletionStreamCall("Hi", CompletionParameters(model=MODEL), lambda chunk: chunk), [100.0])
+    words = {"detail": "stream_options cannot be used"}
+    for status, delay in [(503, 0.5), (404, None), (400, 0.0), (400, None)]:
+        assert b"stream_options" in call.body or delay is None
+        assert call.wait_before_retry(status_error(status, words, Origin("host"))) == delay
+    assert b"stream_options" not in call.body

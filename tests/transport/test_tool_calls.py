@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from paradigm_transport import ChatTemplate
 from paradigm_transport.chat.dialects.base import TextReader, read_message
-from paradigm_transport.chat.dialects.hermes import HERMES, HermesReader
+from paradigm_transport.chat.dialects.json_reader import JsonCallsReader
+from paradigm_transport.chat.dialects.rows import HERMES
 from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event, ParsedMessage, Text, Thought
 from paradigm_transport.messages import InvalidToolCall, Message, ToolCall
 
@@ -24,9 +25,9 @@ ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": [2]}}\n</tool_cal
 TIME = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
 
 
-def reader(**options: Any) -> HermesReader:
+def reader(**options: Any) -> JsonCallsReader:
     numbers = itertools.count()
-    return HermesReader(make_id=lambda: f"id{next(numbers)}", **options)
+    return replace(HERMES.calls, make_id=lambda: f"id{next(numbers)}").reader(**options)
 
 
 def read(text: str, **options: Any) -> ParsedMessage:
@@ -335,7 +336,7 @@ def joined(events: list[Event]) -> list[Event]:
     whole: list[Event] = []
     for event in events:
         last = whole[-1] if whole else None
-        if isinstance(event, Text | CallArguments) and type(event) is type(last):
+        if isinstance(event, Text | Thought | CallArguments) and type(event) is type(last):
             whole[-1] = replace(event, text=last.text + event.text)
         else:
             whole.append(event)

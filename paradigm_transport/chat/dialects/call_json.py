@@ -11,6 +11,7 @@ from paradigm_transport.messages import InvalidToolCall, ToolCall, to_json
 
 CUT_OFF = "the answer ends before the call does"
 
+_NAMES = ("name", "tool_name")
 _ARGUMENTS = ("arguments", "parameters")  # models trained on several dialects mix the two
 
 
@@ -27,6 +28,7 @@ class CallReader:
         index: the call's place among the calls of the answer, from 0.
         call_id: its id.
         name: the tool, if the text begins with the arguments.
+        name_is_key: the object is the name with the arguments: `{"add": {"a": 1}}`.
 
     Attributes:
         is_complete: the object has ended.
@@ -34,7 +36,7 @@ class CallReader:
         is_valid: `end` has found a valid call.
     """
 
-    def __init__(self, index: int, call_id: str, name: str | None = None) -> None:
+    def __init__(self, index: int, call_id: str, name: str | None = None, *, name_is_key: bool = False) -> None:
         self.is_complete = False
         self.is_broken = False
         self.is_valid = False
@@ -42,6 +44,7 @@ class CallReader:
         self._id = call_id
         self._name = name
         self._has_only_arguments = name is not None
+        self._name_is_key = name_is_key
         self._key = "arguments" if self._has_only_arguments else None
         self._expects = "value" if self._has_only_arguments else "{"
         self._depth = 0  # of `function` in OpenAI's form of a call
@@ -55,6 +58,16 @@ class CallReader:
     def text(self) -> str:
         """What the model wrote."""
         return "".join(self._texts)
+
+    @property
+    def name(self) -> str | None:
+        """The tool's name, once it has been read."""
+        return self._name
+
+    @property
+    def in_string(self) -> bool:
+        """Whether what follows is inside a string."""
+        return self._value is not None and self._value.in_string
 
     @property
     def has_arguments(self) -> bool:
@@ -71,10 +84,10 @@ class CallReader:
             at: where in `text` the piece begins.
 
         Returns:
-            Where reading ended: behind the piece or the object, or where it breaks.
+            Where reading ended: behind the piece, the tool's name or the object, or where it breaks.
         """
-        begin = at
-        while at < len(text) and not (self.is_complete or self.is_broken):
+        begin, name = at, self._name
+        while at < len(text) and self._name == name and not (self.is_complete or self.is_broken):
             if self._value is not None:
                 at = self._value.feed(text, at)
                 self.is_broken = self._value.is_broken
@@ -93,6 +106,16 @@ class CallReader:
             self._value.finish()
             if self._value.is_complete:
                 self._end_value(self._value)
+
+    def close(self) -> bool:
+        """Add the brackets that are missing at the end of the arguments; return whether that makes the object whole."""
+        if self._value is not None and self._value is self._arguments:
+            self._value.close()
+            if self._value.is_complete:
+                self._end_value(self._value)
+        self.is_complete = self.has_arguments
+        self.is_broken = not self.is_complete
+        return self.is_complete
 
     def _read_mark(self, char: str) -> bool:
         """Read a character around keys and values; return False if it remains to be read."""
@@ -125,7 +148,9 @@ class CallReader:
         try:
             if key is None:
                 self._key, self._expects = str(parse(value.text)), ":"
-            elif key == "name" and self._name is None:
+                if self._name_is_key and self._name is None:
+                    self._name, self._key = self._key, "arguments"
+            elif key in _NAMES and self._name is None:
                 name = parse(value.text)
                 self._name = name if isinstance(name, str) else None
         except InvalidJSONError:

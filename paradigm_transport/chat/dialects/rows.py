@@ -1,69 +1,485 @@
-"""The known dialects, and the one that a chat template writes."""
+"""The table of dialects: how each model family writes calls of tools and thoughts. A new family is a row."""
 
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Mapping
-from functools import lru_cache
-from os.path import commonprefix
 
-from paradigm_transport.chat.dialects.base import Dialect, read_message
-from paradigm_transport.chat.dialects.hermes import HERMES
-from paradigm_transport.chat.templates import BaseTemplate
-from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import Message, Tool, ToolCall
+from paradigm_transport.chat.dialects import call_forms
+from paradigm_transport.chat.dialects.bare import BareCalls
+from paradigm_transport.chat.dialects.dialect import Dialect
+from paradigm_transport.chat.dialects.functionary import FunctionaryCalls
+from paradigm_transport.chat.dialects.harmony import CALL, RETURN, HarmonyCalls
+from paradigm_transport.chat.dialects.json_calls import JsonCalls, JsonObjects, NamedCalls
+from paradigm_transport.chat.dialects.thoughts import Thoughts, tagged
 
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (HERMES,)}
-"""The dialects by name, as in vLLM's `--tool-call-parser`."""
+# Thoughts: those of the first kind may end in calls, those of the second are often opened by the prompt alone.
 
-# A short chat with a call. Mistral's templates require ids of nine letters and digits.
-_TOOL = Tool("get_weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
-_CALL = ToolCall("call00001", _TOOL.name, {"city": "Oslo"})
-_QUESTION = Message("user", "How warm is it?")
-_ANSWER = Message("assistant", tool_calls=(_CALL,))
-_RESULT = Message("tool", "It is 7 degrees.", tool_call_id=_CALL.id, name=_TOOL.name)
+_CLOSED, _CLOSE = "<think>\n\n</think>\n\n", "\n</think>\n\n"
+_QWEN3_THOUGHTS = tagged("<think>", "</think>", _CLOSED, _CLOSE, may_end_in_calls=True)
+_R1_THOUGHTS = tagged("<think>", "</think>", _CLOSED, _CLOSE, are_open=True)
+_SHORT = "<think></think>"
+_SHORT_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>", may_end_in_calls=True)
+_GRANITE_THOUGHTS = tagged("<think>", "</think>", "", "</think>")
+_DEEPSEEK_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>")
+_HUNYUAN_THOUGHTS = tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</think>\n")
 
-_OPEN_MARK = re.compile(r"[<\[][^<>\[\]\s]*\Z")
+# Calls that several families share
 
+_HERMES_CALLS = JsonCalls(
+    "<tool_call>", "</tool_call>", "\n", "\n", result="<tool_response>", dropped=("</tool_response>",)
+)
+_GLM_ENDS = ("<|user|>", "<|observation|>", "<|endoftext|>")
+_CHATML = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
 
-def find_dialect(template: BaseTemplate) -> Dialect:
-    """Find the dialect in which a template writes calls of tools.
+_MISTRAL_HEADER = re.compile(r"(?P<name>[^ \[\]{}]+) ?(?:\[CALL_ID\] ?(?P<id>\w*))? ?(?:\[ARGS\])? ?(?:null)?")
+_MISTRAL_RESULTS = ("[TOOL_RESULTS]", "[/TOOL_RESULTS]")
+_MISTRAL_V11_CALLS = NamedCalls("[TOOL_CALLS]", _MISTRAL_HEADER, after_name="[ARGS]")
 
-    If the template leaves that to us, it is Hermes. Else a call is rendered and read back; if no dialect reads it, it
-    is Hermes too, and a `UserWarning` says so, once for each template.
-    """
-    return _read_back(template) if template.writes_tools else HERMES
+_DEEPSEEK_HEADER = re.compile(
+    r"(?:(?:function ?)?<｜tool▁sep｜> ?)?(?P<name>[^ <`]+) ?(?:<｜tool▁sep｜>)?"
+    r" ?(?:```(?:json)?)? ?(?:null)?(?: ?```)?"
+)
+_DEEPSEEK_SECTION = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
+_DEEPSEEK_ENDS = ("<｜end▁of▁sentence｜>",)
+_DEEPSEEK_RESULTS = ("<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>")
+_DEEPSEEK_V3_CALLS = NamedCalls(
+    "<｜tool▁call▁begin｜>",
+    _DEEPSEEK_HEADER,
+    before_name="function<｜tool▁sep｜>",
+    after_name="\n```json\n",
+    after_arguments="\n```",
+    end="<｜tool▁call▁end｜>",
+    section=_DEEPSEEK_SECTION,
+    separator="\n",
+)
 
+_KIMI_HEADER = re.compile(
+    r"(?P<id>(?:functions\.)?(?P<name>[^ :<]+)(?::\d+)?) ?(?:<\|tool_call_argument_begin\|>)? ?(?:null)?"
+)
+_FUNCTIONARY_HEADER = re.compile(r"(?P<name>[^ <>]+) ?> ?(?:null)?")
+_GRANITE_CALLS = JsonCalls(
+    "<|tool_call|>", is_list=True, others=("<tool_call>",), dropped=("<|/tool_call|>", "</tool_call>")
+)
+_TOOL_CALLS = JsonCalls("<tool_calls>", "</tool_calls>", is_list=True)
 
-@lru_cache(maxsize=16)
-def _read_back(template: BaseTemplate) -> Dialect:
-    written = _render_call(template)
-    if written is None:
-        return HERMES  # a chat with tools will raise the template's own error
-    for dialect in DIALECTS.values():
-        calls = read_message(dialect.reader(), written).calls
-        if any((call.name, call.arguments) == (_CALL.name, _CALL.arguments) for call in calls):
-            return dialect
-    problem = (
-        "writes tool calls in a form that is not supported, so the model's calls will stay text"
-        if _CALL.name in written
-        else "takes tools but writes no tool calls, so a chat with calls is written by the Hermes convention"
-    )
-    instead = "pass a template that writes <tool_call>, or chat_template='chatml'"
-    warnings.warn(f"chat_template {problem}; {instead}", stacklevel=2)
-    return HERMES
+HERMES = Dialect(
+    "hermes",
+    _HERMES_CALLS,
+    sign=r'<tool_call>\s*{"name": "NAME", "arguments"',
+    tool_parsers=("hermes", "qwen3_json", "granite4"),
+    ends=(*_CHATML, "<|end_of_text|>"),
+    form="as a JSON object, once for each call",
+    example='<tool_call>\n{"name": <name>, "arguments": <object>}\n</tool_call>',
+)
 
-
-def _render_call(template: BaseTemplate) -> str | None:
-    """Return what a template writes after the question; None if it refuses such a chat."""
-    for chat in ((_QUESTION, _ANSWER, _RESULT), (_QUESTION, _ANSWER)):
-        try:
-            opened, written = (template._write(part, [_TOOL]) for part in (chat[:1], chat))
-        except InvalidParameterError:
-            continue
-        # All that is new, with the whole of a mark that the two texts only begin alike.
-        alike = commonprefix([opened, written])  # noqa: RUF071  # of characters, as it is meant
-        mark = _OPEN_MARK.search(alike)
-        return written[mark.start() if mark else len(alike) :]
-    return None
+ROWS = (
+    Dialect(
+        "gpt-oss",
+        HarmonyCalls(),
+        sign=r"to=functions\.NAME",
+        tool_parsers=("openai",),
+        reasoning_parsers=("openai_gptoss",),
+        stops=(CALL, RETURN),
+        has_channels=True,
+    ),
+    Dialect(
+        "deepseek-v3.2",
+        call_forms.DEEPSEEK_V32,
+        sign=r"｜DSML｜function_calls",
+        tool_parsers=("deepseek_v32",),
+        thoughts=_DEEPSEEK_THOUGHTS,
+        ends=_DEEPSEEK_ENDS,
+        results=("<result>", "</result>"),
+    ),
+    Dialect(
+        "deepseek-v4",
+        call_forms.DEEPSEEK_V4,
+        sign=r"｜DSML｜",
+        tool_parsers=("deepseek_v4", "deepseek_v41"),
+        reasoning_parsers=("deepseek_v4", "deepseek_v41"),
+        thoughts=_DEEPSEEK_THOUGHTS,
+        ends=_DEEPSEEK_ENDS,
+        results=("<result>", "</result>"),
+    ),
+    Dialect(
+        "deepseek-r1",
+        _DEEPSEEK_V3_CALLS,
+        reasoning_parsers=("deepseek_r1",),
+        thoughts=_R1_THOUGHTS,
+        ends=_DEEPSEEK_ENDS,
+        results=_DEEPSEEK_RESULTS,
+    ),
+    Dialect(
+        "deepseek-v3",
+        _DEEPSEEK_V3_CALLS,
+        sign=r"<｜tool▁sep｜>NAME\s*```json",
+        tool_parsers=("deepseek_v3",),
+        ends=_DEEPSEEK_ENDS,
+        results=_DEEPSEEK_RESULTS,
+    ),
+    Dialect(
+        "deepseek-v3.1",
+        NamedCalls(
+            "<｜tool▁call▁begin｜>",
+            _DEEPSEEK_HEADER,
+            after_name="<｜tool▁sep｜>",
+            end="<｜tool▁call▁end｜>",
+            section=_DEEPSEEK_SECTION,
+        ),
+        sign=r"<｜tool▁sep｜>\s*{",
+        tool_parsers=("deepseek_v31",),
+        reasoning_parsers=("deepseek_v3", "holo2"),
+        thoughts=_DEEPSEEK_THOUGHTS,
+        ends=_DEEPSEEK_ENDS,
+        results=_DEEPSEEK_RESULTS,
+    ),
+    Dialect(
+        "kimi-k2",
+        NamedCalls(
+            "<|tool_call_begin|>",
+            _KIMI_HEADER,
+            after_name="<|tool_call_argument_begin|>",
+            end="<|tool_call_end|>",
+            section=("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
+            id="functions.{name}:{index}",
+            end_may_miss=True,
+        ),
+        sign=r"<\|tool_call_argument_begin\|>",
+        tool_parsers=("kimi_k2",),
+        reasoning_parsers=("kimi_k2",),
+        thoughts=_SHORT_THOUGHTS,
+        ends=("<|im_end|>",),
+    ),
+    Dialect(
+        "step-3",
+        call_forms.STEP_3,
+        sign=r"<steptml:invoke",
+        tool_parsers=("step3",),
+        reasoning_parsers=("step3",),
+        thoughts=tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</think>\n"),
+        ends=("<|im_end|>", "<｜end▁of▁sentence｜>"),
+    ),
+    Dialect(
+        "minimax-m2",
+        call_forms.MINIMAX_M2,
+        sign=r"<minimax:tool_call>",
+        tool_parsers=("minimax_m2",),
+        reasoning_parsers=("minimax_m2", "minimax_m2_append_think"),
+        thoughts=_QWEN3_THOUGHTS,
+        ends=("[e~[",),
+        results=("<response>", "</response>"),
+    ),
+    Dialect(
+        "glm-4.5",
+        call_forms.GLM_45,
+        sign=r"<tool_call>NAME\n<arg_key>",
+        tool_parsers=("glm45",),
+        reasoning_parsers=("glm45",),
+        thoughts=_SHORT_THOUGHTS,
+        ends=_GLM_ENDS,
+    ),
+    Dialect(
+        "glm-4.7",
+        call_forms.GLM_47,
+        sign=r"<arg_key>",
+        tool_parsers=("glm47",),
+        reasoning_parsers=("glm47",),
+        thoughts=_SHORT_THOUGHTS,
+        ends=_GLM_ENDS,
+    ),
+    Dialect(
+        "seed-oss",
+        call_forms.SEED_OSS,
+        sign=r"<seed:tool_call>",
+        tool_parsers=("seed_oss",),
+        reasoning_parsers=("seed_oss",),
+        thoughts=tagged(
+            "<seed:think>", "</seed:think>", "<seed:think></seed:think>", "</seed:think>", may_end_in_calls=True
+        ),
+        ends=("<seed:eos>",),
+        dropped=("<seed:cot_budget_reflect>", "</seed:cot_budget_reflect>"),
+    ),
+    Dialect(
+        "qwen3-coder",
+        call_forms.QWEN_CODER,
+        sign=r"<function=NAME>\s*<parameter=KEY>",
+        tool_parsers=("qwen3_coder", "qwen3_xml", "step3p5"),
+        ends=_CHATML,
+    ),
+    Dialect("qwen3.5", call_forms.QWEN_CODER, reasoning_parsers=("step3p5",), thoughts=_QWEN3_THOUGHTS, ends=_CHATML),
+    Dialect(
+        "nemotron-3",
+        call_forms.QWEN_CODER,
+        reasoning_parsers=("nemotron_v3",),
+        thoughts=_SHORT_THOUGHTS,
+        ends=_CHATML,
+    ),
+    Dialect(
+        "minicpm-5",
+        call_forms.MINICPM_5,
+        sign=r'<function name="NAME">',
+        tool_parsers=("minicpm5",),
+        thoughts=_QWEN3_THOUGHTS,
+        ends=_CHATML,
+    ),
+    Dialect(
+        "gemma-4",
+        call_forms.GEMMA_4,
+        sign=r"<\|tool_call>call:NAME{",
+        tool_parsers=("gemma4",),
+        reasoning_parsers=("gemma4",),
+        thoughts=tagged(
+            "<|channel>thought",
+            "<channel|>",
+            "<|channel>thought\n<channel|>",
+            "\n<channel|>",
+            may_end_in_calls=True,
+        ),
+        ends=("<turn|>", "<|tool_response>"),
+        results=("<|tool_response>", "<tool_response|>"),
+    ),
+    Dialect(
+        "functiongemma",
+        call_forms.FUNCTION_GEMMA,
+        sign=r"<start_function_call>",
+        tool_parsers=("functiongemma",),
+        ends=("<end_of_turn>", "<start_function_response>"),
+        results=("<start_function_response>", "<end_function_response>"),
+    ),
+    Dialect(
+        "lfm2",
+        call_forms.LFM_2,
+        sign=r"<\|tool_call_start\|>",
+        listed=r"<\|tool_list_start\|>|List of tools: \[",
+        tool_parsers=("lfm2",),
+        ends=_CHATML,
+    ),
+    Dialect(
+        "olmo-3",
+        call_forms.OLMO_3,
+        sign=r"<function_calls>\s*NAME\(",
+        tool_parsers=("olmo3",),
+        reasoning_parsers=("olmo3",),
+        thoughts=_R1_THOUGHTS,
+        ends=_CHATML,
+    ),
+    Dialect(
+        "mistral-v13-ids",
+        NamedCalls("[TOOL_CALLS]", _MISTRAL_HEADER, id_mark="[CALL_ID]", after_name="[ARGS]"),
+        sign=r"\[CALL_ID\]",
+        tool_parsers=("mistral",),
+        ends=("</s>",),
+        results=_MISTRAL_RESULTS,
+    ),
+    Dialect(
+        "magistral",
+        _MISTRAL_V11_CALLS,
+        reasoning_parsers=("mistral",),
+        thoughts=Thoughts(
+            ("[THINK]", "<think>"), ("[/THINK]", "</think>"), "[THINK][/THINK]", "[/THINK]", may_end_in_calls=True
+        ),
+        ends=("</s>",),
+        results=_MISTRAL_RESULTS,
+    ),
+    Dialect(
+        "mistral-v11",
+        _MISTRAL_V11_CALLS,
+        sign=r"NAME\[ARGS\]",
+        tool_parsers=("mistral",),
+        ends=("</s>",),
+        results=_MISTRAL_RESULTS,
+    ),
+    Dialect(
+        "mistral-v3",
+        JsonCalls("[TOOL_CALLS]", is_list=True, header=_MISTRAL_HEADER),
+        sign=r"\[TOOL_CALLS\]",
+        tool_parsers=("mistral",),
+        ends=("</s>",),
+        results=_MISTRAL_RESULTS,
+    ),
+    Dialect(
+        "command-r7b",
+        JsonCalls(
+            "<|START_ACTION|>",
+            "<|END_ACTION|>",
+            is_list=True,
+            objects=JsonObjects("tool_name", "parameters", number="tool_call_id"),
+        ),
+        sign=r"<\|START_ACTION\|>",
+        tool_parsers=("cohere_command3", "cohere_command4"),
+        reasoning_parsers=("cohere_command3", "cohere_command4"),
+        thoughts=tagged(
+            "<|START_THINKING|>",
+            "<|END_THINKING|>",
+            "<|START_THINKING|><|END_THINKING|>",
+            "<|END_THINKING|>",
+            may_end_in_calls=True,
+        ),
+        dropped=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),
+        ends=("<|END_OF_TURN_TOKEN|>",),
+        results=("<|START_TOOL_RESULT|>", "<|END_TOOL_RESULT|>"),
+    ),
+    Dialect(
+        "nemotron-nano-v2",
+        JsonCalls("<TOOLCALL>", "</TOOLCALL>", is_list=True),
+        sign=r"<TOOLCALL>",
+        tool_parsers=("nemotron_nano_v2",),
+        thoughts=tagged("<think>", "</think>", _SHORT, "</think>"),
+        ends=("<SPECIAL_12>",),
+        results=("<TOOL_RESPONSE>[", "]</TOOL_RESPONSE>"),
+    ),
+    Dialect(
+        "functionary-v3.1",
+        NamedCalls("<function=", _FUNCTIONARY_HEADER, after_name=">", end="</function>"),
+        sign=r"<function=NAME>\s*{",
+        tool_parsers=("functionary_v3_1",),
+        ends=("<|eot_id|>", "<|eom_id|>"),
+    ),
+    Dialect(
+        "functionary-v3.2",
+        FunctionaryCalls(),
+        sign=r"(?:>>>|\A)NAME\n{",
+        tool_parsers=("functionary_v3_2",),
+        ends=("<|eot_id|>", "<|eom_id|>"),
+    ),
+    Dialect(
+        "phi-4-mini",
+        JsonCalls("functools[", is_list=True),
+        sign=r"functools\s*\[",
+        listed=r"functools\s*\[",
+        tool_parsers=("phi4_mini_json",),
+        ends=("<|end|>",),
+        dropped=("<|tool_call|>", "<|/tool_call|>"),
+    ),
+    Dialect(
+        "apertus",
+        JsonCalls("<|tools_prefix|>", "<|tools_suffix|>", is_list=True, objects=JsonObjects(name_is_key=True)),
+        sign=r"<\|tools_prefix\|>",
+        tool_parsers=("apertus",),
+        ends=("<|assistant_end|>",),
+    ),
+    Dialect(
+        "granite-3",
+        _GRANITE_CALLS,
+        sign=r"<\|tool_call\|>|<tool_call>\s*\[",
+        listed=r"<\|start_of_role\|>(?:available_)?tools<\|end_of_role\|>",
+        tool_parsers=("granite",),
+        ends=("<|end_of_text|>", "<|start_of_role|>"),
+    ),
+    Dialect(
+        "granite-3.2-thinking",
+        _GRANITE_CALLS,
+        reasoning_parsers=("granite",),
+        thoughts=Thoughts(
+            ("Here is my thought process:", "Here's my thought process:"),
+            ("Here is my response:", "Here's my response:"),
+            "",
+            "\nHere is my response:\n",
+            are_phrases=True,
+        ),
+        ends=("<|end_of_text|>", "<|start_of_role|>"),
+    ),
+    Dialect(
+        "granite-3.3-thinking",
+        _GRANITE_CALLS,
+        reasoning_parsers=("granite_thinking_parser",),
+        thoughts=_GRANITE_THOUGHTS,
+        wrapper=("<response>", "</response>"),
+        ends=("<|end_of_text|>", "<|start_of_role|>"),
+    ),
+    Dialect(
+        "granite-20b-fc",
+        JsonCalls("<function_call>"),
+        sign=r"<function_call>",
+        tool_parsers=("granite-20b-fc",),
+        ends=("<|endoftext|>",),
+    ),
+    Dialect(
+        "internlm2",
+        JsonCalls(
+            "<|action_start|>",
+            "<|action_end|>",
+            "<|plugin|>\n",
+            objects=JsonObjects(arguments="parameters"),
+            words=("json", "<|plugin|>"),
+            dropped=("<|plugin|>",),
+        ),
+        sign=r"<\|action_start\|>",
+        tool_parsers=("internlm",),
+        ends=_CHATML,
+    ),
+    Dialect(
+        "jamba",
+        _TOOL_CALLS,
+        sign=r"<tool_calls>",
+        tool_parsers=("jamba",),
+        ends=("<|endoftext|>", "<|eom|>"),
+    ),
+    Dialect(
+        "hunyuan-a13b",
+        _TOOL_CALLS,
+        tool_parsers=("hunyuan_a13b",),
+        reasoning_parsers=("hunyuan_a13b",),
+        thoughts=_HUNYUAN_THOUGHTS,
+        wrapper=("<answer>", "</answer>"),
+        ends=("<|eos|>",),
+        dropped=("助手：",),
+    ),
+    Dialect(
+        "longcat",
+        JsonCalls("<longcat_tool_call>", "</longcat_tool_call>", "\n", "\n"),
+        sign=r"<longcat_tool_call>",
+        tool_parsers=("longcat",),
+        ends=("</longcat_s>",),
+    ),
+    Dialect(
+        "gigachat3",
+        JsonCalls("function call<|role_sep|>", opening="\n", others=("<|function_call|>",)),
+        sign=r"function call<\|role_sep\|>|<\|function_call\|>",
+        tool_parsers=("gigachat3",),
+        ends=("<|message_sep|>", "</s>"),
+    ),
+    HERMES,
+    Dialect("qwen3", _HERMES_CALLS, reasoning_parsers=("qwen3",), thoughts=_QWEN3_THOUGHTS, ends=_CHATML),
+    Dialect("qwen3-thinking", _HERMES_CALLS, thoughts=_R1_THOUGHTS, ends=_CHATML),
+    Dialect(
+        "ernie-4.5",
+        _HERMES_CALLS,
+        tool_parsers=("ernie45",),
+        reasoning_parsers=("ernie45",),
+        thoughts=_R1_THOUGHTS,
+        wrapper=("<response>", "</response>"),
+        ends=("<|im_end|>", "<|end_of_sentence|>", "</s>"),
+    ),
+    Dialect(
+        "llama4-pythonic",
+        call_forms.LLAMA_4,
+        sign=r"<\|python_start\|>|NAME\(KEY=[\s\S]*<\|eot\|>",
+        tool_parsers=("llama4_pythonic",),
+        ends=("<|eot|>", "<|eom|>"),
+    ),
+    Dialect(
+        "llama-pythonic",
+        call_forms.PYTHONIC,
+        sign=r"NAME\(KEY=",
+        tool_parsers=("pythonic",),
+        ends=("<|eot_id|>", "<|eom_id|>", "<end_of_turn>"),
+    ),
+    Dialect(
+        "llama3-json",
+        BareCalls(JsonObjects(arguments="parameters")),
+        sign=r'"parameters": {"KEY"',
+        tool_parsers=("llama3_json", "llama4_json"),
+        ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
+        dropped=("<|python_tag|>",),
+    ),
+    Dialect(
+        "xlam",
+        BareCalls(is_list=True, separator=", ", any_fence=True),
+        sign=r'(?:\A|[>\n])\s*\[?{"name": "NAME", "arguments"',
+        tool_parsers=("xlam",),
+        ends=(*_CHATML, "<|eot_id|>"),
+        dropped=("<tool_call>", "</tool_call>", "[TOOL_CALLS]"),
+    ),
+)
+"""The table, the most special calls first."""

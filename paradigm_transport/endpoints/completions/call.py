@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic
 
 from paradigm_transport.calls import Call, Event, Piece, Reply, Request, StreamCall
@@ -14,8 +14,15 @@ from paradigm_transport.refusals import Origin
 
 class _CompletionRequest(Request, Generic[Piece, Event]):
     path = "completions"
+    _optional: Mapping[str, object] = {}
 
-    def __init__(self, prompt: str, parameters: CompletionParameters, convert: Callable[[Piece], Event]) -> None:
+    def __init__(
+        self,
+        prompt: str,
+        parameters: CompletionParameters,
+        convert: Callable[[Piece], Event],
+        optional: Mapping[str, object] | None = None,
+    ) -> None:
         self.prompt = prompt
         self.prompts = (prompt,)
         self.parameters = parameters
@@ -27,6 +34,18 @@ class _CompletionRequest(Request, Generic[Piece, Event]):
         self.stops = parameters.stop or []
         self.n = parameters.n or 1
         self.echoed = len(prompt) if parameters.echo else 0
+        if optional:
+            given = parameters.extra_body or {}
+            self._optional = {name: value for name, value in optional.items() if name not in given}
+            self.optional = self.optional | self._optional.keys()
+
+    @property
+    def _wanted(self) -> CompletionParameters:
+        """The parameters with the optional fields that the server has not refused."""
+        if not self._optional:
+            return self.parameters
+        left = {name: value for name, value in self._optional.items() if name not in self._left_out}
+        return self.parameters.with_extra_body(left)
 
     def note_end(self, finish_reason: str | None) -> None:
         """Warn once if a completion was cut at a length that nobody chose."""
@@ -47,11 +66,12 @@ class CompletionCall(_CompletionRequest[Completion, Reply], Call[Reply]):
         prompt: the text to complete.
         parameters: the endpoint's fields.
         convert: what to make of the completion.
+        optional: fields to send in `extra_body`, which are left out if the server refuses them.
     """
 
     def encode(self) -> bytes:
         """Return the body; see `Request.encode`."""
-        return self.parameters.body(self.prompt)
+        return self._wanted.body(self.prompt)
 
     def read(self, body: object, origin: Origin) -> Reply:
         """Read the completion; see `Call.read`."""
@@ -70,13 +90,14 @@ class CompletionStreamCall(_CompletionRequest[CompletionChunk, Event], StreamCal
         prompt: the text to complete.
         parameters: the endpoint's fields.
         convert: what to make of each chunk, in order.
+        optional: as for `CompletionCall`.
     """
 
     optional = frozenset({"stream_options"})
 
     def encode(self) -> bytes:
         """Return the body; see `Request.encode`."""
-        return self.parameters.body(self.prompt, stream=True, stream_usage="stream_options" not in self._left_out)
+        return self._wanted.body(self.prompt, stream=True, stream_usage="stream_options" not in self._left_out)
 
     def make_reader(self, origin: Origin) -> StreamReader:
         """Return what reads a response; see `StreamCall.make_reader`."""

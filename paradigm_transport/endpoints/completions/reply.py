@@ -22,6 +22,7 @@ class Choice:
         finish_reason: why it ended: `stop`, `length`, or another word of the server's; None if it sent none.
         stop_reason: the stop sequence or token id that ended it, if the server says so.
         logprobs: the log-probabilities, if they were asked for.
+        thoughts: what the model thought before the text, if the text was separated from it.
     """
 
     index: int
@@ -29,6 +30,7 @@ class Choice:
     finish_reason: str | None = None
     stop_reason: str | int | None = None
     logprobs: Logprobs | None = None
+    thoughts: str = ""
 
 
 @dataclass(slots=True)
@@ -85,6 +87,7 @@ class CompletionChunk:
         request_id: the id of the HTTP request, if the server sent one.
         latency: seconds from the first request to the stream's end.
         retries: the number of requests that failed before.
+        thoughts: what this piece adds to what the model thought, if the text was separated from it.
     """
 
     text: str
@@ -101,6 +104,7 @@ class CompletionChunk:
     request_id: str | None = None
     latency: float | None = field(default=None, compare=False)
     retries: int = 0
+    thoughts: str = ""
 
 
 def read_completion(body: object, origin: Origin, *, stops: list[str], n: int = 1, echoed: int = 0) -> Completion:

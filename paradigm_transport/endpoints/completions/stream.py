@@ -184,7 +184,6 @@ class StreamReader:
 
     def _fail(self, error: ParadigmError) -> Iterator[CompletionChunk]:
         """Hand out what was held back, then raise with all the text so far."""
-        self.ended = True
         yield from self._release()
         if type(error) is APIConnectionError:
             error = StreamInterruptedError(str(error))
@@ -240,6 +239,6 @@ class _StreamedChoice:
         if not held:
             return None
         count = held.count_within(self._ahead)
-        ready, self._held = held[:count], held[count:]
-        self._ahead -= sum(map(len, ready.tokens))
-        return ready or None
+        ready, self._held = held[:count] or None, held[count:] or None
+        self._ahead -= sum(map(len, ready.tokens)) if ready else 0
+        return ready

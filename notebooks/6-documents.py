@@ -1,0 +1,131 @@
+# %% [markdown]
+# # Answers from a folder, with the page
+#
+# A folder of PDF, Markdown and HTML is searched by `ParadigmRetriever`, and each answer names the file and the page.
+# Everything runs on this machine: the [local Paradigm](../docs/local-paradigm.md) indexes the folder, and answers
+# searches in the form of Paradigm's own.
+#
+# On the service, leave out the next cell and set `PARADIGM_API_KEY`: the same code then searches the documents that
+# your key may read.
+
+# %%
+import os
+
+from paradigm_local import LocalParadigm
+
+local = LocalParadigm(documents="handbook")
+local.start()
+os.environ.update(PARADIGM_API_KEY=local.api_key, PARADIGM_BASE_URL=local.base_url)
+print(local.index.describe())
+
+# %% [markdown]
+# ## Search
+#
+# By words and by meaning: no passage has the word *notebook*, and the question may be in another language. The local
+# Paradigm has no model that scores relevance, so it is not asked for one.
+
+# %%
+from langchain_paradigm import ParadigmRetriever
+
+retriever = ParadigmRetriever(k=1, relevance_scoring="none")
+
+
+def show(document):
+    place = f"{document.metadata['filename']}, page {document.metadata['page_start']}"
+    print(f"[{place}] {' '.join(document.page_content.split())}\n")
+
+
+for question in ("What if my notebook is stolen?", "Combien coûte un hôtel ?"):
+    show(retriever.invoke(question)[0])
+
+# %% [markdown]
+# ## Answers that cannot be made up
+#
+# A model this small invents what it does not know. So let it choose: the server allows only the sentences of the
+# passage that was found, and the page is that of the sentence.
+
+# %%
+import re
+
+from langchain_paradigm import ParadigmLLM
+
+llm = ParadigmLLM(
+    model=local.model, chat_template="chatml", temperature=0, max_tokens=80
+)
+
+
+def answer(question):
+    (document,) = retriever.invoke(question)
+    text = " ".join(document.page_content.replace("#", "").split())
+    sentences = re.split(r"(?<=[.!?])\s+", text)
+    chosen = llm.invoke(
+        f"{text}\n\nWhich sentence answers the question: {question}",
+        extra_body={"structured_outputs": {"choice": sentences}},
+    )
+    print(question)
+    print(f"  {chosen}")
+    print(
+        f"  {document.metadata['filename']}, page {document.metadata['page_start']}\n"
+    )
+
+
+answer("How long is parental leave?")
+answer("What do I do if my laptop is stolen?")
+answer("What is the daily allowance for meals?")
+answer("How many days of paid leave do I have?")
+answer("When are expenses paid back?")
+
+# %% [markdown]
+# ## The same in LlamaIndex
+#
+# A query engine puts the passage into its prompt, with the file and the page above it, and keeps it as a source. Here
+# the model writes freely: if it differs from the page, the page is right.
+
+# %%
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index_paradigm import ParadigmLLM as LlamaIndexLLM
+from llama_index_paradigm import ParadigmRetriever as LlamaIndexRetriever
+
+engine = RetrieverQueryEngine.from_args(
+    LlamaIndexRetriever(similarity_top_k=1, relevance_scoring="none"),
+    llm=LlamaIndexLLM(
+        model=local.model,
+        chat_template="chatml",
+        temperature=0,
+        max_tokens=60,
+        stop="\n\n",
+    ),
+)
+for question in (
+    "What is the daily allowance for meals?",
+    "How many days a week may I work from home?",
+):
+    response = engine.query(question)
+    (source,) = response.source_nodes
+    print(question)
+    print(f"  {response}")
+    print(f"  {source.metadata['file_name']}, page {source.metadata['page_label']}\n")
+
+# %% [markdown]
+# ## Less than the whole folder
+#
+# Each folder inside is a workspace. `paradigm.json` gives the files tags, content types and attributes, which filters
+# select by, as they do on the service.
+
+# %%
+for document in retriever.invoke("Who is in the office?", k=2, workspace_id=1):
+    show(document)
+
+# %%
+from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
+
+recent = MetadataFilters(
+    filters=[MetadataFilter(key="valid_from", value="2026-01-01", operator=">=")]
+)
+for node in LlamaIndexRetriever(filters=recent, relevance_scoring="none").retrieve(
+    "What are the rules?"
+):
+    print(node.metadata["file_name"], node.metadata["page_label"])
+
+# %% [markdown]
+# See [Search](../docs/search.md) for all arguments, results and citations.

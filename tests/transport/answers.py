@@ -1,0 +1,419 @@
+"""Answers of model families in their own markup, and what is read from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from paradigm_transport.messages import Tool
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
+WEATHER, TIME = Tool("get_weather", "The weather.", CITY), Tool("time", "The time.")
+TOOLS = (WEATHER, TIME)
+
+Call = tuple[str, dict[str, Any]]
+OSLO: Call = ("get_weather", {"city": "Oslo"})
+ROME: Call = ("get_weather", {"city": "Rome", "days": 2})
+NOW: Call = ("time", {})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and what is read from it.
+
+    Attributes:
+        written: the answer.
+        text: its text.
+        thoughts: its thoughts.
+        calls: its calls.
+        invalid: the number of its invalid calls.
+        prompt: the end of the prompt.
+        cut_off: the answer ended by its length.
+    """
+
+    written: str
+    text: str = ""
+    thoughts: str = ""
+    calls: list[Call] = field(default_factory=list)
+    invalid: int = 0
+    prompt: str = ""
+    cut_off: bool = False
+
+
+HERMES_OSLO = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+HERMES_NOW = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
+V3_OSLO = (
+    "<｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n" + '{"city": "Oslo"}\n```<｜tool▁call▁end｜>'
+)
+V3_NOW = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>time\n```json\n{}\n```<｜tool▁call▁end｜>"
+KIMI_OSLO = '<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Oslo"}<|tool_call_end|>'
+KIMI_NOW = "<|tool_call_begin|>functions.time:1<|tool_call_argument_begin|>{}<|tool_call_end|>"
+HARMONY_OSLO = '<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}'
+HARMONY_THOUGHT = "<|channel|>analysis<|message|>I look.<|end|><|start|>assistant"
+LIST = '[{"name": "get_weather", "arguments": {"city": "Oslo"}}, {"name": "time", "arguments": {}}]'
+BARE_OSLO = '{"name": "get_weather", "parameters": {"city": "Oslo"}}'
+DSML_OSLO = (
+    '<｜DSML｜function_calls>\n<｜DSML｜invoke name="get_weather">\n<｜DSML｜parameter name="city" string="true">Oslo'
+    '</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name="time">\n</｜DSML｜invoke>\n'
+    "</｜DSML｜function_calls>"
+)
+CODER_ROME = (
+    "<tool_call>\n<function=get_weather>\n<parameter=city>\nRome\n</parameter>\n<parameter=days>\n2\n</parameter>\n"
+    "</function>\n</tool_call>"
+)
+
+ANSWERS: dict[str, list[Answer]] = {
+    "hermes": [
+        Answer(f"I look.\n{HERMES_OSLO}\n{HERMES_NOW}\nWait.", "I look.\nWait.", calls=[OSLO, NOW]),
+        Answer('<tool_call>{"name": "time"}</tool_call>', calls=[NOW]),
+        Answer(f"{HERMES_NOW}<|im_end|>\nmore", calls=[NOW]),
+        Answer('<tool_call>{"name": "time", "arguments": {}}', calls=[NOW]),
+        Answer('<tool_call>{"name": "time", "arguments": {}}', invalid=1, cut_off=True),
+        Answer('<tool_call>{"name": "get_weather", "arguments": {"city": "Os', invalid=1, cut_off=True),
+        Answer(f"See:\n```json\n{HERMES_NOW}\n```\nDone.", "See:\nDone.", calls=[NOW]),
+        Answer(f"```\nx\n{HERMES_NOW}\n```", "```\nx\n```", calls=[NOW]),
+        Answer("<think>x</think>", "<think>x</think>"),
+    ],
+    "qwen3": [
+        Answer("<think>\nHm.\n</think>\n\nHi <b>!", "Hi <b>!", "Hm."),
+        Answer(f"<think>\nHm.\n</think>\n\n{HERMES_OSLO}", "", "Hm.", [OSLO]),
+        Answer(f"<think>\nI could {HERMES_NOW}, but no.\n</think>\n\nNo.", "No.", f"I could {HERMES_NOW}, but no."),
+        Answer(f"<think>\nI call.\n{HERMES_OSLO}\n{HERMES_NOW}", "", "I call.", [OSLO, NOW]),
+        Answer(f"<think>\nI {HERMES_NOW} or\n{HERMES_OSLO}<|im_end|>", "", f"I {HERMES_NOW} or", [OSLO]),
+        Answer(f"<think>\nI call.\n{HERMES_OSLO[:-20]}", "", f"I call.\n{HERMES_OSLO[:-20]}", cut_off=True),
+        Answer("<think>Hm.<think>\nWell.</think></think>\n\nHi", "Hi", "Hm.\nWell."),
+        Answer("<think>A</think>Hi<think>B</think> you", "Hi\nyou", "A\nB"),
+        Answer("Hi</think>", "Hi"),
+        Answer("Hm", "", "Hm", prompt="<think>\n"),
+        Answer("Hm</think>Hi", "Hi", "Hm", prompt="<think>\n"),
+        Answer("Hi", "Hi", prompt="<think>\n\n</think>\n\n"),
+        Answer(
+            '<tool_call>{"name": "time", "arguments": {"a": "<think></think><|im_end|>"}}</tool_call>',
+            calls=[("time", {"a": "<think></think><|im_end|>"})],
+        ),
+        Answer("a < b </thin", "a < b"),
+        Answer("a <th", "a <th"),
+    ],
+    "qwen3-thinking": [
+        Answer("Hm.\n</think>\n\nHi", "Hi", "Hm."),
+        Answer("Hm.", "", "Hm."),
+        Answer(f"I could\n{HERMES_NOW}", "", f"I could\n{HERMES_NOW}"),
+        Answer(f"I could\n{HERMES_NOW}\n</think>\n{HERMES_OSLO}", "", f"I could\n{HERMES_NOW}", [OSLO]),
+        Answer("Hi", "Hi", prompt="<think>\n\n</think>\n\n"),
+    ],
+    "ernie-4.5": [
+        Answer("Hm.\n</think>\n\n<response>\nHi\n</response>\n", "Hi", "Hm."),
+        Answer(f"Hm.\n</think>\n\n{HERMES_OSLO}", "", "Hm.", [OSLO]),
+        Answer("Hm.</think>Use <response>x</response>", "Use <response>x</response>", "Hm."),
+        Answer(f"Hm.</think><response>I look.</response>\n{HERMES_NOW}", "I look.", "Hm.", [NOW]),
+        Answer("Hm.</think><response>a </response> b</response>", "a </response> b", "Hm."),
+    ],
+    "llama3-json": [
+        Answer(BARE_OSLO, calls=[OSLO]),
+        Answer(f'<|python_tag|>{BARE_OSLO}; {{"name": "time", "parameters": {{}}}}<|eom_id|>', calls=[OSLO, NOW]),
+        Answer(f"{BARE_OSLO}{BARE_OSLO}", calls=[OSLO, OSLO]),
+        Answer(f"I look.\n\n{BARE_OSLO}\nDone.", "I look.\nDone.", calls=[OSLO]),
+        Answer(f"One writes {BARE_OSLO} for it.", f"One writes {BARE_OSLO} for it."),
+        Answer(f"So:\n```json\n{BARE_OSLO}\n```\nOr?", f"So:\n```json\n{BARE_OSLO}\n```\nOr?"),
+        Answer(f"```json\n{BARE_OSLO}\n```", calls=[OSLO]),
+        Answer('{"name": "Ada", "age": 36}', '{"name": "Ada", "age": 36}'),
+        Answer('{"name": "time"}', calls=[NOW]),
+        Answer(BARE_OSLO[:-4], invalid=1, cut_off=True),
+        Answer('{"name": "get_w', invalid=1, cut_off=True),
+        Answer('{"a": [1, {"b": "}"}]} [x]', '{"a": [1, {"b": "}"}]} [x]'),
+    ],
+    "xlam": [
+        Answer(LIST, calls=[OSLO, NOW]),
+        Answer(f"So:\n```json\n{LIST}\n```", "So:", calls=[OSLO, NOW]),
+        Answer(f"<tool_call>{LIST}</tool_call>", calls=[OSLO, NOW]),
+        Answer(f"[TOOL_CALLS]{LIST}", calls=[OSLO, NOW]),
+        Answer(f"Like {LIST} here", f"Like {LIST} here"),
+        Answer('[1, 2, {"a": "b"}]', '[1, 2, {"a": "b"}]'),
+        Answer(LIST[:-1], invalid=1, calls=[OSLO], cut_off=True),
+    ],
+    "mistral-v3": [
+        Answer(f"I look.[TOOL_CALLS] {LIST} So.", "I look.\nSo.", calls=[OSLO, NOW]),
+        Answer('[TOOL_CALLS]{"name": "time", "arguments": {}}', calls=[NOW]),
+        Answer('[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}', calls=[OSLO]),
+        Answer(f"[TOOL_CALLS]{LIST[:-2]}", calls=[OSLO, NOW]),
+        Answer(f"[TOOL_CALLS]{LIST[:-6]}", calls=[OSLO], invalid=1, cut_off=True),
+        Answer("[TOOL_CALL] is a [mark", "[TOOL_CALL] is a [mark"),
+    ],
+    "mistral-v11": [
+        Answer(
+            'I look.[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}[TOOL_CALLS]time[ARGS]{}', "I look.", calls=[OSLO, NOW]
+        ),
+        Answer('[TOOL_CALLS]time{}\nSo: {"a": 1} [x]', 'So: {"a": 1} [x]', calls=[NOW]),
+        Answer("[TOOL_CALLS]time[ARGS]", invalid=1, cut_off=True),
+        Answer('[TOOL_CALLS]get_weather[ARGS]{"city": "O', invalid=1, cut_off=True),
+        Answer("[TOOL_CALLS]time[ARGS]null", calls=[NOW]),
+    ],
+    "mistral-v13-ids": [
+        Answer(
+            '[TOOL_CALLS]get_weather[CALL_ID]a1b2c3d4e[ARGS]{"city": "Oslo"}[TOOL_CALLS]time[CALL_ID]x[ARGS]{}',
+            calls=[OSLO, NOW],
+        ),
+    ],
+    "magistral": [
+        Answer("[THINK]Hm.[/THINK]Hi", "Hi", "Hm."),
+        Answer('<think>\nHm.\n</think>\n[TOOL_CALLS]get_weather[ARGS]{"city": "Oslo"}', "", "Hm.", [OSLO]),
+        Answer("[THINK]Hm.[TOOL_CALLS]time[ARGS]{}", "", "Hm.", [NOW]),
+    ],
+    "granite-3": [
+        Answer(f"I look.<|tool_call|> {LIST} So.", "I look.\nSo.", calls=[OSLO, NOW]),
+        Answer(f"<tool_call>{LIST}<|end_of_text|>x", calls=[OSLO, NOW]),
+    ],
+    "granite-3.2-thinking": [
+        Answer("Here is my thought process:\nHm.\nHere is my response:\nHi", "Hi", "Hm."),
+        Answer(f"Here's my thought process: Hm. Here's my response: <|tool_call|>{LIST}", "", "Hm.", [OSLO, NOW]),
+        Answer("I say: Here is my response: x", "I say: Here is my response: x"),
+    ],
+    "granite-3.3-thinking": [
+        Answer("<think>Hm.</think><response>Hi</response>", "Hi", "Hm."),
+        Answer(f"<think>Hm.</think><response>I look.</response><|tool_call|>{LIST}", "I look.", "Hm.", [OSLO, NOW]),
+    ],
+    "granite-20b-fc": [
+        Answer(
+            '<function_call> {"name": "get_weather", "arguments": {"city": "Oslo"}}\n'
+            '<function_call>{"name": "time", "arguments": {}}',
+            calls=[OSLO, NOW],
+        ),
+    ],
+    "phi-4-mini": [
+        Answer(f"I look. functools{LIST}", "I look.", calls=[OSLO, NOW]),
+        Answer('functools[{"name": "time", "arguments": {"a": [1, [2]]}}]', calls=[("time", {"a": [1, [2]]})]),
+        Answer("from functools", "from functools"),
+        Answer("A funct", "A funct"),
+    ],
+    "command-r7b": [
+        Answer("<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Hi<|END_RESPONSE|>", "Hi", "Hm."),
+        Answer(
+            '<|START_THINKING|>Hm.<|END_THINKING|><|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": '
+            '"get_weather", "parameters": {"city": "Oslo"}},\n    {"tool_call_id": "1", "tool_name": "time", '
+            '"parameters": {}}\n]<|END_ACTION|>',
+            "",
+            "Hm.",
+            [OSLO, NOW],
+        ),
+        Answer("Hi<|END_OF_TURN_TOKEN|>x", "Hi"),
+    ],
+    "internlm2": [
+        Answer(
+            'I look.<|action_start|><|plugin|>\n{"name": "get_weather", "parameters": {"city": "Oslo"}}'
+            '<|action_end|><|action_start|> <|plugin|>{"name": "time", "arguments": {}}<|action_end|>\nSo.',
+            "I look.\nSo.",
+            calls=[OSLO, NOW],
+        ),
+    ],
+    "jamba": [Answer(f"I look. <tool_calls>{LIST}</tool_calls> So.", "I look.\nSo.", calls=[OSLO, NOW])],
+    "hunyuan-a13b": [
+        Answer("<think>\nHm.\n</think>\n<answer>\nHi\n</answer>", "Hi", "Hm."),
+        Answer(f"<think>\nHm.\n</think>\n<tool_calls>{LIST}</tool_calls>", "", "Hm.", [OSLO, NOW]),
+        Answer(f"<think>\n<tool_calls>{LIST}</tool_calls>\n</think>\nHi", "Hi", f"<tool_calls>{LIST}</tool_calls>"),
+        Answer("助手：Hi", "Hi"),
+    ],
+    "nemotron-nano-v2": [
+        Answer(f"Hm.\n</think>\n\n<TOOLCALL>{LIST}</TOOLCALL>", "", "Hm.", [OSLO, NOW], prompt="<think>\n"),
+        Answer(f"<TOOLCALL>{LIST}</TOOLCALL> So.", "So.", calls=[OSLO, NOW], prompt="<think></think>"),
+    ],
+    "apertus": [
+        Answer(
+            'I look.<|tools_prefix|>[{"get_weather": {"city": "Oslo"}}, {"time": {}}]<|tools_suffix|> So.',
+            "I look.\nSo.",
+            calls=[OSLO, NOW],
+        ),
+    ],
+    "longcat": [
+        Answer('<longcat_tool_call>{"name": "time", "arguments": {}}</longcat_tool_call>', calls=[NOW]),
+    ],
+    "gigachat3": [
+        Answer('function call<|role_sep|>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}', calls=[OSLO]),
+        Answer("I look.<|message_sep|>x", "I look."),
+        Answer('<|function_call|>{"name": "time", "arguments": {}}', calls=[NOW]),
+    ],
+    "deepseek-v3": [
+        Answer(f"I look.<｜tool▁calls▁begin｜>{V3_OSLO}\n{V3_NOW}<｜tool▁calls▁end｜>", "I look.", calls=[OSLO, NOW]),
+        Answer(f"<｜tool▁calls▁begin｜>{V3_OSLO[:-19]}", invalid=1),
+        Answer(f"{V3_OSLO}<｜end▁of▁sentence｜>", calls=[OSLO]),
+    ],
+    "deepseek-r1": [
+        Answer(f"Hm.\n</think>\n\n<｜tool▁calls▁begin｜>{V3_OSLO}<｜tool▁calls▁end｜>", "", "Hm.", [OSLO]),
+        Answer("<think>\nHm.</think>Hi", "Hi", "Hm."),
+        Answer(f"I could {V3_NOW}", "", f"I could {V3_NOW}"),
+    ],
+    "deepseek-v3.1": [
+        Answer(
+            'Hi<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Oslo"}<｜tool▁call▁end｜>'
+            "<｜tool▁call▁begin｜>time<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            "Hi",
+            calls=[OSLO, NOW],
+        ),
+        Answer("Hm.</think>Hi", "Hi", "Hm.", prompt="<think>"),
+        Answer("<｜tool▁call▁begin｜>time<｜tool▁sep｜><｜tool▁call▁end｜>", calls=[NOW]),
+        Answer("<｜tool▁call▁begin｜>functions_of<｜tool▁sep｜>{}<｜tool▁call▁end｜>", calls=[("functions_of", {})]),
+    ],
+    "kimi-k2": [
+        Answer(
+            f"I look.<|tool_calls_section_begin|>{KIMI_OSLO}{KIMI_NOW}<|tool_calls_section_end|>",
+            "I look.",
+            calls=[OSLO, NOW],
+        ),
+        Answer(f"{KIMI_OSLO[:-17]}<|im_end|>", calls=[OSLO]),
+        Answer(f"<think>Hm. <|tool_calls_section_begin|>{KIMI_OSLO}<|tool_calls_section_end|>", "", "Hm.", [OSLO]),
+    ],
+    "functionary-v3.1": [
+        Answer(
+            'I look.<function=get_weather>{"city": "Oslo"}</function><function=time>{}</function>',
+            "I look.",
+            calls=[OSLO, NOW],
+        ),
+    ],
+    "functionary-v3.2": [
+        Answer('get_weather\n{"city": "Oslo"}>>>time\n{}', calls=[OSLO, NOW]),
+        Answer('all\nI look.>>>get_weather\n{"city": "Oslo"}', "I look.", calls=[OSLO]),
+        Answer("all\n>>> 1 + 1\n2", ">>> 1 + 1\n2"),
+        Answer("get_weather is a tool", "get_weather is a tool"),
+        Answer("Hi", "Hi"),
+    ],
+    "gpt-oss": [
+        Answer(f"{HARMONY_THOUGHT}<|channel|>final<|message|>Hi<|return|>", "Hi", "I look."),
+        Answer(f"{HARMONY_THOUGHT}{HARMONY_OSLO}<|call|>", "", "I look.", [OSLO]),
+        Answer(f"{HARMONY_THOUGHT} to=functions.time<|channel|>commentary json<|message|>{{}}", "", "I look.", [NOW]),
+        Answer(
+            f"{HARMONY_OSLO}<|call|><|start|>assistant<|channel|>analysis to=time<|message|>{{}}", calls=[OSLO, NOW]
+        ),
+        Answer(
+            f"{HARMONY_THOUGHT}{HARMONY_THOUGHT}<|channel|>commentary<|message|>Wait.<|end|>",
+            "Wait.",
+            "I look.\nI look.",
+        ),
+        Answer("<|channel|>analysis to=python code<|message|>print(1)<|call|>"),
+        Answer(HARMONY_OSLO[:-4], invalid=1, cut_off=True),
+        Answer("Hello", "Hello"),
+        Answer(
+            '<|channel|>commentary to=time<|message|>{"a": "<|call|><|end|>"}',
+            calls=[("time", {"a": "<|call|><|end|>"})],
+        ),
+        Answer("<|channel|>commentary to=time<|message|>{1}<|call|>", invalid=1),
+    ],
+    "deepseek-v3.2": [
+        Answer(f"I look.\n\n{DSML_OSLO}", "I look.", calls=[OSLO, NOW]),
+        Answer(f"Hm.</think>{DSML_OSLO}", "", "Hm.", [OSLO, NOW], prompt="<think>"),
+        Answer(f"Hm. {DSML_OSLO}", "", f"Hm. {DSML_OSLO}", prompt="<think>"),
+    ],
+    "deepseek-v4": [Answer(DSML_OSLO.replace("function_calls", "tool_calls"), calls=[OSLO, NOW])],
+    "step-3": [
+        Answer(
+            "I look.<｜tool_calls_begin｜><｜tool_call_begin｜>function<｜tool_sep｜>"
+            '<steptml:invoke name="get_weather"><steptml:parameter name="city">Oslo</steptml:parameter>'
+            "</steptml:invoke><｜tool_call_end｜><｜tool_calls_end｜>",
+            "I look.",
+            calls=[OSLO],
+        ),
+        Answer("Hm.\n</think>\nHi", "Hi", "Hm.", prompt="<think>\n"),
+    ],
+    "minimax-m2": [
+        Answer(
+            'Hm.\n</think>\n\n<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">Rome'
+            '</parameter>\n<parameter name="days">2</parameter>\n</invoke>\n<invoke name="time">\n</invoke>\n'
+            "</minimax:tool_call>[e~[",
+            "",
+            "Hm.",
+            [ROME, NOW],
+            prompt="<think>\n",
+        ),
+    ],
+    "glm-4.5": [
+        Answer(
+            "<think>Hm.</think>\nI look.\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Rome"
+            "</arg_value>\n<arg_key>days</arg_key>\n<arg_value>2</arg_value>\n</tool_call>\n<tool_call>time\n"
+            "</tool_call><|observation|>",
+            "I look.",
+            "Hm.",
+            [ROME, NOW],
+        ),
+    ],
+    "glm-4.7": [
+        Answer(
+            "Hm.</think><tool_call>get_weather<arg_key>city</arg_key><arg_value>Oslo</arg_value></tool_call>"
+            "<tool_call>time</tool_call>",
+            "",
+            "Hm.",
+            [OSLO, NOW],
+            prompt="<think>",
+        ),
+    ],
+    "seed-oss": [
+        Answer(
+            "<seed:think>Hm.<seed:cot_budget_reflect>Little.</seed:cot_budget_reflect></seed:think>"
+            "<seed:tool_call>\n<function=get_weather>\n<parameter=city>Oslo</parameter>\n</function>\n"
+            "</seed:tool_call><seed:eos>",
+            "",
+            "Hm.Little.",
+            [OSLO],
+        ),
+    ],
+    "qwen3-coder": [
+        Answer(
+            f"I look.\n{CODER_ROME}\n<tool_call>\n<function=time>\n</function>\n</tool_call>",
+            "I look.",
+            calls=[ROME, NOW],
+        ),
+        Answer(CODER_ROME[:-30], invalid=1, cut_off=True),
+    ],
+    "qwen3.5": [
+        Answer(f"Hm.\n</think>\n\n{CODER_ROME}", "", "Hm.", [ROME], prompt="<think>\n"),
+        Answer(f"Hm.\n{CODER_ROME}", "", "Hm.", [ROME], prompt="<think>\n"),
+        Answer(f"Hm.\n{CODER_ROME} or so.</think>Hi", "Hi", f"Hm.\n{CODER_ROME} or so.", prompt="<think>\n"),
+    ],
+    "nemotron-3": [Answer(f"Hm.</think>{CODER_ROME}", "", "Hm.", [ROME], prompt="<think>\n")],
+    "minicpm-5": [
+        Answer(
+            '<think>\nHm.\n</think>\n\nI look.<function name="get_weather"><param name="city">Rome</param>'
+            '<param name="days">2</param></function><function name="time"></function>',
+            "I look.",
+            "Hm.",
+            [ROME, NOW],
+        ),
+    ],
+    "gemma-4": [
+        Answer(
+            '<|channel>thought\nHm.\n<channel|>I look.<|tool_call>call:get_weather{city:<|"|>Rome<|"|>,days:2}'
+            "<tool_call|><|tool_call>call:time{}<tool_call|><|tool_response>x",
+            "I look.",
+            "Hm.",
+            [ROME, NOW],
+        ),
+        Answer("<|channel>thought\nHm. <|tool_call>call:time{}<tool_call|>", "", "Hm.", [NOW]),
+    ],
+    "functiongemma": [
+        Answer(
+            "<start_function_call>call:get_weather{city:<escape>Oslo<escape>}<end_function_call>"
+            "<start_function_response>x",
+            calls=[OSLO],
+        ),
+    ],
+    "lfm2": [
+        Answer(
+            "<|tool_call_start|>[get_weather(city='Rome', days=2), time()]<|tool_call_end|>I look.",
+            "I look.",
+            calls=[ROME, NOW],
+        ),
+    ],
+    "olmo-3": [
+        Answer(
+            "Hm.</think><function_calls>\nget_weather(city='Rome', days=2)\ntime()\n</function_calls>",
+            "",
+            "Hm.",
+            [ROME, NOW],
+        ),
+    ],
+    "llama4-pythonic": [
+        Answer("<|python_start|>[get_weather(city='Oslo')]<|python_end|>", calls=[OSLO]),
+        Answer("[time()]<|eot|>", calls=[NOW]),
+    ],
+    "llama-pythonic": [
+        Answer("[get_weather(city='Rome', days=2), time()]", calls=[ROME, NOW]),
+        Answer("I say [time()]", "I say [time()]"),
+    ],
+}

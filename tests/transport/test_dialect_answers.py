@@ -1,0 +1,250 @@
+"""Answers of every model family: read alike whole and in pieces, without marks in the text."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paradigm_transport.chat.dialects.base import Reader
+from paradigm_transport.chat.dialects.dialect import Dialect
+from paradigm_transport.chat.dialects.rows import ROWS
+from paradigm_transport.chat.events import CallBegin, CallEnd, Event, ParsedMessage
+from paradigm_transport.messages import ToolCall
+from tests.transport.answers import ANSWERS, NOW, ROME, TOOLS, Answer
+from tests.transport.splits import every_split, read
+from tests.transport.test_tool_calls import CHARACTERS, check_events, cpu_time, cut, joined, unhurried
+
+BY_NAME = {row.name: row for row in ROWS}
+CASES = [
+    pytest.param(BY_NAME[name], answer, id=f"{name}-{number}")
+    for name, answers in ANSWERS.items()
+    for number, answer in enumerate(answers)
+]
+
+
+def new_reader(row: Dialect, prompt: str = "", **options: Any) -> Reader:
+    return row.reader(prompt=prompt, tools=TOOLS, **options)
+
+
+def read_parts(row: Dialect, answer: Answer, parts: Sequence[str]) -> list[Event]:
+    reader = new_reader(row, answer.prompt)
+    events = [*itertools.chain.from_iterable(map(reader.feed, parts)), *reader.finish(cut_off=answer.cut_off)]
+    check_events(events)
+    return [without_id(event) for event in joined(events)]
+
+
+def without_id(event: Event) -> Event:
+    if isinstance(event, CallBegin):
+        return replace(event, id="")
+    return replace(event, call=replace(event.call, id="")) if isinstance(event, CallEnd) else event
+
+
+def test_each_row_has_answers() -> None:
+    assert set(ANSWERS) == set(BY_NAME)
+
+
+@pytest.mark.parametrize(("row", "answer"), CASES)
+def test_answer_is_read(row: Dialect, answer: Answer) -> None:
+    message = ParsedMessage()
+    message.add(read_parts(row, answer, [answer.written]))
+    assert message.text == answer.text
+    assert message.thoughts == answer.thoughts
+    assert [(call.name, call.arguments) for call in message.calls] == answer.calls
+    assert len(message.invalid_calls) == answer.invalid
+
+
+@pytest.mark.parametrize(("row", "answer"), CASES)
+def test_answer_in_pieces_is_read_alike(row: Dialect, answer: Answer) -> None:
+    written = answer.written
+    whole = read_parts(row, answer, [written])
+    assert read_parts(row, answer, list(written)) == whole
+    for place in range(1, len(written)):
+        assert read_parts(row, answer, [written[:place], written[place:]]) == whole
+
+
+MARK = re.compile(r"<[｜|]?/?[\w:｜|▁=]+[|｜]?>|\[/?[A-Z_]+\]")
+FILLERS = [
+    "Hi",
+    " ",
+    "\n",
+    "a < b",
+    "<",
+    "[",
+    "{",
+    "}",
+    "]",
+    '"',
+    "'",
+    "`",
+    "```",
+    "é😀",
+    "null",
+    "time",
+    ">>>",
+    "\\",
+    ",",
+]
+
+
+def fragments(row: Dialect) -> list[str]:
+    """Marks of a row, parts of its calls, and text."""
+    written = row.calls.write([ToolCall("call00001", name, arguments) for name, arguments in (ROME, NOW)])
+    thoughts = (*row.thoughts.begins, *row.thoughts.ends) if row.thoughts is not None else ()
+    marks = [*MARK.findall(written), *row.ends, *row.dropped, *row.wrapper, *thoughts, *row.calls.begins]
+    halves = [mark[: len(mark) // 2] for mark in marks]
+    parts = [part for part in re.split(r"(?<=[>\]}\n])", written) if part]
+    return [*dict.fromkeys([*marks, *halves, *parts, written, *FILLERS])]
+
+
+def marks_of(row: Dialect) -> list[str]:
+    """The marks that are never text."""
+    thoughts = row.thoughts
+    never = () if thoughts is None or thoughts.are_phrases else (*thoughts.begins, *thoughts.ends)
+    begins = [mark for mark in row.calls.begins if mark.endswith((">", "]"))]
+    return [*row.ends, *row.dropped, *never, *begins]
+
+
+@settings(unhurried, max_examples=20)
+@given(st.data())
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_any_split_of_any_text_is_read_alike(row: Dialect, data: st.DataObject) -> None:
+    texts = data.draw(st.lists(st.sampled_from(fragments(row)) | st.text(CHARACTERS, max_size=4), max_size=12))
+    prompt = data.draw(st.sampled_from(["", "<think>\n", "<think>\n\n</think>\n\n"]))
+    answer = Answer("".join(texts), prompt=prompt, cut_off=data.draw(st.booleans()))
+    whole = read_parts(row, answer, [answer.written])
+    assert read_parts(row, answer, cut(answer.written, data)) == whole
+    message = ParsedMessage()
+    message.add(whole)
+    assert not [mark for mark in marks_of(row) if mark in message.text]
+
+
+BY_ROW = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+CALLS = [ToolCall("a1b2c3d4e", name, arguments) for name, arguments in (ROME, NOW)]
+
+
+def read_calls(reader: Reader, *parts: str, cut_off: bool = False) -> ParsedMessage:
+    message = ParsedMessage()
+    for part in parts:
+        message.add(reader.feed(part))
+    message.add(reader.finish(cut_off=cut_off))
+    return message
+
+
+@BY_ROW
+def test_written_calls_are_read_back(row: Dialect) -> None:
+    prompt = row.without_thoughts("")
+    message = read_calls(new_reader(row, prompt), row.calls.write(CALLS))
+    assert [(call.name, call.arguments) for call in message.calls] == [ROME, NOW]
+    assert (message.text, message.thoughts, message.invalid_calls) == ("", "", [])
+
+
+@BY_ROW
+@pytest.mark.parametrize("name", ["get_weather", None])
+def test_forced_call_is_read_from_where_the_prompt_ends(row: Dialect, name: str | None) -> None:
+    written, begin = row.calls.write(CALLS[:1]).removeprefix(">>>"), row.calls.prefill(name)
+    if "[CALL_ID]" in begin:  # which is another one each time
+        begin = written[: len(begin)]
+    assert written.startswith(begin)
+    rest = written[len(begin) :]
+    for parts in ([rest], list(rest)):
+        message = read_calls(new_reader(row, prefilled=True, name=name, parallel=False), *parts)
+        assert [(call.name, call.arguments) for call in message.calls] == [ROME]
+        assert (message.text, message.thoughts, message.invalid_calls) == ("", "", [])
+
+
+@BY_ROW
+@pytest.mark.parametrize("name", ["get_weather", None])
+def test_forced_call_that_is_cut_off_is_invalid(row: Dialect, name: str | None) -> None:
+    written, begin = row.calls.write(CALLS[:1]).removeprefix(">>>"), row.calls.prefill(name)
+    rest = written[len(begin) : written.index("Rome") + 2]
+    message = read_calls(new_reader(row, prefilled=True, name=name, parallel=False), rest, cut_off=True)
+    assert (message.text, message.calls, len(message.invalid_calls)) == ("", [], 1)
+
+
+@BY_ROW
+def test_call_that_is_cut_off_anywhere_is_neither_a_call_nor_markup(row: Dialect) -> None:
+    written = row.calls.write(CALLS[:1]).removeprefix(">>>")
+    for end in range(1, written.index("Rome") + 5):
+        message = read_calls(new_reader(row, row.without_thoughts("")), written[:end], cut_off=True)
+        assert message.calls == []
+        assert not [mark for mark in marks_of(row) if mark in message.text]
+        if end > written.index("Rome"):
+            assert (message.text, len(message.invalid_calls)) == ("", 1)
+
+
+@BY_ROW
+def test_only_the_first_call_is_read_if_calls_are_not_parallel(row: Dialect) -> None:
+    message = read_calls(new_reader(row, row.without_thoughts(""), parallel=False), row.calls.write(CALLS))
+    assert [(call.name, call.arguments) for call in message.calls] == [ROME]
+
+
+@BY_ROW
+def test_answer_without_marks_is_text(row: Dialect) -> None:
+    text = '  a < b, [x] {y} `z`\n```json\n{"a": 1}\n```\n> é😀 <b>bold</b> \n'
+    for parts in ([text], list(text)):
+        assert read_calls(new_reader(row, row.without_thoughts("")), *parts).text == text
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("llama3-json", '{"name": "unknown", "parameters": {"x": "y"<|eom_id|>\n"'),
+        ("lfm2", " ```<|tool_call_start|>[f()]"),
+        ("lfm2", "<|tool_call_start|>[f(), g h()]"),
+        ("qwen3-coder", "<tool_call><function=f></function><function=g h=></tool_call>"),
+        ("qwen3-coder", "<tool_call><function=f></function><function=>"),
+        (
+            "llama3-json",
+            '{"name": "unknown", "parameters": {"x: "y"}}{{"name": "get_weather", "parameters": {"city": "Rome"}}',
+        ),
+        ("gemma-4", "<|tool_call>call:f{}<tool_call|><|tool_call><|channel>thought<|tool_call>call:f{}<tool_call|>"),
+    ],
+)
+def test_answer_in_disorder_is_read_alike_in_any_split(name: str, written: str, cut_off: bool) -> None:
+    read(lambda: new_reader(BY_NAME[name]), written, cut_off=cut_off, split=every_split)
+    read(lambda: new_reader(BY_NAME[name]), written, cut_off=cut_off)
+
+
+@pytest.mark.parametrize(
+    "name", ["hermes", "deepseek-v3", "deepseek-v3.1", "kimi-k2", "functionary-v3.1", "jamba", "apertus", "command-r7b"]
+)
+def test_brackets_that_are_missing_before_the_end_mark_are_added(name: str) -> None:
+    row = BY_NAME[name]
+    written = row.calls.write([ToolCall("id", "get_weather", {"cities": ["Rome", {"a": 1}]})])
+    begin, end = written.index("}]}"), written.rindex("}") + 1
+    for missing in range(1, end - begin + 1):
+        answer = written[: end - missing] + written[end:].lstrip("]\n ")
+        found = read(lambda: new_reader(row, row.without_thoughts("")), answer)
+        assert (found.text, found.calls) == ("", [("get_weather", {"cities": ["Rome", {"a": 1}]})]), answer
+
+
+@BY_ROW
+@pytest.mark.parametrize("behind", ["a", 'a {"b": "'])
+def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) -> None:
+    begin = "".join(row.calls.begins[-1:]) + behind
+
+    def read(length: int) -> None:
+        for repeated in (" ", "\n", "a", '"'):
+            reader = new_reader(row)
+            for _ in range(length // 8):
+                reader.feed(repeated * 8)
+            reader.feed("!")
+            reader.finish()
+            new_reader(row).feed(f"{begin}{repeated * length}!")
+
+    short = min(cpu_time(lambda: read(800)) for _ in range(3))
+    assert cpu_time(lambda: read(8_000)) < 60 * short  # 10 times the text
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3.1", "functionary-v3.1", "kimi-k2", "mistral-v11", "llama-pythonic"])
+@pytest.mark.parametrize("written", ["``", "```", "\n ", "``{[", "), g h()]"])
+def test_forced_call_in_disorder_is_read_alike_in_any_split(name: str, written: str) -> None:
+    read(lambda: new_reader(BY_NAME[name], prefilled=True, name="get_weather"), written)
