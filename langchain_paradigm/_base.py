@@ -15,7 +15,7 @@ from langchain_paradigm._compat import LangSmithHook, with_version
 from langchain_paradigm._component import Configs, LangChainComponent
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
-from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, __version__
+from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, Usage, __version__
 from paradigm_transport.chat.routes import TemplateFields
 from paradigm_transport.chat.templates import BaseTemplate, UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
@@ -158,31 +158,41 @@ class LangChainModel(
         """
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
+        return self._remembered(text, lambda: self._count(text)) if text else 0
+
+    def _remembered(self, text: str, count: Callable[[], int]) -> int:
+        """The number of tokens of a text, counted once."""
         key = (self.base_url, self.model, text)
-        count = self._counts.get(key) if text else 0
-        if count is None:
-            count = self._count(text)
+        number = self._counts.get(key)
+        if number is None:
+            number = count()
             if len(self._counts) >= MOST_COUNTS:
                 self._counts.clear()
-            self._counts[key] = count
-        return count
+            self._counts[key] = number
+        return number
 
     def _count(self, text: str) -> int:
-        self._acquire()
         try:
-            with as_langchain:
-                usage = self.client.complete(text, model=self.model, max_tokens=1).usage
+            return self._count_at_once(lambda: self._usage_of(text))
         except APIStatusError as error:
             if len(text) < 2 or not is_context_overflow(error):
                 raise
-        else:
-            if usage is None:
-                host = self.client.settings.host
-                raise APIResponseError(f"{host} counts no tokens: pass custom_get_token_ids to count them here")
-            return usage.prompt_tokens
         middle = len(text) // 2
         cut = next((place for place in range(middle, middle // 2, -1) if text[place].isspace()), middle)
         return self._count(text[:cut]) + self._count(text[cut:])
+
+    def _count_at_once(self, ask: Callable[[], Usage | None]) -> int:
+        self._acquire()
+        with as_langchain:
+            usage = ask()
+        if usage is None:
+            host = self.client.settings.host
+            raise APIResponseError(f"{host} counts no tokens: pass custom_get_token_ids to count them here")
+        return usage.prompt_tokens
+
+    def _usage_of(self, text: str) -> Usage | None:
+        """What the server counts if it completes a text."""
+        return self.client.complete(text, model=self.model, max_tokens=1).usage
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[AnyTool] | None = None) -> int:
         """The number of tokens of messages and tools, written as the prompt they are sent as.

@@ -90,15 +90,19 @@ def prompt_value(prompt: LanguageModelInput) -> PromptValue:
 # Messages
 
 
-def to_messages(messages: Iterable[BaseMessage]) -> list[chat.Message]:
+def to_messages(messages: Iterable[BaseMessage], *, takes_images: bool = False) -> list[chat.Message]:
     """Messages as the transport's.
 
+    Args:
+        messages: the messages.
+        takes_images: the endpoint takes images, too.
+
     Raises:
-        InvalidParameterError: a message holds something other than text.
+        InvalidParameterError: a message holds something other than text and images.
     """
     converted = []
     for message in messages:
-        content, thoughts = content_of(message), ""
+        content, parts, thoughts = content_of(message, takes_images=takes_images), parts_of(message), ""
         calls: tuple[chat.ToolCall, ...] = ()
         if isinstance(message, AIMessage):
             calls = tuple(chat.ToolCall(call["id"] or "", call["name"], call["args"]) for call in message.tool_calls)
@@ -107,7 +111,7 @@ def to_messages(messages: Iterable[BaseMessage]) -> list[chat.Message]:
             # Calls that could not be read become text, so that the model sees what it wrote.
             content = "\n".join(filter(None, [content, *(call["args"] for call in message.invalid_tool_calls)]))
         result_of = getattr(message, "tool_call_id", None)
-        converted.append(chat.Message(role_of(message), content, calls, result_of, message.name, thoughts))
+        converted.append(chat.Message(role_of(message), content, calls, result_of, message.name, thoughts, parts))
     return converted
 
 
@@ -140,13 +144,17 @@ def role_of(message: BaseMessage) -> str:
     return _ROLES.get(kind, kind)
 
 
-def content_of(message: BaseMessage) -> str:
+def content_of(message: BaseMessage, *, takes_images: bool = False) -> str:
     """The text of a message, a line for each of its blocks.
 
     An assistant's message may come from a model of another provider: blocks of its own are left out.
 
+    Args:
+        message: the message.
+        takes_images: the endpoint takes images, which are not text.
+
     Raises:
-        InvalidParameterError: a message that is not an assistant's holds something other than text.
+        InvalidParameterError: a message that is not an assistant's holds something other than text and images.
     """
     if isinstance(message.content, str):
         return message.content
@@ -159,14 +167,44 @@ def content_of(message: BaseMessage) -> str:
             continue
         if isinstance(text, str):
             texts.append(text)
-        else:
+        elif not (takes_images and image_part(block)):
             others.append(kind)
     if others and not is_assistant:
-        kinds = f"a block of type {others[0]}; the endpoint accepts text only"
+        accepted = "text and images by URL or base64" if takes_images else "text only"
+        if not takes_images and image_part(block):
+            accepted += ", the chat endpoint images, too (leave chat_template out)"
+        kinds = f"a block of type {others[0]}; the endpoint accepts {accepted}"
         raise InvalidParameterError(f"a message of type {message.type} contains {kinds}")
     if others:
         logger.debug("left out blocks of an assistant's message: %s", ", ".join(others))
     return "\n".join(filter(None, texts))
+
+
+def parts_of(message: BaseMessage) -> tuple[chat.JsonObject, ...]:
+    """The content of a message in OpenAI's form, if it holds images."""
+    blocks = [] if isinstance(message.content, str) or role_of(message) == "assistant" else message.content
+    if not any(map(image_part, blocks)):
+        return ()
+    texts = [{"type": "text", "text": block if isinstance(block, str) else block.get("text")} for block in blocks]
+    return tuple(image_part(block) or text for block, text in zip(blocks, texts, strict=True))
+
+
+def image_part(block: object) -> chat.JsonObject | None:
+    """An image in OpenAI's form, from any form that LangChain knows; None if the block is not an image.
+
+    An image that is only named by an id of another provider's is not one.
+    """
+    if not isinstance(block, dict) or block.get("type") not in ("image_url", "image"):
+        return None
+    inner = block.get("source")
+    source = inner if isinstance(inner, dict) else block
+    image, url, data = source.get("image_url"), source.get("url"), source.get("base64") or source.get("data")
+    if isinstance(image, dict):
+        return {"type": "image_url", "image_url": image}
+    if data:
+        url = f"data:{source.get('mime_type') or source.get('media_type') or 'image/png'};base64,{data}"
+    url = image or url
+    return {"type": "image_url", "image_url": {"url": url}} if url else None
 
 
 # Tools

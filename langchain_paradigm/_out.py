@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import reduce
 from operator import add
@@ -136,7 +137,7 @@ class ChunkWriter:
 
     def __init__(self, as_blocks: bool = False, *, as_functions: bool = False) -> None:
         self._as_blocks, self._as_functions = as_blocks, as_functions
-        self._arguments: list[str] = []  # of the call that is being written
+        self._arguments: defaultdict[int, list[str]] = defaultdict(list)  # of each call that is being written
 
     def write(self, streamed: ChatChunk) -> ChatGenerationChunk | None:
         """A chunk as LangChain's; None if there is nothing to write yet."""
@@ -172,20 +173,27 @@ class ChunkWriter:
             if isinstance(event, CallBegin):
                 chunk["id"], chunk["name"] = event.id, event.name
             elif isinstance(event, CallArguments):
-                self._arguments.append(event.text)
+                self._arguments[event.index].append(event.text)
                 chunk["args"] = (chunk["args"] or "") + event.text
             else:
+                arguments = self._arguments.pop(event.index, [])
                 if isinstance(event.call, InvalidToolCall):
-                    self._spoil(chunk, event.call)
-                self._arguments.clear()
+                    _spoil(chunk, event.call, arguments)
         return [chunk for chunk in chunks.values() if chunk["name"] or chunk["args"] is not None]
 
-    def _spoil(self, chunk: ToolCallChunk, call: InvalidToolCall) -> None:
-        """End an invalid call so that LangChain, which repairs arguments that are cut off, takes it for invalid too."""
-        if not self._arguments:
-            self._arguments.append(call.text)
-            chunk["id"], chunk["name"], chunk["args"] = call.id, call.name, call.text
-        chunk["args"] = (chunk["args"] or "") + unrepairable_end("".join(self._arguments))
+
+def _spoil(chunk: ToolCallChunk, call: InvalidToolCall, arguments: list[str]) -> None:
+    """End an invalid call so that LangChain, which repairs arguments that are cut off, takes it for invalid too.
+
+    Args:
+        chunk: the last chunk of the call.
+        call: the call.
+        arguments: those that were written before.
+    """
+    if not arguments:
+        arguments = [call.text]
+        chunk["id"], chunk["name"], chunk["args"] = call.id, call.name, call.text
+    chunk["args"] = (chunk["args"] or "") + unrepairable_end("".join(arguments))
 
 
 def _text_logprobs(answer: CompletionChunk) -> Info:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from langchain_core.callbacks import Callbacks
@@ -16,23 +17,34 @@ from pydantic import PrivateAttr
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_functions, to_messages
+from langchain_paradigm._in import AnyTool, as_function, content_of, openai_tools, take_functions, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
-from paradigm_transport.chat.routes import ChatFields, ChatParameters, ChatRequest, PromptRoute
+from paradigm_transport import APIStatusError, Usage
+from paradigm_transport.chat.message_route import route_of, wire_messages
+from paradigm_transport.chat.routes import FIELDS, ChatFields, ChatRequest, ChatRoute, PromptRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
+from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.context_windows import ContextWindows
-from paradigm_transport.endpoints.completions.fields import FIELDS, CompletionFields
-from paradigm_transport.messages import JsonObject, read_response_format, read_tool_choice, read_tools
+from paradigm_transport.endpoints.completions.fields import CompletionFields
+from paradigm_transport.messages import (
+    JsonObject,
+    Message,
+    read_response_format,
+    read_tool_choice,
+    read_tools,
+    to_json,
+)
+from paradigm_transport.refusals import is_context_overflow
 
 
 class ChatParadigm(
     ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook, _compat.ProfileHook
 ):
-    """A chat model over completions of LightOn's Paradigm: messages, tools, structured output.
+    """A chat model of LightOn's Paradigm: messages, tools, structured output.
 
-    The endpoint takes texts: messages are written in the model's own markup, and calls of tools are read from the
-    completion.
+    Without `chat_template` it calls the chat endpoint, where the server writes messages in the model's markup. With one
+    it calls the completions endpoint: messages are written here, and calls of tools are read from the completion.
 
     Setup:
         ```bash
@@ -43,10 +55,11 @@ class ChatParadigm(
     Key arguments:
         - `model`: the model's name, as the administrator set it up.
         - `chat_template`: how messages are written for the model: `alfred`, `chatml`, a `ChatTemplate`, or a template
-          in Jinja.
-        - `constrain`: `vllm` if the server can enforce a JSON schema: required calls and structured output then
-          cannot be malformed.
-        - `max_tokens`: the most tokens to generate, 2048 by default.
+          in Jinja; none for the chat endpoint.
+        - `constrain`: `vllm` if the server can enforce a JSON schema by vLLM's field: on completions, required calls
+          and structured output then cannot be malformed.
+        - `max_tokens`: the most tokens to generate; 2048 by default on completions, the server's default on the chat
+          endpoint.
         - `temperature`: the sampling temperature, 0 to 2; not sent if it is not given.
         - `api_key`, `base_url`: from PARADIGM_API_KEY and PARADIGM_BASE_URL if they are not given.
 
@@ -54,7 +67,8 @@ class ChatParadigm(
         ```python
         from langchain_paradigm import ChatParadigm
 
-        chat = ChatParadigm(model="alfred-4.2", chat_template="alfred", max_tokens=200)
+        chat = ChatParadigm(model="alfred-4.2", max_tokens=200)
+        over_completions = ChatParadigm(model="alfred-4.2", chat_template="alfred", max_tokens=200)
         ```
 
     Invoke:
@@ -153,7 +167,7 @@ class ChatParadigm(
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema)
         # `json_mode` sends no schema: an object of any kind is enforced, and a class may still refuse it.
-        is_enforced = self.constrain is not None and (method != "json_mode" or not parser.validates)
+        is_enforced = self._route.enforces_schemas and (method != "json_mode" or not parser.validates)
         return StructuredOutput(ask, parser, include_raw, retry=not is_enforced).runnable()
 
     # Many chats
@@ -186,8 +200,8 @@ class ChatParadigm(
     # One chat, one call
 
     @property
-    def _route(self) -> PromptRoute:
-        return PromptRoute.of(self, self._templates.find(self.chat_template, self.model, self))
+    def _route(self) -> ChatRoute:
+        return route_of(self, self._templates.find(self.chat_template, self.model, self))
 
     async def _aprepare(self) -> None:
         """Look up what `_route` needs, without blocking the event loop."""
@@ -199,12 +213,11 @@ class ChatParadigm(
         """What a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
         fields = _compat.without_own_arguments(arguments)
         take_functions(fields)
-        request = ChatRequest(
-            to_messages(messages),
-            read_tools(fields.pop("tools", None)),
-            read_tool_choice(fields.pop("tool_choice", None)),
-            fields.pop("parallel_tool_calls", True) is not False,
-            read_response_format(fields.pop("response_format", None)),
+        request = replace(
+            self._request(messages, fields.pop("tools", None)),
+            tool_choice=read_tool_choice(fields.pop("tool_choice", None)),
+            parallel_tool_calls=fields.pop("parallel_tool_calls", True) is not False,
+            schema=read_response_format(fields.pop("response_format", None)),
         )
         return request, self, fields if stop is None else {**fields, "stop": stop}
 
@@ -251,8 +264,49 @@ class ChatParadigm(
                     if chunk is not None:
                         yield chunk
 
+    # Tokens
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[AnyTool] | None = None) -> int:
+        """The number of tokens of messages and tools, as they are sent.
+
+        On the chat endpoint the server counts the prompt of an answer of one token; its counts are remembered. Messages
+        that are longer than the model's context are counted one by one.
+
+        Args:
+            messages: the messages.
+            tools: what the model may call, as for `bind_tools`.
+
+        Raises:
+            ParadigmError: see `get_num_tokens`.
+        """
+        if self.chat_template is not None or self.custom_get_token_ids is not None:
+            return super().get_num_tokens_from_messages(messages, tools)
+        request = self._request(messages, openai_tools(tools or (), None))
+        text = to_json([wire_messages(request), [tool.to_openai() for tool in request.tools]])
+        try:
+            return self._remembered(text, lambda: self._count_at_once(lambda: self._usage_of_chat(request)))
+        except APIStatusError as error:
+            if not is_context_overflow(error):
+                raise
+        return sum(self.get_num_tokens(content_of(message, takes_images=True)) for message in messages)
+
+    def _usage_of(self, text: str) -> Usage | None:
+        if self.chat_template is not None:
+            return LangChainModel._usage_of(self, text)
+        return self._usage_of_chat(ChatRequest([Message("user", text)]))
+
+    def _usage_of_chat(self, request: ChatRequest) -> Usage | None:
+        call = self._route.call(request, {"model": self.model, "max_tokens": 1})
+        return self.client.send(call).completion.usage
+
     def _prompt_of(self, messages: list[BaseMessage], tools: Sequence[AnyTool]) -> str:
-        return self._route.prompt(ChatRequest(to_messages(messages), read_tools(openai_tools(tools, None))))
+        route = self._route
+        if not isinstance(route, PromptRoute):
+            raise UnwritableError("the server writes the messages of the chat endpoint")
+        return route.prompt(self._request(messages, openai_tools(tools, None)))
+
+    def _request(self, messages: Iterable[BaseMessage], tools: object) -> ChatRequest:
+        return ChatRequest(to_messages(messages, takes_images=self.chat_template is None), read_tools(tools))
 
     # What the model can do
 
@@ -278,6 +332,6 @@ class ChatParadigm(
 
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
-        sent = ChatParameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
+        sent = self._route.parameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
         answered_by = {**self._identifying_params, **arguments, **sent}
         return str(sorted(item for item in answered_by.items() if item[0] not in ("extra_headers", "timeout")))

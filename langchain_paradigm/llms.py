@@ -215,7 +215,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
                     chunks = self._chunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager))
                     return [joined(chunks)]
                 self._acquire()
-                return generations(self.client.send(route.call(prompts[index], parameters)))
+                return self.client.send(route.call(prompts[index], parameters, generations))
 
             by_prompt = self._fan_out(complete, len(prompts), self.max_concurrency)
         return result(by_prompt, parameters.model, self.trace_as_chat, run_manager)
@@ -232,7 +232,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
                     chunks = self._achunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager))
                     return [joined([chunk async for chunk in chunks])]
                 await self._aacquire()
-                return generations(await self.async_client.send(route.call(prompts[index], parameters)))
+                return await self.async_client.send(route.call(prompts[index], parameters, generations))
 
             by_prompt = await self._afan_out(complete, len(prompts), self.max_concurrency)
         return result(by_prompt, parameters.model, self.trace_as_chat, run_manager)
@@ -266,9 +266,8 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _chunks(self, prompt: str, parameters: CompletionParameters, run_manager: Manager) -> Iterator[GenerationChunk]:
         with as_langchain:
             self._acquire()
-            with self.client.open(self._route.stream_call(prompt, parameters)) as pieces:
-                for piece in pieces:
-                    chunk = to_chunk(piece)
+            with self.client.open(self._route.stream_call(prompt, parameters, to_chunk)) as chunks:
+                for chunk in chunks:
                     if run_manager is not None:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk
@@ -278,9 +277,8 @@ class ParadigmLLM(LangChainModel[str], LLM):
     ) -> AsyncIterator[GenerationChunk]:
         with as_langchain:
             await self._aacquire()
-            async with self.async_client.open(self._route.stream_call(prompt, parameters)) as pieces:
-                async for piece in pieces:
-                    chunk = to_chunk(piece)
+            async with self.async_client.open(self._route.stream_call(prompt, parameters, to_chunk)) as chunks:
+                async for chunk in chunks:
                     if run_manager is not None:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata, MessageRole
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from llama_index_paradigm._compat import MessagesHook, llm_callback
-from llama_index_paradigm._in import text_only
+from llama_index_paradigm._compat import MessagesHook, images_of, llm_callback
+from llama_index_paradigm._in import readable
 from llama_index_paradigm._out import ChatReader, CompletionReader, aresponses, responses
 from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
+from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, TemplateFields, completion_parameters, template_of
 from paradigm_transport.chat.templates import Template
+from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.context_windows import ContextWindows
-from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
+from paradigm_transport.endpoints.completions.call import as_is, chunk_as_is
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import JsonObject
 
@@ -49,8 +51,11 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
 
     @model_validator(mode="after")
     def _check_additional_kwargs(self) -> Self:
-        self._parameters({})
+        self._check_parameters()
         return self
+
+    def _check_parameters(self) -> None:
+        self._parameters({})
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -86,23 +91,23 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs)
-        return CompletionReader().read(self.client.complete(prompt, parameters))
+        call, read = self._completion_call(prompt, formatted, kwargs)
+        return read(self.client.send(call))
 
     @llm_callback("completion")
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """As `complete`."""
         await self._aprepare()
-        prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs)
-        return CompletionReader().read(await self.async_client.complete(prompt, parameters))
+        call, read = self._completion_call(prompt, formatted, kwargs)
+        return read(await self.async_client.send(call))
 
     @llm_callback("completion")
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: object
     ) -> Generator[CompletionResponse, None, None]:
         """As `complete`, piece by piece; the last response carries finish reason and usage."""
-        prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs, single=True)
-        return responses(self.client.stream(prompt, parameters), CompletionReader().read_chunk)
+        call, read = self._completion_stream_call(prompt, formatted, kwargs)
+        return responses(self.client.open(call), read)
 
     @llm_callback("completion")
     async def astream_complete(
@@ -110,17 +115,20 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     ) -> AsyncGenerator[CompletionResponse, None]:
         """As `stream_complete`."""
         await self._aprepare()
-        prompt, parameters = self._format(prompt, formatted), self._parameters(kwargs, single=True)
-        return aresponses(self.async_client.stream(prompt, parameters), CompletionReader().read_chunk)
+        call, read = self._completion_stream_call(prompt, formatted, kwargs)
+        return aresponses(self.async_client.open(call), read)
 
     # Chats
 
     @llm_callback("chat")
     def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
-        """Answer messages, formatted as one prompt by `chat_template` or, in `ParadigmLLM`, by `messages_to_prompt`.
+        """Answer messages.
+
+        They are formatted as one prompt by `chat_template` or, in `ParadigmLLM`, by `messages_to_prompt`; a
+        `ChatParadigm` without `chat_template` sends them to the chat endpoint.
 
         Args:
-            messages: the chat; text only.
+            messages: the chat; text, and on the chat endpoint images, too.
             kwargs: the endpoint's fields, which win over the constructor's, and, in `ChatParadigm`:
 
                 - `tools`: what the model may call, in the form that `ToolMetadata.to_openai_tool` writes.
@@ -167,11 +175,33 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     def _format(self, prompt: str, formatted: bool) -> str:
         raise NotImplementedError
 
-    def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
+    @property
+    def _text_route(self) -> TextRoute:
+        return TextRoute(self._known_template())
+
+    def _completion_call(
+        self, prompt: str, formatted: bool, fields: JsonObject
+    ) -> tuple[Call[Any], Callable[[Any], CompletionResponse]]:
+        """Return the call that completes a prompt, and what makes a response of its reply."""
+        prompt, parameters = self._format(prompt, formatted), self._parameters(fields)
+        return self._text_route.call(prompt, parameters, as_is), CompletionReader().read
+
+    def _completion_stream_call(
+        self, prompt: str, formatted: bool, fields: JsonObject
+    ) -> tuple[StreamCall[Any, Any], Callable[[Any], CompletionResponse]]:
+        """As `_completion_call`, streamed."""
+        prompt, parameters = self._format(prompt, formatted), self._parameters(fields, single=True)
+        return self._text_route.stream_call(prompt, parameters, chunk_as_is), CompletionReader().read_chunk
+
+    def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> Call[ChatCompletion]:
         raise NotImplementedError
 
-    def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionStreamCall[ChatChunk]:
+    def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> StreamCall[Any, ChatChunk]:
         raise NotImplementedError
+
+    @property
+    def _takes_images(self) -> bool:
+        return False
 
     def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
         return completion_parameters(self._known_template(), self, self.additional_kwargs, kwargs, single=single)
@@ -188,11 +218,14 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         """Return the messages with `query_wrapper_prompt` and `system_prompt`, which are part of every call.
 
         Raises:
-            InvalidParameterError: a message holds something other than text.
+            InvalidParameterError: a message holds something other than text, or an image that the endpoint does not
+                take.
         """
-        chat = [text_only(message) for message in messages]
+        chat = [readable(message, takes_images=self._takes_images) for message in messages]
         if chat and self.query_wrapper_prompt is not None and chat[-1].role == MessageRole.USER:
-            chat[-1] = ChatMessage(self.query_wrapper_prompt.format(query_str=chat[-1].content or ""))
+            query = ChatMessage(self.query_wrapper_prompt.format(query_str=chat[-1].content or ""))
+            query.blocks += images_of(chat[-1])
+            chat[-1] = query
         if chat and self.system_prompt:
             system = self.system_prompt
             if chat[0].role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):  # templates know one system turn

@@ -203,7 +203,7 @@ def without_span(method: Method) -> Method:
 # Conventions
 
 
-def text_blocks(blocks: Iterable[types.ContentBlock]) -> list[types.ContentBlock]:
+def plain_blocks(blocks: Iterable[types.ContentBlock], *, takes_images: bool = False) -> list[types.ContentBlock]:
     """Return the blocks with the text inside citable blocks and citations as blocks of their own.
 
     Upstream: `base/llms/types.py`: `block_type` tells blocks apart; `CitableBlock.content` holds blocks, and
@@ -211,21 +211,70 @@ def text_blocks(blocks: Iterable[types.ContentBlock]) -> list[types.ContentBlock
     If it moves: a block that is not known is refused by its type, as an image is.
     Test: `test_blocks_have_the_known_types_and_contents`
 
+    Args:
+        blocks: the blocks of a message.
+        takes_images: the endpoint takes images, too.
+
     Raises:
-        InvalidParameterError: a block holds something other than text; names its type.
+        InvalidParameterError: a block holds something other than text, or an image that the endpoint does not take;
+            names its type.
     """
-    return [inner for block in blocks for inner in _unfolded(block)]
+    return [inner for block in blocks for inner in _unfolded(block, takes_images)]
 
 
-def _unfolded(block: Any) -> list[types.ContentBlock]:
+def _unfolded(block: Any, takes_images: bool) -> list[types.ContentBlock]:
     kind = _kind_of(block)
     if kind == "citable":
-        return text_blocks(block.content)
+        return plain_blocks(block.content, takes_images=takes_images)
     if kind == "citation":
-        return _unfolded(block.cited_content)
+        return _unfolded(block.cited_content, takes_images)
+    if kind == "image" and takes_images:
+        return [block]
     if kind not in ("text", "tool_call", "thinking", "cache"):
-        raise InvalidParameterError(f"a message contains a block of type {kind}; the endpoint accepts text only")
+        accepted = "text and images" if takes_images else "text only"
+        if kind == "image":
+            accepted += ", the chat endpoint images, too (ChatParadigm without chat_template)"
+        raise InvalidParameterError(f"a message contains a block of type {kind}; the endpoint accepts {accepted}")
     return [block]
+
+
+def images_of(message: ChatMessage) -> list[types.ContentBlock]:
+    """Return the images of a message.
+
+    Upstream: `base/llms/types.py`, `block_type` of `ImageBlock`.
+    If it moves: images beside a query that `query_wrapper_prompt` wraps are left out.
+    Test: `test_images_are_known_by_their_type_and_resolved_to_base64`
+    """
+    return [block for block in message.blocks if _kind_of(block) == "image"]
+
+
+def openai_parts(message: ChatMessage) -> list[JsonObject]:
+    """Return text and images of a message in the form of OpenAI's API; nothing if it holds no image.
+
+    Upstream: `base/llms/types.py`, `ImageBlock(image=, path=, url=, image_mimetype=, detail=)`, and `resolve_image(
+        as_base64=True)`, which reads the image.
+    If it moves: a chat with images raises.
+    Test: `test_images_are_known_by_their_type_and_resolved_to_base64`
+    """
+    if not images_of(message):
+        return []
+    parts: list[JsonObject] = []
+    for block in message.blocks:
+        kind = _kind_of(block)
+        if kind == "image":
+            parts.append({"type": "image_url", "image_url": _image_url(block)})
+        elif kind == "text":
+            parts.append({"type": "text", "text": getattr(block, "text", "")})
+    return parts
+
+
+def _image_url(block: Any) -> JsonObject:
+    if block.url and not block.image:  # the server fetches it
+        url = str(block.url)
+    else:
+        data = block.resolve_image(as_base64=True).read().decode()
+        url = f"data:{block.image_mimetype or 'image/png'};base64,{data}"
+    return {"url": url, **({"detail": block.detail} if block.detail else {})}
 
 
 def _kind_of(block: object) -> str:

@@ -7,23 +7,28 @@ from collections.abc import Iterable
 from llama_index.core.llms import ChatMessage
 from pydantic_core import from_json
 
-from llama_index_paradigm._compat import stored_tool_calls, text_blocks, thoughts_of, tool_result
+from llama_index_paradigm._compat import openai_parts, plain_blocks, stored_tool_calls, thoughts_of, tool_result
 from paradigm_transport.messages import InvalidToolCall, JsonObject, Message, ToolCall
 
 _ROLES = {"developer": "system", "function": "tool", "chatbot": "assistant", "model": "assistant"}
 
 
-def text_only(message: ChatMessage) -> ChatMessage:
+def readable(message: ChatMessage, *, takes_images: bool = False) -> ChatMessage:
     """Return a copy of a message whose `content` is all its text, that of citable blocks and citations included.
 
+    Args:
+        message: the message.
+        takes_images: the endpoint takes images, too.
+
     Raises:
-        InvalidParameterError: a block holds something other than text; names its type.
+        InvalidParameterError: a block holds something other than text, or an image that the endpoint does not take;
+            names its type.
     """
-    return message.model_copy(update={"blocks": text_blocks(message.blocks)})
+    return message.model_copy(update={"blocks": plain_blocks(message.blocks, takes_images=takes_images)})
 
 
 def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
-    """Return messages as plain data: their text and tool calls.
+    """Return messages as plain data: their text, images and tool calls.
 
     Raises:
         InvalidParameterError: the tool calls of a message have an unknown form.
@@ -38,7 +43,8 @@ def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
         if role == "tool":  # agents leave the name out, and some templates want it
             name = name or names.get(call_id or "")
         content = "\n".join(filter(None, [message.content, *(call.text for call in invalid_tool_calls_of(message))]))
-        plain.append(Message(role, content, calls, call_id, name, thoughts_of(message)))
+        parts = tuple(openai_parts(message))
+        plain.append(Message(role, content, calls, call_id, name, thoughts_of(message), parts))
     return plain
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from llama_index.core.llms import ChatMessage, ChatResponse
+from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
@@ -15,18 +15,31 @@ from pydantic import PrivateAttr, model_validator
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call
 from llama_index_paradigm._in import invalid_tool_calls_of, plain_messages, tool_calls_of
-from llama_index_paradigm._out import is_cut_off, written_object
+from llama_index_paradigm._out import ChatReader, as_completion, is_cut_off, written_object
 from llama_index_paradigm._structured import Task
-from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.calls import Call, StreamCall
+from paradigm_transport.chat.message_route import route_of
+from paradigm_transport.chat.routes import (
+    ChatChunk,
+    ChatCompletion,
+    ChatFields,
+    ChatRequest,
+    ChatRoute,
+    MessageParameters,
+    PromptRoute,
+)
 from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
 from paradigm_transport.chat.templates import Template, find_template
-from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
+from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.messages import JsonObject, read_tool_choice, read_tools
 
 
 class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
     """Chats with LightOn's Paradigm; the model may call tools.
+
+    Without `chat_template` it calls the chat endpoint, where the server formats messages for the model. With one it
+    calls the completions endpoint: messages are formatted here, and tool calls are read from the completion.
 
     Setup:
         ```bash
@@ -37,10 +50,11 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
     Key arguments:
         - `model`: the model's name, as the administrator set it up.
         - `chat_template`: how messages are formatted for the model: `alfred`, `chatml`, a `ChatTemplate`, or a
-          template in Jinja.
-        - `constrain`: `vllm` if the server can enforce a JSON schema: required tool calls and structured predictions
-          are then never malformed.
-        - `max_tokens`: the maximum number of tokens to generate, 2048 by default.
+          template in Jinja; none for the chat endpoint.
+        - `constrain`: `vllm` if the server can enforce a JSON schema by vLLM's field: on completions, required tool
+          calls and structured predictions are then never malformed.
+        - `max_tokens`: the maximum number of tokens to generate; 2048 by default on completions, the server's default
+          on the chat endpoint.
         - `temperature`: the sampling temperature, 0 to 2; not sent by default.
         - `context_window`: tokens of prompt and completion together; by default the server is asked for it.
         - `api_key`, `base_url`: PARADIGM_API_KEY and PARADIGM_BASE_URL by default.
@@ -49,7 +63,8 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         ```python
         from llama_index_paradigm import ChatParadigm
 
-        llm = ChatParadigm(model="alfred-4.2", chat_template="alfred", max_tokens=500)
+        llm = ChatParadigm(model="alfred-4.2", max_tokens=500)
+        over_completions = ChatParadigm(model="alfred-4.2", chat_template="alfred", max_tokens=500)
         ```
 
     Chat:
@@ -115,17 +130,17 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     # Chats. Every path adds `system_prompt` and `query_wrapper_prompt` in `_request`.
 
-    def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
+    def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> Call[ChatCompletion]:
         request = self._request(messages, fields)
         return self._route.call(request, self, self.additional_kwargs, fields)
 
-    def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionStreamCall[ChatChunk]:
+    def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> StreamCall[Any, ChatChunk]:
         request = self._request(messages, fields)
         return self._route.stream_call(request, self, self.additional_kwargs, fields)
 
     @property
-    def _route(self) -> PromptRoute:
-        return PromptRoute.of(self, self._templates.find(self.chat_template, self.model, self))
+    def _route(self) -> ChatRoute:
+        return route_of(self, self._templates.find(self.chat_template, self.model, self))
 
     def _known_template(self) -> Template | None:
         template = self._templates.known(self.chat_template, self.model, self)
@@ -133,6 +148,16 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     async def _aprepare(self) -> None:
         await self._templates.afind(self.chat_template, self.model, self)
+
+    @property
+    def _takes_images(self) -> bool:
+        return self.chat_template is None
+
+    def _check_parameters(self) -> None:
+        if self.chat_template is None:
+            MessageParameters.of(self, self.additional_kwargs)
+        else:
+            super()._check_parameters()
 
     def _request(self, messages: Sequence[ChatMessage], fields: JsonObject) -> ChatRequest:
         """Take what describes the chat out of the fields of a call, and leave those of the endpoint."""
@@ -144,8 +169,35 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
             fields.pop("schema", None),
         )
 
+    # Completions. The chat endpoint takes a prompt as the message of a user, formatted or not.
+
     def _format(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted else self._route.prompt(self._request([ChatMessage(prompt)], {}))
+        route = self._route
+        if formatted or not isinstance(route, PromptRoute):
+            return prompt
+        return route.prompt(self._request([ChatMessage(prompt)], {}))
+
+    @property
+    def _text_route(self) -> TextRoute:
+        return TextRoute(self._known_template(), self.reasoning_parser)
+
+    def _completion_call(
+        self, prompt: str, formatted: bool, fields: JsonObject
+    ) -> tuple[Call[Any], Callable[[Any], CompletionResponse]]:
+        if self.chat_template is not None:
+            return super()._completion_call(prompt, formatted, fields)
+        reader = ChatReader()
+        return self._chat_call([ChatMessage(prompt)], fields), lambda reply: as_completion(reader.read(reply))
+
+    def _completion_stream_call(
+        self, prompt: str, formatted: bool, fields: JsonObject
+    ) -> tuple[StreamCall[Any, Any], Callable[[Any], CompletionResponse]]:
+        if self.chat_template is not None:
+            return super()._completion_stream_call(prompt, formatted, fields)
+        reader = ChatReader()
+        return self._chat_stream_call([ChatMessage(prompt)], fields), lambda chunk: as_completion(
+            reader.read_chunk(chunk)
+        )
 
     # Tools. `chat_with_tools` and its twins are LlamaIndex's, and call `chat` and its twins.
 
@@ -201,7 +253,7 @@ class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
         fields: JsonObject,
     ) -> None:
         super().__init__(output_cls, template, template_args, llm._messages(template, template_args))
-        self.schema_enforced, self.max_tokens = llm.constrain is not None, llm._max_tokens(fields)
+        self.schema_enforced, self.max_tokens = llm._route.enforces_schemas, llm._max_tokens(fields)
         if llm.pydantic_program_mode == PydanticProgramMode.LLM:
             fields = {**fields, "schema": schema_of(output_cls)}
         else:

@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field
 
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import PromptHook, is_default_prompt_function
-from llama_index_paradigm._in import plain_messages, text_only
+from llama_index_paradigm._in import plain_messages, readable
 from llama_index_paradigm._structured import Task
 from paradigm_transport import Completion, CompletionChunk
-from paradigm_transport.chat.events import ParsedMessage, Text
+from paradigm_transport.chat.events import ParsedMessage, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, template_of
 from paradigm_transport.chat.structured import closed, repair_prompt, schema_of
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
@@ -138,21 +138,24 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
         return self._write_lines(messages)
 
     def _write_lines(self, messages: Sequence[ChatMessage]) -> str:
-        return self.messages_to_prompt(list(map(text_only, messages)))  # type: ignore[misc]  # as in `_format`
+        return self.messages_to_prompt(list(map(readable, messages)))  # type: ignore[misc]  # as in `_format`
 
     # Chats
 
     def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
-        def convert(completion: Completion) -> ChatCompletion:
-            return ChatCompletion(completion, [ParsedMessage(completion.text)])
-
-        return CompletionCall(self._join(messages), self._parameters(fields), convert)
+        return self._text_route.call(self._join(messages), self._parameters(fields), _as_chat)
 
     def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionStreamCall[ChatChunk]:
-        def convert(chunk: CompletionChunk) -> ChatChunk:
-            return ChatChunk(chunk, [Text(chunk.text)])
+        parameters = self._parameters(fields, single=True)
+        return self._text_route.stream_call(self._join(messages), parameters, _as_chat_chunk)
 
-        return CompletionStreamCall(self._join(messages), self._parameters(fields, single=True), convert)
+
+def _as_chat(completion: Completion) -> ChatCompletion:
+    return ChatCompletion(completion, [ParsedMessage(choice.text, choice.thoughts) for choice in completion.choices])
+
+
+def _as_chat_chunk(chunk: CompletionChunk) -> ChatChunk:
+    return ChatChunk(chunk, [*([Thought(chunk.thoughts)] if chunk.thoughts else []), Text(chunk.text)])
 
 
 class CompletionTask(Task[Model, str, CompletionResponse]):
@@ -188,7 +191,7 @@ class CompletionTask(Task[Model, str, CompletionResponse]):
 
 def _lines(messages: Sequence[ChatMessage]) -> str:
     default = MockLLM().messages_to_prompt  # of every LLM of LlamaIndex
-    return default(list(map(text_only, messages)))  # type: ignore[misc]  # it is never None
+    return default(list(map(readable, messages)))  # type: ignore[misc]  # it is never None
 
 
 class _SchemaInstruction(BaseOutputParser):

@@ -12,7 +12,10 @@ from decimal import Decimal
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
-from paradigm_local.contract import CompletionRequest, InvalidRequest, StructuredOutputs
+from paradigm_local.chat_contract import ChatCompletionRequest
+from paradigm_local.contract import GenerationRequest, InvalidRequest, ResponseFormat, StructuredOutputs
+from paradigm_transport.chat.structured import call_schema, closed
+from paradigm_transport.messages import Tool
 
 _HEADER = "%llguidance {}\n"  # tells llama.cpp that this is a Lark grammar
 _BYTES = LLTokenizer("byte")
@@ -65,7 +68,7 @@ class Constraint:
         return LLMatcher(_BYTES, LLMatcher.grammar_from_lark(self.lark), log_level=0)
 
 
-def read_constraint(request: CompletionRequest) -> Constraint | None:
+def read_constraint(request: GenerationRequest) -> Constraint | None:
     """Read the constraint that a request asks for. May take a second.
 
     Returns:
@@ -74,22 +77,34 @@ def read_constraint(request: CompletionRequest) -> Constraint | None:
     Raises:
         InvalidRequest: the schema, pattern or grammar is invalid, or cannot be enforced.
     """
-    field = "response_format" if request.structured_outputs is None else "structured_outputs"
+    field, lark = "response_format", None
     try:
-        lark = _grammar_of_request(request)
+        if isinstance(request, ChatCompletionRequest) and request.requires_call:
+            field = "tools"
+            lark = _grammar_of_schema(_schema_of_call(request))
+        elif isinstance(request, ChatCompletionRequest) and request.guided_json is not None:
+            field = "guided_json"
+            lark = _grammar_of_schema(request.guided_json)
+        elif request.structured_outputs is not None:
+            field = "structured_outputs"
+            lark = _grammar_of_outputs(request.structured_outputs)
+        else:
+            lark = _grammar_of_format(request.response_format)
         return None if lark is None else Constraint(field, lark)
     except Exception as error:  # the converters raise bare exceptions
         raise InvalidRequest({field: [str(error)]}) from error
 
 
-def _grammar_of_request(request: CompletionRequest) -> str | None:
-    if request.structured_outputs is not None:
-        return _grammar_of_outputs(request.structured_outputs)
-    if request.response_format.json_schema is not None:
-        return _grammar_of_schema(request.response_format.json_schema.schema_)
-    if request.response_format.type == "json_object":
-        return _grammar_of_schema({"type": "object"})
-    return None
+def _schema_of_call(request: ChatCompletionRequest) -> Mapping[str, object]:
+    """Return the schema of the call that a chat requires: of its arguments if the tool is named."""
+    tools = [Tool.from_openai(tool.model_dump()) for tool in request.offered_tools]
+    return call_schema(tools) if isinstance(request.tool_choice, str) else closed(tools[0].parameters)
+
+
+def _grammar_of_format(response_format: ResponseFormat) -> str | None:
+    if response_format.json_schema is not None:
+        return _grammar_of_schema(response_format.json_schema.schema_)
+    return _grammar_of_schema({"type": "object"}) if response_format.type == "json_object" else None
 
 
 def _grammar_of_outputs(outputs: StructuredOutputs) -> str:

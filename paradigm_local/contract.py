@@ -49,22 +49,26 @@ class InvalidRequest(Exception):  # noqa: N818  the client's mistake
         self.errors = errors
 
 
-class _RequestPart(BaseModel):
+class RequestPart(BaseModel):
     """Base of request bodies: values of another JSON type are refused, unknown fields ignored, as in vLLM."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield fields that are valid alone but not together, and those that this server does not support."""
+        yield from ()
 
-RequestBody = TypeVar("RequestBody", bound=_RequestPart)
+
+Body = TypeVar("Body", bound=RequestPart)
 
 
-class StreamOptions(_RequestPart):
+class StreamOptions(RequestPart):
     """Additional contents of a stream."""
 
     include_usage: bool = Field(False, description="Send the usage in a last chunk, without choices.")
 
 
-class StructuredOutputs(_RequestPart):
+class StructuredOutputs(RequestPart):
     """A constraint on the text: exactly one of the fields."""
 
     json_: JsonObject | None = Field(None, alias="json", description="A JSON schema.")
@@ -82,13 +86,13 @@ class StructuredOutputs(_RequestPart):
         return self
 
 
-class JsonSchema(_RequestPart):
+class JsonSchema(RequestPart):
     """The schema of a response format."""
 
     schema_: JsonObject = Field(alias="schema", description="A JSON schema.")
 
 
-class ResponseFormat(_RequestPart):
+class ResponseFormat(RequestPart):
     """The format of the text."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -101,32 +105,15 @@ class ResponseFormat(_RequestPart):
         return self
 
 
-class CompletionRequest(_RequestPart):
-    """The body of `POST /api/v2/completions`."""
+class GenerationRequest(RequestPart):
+    """What the bodies of both endpoints that generate text have in common."""
 
     model: StrictStr = Field(description="The id of the model.")
-    prompt: NonEmpty = Field(description="The text to complete, passed to the model unchanged.")
-    max_tokens: Integer = Field(
-        16, ge=0, le=2**31 - 1, description="Maximum number of tokens to generate; 0 only with `echo`."
-    )
     temperature: float = Field(1.0, ge=0, le=2, description="Sampling temperature; 0 selects the likeliest token.")
     top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling.")
     n: Integer = Field(1, ge=1, le=MAX_CANDIDATES, description="Number of completions to return.")
-    best_of: Integer | None = Field(
-        None,
-        ge=1,
-        le=MAX_CANDIDATES,
-        description="Number of completions to generate; the `n` with the best mean log-probability are returned.",
-    )
     stream: bool = Field(False, description="Send the text as server-sent events while it is generated.")
     stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
-    logprobs: Integer | None = Field(
-        None,
-        ge=0,
-        le=MAX_LOGPROBS,
-        description="Report log-probabilities, with this number of likeliest tokens at each place.",
-    )
-    echo: bool = Field(False, description="Return the prompt in front of the completion.")
     stop: NonEmpty | Annotated[list[NonEmpty], Field(max_length=MAX_STOPS)] = Field(
         [], description="Sequences that end the text, and are not returned."
     )
@@ -136,7 +123,6 @@ class CompletionRequest(_RequestPart):
         {}, description="Biases by token id; -100 bans a token.", json_schema_extra={"additionalProperties": False}
     )
     user: StrictStr = Field("", description="The end user; accepted and ignored.")
-    suffix: StrictStr = Field("", description="Refused: this model cannot fill in text.", json_schema_extra={"not": {}})
     seed: Integer | None = Field(None, ge=-(2**63), lt=2**63, description="The same seed gives the same text.")
     top_k: Integer = Field(
         0, ge=-1, le=2**31 - 1, description="Number of likeliest tokens to sample from; 0 or -1: all."
@@ -150,15 +136,64 @@ class CompletionRequest(_RequestPart):
     @property
     def candidates(self) -> int:
         """Number of completions to generate, of which ``n`` are returned."""
-        return self.n if self.best_of is None else self.best_of
+        return self.n
 
     @property
     def stops(self) -> list[str]:
         """The stop sequences as a list."""
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """As `RequestPart.contradictions`."""
+        if self.stream_options is not None and not self.stream:
+            yield "stream_options", "Only allowed with stream."
+        if self.temperature == 0 and self.candidates > 1:
+            yield "n", "Must be 1 with temperature 0, and so must best_of: all completions would be equal."
+        if self.structured_outputs is not None and self.response_format.type != "text":
+            yield "structured_outputs", "Cannot be combined with response_format."
 
-class EmbeddingRequest(_RequestPart):
+
+class CompletionRequest(GenerationRequest):
+    """The body of `POST /api/v2/completions`."""
+
+    prompt: NonEmpty = Field(description="The text to complete, passed to the model unchanged.")
+    max_tokens: Integer = Field(
+        16, ge=0, le=2**31 - 1, description="Maximum number of tokens to generate; 0 only with `echo`."
+    )
+    best_of: Integer | None = Field(
+        None,
+        ge=1,
+        le=MAX_CANDIDATES,
+        description="Number of completions to generate; the `n` with the best mean log-probability are returned.",
+    )
+    logprobs: Integer | None = Field(
+        None,
+        ge=0,
+        le=MAX_LOGPROBS,
+        description="Report log-probabilities, with this number of likeliest tokens at each place.",
+    )
+    echo: bool = Field(False, description="Return the prompt in front of the completion.")
+    suffix: StrictStr = Field("", description="Refused: this model cannot fill in text.", json_schema_extra={"not": {}})
+
+    @property
+    def candidates(self) -> int:
+        """Number of completions to generate, of which ``n`` are returned."""
+        return self.n if self.best_of is None else self.best_of
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """As `RequestPart.contradictions`."""
+        yield from super().contradictions()
+        if "suffix" in self.model_fields_set:
+            yield "suffix", "This model cannot fill in text before a suffix."
+        if self.max_tokens == 0 and not self.echo:
+            yield "max_tokens", "0 is only allowed with echo."
+        if self.candidates < self.n:
+            yield "best_of", "Must be at least n."
+        if self.stream and self.candidates > self.n:
+            yield "best_of", "Cannot be streamed if it is greater than n."
+
+
+class EmbeddingRequest(RequestPart):
     """The body of `POST /api/v2/embeddings`."""
 
     model: StrictStr = Field(description="The id of the model.")
@@ -264,31 +299,22 @@ class Detail(BaseModel):
     detail: str
 
 
-def read_request(body: bytes) -> CompletionRequest:
-    """Parse and validate the body of a request for completions.
+def read_request(body: bytes, kind: type[Body]) -> Body:
+    """Parse and validate the body of a request.
 
     Raises:
         InvalidRequest: it is not a JSON object, or violates the contract.
     """
-    request = _validated(CompletionRequest, body)
+    try:
+        request = kind.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidRequest(_by_field(error)) from error
     errors: FieldErrors = {}
-    for field, message in _contradictions(request):
+    for field, message in request.contradictions():
         errors.setdefault(field, []).append(message)
     if errors:
         raise InvalidRequest(errors)
     return request
-
-
-def read_embedding_request(body: bytes) -> EmbeddingRequest:
-    """Parse and validate the body of a request for embeddings; see `read_request`."""
-    return _validated(EmbeddingRequest, body)
-
-
-def _validated(kind: type[RequestBody], body: bytes) -> RequestBody:
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        raise InvalidRequest(_by_field(error)) from error
 
 
 def _by_field(error: ValidationError) -> FieldErrors:
@@ -297,21 +323,3 @@ def _by_field(error: ValidationError) -> FieldErrors:
         field = str(item["loc"][0]) if item["loc"] else WHOLE_BODY
         errors.setdefault(field, []).append(item["msg"].removeprefix("Value error, "))
     return errors
-
-
-def _contradictions(request: CompletionRequest) -> Iterator[tuple[str, str]]:
-    """Yield fields that are valid alone but not together, and those that this server does not support."""
-    if "suffix" in request.model_fields_set:
-        yield "suffix", "This model cannot fill in text before a suffix."
-    if request.max_tokens == 0 and not request.echo:
-        yield "max_tokens", "0 is only allowed with echo."
-    if request.stream_options is not None and not request.stream:
-        yield "stream_options", "Only allowed with stream."
-    if request.candidates < request.n:
-        yield "best_of", "Must be at least n."
-    if request.stream and request.candidates > request.n:
-        yield "best_of", "Cannot be streamed if it is greater than n."
-    if request.temperature == 0 and request.candidates > 1:
-        yield "n", "Must be 1 with temperature 0, and so must best_of: all completions would be equal."
-    if request.structured_outputs is not None and request.response_format.type != "text":
-        yield "structured_outputs", "Cannot be combined with response_format."

@@ -5,7 +5,7 @@ import secrets
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -56,7 +56,9 @@ class Piece(NamedTuple):
         token: the token of the text, if log-probabilities were requested.
         prompt_tokens: number of tokens of the prompt.
         completion_tokens: number of tokens generated so far.
-        finish_reason: `stop` or `length` on the last piece, otherwise None.
+        finish_reason: `stop`, `length` or `tool_calls` on the last piece, otherwise None.
+        thoughts: the new part of what the model thinks; only of a chat.
+        calls: the new parts of calls of tools, in OpenAI's form; only of a chat.
     """
 
     text: str
@@ -64,10 +66,15 @@ class Piece(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str | None
+    thoughts: str = ""
+    calls: Sequence[JsonObject] = ()
 
 
 OnPiece = Callable[[Piece], bool]
 """Takes a piece and returns whether to stop the generation."""
+
+OnChunk = Callable[[JsonObject], bool]
+"""Takes a chunk of llama.cpp's and returns whether to stop the generation."""
 
 
 class Engine:
@@ -77,6 +84,7 @@ class Engine:
         path: the GGUF file.
         context: maximum number of tokens of a prompt and its completion together.
         parallel: number of generations that run at once.
+        chat_template: the template of chats, in Jinja; None for the model's own.
 
     Attributes:
         context: the context that llama.cpp allocated, which may be larger.
@@ -88,11 +96,13 @@ class Engine:
         ModelError: llama.cpp cannot load the file.
     """
 
-    def __init__(self, path: Path, context: int, parallel: int) -> None:
+    def __init__(self, path: Path, context: int, parallel: int, chat_template: str | None = None) -> None:
         secret = secrets.token_urlsafe()
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="paradigm-local-"))
             parameters = common_parameters(path, context * parallel, parallel, listening_host(folder), secret)
+            if chat_template is not None:
+                parameters.chat_template = chat_template
             self._llama = load(parameters)
             self._tokenizer = stack.enter_context(llama_client(self._llama.listening_address, secret))
             about = self._tokenizer.get("/v1/models").raise_for_status().json()["data"][0]["meta"]
@@ -121,18 +131,65 @@ class Engine:
             EngineRefusal: llama.cpp cannot process the request.
             EngineError: llama.cpp failed.
         """
+        self._run(self._llama.handle_completions, body, lambda chunk: on_piece(_piece(chunk)))
+
+    def chat(self, body: Mapping[str, object], on_piece: OnPiece) -> None:
+        """Answer a chat in the model's template, as `generate`.
+
+        Args:
+            body: the body of llama.cpp's chat request.
+            on_piece: the function to call with each piece; it must not raise.
+
+        Raises:
+            EngineRefusal: llama.cpp cannot process the request.
+            EngineError: llama.cpp failed.
+        """
+        counts = (0, 0)
+
+        def handle(chunk: JsonObject) -> bool:
+            nonlocal counts
+            counts = _counts(chunk) if "timings" in chunk else counts
+            return on_piece(_chat_piece(chunk["choices"][0], counts))
+
+        try:
+            self._run(self._llama.handle_chat_completions, body, handle)
+        except (
+            OverflowError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:  # of a template, or of a part that the model cannot read
+            raise EngineRefusal(str(error)) from error
+
+    def _run(
+        self, request: Callable[[JsonObject, OnChunk], object], body: Mapping[str, object], on_chunk: OnChunk
+    ) -> None:
         failures: list[JsonObject] = []
 
         def handle(chunk: JsonObject) -> bool:
             if "error" in chunk:
                 failures.append(chunk["error"])
                 return True
-            return on_piece(_piece(chunk))
+            return on_chunk(chunk)
 
         with self._count_running():
-            self._llama.handle_completions({**self._fixed_fields, **body}, handle)
+            request({**self._fixed_fields, **body}, handle)
         if failures:
             raise _failure(failures[0])
+
+    def write_chat(self, chat: Mapping[str, object]) -> str:
+        """Write a chat by the model's template, up to where the answer begins.
+
+        Args:
+            chat: messages and tools, as llama.cpp's chat request has them.
+
+        Raises:
+            EngineRefusal: the template cannot write it.
+        """
+        response = self._tokenizer.post("/apply-template", json=chat)
+        if not response.is_success:
+            raise EngineRefusal(str(response.json()["error"]["message"]))
+        return str(response.json()["prompt"])
 
     def tokenize(self, prompt: str) -> list[tuple[int, bytes]]:
         """Return the tokens of a prompt: the id and the bytes of each.
@@ -238,16 +295,25 @@ def load(parameters: xllamacpp.CommonParams) -> xllamacpp.Server:
 
 
 def _piece(chunk: JsonObject) -> Piece:
-    choice, timings = chunk["choices"][0], chunk["timings"]
-    progress = chunk.get("prompt_progress")
-    logprobs = choice["logprobs"]
-    return Piece(
-        choice["text"],
-        _token(logprobs["content"][0]) if logprobs and logprobs["content"] else None,
-        progress["total"] if progress else timings["cache_n"] + timings["prompt_n"],
-        timings["predicted_n"],
-        choice["finish_reason"],
-    )
+    choice = chunk["choices"][0]
+    return Piece(choice["text"], _first_token(choice), *_counts(chunk), choice["finish_reason"])
+
+
+def _chat_piece(choice: JsonObject, counts: tuple[int, int]) -> Piece:
+    delta = choice["delta"]
+    thoughts, calls = delta.get("reasoning_content") or "", delta.get("tool_calls") or ()
+    return Piece(delta.get("content") or "", _first_token(choice), *counts, choice["finish_reason"], thoughts, calls)
+
+
+def _counts(chunk: JsonObject) -> tuple[int, int]:
+    """Return the number of tokens of the prompt, and of those generated so far."""
+    progress, timings = chunk.get("prompt_progress"), chunk["timings"]
+    return progress["total"] if progress else timings["cache_n"] + timings["prompt_n"], timings["predicted_n"]
+
+
+def _first_token(choice: JsonObject) -> Token | None:
+    logprobs = choice.get("logprobs")
+    return _token(logprobs["content"][0]) if logprobs and logprobs["content"] else None
 
 
 def _token(entry: JsonObject) -> Token:

@@ -2,25 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from paradigm_local.constraints import Constraint
-from paradigm_local.contract import CompletionRequest, Usage
+from paradigm_local.contract import CompletionRequest, JsonObject, Usage
 from paradigm_local.engine import Engine, OnPiece, Piece
-from paradigm_local.sampling import engine_body
+from paradigm_local.sampling import completion_body
 from paradigm_local.scoring import PlacedToken, score_prompt
 from paradigm_transport.stops import StopScanner
 
 
 class Delta(NamedTuple):
-    """New text and tokens of one of the completions."""
+    """New text and tokens of one of the completions; of a chat, also new thoughts and parts of calls."""
 
     candidate: int
     text: str
     tokens: list[PlacedToken]
     finish_reason: str | None
+    thoughts: str = ""
+    calls: Sequence[JsonObject] = ()
 
 
 class Candidate:
@@ -58,7 +61,7 @@ class Candidate:
             text += self._scanner.finish()
         self._shown += len(text)
         finish = "stop" if self._scanner.stopped else piece.finish_reason
-        return Delta(self.index, text, self._release_tokens(), finish)
+        return Delta(self.index, text, self._release_tokens(), finish, piece.thoughts, piece.calls)
 
     def _release_tokens(self) -> list[PlacedToken]:
         """Return the tokens whose text has begun to be shown; those after the end of the text never are."""
@@ -75,30 +78,26 @@ class _Finished:
     """One of the completions is finished."""
 
 
-class Generation:
+class Generation(ABC):
     """The completions of one request.
 
     Args:
         engine: the model.
-        request: the request.
         constraint: the constraint on the text, or None.
+        candidates: the completions.
 
     Attributes:
         candidates: the completions.
     """
 
-    def __init__(self, engine: Engine, request: CompletionRequest, constraint: Constraint | None) -> None:
+    def __init__(self, engine: Engine, constraint: Constraint | None, candidates: list[Candidate]) -> None:
+        self.candidates = candidates
         self._engine = engine
-        self._request = request
         self._constraint = constraint
         self._cancelled = threading.Event()
         self._arrived: asyncio.Queue[Delta | Exception | _Finished] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._prompt_lock = threading.Lock()
-        self._echoed_tokens: list[PlacedToken] | None = None
         self._prompt_tokens = 0
-        offset = len(request.prompt) if request.echo else 0
-        self.candidates = [Candidate(index, request.stops, offset) for index in range(request.candidates)]
 
     @property
     def usage(self) -> Usage:
@@ -160,14 +159,13 @@ class Generation:
         except Exception as error:  # noqa: BLE001  raised again in `deltas`
             self._send(error)
 
+    @property
+    def _grammar(self) -> str | None:
+        return self._constraint.lark if self._constraint else None
+
+    @abstractmethod
     def _generate(self, candidate: Candidate) -> None:
-        request = self._request
-        if request.echo:
-            finish = None if request.max_tokens else "length"
-            self._send(Delta(candidate.index, request.prompt, self._score_once(), finish))
-        if request.max_tokens:
-            grammar = self._constraint.lark if self._constraint else None
-            self._engine.generate(engine_body(request, grammar, candidate.index), self._handler(candidate))
+        """Generate one completion."""
 
     def _handler(self, candidate: Candidate) -> OnPiece:
         constraint = self._constraint
@@ -179,11 +177,38 @@ class Generation:
                 self._send(constraint.violation())
                 return True
             delta = candidate.feed(piece)
-            if delta.text or delta.tokens or delta.finish_reason:
+            if delta.text or delta.tokens or delta.finish_reason or delta.thoughts or delta.calls:
                 self._send(delta)
             return self._cancelled.is_set() or delta.finish_reason is not None
 
         return handle
+
+
+class CompletionGeneration(Generation):
+    """The completions of a prompt.
+
+    Args:
+        engine: the model.
+        request: the request.
+        constraint: the constraint on the text, or None.
+    """
+
+    def __init__(self, engine: Engine, request: CompletionRequest, constraint: Constraint | None) -> None:
+        offset = len(request.prompt) if request.echo else 0
+        candidates = [Candidate(index, request.stops, offset) for index in range(request.candidates)]
+        super().__init__(engine, constraint, candidates)
+        self._request = request
+        self._prompt_lock = threading.Lock()
+        self._echoed_tokens: list[PlacedToken] | None = None
+
+    def _generate(self, candidate: Candidate) -> None:
+        request = self._request
+        if request.echo:
+            finish = None if request.max_tokens else "length"
+            self._send(Delta(candidate.index, request.prompt, self._score_once(), finish))
+        if request.max_tokens:
+            body = completion_body(request, self._grammar, candidate.index)
+            self._engine.generate(body, self._handler(candidate))
 
     def _score_once(self) -> list[PlacedToken]:
         """Return the tokens of the echoed prompt, if requested; all completions share them."""

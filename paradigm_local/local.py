@@ -32,6 +32,8 @@ DEFAULT_PARALLEL = 4
 DEFAULT_QUEUE = 64
 LOOPBACK = "127.0.0.1"
 
+_TEMPLATE = Path(__file__).with_name("chatml_tools.jinja")
+
 _SPARE_CONNECTIONS = 256
 _MAX_INCOMPLETE_BYTES = 64 << 10  # above the limit of RequestGuard, whose refusal explains itself
 
@@ -53,7 +55,7 @@ class LocalParadigm:
     ```
 
     Args:
-        model: a GGUF file; by default SmolLM2-135M-Instruct, which is downloaded once.
+        model: a GGUF file, whose own template writes chats; by default SmolLM2-135M-Instruct, which is downloaded once.
         embedding_model: a GGUF file of a model that embeds texts; by default multilingual-e5-small, which is
             downloaded and loaded when the first text is to be embedded.
         host: the address to listen on.
@@ -220,7 +222,9 @@ class LocalParadigm:
         # Imported here, since it is only installed with the extra `local`.
         from paradigm_local.engine import Engine
 
-        return Engine(path, self._context, self._parallel)
+        # The default model's own template knows no tools.
+        chat_template = None if self._file else _TEMPLATE.read_text()
+        return Engine(path, self._context, self._parallel, chat_template)
 
     def _load_index(self, folder: Path) -> "Index":
         # Imported here, since only a search needs them.

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, RootModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from paradigm_local.chat_contract import ChatCompletion, ChatCompletionRequest
 from paradigm_local.contract import (
     API_PATH,
     Completion,
@@ -24,9 +25,9 @@ class FieldMessages(RootModel[FieldErrors]):
     """What is wrong with a request: messages for each field."""
 
 
-_REQUESTS: list[type[BaseModel]] = [CompletionRequest, EmbeddingRequest, SearchRequest]
+_REQUESTS: list[type[BaseModel]] = [CompletionRequest, ChatCompletionRequest, EmbeddingRequest, SearchRequest]
 _REPLIES: list[type[BaseModel]] = [
-    Completion, EmbeddingList, ModelList, Detail, FieldMessages, SearchReply, SearchError,
+    Completion, ChatCompletion, EmbeddingList, ModelList, Detail, FieldMessages, SearchReply, SearchError,
 ]  # fmt: skip
 
 
@@ -35,6 +36,7 @@ def document(model: str, embedding_model: str) -> JsonObject:
     _, schemas = models_json_schema([(body, _mode(body)) for body in _REQUESTS + _REPLIES], ref_template=_REFERENCE)
     definitions = schemas["$defs"]
     definitions["CompletionRequest"]["properties"]["model"]["enum"] = [model]
+    definitions["ChatCompletionRequest"]["properties"]["model"]["enum"] = [model]
     definitions["EmbeddingRequest"]["properties"]["model"]["enum"] = [embedding_model]
     return {
         "openapi": "3.1.0",
@@ -43,7 +45,10 @@ def document(model: str, embedding_model: str) -> JsonObject:
         "paths": {
             "/health": {"get": _health()},
             f"{API_PATH}/models": {"get": _models()},
-            f"{API_PATH}/completions": {"post": _completions()},
+            f"{API_PATH}/completions": {"post": _generation("Complete a prompt", CompletionRequest, Completion)},
+            f"{API_PATH}/chat/completions": {
+                "post": _generation("Answer a chat", ChatCompletionRequest, ChatCompletion)
+            },
             f"{API_PATH}/embeddings": {"post": _embeddings()},
             SEARCH_PATH: {"post": _search()},
         },
@@ -77,10 +82,10 @@ def _models() -> JsonObject:
     }
 
 
-def _completions() -> JsonObject:
-    completed = _response("The completions; with `stream`, pieces of them as events.", _schema(Completion))
+def _generation(summary: str, request: type[BaseModel], reply: type[BaseModel]) -> JsonObject:
+    completed = _response("The completions; with `stream`, pieces of them as events.", _schema(reply))
     completed["content"]["text/event-stream"] = {"schema": _EVENT}
-    return _post("Complete a prompt", CompletionRequest, completed)
+    return _post(summary, request, completed)
 
 
 def _embeddings() -> JsonObject:

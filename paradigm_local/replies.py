@@ -4,8 +4,12 @@ import math
 import struct
 import time
 import uuid
+from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
 
 from paradigm_local import contract
 from paradigm_local.contract import Choice, Completion, CompletionRequest, TokenLogprobs, Usage
@@ -13,28 +17,31 @@ from paradigm_local.embedding import Embedding
 from paradigm_local.generation import Candidate, Delta
 from paradigm_local.scoring import PlacedToken
 
+AnyChoice = TypeVar("AnyChoice")
 
-class Replies:
+
+class Replies(ABC, Generic[AnyChoice]):
     """Builds the replies to one request, which share an id and a time.
 
     Args:
-        request: the request.
+        kind: the beginning of the id.
+        n: the number of completions to return.
     """
 
-    def __init__(self, request: CompletionRequest) -> None:
-        self._request = request
-        self._id = f"cmpl-{uuid.uuid4().hex}"
+    def __init__(self, kind: str, n: int) -> None:
+        self._id = f"{kind}-{uuid.uuid4().hex}"
         self._created = int(time.time())
+        self._n = n
 
-    def chunk(self, delta: Delta) -> Completion:
+    def chunk(self, delta: Delta) -> BaseModel:
         """Return the chunk of a stream for one delta."""
-        return self._completion([self._choice(delta.candidate, [delta])], None)
+        return self._reply([self._part(delta)], None, is_chunk=True)
 
-    def usage_chunk(self, usage: Usage) -> Completion:
+    def usage_chunk(self, usage: Usage) -> BaseModel:
         """Return the last chunk of a stream with `include_usage`."""
-        return self._completion([], usage)
+        return self._reply([], usage, is_chunk=True)
 
-    def full(self, deltas: Iterable[Delta], candidates: list[Candidate], usage: Usage) -> Completion:
+    def full(self, deltas: Iterable[Delta], candidates: list[Candidate], usage: Usage) -> BaseModel:
         """Return the reply of a request without `stream`.
 
         Args:
@@ -46,13 +53,34 @@ class Replies:
         parts: dict[int, list[Delta]] = {candidate.index: [] for candidate in candidates}
         for delta in deltas:
             parts[delta.candidate].append(delta)
-        if len(candidates) > self._request.n:
+        if len(candidates) > self._n:
             candidates = sorted(candidates, key=lambda one: one.mean_logprob, reverse=True)
-        best = candidates[: self._request.n]
+        best = candidates[: self._n]
         choices = [self._choice(index, parts[one.index]) for index, one in enumerate(best)]
-        return self._completion(choices, usage)
+        return self._reply(choices, usage, is_chunk=False)
 
-    def _completion(self, choices: list[Choice], usage: Usage | None) -> Completion:
+    @abstractmethod
+    def _reply(self, choices: list[AnyChoice], usage: Usage | None, *, is_chunk: bool) -> BaseModel: ...
+
+    @abstractmethod
+    def _choice(self, index: int, deltas: list[Delta]) -> AnyChoice: ...
+
+    @abstractmethod
+    def _part(self, delta: Delta) -> AnyChoice: ...
+
+
+class CompletionReplies(Replies[Choice]):
+    """Builds the replies to a request for completions.
+
+    Args:
+        request: the request.
+    """
+
+    def __init__(self, request: CompletionRequest) -> None:
+        super().__init__("cmpl", request.n)
+        self._request = request
+
+    def _reply(self, choices: list[Choice], usage: Usage | None, *, is_chunk: bool) -> Completion:
         return Completion(
             id=self._id,
             created=self._created,
@@ -60,6 +88,9 @@ class Replies:
             choices=choices,
             usage=usage,
         )
+
+    def _part(self, delta: Delta) -> Choice:
+        return self._choice(delta.candidate, [delta])
 
     def _choice(self, index: int, deltas: list[Delta]) -> Choice:
         tokens = [placed for delta in deltas for placed in delta.tokens]

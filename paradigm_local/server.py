@@ -3,9 +3,9 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -17,27 +17,30 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from paradigm_local import faults, openapi, refusals
-from paradigm_local.constraints import read_constraint
+from paradigm_local.chat_contract import ChatCompletionRequest
+from paradigm_local.chat_generation import ChatGeneration
+from paradigm_local.chat_replies import ChatReplies
+from paradigm_local.constraints import Constraint, read_constraint
 from paradigm_local.contract import (
     API_PATH,
     WHOLE_BODY,
     CompletionRequest,
     EmbeddingRequest,
+    GenerationRequest,
     InvalidRequest,
     Model,
     ModelList,
     Usage,
-    read_embedding_request,
     read_request,
 )
 from paradigm_local.embedding import CONTEXT, Embedder, Embedding
 from paradigm_local.engine import Engine, EngineError, EngineRefusal, PromptTooLong
 from paradigm_local.errors import ModelError
 from paradigm_local.faults import ConnectionCut, Fault, FaultInjected, Faults, inject_fault, inject_fault_at_once
-from paradigm_local.generation import Delta, Generation, Interrupted
+from paradigm_local.generation import CompletionGeneration, Delta, Generation, Interrupted
 from paradigm_local.guard import RequestGuard
 from paradigm_local.ledger import Ledger
-from paradigm_local.replies import Replies, embedding_list
+from paradigm_local.replies import CompletionReplies, Replies, embedding_list
 from paradigm_local.search.contract import SEARCH_PATH
 from paradigm_local.search.endpoint import answer
 
@@ -102,6 +105,7 @@ class Endpoint:
             Route("/openapi.json", self.openapi),
             Route(f"{API_PATH}/models", self.models),
             Route(f"{API_PATH}/completions", self.completions, methods=["POST"]),
+            Route(f"{API_PATH}/chat/completions", self.chat_completions, methods=["POST"]),
             Route(SEARCH_PATH, self.search, methods=["POST"]),
             Route(f"{API_PATH}/embeddings", self.embeddings, methods=["POST"]),
         ]
@@ -131,14 +135,31 @@ class Endpoint:
 
     async def completions(self, request: Request) -> Response:
         """Complete a prompt, in one reply or as a stream."""
+        return await self._answer(request, _COMPLETIONS)
+
+    async def chat_completions(self, request: Request) -> Response:
+        """Answer a chat, in one reply or as a stream."""
+        return await self._answer(request, _CHATS)
+
+    async def _answer(self, request: Request, kind: "_Kind") -> Response:
         self._authenticate(request)
         fault = self._fault(request)
         refusal = _refusal_of(fault)
         if refusal is not None:
             return refusal
-        body = read_request(await _read_body(request))
+        body = read_request(await _read_body(request), kind.request)
         self._check(body)
-        return await self._complete(request, body, fault)
+        constraint = await asyncio.to_thread(read_constraint, body)
+        generation, replies = kind.generation(self._service.engine, body, constraint), kind.replies(body)
+        deltas = self._tracked(generation, kind.text_field)
+        if fault is not None:
+            deltas = inject_fault(deltas, fault, self._service.ping_seconds)
+        if body.stream:
+            # The model may refuse the request, so that the status is only known with the first delta.
+            first = await _unless_disconnected(request, anext(deltas, None))
+            return _EventStream(_events(body, replies, generation, first, deltas), deltas)
+        collected = await _unless_disconnected(request, _collect(deltas))
+        return _json(replies.full(collected, generation.candidates, generation.usage))
 
     async def search(self, request: Request) -> Response:
         """Search the documents."""
@@ -154,18 +175,6 @@ class Endpoint:
         except ModelError as error:
             raise HTTPException(503, str(error)) from error
 
-    async def _complete(self, request: Request, body: CompletionRequest, fault: Fault | None) -> Response:
-        generation = Generation(self._service.engine, body, await asyncio.to_thread(read_constraint, body))
-        deltas = self._tracked(generation)
-        if fault is not None:
-            deltas = inject_fault(deltas, fault, self._service.ping_seconds)
-        if body.stream:
-            # The model may refuse the request, so that the status is only known with the first delta.
-            first = await _unless_disconnected(request, anext(deltas, None))
-            return _EventStream(_events(body, generation, first, deltas), deltas)
-        collected = await _unless_disconnected(request, _collect(deltas))
-        return _json(Replies(body).full(collected, generation.candidates, generation.usage))
-
     async def embeddings(self, request: Request) -> Response:
         """Embed a text, or several."""
         self._authenticate(request)
@@ -173,7 +182,7 @@ class Endpoint:
         refusal = _refusal_of(fault)
         if refusal is not None:
             return refusal
-        body = read_embedding_request(await _read_body(request))
+        body = read_request(await _read_body(request), EmbeddingRequest)
         self._check_model(body.model, self._service.embedding_model)
         embeddings = self._embed(body)
         if fault is not None:
@@ -219,7 +228,7 @@ class Endpoint:
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
 
-    def _check(self, body: CompletionRequest) -> None:
+    def _check(self, body: GenerationRequest) -> None:
         """Check the fields whose valid values depend on the model."""
         self._check_model(body.model, self._service.model)
         vocabulary = self._service.engine.vocabulary
@@ -231,7 +240,7 @@ class Endpoint:
         if asked != served:
             raise HTTPException(404, f"Unknown model: this server serves {served}.")
 
-    async def _tracked(self, generation: Generation) -> Deltas:
+    async def _tracked(self, generation: Generation, text_field: str) -> Deltas:
         """Generate within the limit on requests, and record the usage at the end."""
         if len(self._running) >= self._service.max_requests:
             raise refusals.Overload
@@ -241,12 +250,32 @@ class Endpoint:
             async for delta in deltas:
                 yield delta
         except EngineRefusal as error:
-            field = "prompt" if isinstance(error, PromptTooLong) else WHOLE_BODY
+            field = text_field if isinstance(error, PromptTooLong) else WHOLE_BODY
             raise InvalidRequest({field: [str(error)]}) from error
         finally:
             await deltas.aclose()
             self._running.discard(generation)
             self._service.ledger.add(generation.usage)
+
+
+class _Kind(NamedTuple):
+    """An endpoint that generates text.
+
+    Attributes:
+        request: the contract of its requests.
+        generation: generates for a request.
+        replies: builds the replies to a request.
+        text_field: the field that holds the text to answer.
+    """
+
+    request: type[Any]
+    generation: Callable[[Engine, Any, Constraint | None], Generation]
+    replies: Callable[[Any], Replies[Any]]
+    text_field: str
+
+
+_COMPLETIONS = _Kind(CompletionRequest, CompletionGeneration, CompletionReplies, "prompt")
+_CHATS = _Kind(ChatCompletionRequest, ChatGeneration, ChatReplies, "messages")
 
 
 def _refusal_of(fault: Fault | None) -> Response | None:
@@ -279,10 +308,9 @@ class _EventStream(StreamingResponse):
 
 
 async def _events(
-    body: CompletionRequest, generation: Generation, first: Delta | None, deltas: Deltas
+    body: GenerationRequest, replies: Replies[Any], generation: Generation, first: Delta | None, deltas: Deltas
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of a stream; ``first`` was taken from ``deltas`` already."""
-    replies = Replies(body)
     try:
         yield _PING if first is None else _event(replies.chunk(first))
         async for delta in deltas:

@@ -6,9 +6,10 @@ What is exported here is public. The modules below are internal to the project: 
 from paradigm_transport._version import __version__
 from paradigm_transport.chat.templates import CHAT_TEMPLATES, ChatTemplate, JinjaTemplate
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
+from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
-from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
+from paradigm_transport.endpoints.completions.reply import CallPart, Choice, Completion, CompletionChunk
 from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
 from paradigm_transport.endpoints.models import Model
 from paradigm_transport.endpoints.search import PageImage, SearchParameters, SearchResult, SearchResults
@@ -37,10 +38,11 @@ from paradigm_transport.usage import ParadigmUsage, Usage, get_paradigm_usage
 
 __all__ = [
     "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
-    "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "ChatTemplate", "Choice",
-    "Completion", "CompletionChunk", "CompletionParameters", "EmbeddingParameters", "Embeddings",
-    "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model", "NotFoundError", "Pace", "PageImage",
-    "ParadigmClient", "ParadigmError", "ParadigmUsage", "PermissionDeniedError", "RateLimitError", "RetryPolicy",
-    "SearchParameters", "SearchResult", "SearchResults", "ServerError", "Settings", "Stream",
-    "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage", "__version__", "get_paradigm_usage",
+    "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "CallPart",
+    "ChatCompletionParameters", "ChatTemplate", "Choice", "Completion", "CompletionChunk", "CompletionParameters",
+    "EmbeddingParameters", "Embeddings", "InvalidParameterError", "JinjaTemplate", "Logprobs", "Model",
+    "NotFoundError", "Pace", "PageImage", "ParadigmClient", "ParadigmError", "ParadigmUsage",
+    "PermissionDeniedError", "RateLimitError", "RetryPolicy", "SearchParameters", "SearchResult", "SearchResults",
+    "ServerError", "Settings", "Stream", "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage",
+    "__version__", "get_paradigm_usage",
 ]  # fmt: skip

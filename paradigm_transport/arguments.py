@@ -42,6 +42,9 @@ class Fields(BaseModel):
     _argument_aliases: ClassVar[Mapping[str, str]] = {}
     """Other names of arguments, under which a framework's users know them."""
 
+    _elsewhere: ClassVar[Mapping[str, str]] = {}
+    """Names that belong elsewhere, with what to do instead."""
+
     if not TYPE_CHECKING:  # pragma: no branch  # type checkers read the signature off the fields
 
         def __init__(self, **values: Any) -> None:
@@ -66,7 +69,7 @@ class Fields(BaseModel):
                 raise InvalidParameterError(f"{alias} is another name of {name}: pass one of them")
             if alias in named:
                 named[name] = named.pop(alias)
-        _check_names(named, cls.model_fields)
+        _check_names(named, cls.model_fields, cls._elsewhere)
         return named
 
     @classmethod
@@ -81,13 +84,15 @@ class Fields(BaseModel):
                 raise TypeError(f"{cls.__name__}: {base.__name__} already has {', '.join(sorted(taken))}")
 
 
-def _check_names(given: Iterable[str], known: Mapping[str, FieldInfo]) -> None:
+def _check_names(given: Iterable[str], known: Mapping[str, FieldInfo], elsewhere: Mapping[str, str]) -> None:
     """Refuse an unknown argument, with the one that was probably meant."""
     for name in given:
         if name in known or any(name in _aliases(field) for field in known.values()):
             continue
         meant = next((meant for meant, others in _OTHER_NAMES.items() if name in others and meant in known), None)
-        if meant is not None:
+        if name in elsewhere:
+            hint = elsewhere[name]
+        elif meant is not None:
             hint = f"here it is {meant}"
         elif name in _SERVER_FIELDS:
             hint = f'it is a field of some servers: extra_body={{"{name}": ...}}'
@@ -119,7 +124,7 @@ _OTHER_NAMES = {
     "extra_body": ("additional_kwargs", "extra_kwargs", "generate_kwargs", "model_kwargs"),
     "http_client": ("openai_proxy",),
     "logit_bias": ("biases",),
-    "logprobs": ("return_log_probs", "return_logprobs"),
+    "logprobs": ("return_log_probs", "return_logprobs", "top_logprobs"),
     "max_tokens": ("max_new_tokens", "n_tokens"),
     "model": ("model_id", "model_name"),
     "n": ("n_completions",),

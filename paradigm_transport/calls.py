@@ -40,6 +40,8 @@ MOST_REFUSALS = 20
 """So many refusals are not counted as retries while others are accepted: more mean the call, not the rate."""
 
 _REFUSALS = {
+    "parallel_tool_calls": re.compile("parallel.?tool.?calls", re.IGNORECASE),
+    "response_format": re.compile("response.?format|json.?schema", re.IGNORECASE),
     "stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE),
     "skip_special_tokens": re.compile("skip.?special.?tokens", re.IGNORECASE),
     "structured_outputs": re.compile("struct(ured.?output|ural.?tag)", re.IGNORECASE),

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from typing_extensions import Self
 
 from paradigm_transport.calls import Call, Event, Policy, Reply, Request, StreamCall
-from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
+from paradigm_transport.endpoints.chat_completions import (
+    ChatCompletionCall,
+    ChatCompletionParameters,
+    ChatCompletionStreamCall,
+)
+from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall, as_is, chunk_as_is
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
 from paradigm_transport.endpoints.embeddings import EmbeddingCall, EmbeddingParameters, Embeddings
@@ -24,6 +29,8 @@ from paradigm_transport.http.pacing import Pace
 from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.streams import AsyncStream, Stream
+
+Messages = Sequence[Mapping[str, Any]]
 
 
 class _Client:
@@ -83,12 +90,12 @@ def _parameters(parameters: CompletionParameters | None, overrides: dict[str, An
     return parameters.merged(overrides) if overrides else parameters
 
 
-def _as_is(completion: Completion) -> Completion:
-    return completion
-
-
-def _chunk_as_is(chunk: CompletionChunk) -> CompletionChunk:
-    return chunk
+def _chat_parameters(
+    parameters: ChatCompletionParameters | None, overrides: dict[str, Any]
+) -> ChatCompletionParameters:
+    if parameters is None:
+        return ChatCompletionParameters(**overrides)
+    return parameters.merged(overrides) if overrides else parameters
 
 
 class ParadigmClient(_Client):
@@ -135,7 +142,7 @@ class ParadigmClient(_Client):
             APIStatusError: the server refused; a subclass for each status.
             APIResponseError: the response is not a completion.
         """
-        return self.send(CompletionCall(prompt, _parameters(parameters, overrides), _as_is))
+        return self.send(CompletionCall(prompt, _parameters(parameters, overrides), as_is))
 
     def stream(
         self, prompt: str, parameters: CompletionParameters | None = None, **overrides: Any
@@ -153,7 +160,40 @@ class ParadigmClient(_Client):
         Raises:
             ParadigmError: as `complete`, and StreamInterruptedError; `partial_text` is what was handed out before.
         """
-        return self.open(CompletionStreamCall(prompt, _parameters(parameters, overrides), _chunk_as_is))
+        return self.open(CompletionStreamCall(prompt, _parameters(parameters, overrides), chunk_as_is))
+
+    def chat(
+        self, messages: Messages, parameters: ChatCompletionParameters | None = None, **overrides: Any
+    ) -> Completion:
+        """Answer a chat over the chat endpoint.
+
+        Args:
+            messages: the chat, in OpenAI's form: `{"role": ..., "content": ...}`.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`; without `parameters`, `model` and all others.
+
+        Returns:
+            The messages as choices: `text`, `thoughts` and `calls`, as the server sent them.
+
+        Raises:
+            ParadigmError: as `complete`.
+        """
+        return self.send(ChatCompletionCall(messages, _chat_parameters(parameters, overrides), as_is))
+
+    def stream_chat(
+        self, messages: Messages, parameters: ChatCompletionParameters | None = None, **overrides: Any
+    ) -> Stream[CompletionChunk]:
+        """Stream the answer to a chat over the chat endpoint; as `stream`.
+
+        Args:
+            messages: the chat, as for `chat`.
+            parameters: the endpoint's fields.
+            overrides: fields that win over those in `parameters`.
+
+        Raises:
+            ParadigmError: as `stream`.
+        """
+        return self.open(ChatCompletionStreamCall(messages, _chat_parameters(parameters, overrides), chunk_as_is))
 
     def embed(
         self, texts: str | Sequence[str], parameters: EmbeddingParameters | None = None, **overrides: Any
@@ -287,13 +327,25 @@ class AsyncParadigmClient(_Client):
         self, prompt: str, parameters: CompletionParameters | None = None, **overrides: Any
     ) -> Completion:
         """Complete a prompt; as `ParadigmClient.complete`."""
-        return await self.send(CompletionCall(prompt, _parameters(parameters, overrides), _as_is))
+        return await self.send(CompletionCall(prompt, _parameters(parameters, overrides), as_is))
 
     def stream(
         self, prompt: str, parameters: CompletionParameters | None = None, **overrides: Any
     ) -> AsyncStream[CompletionChunk]:
         """Stream the completion of a prompt; as `ParadigmClient.stream`."""
-        return self.open(CompletionStreamCall(prompt, _parameters(parameters, overrides), _chunk_as_is))
+        return self.open(CompletionStreamCall(prompt, _parameters(parameters, overrides), chunk_as_is))
+
+    async def chat(
+        self, messages: Messages, parameters: ChatCompletionParameters | None = None, **overrides: Any
+    ) -> Completion:
+        """Answer a chat over the chat endpoint; as `ParadigmClient.chat`."""
+        return await self.send(ChatCompletionCall(messages, _chat_parameters(parameters, overrides), as_is))
+
+    def stream_chat(
+        self, messages: Messages, parameters: ChatCompletionParameters | None = None, **overrides: Any
+    ) -> AsyncStream[CompletionChunk]:
+        """Stream the answer to a chat over the chat endpoint; as `ParadigmClient.stream_chat`."""
+        return self.open(ChatCompletionStreamCall(messages, _chat_parameters(parameters, overrides), chunk_as_is))
 
     async def embed(
         self, texts: str | Sequence[str], parameters: EmbeddingParameters | None = None, **overrides: Any

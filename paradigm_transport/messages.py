@@ -22,11 +22,13 @@ class Tool:
         name: the name it is called by.
         description: what it does, for the model.
         parameters: the JSON schema of its arguments, an object.
+        strict: whether OpenAI's API is asked to enforce the schema; None for its default.
     """
 
     name: str
     description: str = ""
     parameters: JsonObject = field(default_factory=lambda: {"type": "object", "properties": {}})
+    strict: bool | None = field(default=None, compare=False)
 
     @classmethod
     def from_openai(cls, value: object) -> Tool:
@@ -39,13 +41,15 @@ class Tool:
         if isinstance(function, Mapping):
             name, description, parameters = (function.get(key) for key in ("name", "description", "parameters"))
             if _is_name(name) and isinstance(description or "", str) and isinstance(parameters or {}, Mapping):
-                return cls(name, description or "", *([dict(parameters)] if parameters else ()))
+                strict = function.get("strict")
+                tool = cls(name, description or "", strict=strict if isinstance(strict, bool) else None)
+                return replace(tool, parameters=dict(parameters)) if parameters else tool
         raise InvalidParameterError(
             'tools: each must be {"type": "function", "function": {"name": ..., "description": ..., "parameters": ...}}'
         )
 
     def to_openai(self) -> JsonObject:
-        """Write the tool as OpenAI's API does, which is what templates expect."""
+        """Write the tool as OpenAI's API does, which is what templates expect; they do not know `strict`."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": function}
 
@@ -98,6 +102,8 @@ class Message:
         tool_call_id: the id of the call that a tool's message is the result of.
         name: the name of the speaker or of the tool.
         thoughts: what the assistant thought before it.
+        parts: the whole content in OpenAI's form if it holds more than text, such as images; `content` is its text.
+            Only the chat endpoint takes it.
     """
 
     role: str
@@ -106,6 +112,7 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     thoughts: str = ""
+    parts: tuple[JsonObject, ...] = ()
 
     def to_openai(self, *, text_arguments: bool = False) -> JsonObject:
         """Write the message in OpenAI's form, without its thoughts, which have no place there.
@@ -224,7 +231,8 @@ def with_system(messages: Iterable[Message], text: str) -> list[Message]:
     messages = list(messages)
     if messages and messages[0].role == "system":
         first = messages.pop(0)
-        return [replace(first, content=f"{first.content}\n\n{text}"), *messages]
+        parts = (*first.parts, {"type": "text", "text": text}) if first.parts else ()
+        return [replace(first, content=f"{first.content}\n\n{text}", parts=parts), *messages]
     return [Message("system", text), *messages]
 
 

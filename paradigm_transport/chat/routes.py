@@ -1,7 +1,7 @@
 """Routes: a chat in, a call out whose reply is a message, or whose stream is a message's events; and their fields.
 
 A route knows how an endpoint takes messages, tools and schemas, and how it returns text and calls. `PromptRoute` writes
-all of it as the prompt of a completion.
+all of it as the prompt of a completion; `MessageRoute`, in `message_route.py`, leaves that to the server.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from paradigm_transport.chat.dialects.choosing import check_parser, find_dialect
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
+from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters, ChatOnlyFields
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
     CompletionParameters,
+    GenerationFields,
+    GenerationParameters,
     MaxTokens,
     name_limit,
 )
@@ -41,7 +44,7 @@ from paradigm_transport.messages import (
     with_system,
 )
 
-Layer = CompletionFields | Mapping[str, Any]
+Layer = GenerationFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
 
 
@@ -62,17 +65,17 @@ class TemplateFields(Fields):
     @field_validator("chat_template", mode="before")
     @classmethod
     def _read_template(cls, template: object) -> object:
-        return (
-            None
-            if template is None and not cls.model_fields["chat_template"].is_required()
-            else read_template(template)
-        )
+        return None if template is None else read_template(template)
 
     @model_validator(mode="after")
     def _check_variables(self) -> Self:
-        if self.chat_template_kwargs and self.chat_template != SERVER and template_of(self) is None:
+        if self.chat_template_kwargs and not self._has_template_of_server and template_of(self) is None:
             raise ValueError("chat_template_kwargs needs a chat_template in Jinja, whose variables they are")
         return self
+
+    @property
+    def _has_template_of_server(self) -> bool:
+        return self.chat_template == SERVER
 
 
 def template_of(fields: TemplateFields) -> Template | None:
@@ -85,30 +88,46 @@ def template_of(fields: TemplateFields) -> Template | None:
     return template and template.with_variables(fields.chat_template_kwargs or {})
 
 
-class ChatFields(TemplateFields):
-    """How messages and tools are written for a chat model: declarations and checks only."""
+Mechanism = Literal["vllm", "guided_json", "prompt"]
+"""What enforces a schema."""
+
+_ONLY_COMPLETIONS = ("best_of", "echo", "suffix")
+_ONLY_CHATS = tuple(ChatOnlyFields.model_fields)
+
+FIELDS = frozenset((*CompletionFields.model_fields, *_ONLY_CHATS))
+"""The fields of either endpoint that a chat model declares."""
+
+_NEEDS_TEMPLATE = "it is a field of the completions endpoint, which a chat_template leads to"
+_NEEDS_NO_TEMPLATE = "it is for the chat endpoint, which leaving chat_template out leads to"
+
+
+class ChatFields(TemplateFields, ChatOnlyFields):
+    """How messages and tools are written for a chat model, and so which endpoint is called: declarations and checks."""
 
     max_tokens: MaxTokens = 2048
-    chat_template: AnyTemplate = Field(
+    chat_template: AnyTemplate | None = Field(
+        default=None,
         description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source, a "
         "JinjaTemplate, the path of a tokenizer_config.json or *.jinja file, or `server` for the one in the server's "
-        "model list.",
+        "model list; they go to the completions endpoint. None for the chat endpoint, where the server writes them.",
     )
-    constrain: Literal["vllm"] | None = Field(
+    constrain: Mechanism | None = Field(
         default=None,
-        description="The server-side mechanism that enforces the JSON schema of structured output and of required tool "
-        "calls: `vllm` for vLLM's field `structured_outputs`; None for none.",
+        description="What enforces the JSON schema of structured output: `vllm` for vLLM's field `structured_outputs`, "
+        "which on completions enforces required tool calls, too; on the chat endpoint also `guided_json`, the field of "
+        "that name, or `prompt`, nothing but the prompt. None for nothing on completions, and for `response_format` on "
+        "the chat endpoint.",
     )
 
     tool_call_parser: str | None = Field(
         default=None,
         description="How the model writes tool calls: the name of its parser in vLLM (`--tool-call-parser`). By "
-        "default it is found from chat_template.",
+        "default it is found from chat_template; without one, calls in the text are not looked for.",
     )
     reasoning_parser: str | None = Field(
         default=None,
         description="How the model writes what it thinks: the name of its parser in vLLM (`--reasoning-parser`). By "
-        "default it is found from chat_template.",
+        "default it is found from chat_template; without one, thoughts in the text are not looked for.",
     )
 
     @field_validator("chat_template", mode="before")
@@ -122,17 +141,39 @@ class ChatFields(TemplateFields):
         check_parser(str(info.field_name), name)
         return name
 
+    @property
+    def _has_template_of_server(self) -> bool:
+        return self.chat_template in (None, SERVER)
+
     @model_validator(mode="after")
     def _check_dialect(self) -> Self:
-        if self.chat_template != SERVER:
+        if not self._has_template_of_server:
             PromptRoute.of(self)
+        return self
+
+    @model_validator(mode="after")
+    def _check_endpoint(self) -> Self:
+        is_chat = self.chat_template is None
+        for name in _ONLY_COMPLETIONS if is_chat else _ONLY_CHATS:
+            if getattr(self, name, None) is not None:
+                raise ValueError(f"{name}: {_NEEDS_TEMPLATE if is_chat else _NEEDS_NO_TEMPLATE}")
+        if self.constrain == "guided_json" and not is_chat:
+            raise ValueError(f"constrain='guided_json': {_NEEDS_NO_TEMPLATE}")
+        if is_chat and "max_tokens" not in self.model_fields_set:
+            self.__dict__["max_tokens"] = None  # the server's default, which is not a choice of the user's
         return self
 
 
 class ChatParameters(CompletionParameters):
-    """The fields of a request for an answer in a chat."""
+    """The fields of a request for an answer in a chat over completions."""
 
     max_tokens: MaxTokens = ChatFields.model_fields["max_tokens"].default
+
+
+class MessageParameters(ChatCompletionParameters):
+    """The fields of a request for an answer in a chat over the chat endpoint."""
+
+    _elsewhere = dict.fromkeys(_ONLY_COMPLETIONS, _NEEDS_TEMPLATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +222,18 @@ class ChatRequest:
     def is_single(self) -> bool:
         """Whether the message ends with its first call."""
         return not self.parallel_tool_calls or self.required_name is not None
+
+    def check_tool_choice(self) -> None:
+        """Check that a call that is required is possible.
+
+        Raises:
+            InvalidParameterError: there are no tools, or not the one that was named.
+        """
+        if self.requires_call and not self.offered:
+            if self.required_name is None:
+                raise InvalidParameterError("tool_choice requires a tool call, but there are no tools")
+            known = ", ".join(tool.name for tool in self.tools) or "none"
+            raise InvalidParameterError(f"tool_choice: unknown tool {self.required_name!r}; known tools: {known}")
 
     @property
     def has_tools(self) -> bool:
@@ -239,6 +292,14 @@ def completion_parameters(template: Template | None, *layers: Layer, single: boo
 class ChatRoute(Protocol):
     """How an endpoint takes a chat and returns a message."""
 
+    @property
+    def parameters(self) -> type[GenerationParameters]:
+        """The class of the endpoint's fields."""
+
+    @property
+    def enforces_schemas(self) -> bool:
+        """Whether another attempt at an object would not help: the server enforces its schema."""
+
     def call(self, request: ChatRequest, *layers: Layer) -> Call[ChatCompletion]:
         """Return the call whose reply is the whole answer.
 
@@ -272,6 +333,8 @@ class PromptRoute:
         InvalidParameterError: the template has no variables, or sets one of that name itself.
     """
 
+    parameters = ChatParameters
+
     def __init__(
         self,
         chat_template: AnyTemplate,
@@ -292,9 +355,20 @@ class PromptRoute:
         Args:
             fields: the model's.
             template: its chat template; by default that of the fields.
+
+        Raises:
+            InvalidParameterError: there is no template.
         """
-        parsers = fields.tool_call_parser, fields.reasoning_parser
-        return cls(template or fields.chat_template, fields.constrain, *parsers, fields.chat_template_kwargs)
+        template = template or fields.chat_template
+        if template is None:
+            raise InvalidParameterError("without chat_template, the server writes messages, and not as a prompt")
+        constrain: Literal["vllm"] | None = "vllm" if fields.constrain == "vllm" else None
+        return cls(template, constrain, fields.tool_call_parser, fields.reasoning_parser, fields.chat_template_kwargs)
+
+    @property
+    def enforces_schemas(self) -> bool:
+        """Whether the server enforces schemas; see `ChatRoute.enforces_schemas`."""
+        return self._constrain is not None
 
     def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
         """Return the call whose reply is the whole answer; see `ChatRoute.call`.
@@ -312,7 +386,7 @@ class PromptRoute:
         def read(choice: Choice) -> ParsedMessage:
             reader, message = route.reader(request, prompt), ParsedMessage()
             message.add(reader.feed(choice.text))
-            message.add(_end(reader, choice.finish_reason, parameters))
+            message.add(end_events(reader, choice.finish_reason, parameters.max_tokens))
             return message
 
         return CompletionCall(prompt, parameters, convert, route._optional(request))
@@ -326,9 +400,9 @@ class PromptRoute:
 
         def convert(chunk: CompletionChunk) -> ChatChunk:
             events = reader.feed(chunk.text)
-            return ChatChunk(
-                chunk, [*events, *_end(reader, chunk.finish_reason, parameters)] if chunk.is_last else events
-            )
+            if chunk.is_last:
+                events = [*events, *end_events(reader, chunk.finish_reason, parameters.max_tokens)]
+            return ChatChunk(chunk, events)
 
         return CompletionStreamCall(prompt, parameters, convert, route._optional(request))
 
@@ -336,18 +410,9 @@ class PromptRoute:
         self, request: ChatRequest, layers: Sequence[Layer]
     ) -> tuple[PromptRoute, ChatRequest, Sequence[Layer]]:
         """Take what the template gets out of the fields of a call."""
-        taken = [layer for layer in layers if isinstance(layer, Mapping) and not _FOR_TEMPLATE.isdisjoint(layer)]
-        if not taken:
+        variables, request, rest = take_template_fields(request, layers)
+        if rest is layers:
             return self, request, layers
-        variables: JsonObject = {}
-        for layer in taken:
-            variables.update(_variables(layer.get("chat_template_kwargs")))
-            is_continued = bool(layer.get("continue_final_message", request.continue_last))
-            request = replace(request, continue_last=is_continued)
-        rest = [
-            {name: value for name, value in layer.items() if name not in _FOR_TEMPLATE} if layer in taken else layer
-            for layer in layers
-        ]
         return PromptRoute(self._template, self._constrain, *self._parsers, variables), request, rest
 
     def prompt(self, request: ChatRequest) -> str:
@@ -357,11 +422,7 @@ class PromptRoute:
             InvalidParameterError: the template cannot write it, or a required tool is unknown.
         """
         name = request.required_name
-        if request.requires_call and not request.offered:
-            if name is None:
-                raise InvalidParameterError("tool_choice requires a tool call, but there are no tools")
-            known = ", ".join(tool.name for tool in request.tools) or "none"
-            raise InvalidParameterError(f"tool_choice: unknown tool {name!r}; known tools: {known}")
+        request.check_tool_choice()
         messages = request.messages
         if request.schema is not None:
             messages = with_system(messages, schema_instruction(request.schema))
@@ -424,6 +485,31 @@ class PromptRoute:
         )
 
 
+def take_template_fields(
+    request: ChatRequest, layers: Sequence[Layer]
+) -> tuple[JsonObject, ChatRequest, Sequence[Layer]]:
+    """Take what a template gets out of the fields of a call.
+
+    Returns:
+        The template's variables, the chat, and the other fields: the same layers if there were no such fields.
+
+    Raises:
+        InvalidParameterError: the variables are not an object.
+    """
+    taken = [layer for layer in layers if isinstance(layer, Mapping) and not _FOR_TEMPLATE.isdisjoint(layer)]
+    if not taken:
+        return {}, request, layers
+    variables: JsonObject = {}
+    for layer in taken:
+        variables.update(_variables(layer.get("chat_template_kwargs")))
+        request = replace(request, continue_last=bool(layer.get("continue_final_message", request.continue_last)))
+    rest = [
+        {name: value for name, value in layer.items() if name not in _FOR_TEMPLATE} if layer in taken else layer
+        for layer in layers
+    ]
+    return variables, request, rest
+
+
 def _variables(value: object) -> JsonObject:
     if not isinstance(value, Mapping | None):
         raise InvalidParameterError(
@@ -432,12 +518,19 @@ def _variables(value: object) -> JsonObject:
     return dict(value or {})
 
 
-def _end(reader: Reader, finish_reason: str | None, parameters: CompletionParameters) -> list[Event]:
+class Ending(Protocol):
+    """A reader at the end of an answer."""
+
+    def finish(self, *, cut_off: bool = False) -> list[Event]:
+        """End the answer; see `Reader.finish`."""
+
+
+def end_events(reader: Ending, finish_reason: str | None, max_tokens: int | None) -> list[Event]:
     """Return the events that end an answer. Of a call that was cut off, only the finish reason says why."""
     events = reader.finish(cut_off=finish_reason == "length")
     if finish_reason != "length":
         return events
-    reason = f"the answer was cut off at {name_limit(parameters.max_tokens)} before the call ended; raise max_tokens"
+    reason = f"the answer was cut off at {name_limit(max_tokens)} before the call ended; raise max_tokens"
     return [
         replace(event, call=replace(event.call, reason=reason))
         if isinstance(event, CallEnd) and isinstance(event.call, InvalidToolCall) and event.call.reason == CUT_OFF

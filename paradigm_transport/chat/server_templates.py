@@ -23,15 +23,15 @@ class ServerTemplates:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], JinjaTemplate] = {}
 
-    def known(self, template: AnyTemplate, model: str, access: Connected) -> AnyTemplate | None:
-        """Return a template; None if it is the server's and has not been looked up. Send no request."""
+    def known(self, template: AnyTemplate | None, model: str, access: Connected) -> AnyTemplate | None:
+        """Return a template; None if there is none, or it is the server's and was not looked up. Send no request."""
         return template if template != SERVER else self._known.get((access.base_url, model))
 
-    def find(self, template: AnyTemplate, model: str, access: Connected) -> AnyTemplate:
+    def find(self, template: AnyTemplate | None, model: str, access: Connected) -> AnyTemplate | None:
         """Return a template; look it up if it is the server's.
 
         Args:
-            template: the template that was chosen.
+            template: the template that was chosen; None for none.
             model: the model that it is for.
             access: reaches the server.
 
@@ -40,12 +40,12 @@ class ServerTemplates:
             ParadigmError: it sends no model list; see `paradigm_transport.ParadigmClient.models`.
         """
         known = self.known(template, model, access)
-        return known or self._add(access.client.models(), model, access)
+        return known if template != SERVER or known else self._add(access.client.models(), model, access)
 
-    async def afind(self, template: AnyTemplate, model: str, access: Connected) -> AnyTemplate:
+    async def afind(self, template: AnyTemplate | None, model: str, access: Connected) -> AnyTemplate | None:
         """As `find`."""
         known = self.known(template, model, access)
-        return known or self._add(await access.async_client.models(), model, access)
+        return known if template != SERVER or known else self._add(await access.async_client.models(), model, access)
 
     def _add(self, models: Iterable[Model], model: str, access: Connected) -> JinjaTemplate:
         entry = next((each.raw for each in models if each.id == model), {})

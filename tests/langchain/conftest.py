@@ -13,6 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
 
 from langchain_paradigm import ChatParadigm, ParadigmLLM
+from tests.chat_form import ENDPOINTS, write_as_chats
 from tests.wire import WireServer
 
 KEY = "sk-never-to-be-seen"
@@ -43,12 +44,25 @@ def make(wire: WireServer) -> Make:
     return build
 
 
+over_completions = pytest.mark.parametrize("route", ["completions"], indirect=True)
+"""Marks a test of what is written or read only over completions."""
+
+
+@pytest.fixture(params=ENDPOINTS)
+def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test over both routes: what the server completes is a message of the chat endpoint, too."""
+    if request.param == "chat":
+        write_as_chats(monkeypatch)
+    return str(request.param)
+
+
 @pytest.fixture
-def make_chat(wire: WireServer) -> MakeChat:
+def make_chat(wire: WireServer, route: str) -> MakeChat:
     """Return a function that builds chat models on the scripted server."""
+    template = {"chat_template": "chatml"} if route == "completions" else {}
 
     def build(**arguments: Any) -> ChatParadigm:
-        given = {"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, "chat_template": "chatml", **arguments}
+        given = {"model": "alfred-4.2", "api_key": KEY, "base_url": wire.url, **template, **arguments}
         return ChatParadigm(**given)
 
     return build

@@ -11,6 +11,9 @@ from typing import Any
 
 from langchain_core.tools import tool
 
+from paradigm_transport.chat.dialects.base import read_message
+from paradigm_transport.chat.routes import PromptRoute
+from tests.chat_form import prompt_of, request_of
 from tests.wire import Request, Script, chunk, completion, reply, sse, usage
 
 OPENING = "<|im_start|>assistant\n"
@@ -31,7 +34,9 @@ KNOWN = {
 
 
 def obey(request: Request) -> Script:
-    """Answer a request, with seven characters per chunk in streams."""
+    """Answer a request of either endpoint, with seven characters per chunk in streams."""
+    if "messages" in request.body:
+        return obey_chat(request.body)
     text = answer(request.body["prompt"])
     for stop in as_list(request.body.get("stop")):
         text = text.split(stop, 1)[0]
@@ -40,6 +45,32 @@ def obey(request: Request) -> Script:
         return reply(completion(text, model=model))
     pieces = [chunk(text[at : at + 7], model=model) for at in range(0, len(text), 7)]
     return sse(*pieces, chunk("", "stop"), chunk(usage=usage(3, 5)))
+
+
+def obey_chat(body: dict[str, Any]) -> Script:
+    """Answer a chat as a server does that writes ChatML and has a parser of tool calls."""
+    reader = PromptRoute("chatml").reader(request_of(body))
+    read = read_message(reader, answer(prompt_of(body)))
+    for stop in as_list(body.get("stop")):
+        read.text = read.text.split(stop, 1)[0]
+    functions = [{"name": call.name, "arguments": to_json(call.arguments)} for call in read.calls]
+    calls = [{"id": f"call_{at}", "type": "function", "function": each} for at, each in enumerate(functions)]
+    top = {"id": "chatcmpl-1", "created": 1700000000, "model": body["model"]}
+    reason = "tool_calls" if calls else "stop"
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": read.text or None, "tool_calls": calls or None}
+        choices = [{"index": 0, "message": message, "finish_reason": reason}]
+        return reply({**top, "object": "chat.completion", "choices": choices, "usage": usage(3, 5)})
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": read.text[at : at + 7]} for at in range(0, len(read.text), 7)]
+    for index, call in enumerate(calls):
+        text = call["function"]["arguments"]
+        begin = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
+        parts = [{"index": index, "function": {"arguments": text[at : at + 7]}} for at in range(0, len(text), 7)]
+        deltas += [{"tool_calls": [part]} for part in (begin, *parts)]
+    events = [{**top, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    end = {**top, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+    return sse(*events, end, {**top, "choices": [], "usage": usage(3, 5)})
 
 
 def as_list(stop: Any) -> list[str]:

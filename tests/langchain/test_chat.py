@@ -49,7 +49,8 @@ from paradigm_transport import (
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
 from paradigm_transport.messages import NamedTool, Tool
-from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder
+from tests.chat_form import prompt_of
+from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder, over_completions
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import CUT, WireServer, chunk, completion, reply, sse, usage
 
@@ -63,6 +64,7 @@ def merged(chunks: list[AIMessageChunk]) -> AIMessageChunk:
 # Messages
 
 
+@over_completions
 def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("Fine.")))
     chat = [
@@ -77,7 +79,7 @@ def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeCh
     ]
     answer = calls.invoke(make_chat(), chat)
     assert answer.content == "Fine."
-    assert wire.bodies[0]["prompt"] == CHATML.render(
+    assert prompt_of(wire.bodies[0]) == CHATML.render(
         [
             ("system", "Be brief."),
             ("user", "How is \nit?"),
@@ -89,13 +91,15 @@ def test_messages_of_every_role_are_rendered(wire: WireServer, make_chat: MakeCh
     assert wire.bodies[0]["stop"] == ["<|im_end|>", "<tool_call>"]
 
 
+@over_completions
 def test_text_is_rendered_as_user_turn(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Hello.")))
     calls.invoke(make_chat(), "Hi")
-    assert wire.bodies[0]["prompt"] == CHATML.render_prompt("Hi")
+    assert prompt_of(wire.bodies[0]) == CHATML.render_prompt("Hi")
     assert wire.bodies[0]["stop"] == "<|im_end|>"
 
 
+@over_completions
 def test_message_with_image_raises(make_chat: MakeChat, calls: Calls) -> None:
     picture = HumanMessage([{"type": "image_url", "image_url": {"url": "http://x"}}])
     with pytest.raises(InvalidParameterError, match="a message of type human contains a block of type image_url"):
@@ -113,13 +117,14 @@ def test_jinja_template_renders_tools_and_calls(wire: WireServer, make_chat: Mak
     chat = make_chat(chat_template=JinjaTemplate(source=source, eos_token="</s>")).bind_tools([weather])
     call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Köln"}, "id": "1"}])
     assert chat.invoke([call, ToolMessage("sunny", tool_call_id="1")]).content == "Hi"
-    assert wire.bodies[0]["prompt"] == '[assistant] {"city": "Köln"}[tool1] sunnyweather'
+    assert prompt_of(wire.bodies[0]) == '[assistant] {"city": "Köln"}[tool1] sunnyweather'
 
 
 # Tools
 
 
 @pytest.mark.parametrize(("finish_reason", "is_cut"), [("length", True), ("stop", False)])
+@over_completions
 def test_call_cut_at_the_length_limit_names_max_tokens(
     wire: WireServer, make_chat: MakeChat, calls: Calls, finish_reason: str, is_cut: bool
 ) -> None:
@@ -147,7 +152,7 @@ def test_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls
         "The weather of a city.",
         {"properties": {"city": {"type": "string"}}, "required": ["city"], "type": "object"},
     )
-    assert json.dumps(shown.to_openai()) in wire.bodies[0]["prompt"]
+    assert json.dumps(shown.to_openai()) in prompt_of(wire.bodies[0])
 
 
 def test_streamed_tool_calls_are_read(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
@@ -201,15 +206,16 @@ class Forecast(BaseModel):
 def test_tool_choice_prefills_call(wire: WireServer, make_chat: MakeChat, choice: Any, opened: str) -> None:
     wire.script(reply(completion("")))
     make_chat().bind_tools([weather, Forecast, {"name": "any", "description": ""}], tool_choice=choice).invoke("Hi")
-    assert wire.bodies[0]["prompt"].endswith(f"<|im_start|>assistant\n{opened}")
+    assert prompt_of(wire.bodies[0]).endswith(f"<|im_start|>assistant\n{opened}")
 
 
 @pytest.mark.parametrize("choice", ["none", False])
+@over_completions
 def test_tool_choice_none_stops_before_call(wire: WireServer, make_chat: MakeChat, choice: Any) -> None:
     wire.script(reply(completion(f"I look.{call_text('weather')}")))
     answer = make_chat().bind_tools([weather], tool_choice=choice).invoke("Hi")
     assert (answer.content, answer.tool_calls) == ("I look.", [])
-    assert wire.bodies[0]["prompt"] == CHATML.render_prompt("Hi")
+    assert prompt_of(wire.bodies[0]) == CHATML.render_prompt("Hi")
 
 
 def test_parallel_tool_calls_false_allows_one_call(wire: WireServer, make_chat: MakeChat) -> None:
@@ -231,6 +237,7 @@ def test_invalid_tools_and_choices_raise(make_chat: MakeChat) -> None:
         make_chat().invoke("Hi", response_format={"type": "xml"})
 
 
+@over_completions
 def test_forced_call_is_constrained(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion('{"city": "Rome"}')))
     answer = calls.invoke(make_chat(constrain="vllm").bind_tools([weather, time_there], tool_choice="weather"), "Hi")
@@ -257,6 +264,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
+@over_completions
 def test_broken_call_is_reported_as_invalid_tool_call(
     wire: WireServer, make_chat: MakeChat, calls: Calls, kind: str
 ) -> None:
@@ -323,6 +331,7 @@ WEATHER = {"name": "weather", "description": "The weather.", "parameters": {"typ
     ("choice", "tool_choice"),
     [(None, None), ("auto", "auto"), ("none", "none"), ("weather", "weather"), ({"name": "weather"}, "weather")],
 )
+@over_completions
 def test_functions_of_the_older_api_are_tools(
     wire: WireServer, make_chat: MakeChat, calls: Calls, way: str, choice: Any, tool_choice: Any
 ) -> None:
@@ -361,8 +370,8 @@ def test_calls_and_results_of_the_older_api_are_rendered(wire: WireServer, make_
     wire.script(reply(completion("Fine.")))
     call = AIMessage("", additional_kwargs={"function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}})
     calls.invoke(make_chat(), [HumanMessage("Hi"), call, FunctionMessage(name="weather", content="17")])
-    assert call_text("weather", city="Rome") in wire.bodies[0]["prompt"]
-    assert "<tool_response>\n17" in wire.bodies[0]["prompt"]
+    assert call_text("weather", city="Rome") in prompt_of(wire.bodies[0])
+    assert "<tool_response>\n17" in prompt_of(wire.bodies[0])
 
 
 @pytest.mark.parametrize("call", [None, {}, {"name": "weather", "arguments": "no"}, {"name": "weather"}])
@@ -371,7 +380,7 @@ def test_call_of_the_older_api_that_cannot_be_read_is_left_out(
 ) -> None:
     wire.script(reply(completion("Fine.")))
     calls.invoke(make_chat(), [HumanMessage("Hi"), AIMessage("So", additional_kwargs={"function_call": call})])
-    assert "assistant\nSo<|im_end|>" in wire.bodies[0]["prompt"]
+    assert "assistant\nSo<|im_end|>" in prompt_of(wire.bodies[0])
 
 
 def test_functions_that_are_no_list_raise(make_chat: MakeChat, calls: Calls) -> None:
@@ -483,6 +492,7 @@ def test_several_completions_are_several_generations(wire: WireServer, make_chat
         list(make_chat(n=2).stream("Hi"))
 
 
+@over_completions
 def test_stops_of_call_replace_those_of_constructor(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion("one two three")))
     assert calls.invoke(make_chat(stop="two"), "Hi").content == "one "
@@ -564,6 +574,7 @@ def test_model_works_in_chain(wire: WireServer, make_chat: MakeChat, calls: Call
     assert calls.invoke(chain, {"question": "Where?"}).content == "Rome"
 
 
+@over_completions
 def test_cache_key_depends_on_all_parameters(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(lambda request: reply(completion(f"{len(wire.requests)}")))
     chat = make_chat(cache=InMemoryCache())
@@ -598,7 +609,7 @@ def test_invalid_calls_are_rendered_as_text(wire: WireServer, make_chat: MakeCha
     failed = invalid_tool_call(name="weather", args='{"city": ', id="1", error="cut")
     chat = [HumanMessage("Hi"), AIMessage("I look.", invalid_tool_calls=[failed]), HumanMessage("Again.")]
     calls.invoke(make_chat(), chat)
-    assert 'assistant\nI look.\n{"city": <|im_end|>' in wire.bodies[0]["prompt"]
+    assert 'assistant\nI look.\n{"city": <|im_end|>' in prompt_of(wire.bodies[0])
 
 
 def test_several_choices_are_not_streamed_for_events(wire: WireServer, make_chat: MakeChat) -> None:
@@ -680,17 +691,19 @@ def test_model_with_the_path_of_a_template_is_restored_without_the_file(make_cha
         assert again._prompt_of([HumanMessage("Hi")], ()) == "calm[Hi]"
 
 
+@over_completions
 def test_tokens_are_counted_by_server_or_given_tokenizer(wire: WireServer, make_chat: MakeChat) -> None:
     wire.always(reply(completion("", usage=usage(42, 1))))
     chat = make_chat()
     assert chat.get_num_tokens_from_messages([HumanMessage("Hi")], [weather]) == 42
-    assert wire.bodies[0]["prompt"].startswith("<|im_start|>system\nYou can call tools.")
+    assert prompt_of(wire.bodies[0]).startswith("<|im_start|>system\nYou can call tools.")
     assert wire.bodies[0]["max_tokens"] == 1
     assert make_chat(custom_get_token_ids=lambda text: [1] * len(text)).get_num_tokens_from_messages(
         [HumanMessage("Hi")]
     ) == len(CHATML.render_prompt("Hi"))
 
 
+@over_completions
 def test_tracers_get_model_name_and_parameters(make_chat: MakeChat) -> None:
     params = make_chat(temperature=0.5)._get_ls_params(stop=["x"])
     assert params == {
@@ -704,9 +717,8 @@ def test_tracers_get_model_name_and_parameters(make_chat: MakeChat) -> None:
     assert make_chat()._get_ls_params(model="another")["ls_model_name"] == "another"
 
 
+@over_completions
 def test_invalid_arguments_raise(make_chat: MakeChat) -> None:
-    with pytest.raises(InvalidParameterError, match="chat_template is required"):
-        ChatParadigm(model="m", api_key="k")
     with pytest.raises(InvalidParameterError, match="constrain: "):
         make_chat(constrain="openai")
     with pytest.raises(InvalidParameterError, match="echo returns the prompt"):
@@ -739,6 +751,7 @@ def test_answers_under_other_variables_are_cached_apart(wire: WireServer, make_c
     assert [answer.content for answer in answers] == list("abcab")
 
 
+@over_completions
 def test_last_message_of_an_assistant_is_continued(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion(" a time.")))
     story = [HumanMessage("Tell."), AIMessage("Once upon")]

@@ -15,7 +15,8 @@ from langchain_paradigm import ChatParadigm
 from paradigm_transport import AuthenticationError
 from paradigm_transport.chat.dialects.choosing import TOOL_PARSERS
 from paradigm_transport.messages import ToolCall
-from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts
+from tests.chat_form import prompt_of
+from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts, over_completions
 from tests.langchain.obedient import call_text, streamed, time_there, weather
 from tests.wire import Request, Script, WireServer, completion, reply
 
@@ -54,7 +55,7 @@ def test_agent_calls_two_tools_at_once(wire: WireServer, make_chat: MakeChat, ca
     assert [type(message) for message in messages] == [HumanMessage, AIMessage, ToolMessage, ToolMessage, AIMessage]
     assert messages[1].content == "I look."
     assert messages[-1].content == "Sunny in Rome, noon in Oslo."
-    second = wire.bodies[1]["prompt"]
+    second = prompt_of(wire.bodies[1])
     assert second.startswith("<|im_start|>system\nBe brief.\n\nYou can call tools.")
     assert second.endswith(
         f"<|im_start|>assistant\n{BOTH}<|im_end|>\n"
@@ -105,7 +106,7 @@ def test_graph_with_tools_and_memory_streams_messages(wire: WireServer, make_cha
     kept = calls.invoke(graph, question("Sure?"), THREAD)["messages"]
     assert kept[-1].content == "As I said."
     assert len(kept) == 7
-    assert "Sunny, and noon.<|im_end|>\n<|im_start|>user\nSure?" in wire.bodies[-1]["prompt"]
+    assert "Sunny, and noon.<|im_end|>\n<|im_start|>user\nSure?" in prompt_of(wire.bodies[-1])
     assert [message.usage_metadata["total_tokens"] for message in kept if message.type == "ai"] == [8, 8, 8]
 
 
@@ -134,6 +135,7 @@ def test_human_edits_tool_call_of_agent(wire: WireServer, make_chat: MakeChat, c
     assert messages[-1].content == "Rainy."
 
 
+@over_completions
 def test_agent_returns_broken_call_as_invalid_tool_call(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(in_turn("<tool_call>weather(Rome)</tool_call>"))
     messages = calls.invoke(create_agent(make_chat(), [weather]), question("How is it?"))["messages"]
@@ -147,6 +149,7 @@ class Answer(BaseModel):
 
 
 @pytest.mark.parametrize("strategy", ["ToolStrategy", "ProviderStrategy"])
+@over_completions
 def test_agent_returns_structured_response(wire: WireServer, make_chat: MakeChat, calls: Calls, strategy: str) -> None:
     answer = json.dumps({"city": "Rome"})
     last = f'{{"name": "Answer", "arguments": {answer}}}' if strategy == "ToolStrategy" else answer
@@ -182,10 +185,11 @@ def test_agent_summarises_history_that_exceeds_context(wire: WireServer, make_ch
     agent = create_agent(chat, [], middleware=[summarises])
     history = [HumanMessage(f"{word} " * 9) for word in ("one", "two", "three", "four")]
     assert calls.invoke(agent, {"messages": history})["messages"][-1].content == "So."
-    first, second, _ = (body["prompt"] for body in wire.bodies[1:])
+    first, second, _ = (prompt_of(body) for body in wire.bodies[1:])
     assert len(second) < len(first)
 
 
+@over_completions
 def test_agent_summarises_at_a_fraction_of_the_context_window(
     wire: WireServer, make_chat: MakeChat, calls: Calls
 ) -> None:

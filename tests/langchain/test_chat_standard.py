@@ -31,19 +31,21 @@ def anyio_backend() -> str:
 
 
 class TestUnits(ChatModelUnitTests):
+    given: ClassVar[dict[str, Any]] = {"chat_template": "alfred"}
+
     @property
     def chat_model_class(self) -> type[ChatParadigm]:
         return ChatParadigm
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": "alfred-4.2", "chat_template": "alfred", "api_key": "test", "base_url": "http://127.0.0.1:9"}
+        return {"model": "alfred-4.2", "api_key": "test", "base_url": "http://127.0.0.1:9", **self.given}
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
         return (
             {"PARADIGM_API_KEY": "test", "PARADIGM_BASE_URL": "https://paradigm.example"},
-            {"model": "alfred-4.2", "chat_template": "alfred"},
+            {"model": "alfred-4.2", **self.given},
             {"api_key": "test", "base_url": "https://paradigm.example/api/v2"},
         )
 
@@ -54,10 +56,15 @@ class TestUnits(ChatModelUnitTests):
         super().test_serdes(model, snapshot)
 
 
+class TestUnitsOfTheChatEndpoint(TestUnits):
+    given: ClassVar[dict[str, Any]] = {}
+
+
 class Served(ChatModelIntegrationTests):
     """The integration tests on the model of `obedient.py`."""
 
     given: ClassVar[dict[str, Any]] = {}
+    chat_template: ClassVar[str | None] = "chatml"
 
     @pytest.fixture(autouse=True)
     def _serve(self, wire: WireServer) -> None:
@@ -70,7 +77,8 @@ class Served(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": "m", "chat_template": "chatml", "api_key": "k", "base_url": self.url, **self.given}
+        template = {"chat_template": self.chat_template}
+        return {"model": "m", "api_key": "k", "base_url": self.url, **template, **self.given}
 
     @property
     def supports_json_mode(self) -> bool:
@@ -99,3 +107,17 @@ class TestByAnswersUnderASchema(Served):
 
 class TestConstrainedCalls(Served):
     given: ClassVar[dict[str, Any]] = {"constrain": "vllm", "streaming": True}
+
+
+class TestTheChatEndpoint(Served):
+    chat_template: ClassVar[str | None] = None
+
+
+class TestAnswersOfTheChatEndpointUnderASchema(TestByAnswersUnderASchema):
+    given: ClassVar[dict[str, Any]] = {}
+    chat_template: ClassVar[str | None] = None
+
+
+class TestStreamsOfTheChatEndpoint(Served):
+    given: ClassVar[dict[str, Any]] = {"streaming": True}
+    chat_template: ClassVar[str | None] = None

@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from langchain_paradigm import ChatParadigm
-from tests.langchain.conftest import STRICT, Calls, MakeChat
+from tests.chat_form import prompt_of
+from tests.langchain.conftest import STRICT, Calls, MakeChat, over_completions
 from tests.langchain.obedient import streamed
 from tests.wire import WireServer, chunk, completion, reply, sse
 
@@ -50,13 +51,14 @@ METHODS = {
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 @pytest.mark.parametrize("method", METHODS)
+@over_completions
 def test_object_is_parsed(wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: str) -> None:
     wire.always(reply(completion(METHODS[method])))
     given, expected = SCHEMAS[schema]
     asks = make_chat().with_structured_output(given, method=method)
     assert calls.invoke(asks, "Rome?") == expected
     assert calls.stream(asks, "Rome?") == [expected]
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     assert ("gt" in prompt or "people" in prompt) == (method != "json_mode")
     assert prompt.endswith('"arguments":') == (method == "function_calling")
     assert "structured_outputs" not in wire.bodies[0]
@@ -64,6 +66,7 @@ def test_object_is_parsed(wire: WireServer, make_chat: MakeChat, calls: Calls, m
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 @pytest.mark.parametrize("method", METHODS)
+@over_completions
 def test_constrained_object_is_parsed_and_streamed(
     wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, schema: str
 ) -> None:
@@ -95,6 +98,7 @@ def test_schema_that_the_model_repeats_does_not_hide_the_object(
 
 @pytest.mark.parametrize("include_raw", [False, True])
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+@over_completions
 def test_invalid_object_is_repaired_once(
     wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any, include_raw: bool
 ) -> None:
@@ -102,7 +106,7 @@ def test_invalid_object_is_repaired_once(
     asks = make_chat().with_structured_output(City, method=method, include_raw=include_raw)
     answer = calls.invoke(asks, "Rome?")
     assert (answer["parsed"] if include_raw else answer) == City(**ROME)
-    first, second = (body["prompt"] for body in wire.bodies)
+    first, second = (prompt_of(body) for body in wire.bodies)
     added = second.removeprefix(first.rsplit("<|im_start|>assistant", 1)[0])
     assert added != second
     assert '"people": 0}' in added
@@ -121,6 +125,7 @@ def test_invalid_object_is_repaired_once(
         ('{"people": 2}', "name: Field required"),
     ],
 )
+@over_completions
 def test_object_invalid_twice_raises(
     wire: WireServer, make_chat: MakeChat, calls: Calls, written: str, said: str
 ) -> None:
@@ -128,16 +133,16 @@ def test_object_invalid_twice_raises(
     with pytest.raises(OutputParserException, match=said):
         calls.invoke(make_chat().with_structured_output(City), [HumanMessage("Rome?")])
     assert len(wire.bodies) == 2
-    assert f": {said}" in wire.bodies[1]["prompt"]
-    assert (
-        f"assistant\n{written}" in wire.bodies[1]["prompt"]
-        or json.dumps(json.loads(written)) in wire.bodies[1]["prompt"]
+    assert f": {said}" in prompt_of(wire.bodies[1])
+    assert f"assistant\n{written}" in prompt_of(wire.bodies[1]) or json.dumps(json.loads(written)) in prompt_of(
+        wire.bodies[1]
     )
     answer = calls.invoke(make_chat().with_structured_output(City, include_raw=True), "Rome?")
     assert answer["parsed"] is None
     assert said in str(answer["parsing_error"])
 
 
+@over_completions
 def test_truncated_constrained_object_raises(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(reply(completion('{"name": "Ro', finish_reason="length")))
     chat = make_chat(constrain="vllm", max_tokens=3)
@@ -201,6 +206,7 @@ def test_truncated_stream_of_object_raises(
     assert "Rome" in str(answer["raw"])
 
 
+@over_completions
 def test_truncated_stream_yields_partial_objects_before_it_raises(
     wire: WireServer, make_chat: MakeChat, calls: Calls
 ) -> None:
@@ -224,6 +230,7 @@ def test_truncated_stream_yields_partial_objects_before_it_raises(
 
 
 @pytest.mark.parametrize("method", METHODS)
+@over_completions
 def test_object_arrives_in_one_piece_without_streaming(
     wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any
 ) -> None:
@@ -241,9 +248,10 @@ def test_object_of_json_mode_that_a_class_refuses_is_asked_for_again_under_const
     wire.script(reply(completion('{"town": "Rome"}')), reply(completion(json.dumps(ROME))))
     asks = make_chat(constrain="vllm").with_structured_output(City, method="json_mode")
     assert calls.invoke(asks, "Rome?") == City(**ROME)
-    assert "name: Field required" in wire.bodies[1]["prompt"]
+    assert "name: Field required" in prompt_of(wire.bodies[1])
 
 
+@over_completions
 def test_brace_in_text_before_object_is_skipped(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(streamed(f"Of {{cities}}: {json.dumps(ROME)}"))
     asks = make_chat(constrain="vllm").with_structured_output(CityDict, method="json_mode")
@@ -255,16 +263,20 @@ def test_repair_messages_are_accepted_by_strict_templates(wire: WireServer, make
     wire.script(reply(completion(' {"name": "Rome"}}')), reply(completion(f" {json.dumps(ROME)}}}")))
     asks = make_chat(chat_template=STRICT).with_structured_output(City)
     assert calls.invoke(asks, "Rome?") == City(**ROME)
-    assert '[assistant] {"name": "Rome"}[user] That cannot be used: people: Field required.' in wire.bodies[1]["prompt"]
+    assert '[assistant] {"name": "Rome"}[user] That cannot be used: people: Field required.' in prompt_of(
+        wire.bodies[1]
+    )
 
 
+@over_completions
 def test_structured_output_works_in_chain(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Rome")), reply(completion(json.dumps(ROME))))
     prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("human", "{city}?")])
     assert calls.invoke(prompt | make_chat().with_structured_output(City), {"city": "Rome"}) == City(**ROME)
-    assert all(body["prompt"].startswith("<|im_start|>system\nBe brief.") for body in wire.bodies)
+    assert all(prompt_of(body).startswith("<|im_start|>system\nBe brief.") for body in wire.bodies)
 
 
+@over_completions
 def test_with_structured_output_accepts_endpoint_fields(wire: WireServer, make_chat: MakeChat) -> None:
     wire.script(reply(completion(json.dumps(ROME))))
     chat: ChatParadigm = make_chat()
@@ -273,6 +285,7 @@ def test_with_structured_output_accepts_endpoint_fields(wire: WireServer, make_c
 
 
 @pytest.mark.parametrize("constrain", [None, "vllm"])
+@over_completions
 def test_fields_of_call_are_sent(wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None) -> None:
     wire.always(lambda request: streamed(json.dumps(ROME)) if request.body.get("stream") else whole)
     whole = reply(completion(json.dumps(ROME)))
@@ -285,6 +298,7 @@ def test_fields_of_call_are_sent(wire: WireServer, make_chat: MakeChat, calls: C
     assert all((body["temperature"], body["stop"]) == (0.5, ["<|im_end|>", "x"]) for body in wire.bodies)
 
 
+@over_completions
 def test_repair_uses_fields_of_call(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion("Rome")), reply(completion(json.dumps(ROME))))
     assert calls.invoke(make_chat().with_structured_output(City), "Rome?", temperature=0.5) == City(**ROME)
@@ -292,6 +306,7 @@ def test_repair_uses_fields_of_call(wire: WireServer, make_chat: MakeChat, calls
 
 
 @pytest.mark.parametrize("constrain", [None, "vllm"])
+@over_completions
 def test_pickled_structured_output_works(
     wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None
 ) -> None:
@@ -309,6 +324,7 @@ class Part(BaseModel):
 
 @pytest.mark.parametrize("strict", [None, True])
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+@over_completions
 def test_recursive_class_is_constrained_with_its_definitions(
     wire: WireServer, make_chat: MakeChat, method: Any, strict: bool | None
 ) -> None:
@@ -328,6 +344,7 @@ class CityWithDefault(TypedDict):
     river: Annotated[str, None, "Its river."]
 
 
+@over_completions
 def test_typed_dict_may_omit_fields_with_default(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.script(reply(completion('{"name": "Rome"}')))
     assert calls.invoke(make_chat().with_structured_output(CityWithDefault), "Rome?") == {"name": "Rome"}

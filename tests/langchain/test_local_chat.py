@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from langchain_core.messages import ToolMessage
@@ -34,6 +34,8 @@ def anyio_backend() -> str:
 class TestLocal(ChatModelIntegrationTests):
     """Runs on a model with 135 million parameters, constrained by schemas if a test needs more than text."""
 
+    chat_template: ClassVar[str | None] = "chatml"
+
     @pytest.fixture(autouse=True)
     def _serve(self, local_paradigm: LocalParadigm, request: pytest.FixtureRequest) -> None:
         self.paradigm = local_paradigm
@@ -51,7 +53,7 @@ class TestLocal(ChatModelIntegrationTests):
             "model": self.paradigm.model,
             "api_key": self.paradigm.api_key,
             "base_url": self.paradigm.base_url,
-            "chat_template": "chatml",
+            "chat_template": self.chat_template,
             "constrain": "vllm",
             "temperature": 0,
             "max_tokens": self.max_tokens,
@@ -67,15 +69,19 @@ class TestLocal(ChatModelIntegrationTests):
         super().test_unicode_tool_call_integration(model, **options)
 
 
+class TestLocalChatEndpoint(TestLocal):
+    chat_template: ClassVar[str | None] = None
+
+
 # Agents, each step constrained by a schema
 
 
-@pytest.fixture
-def local_chat(local_paradigm: LocalParadigm) -> ChatParadigm:
+@pytest.fixture(params=["chatml", None], ids=["completions", "chat"])
+def local_chat(request: pytest.FixtureRequest, local_paradigm: LocalParadigm) -> ChatParadigm:
     address = {"api_key": local_paradigm.api_key, "base_url": local_paradigm.base_url}
     return ChatParadigm(
         model=local_paradigm.model,
-        chat_template="chatml",
+        chat_template=request.param,
         constrain="vllm",
         temperature=0,
         max_tokens=48,

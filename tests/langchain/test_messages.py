@@ -12,7 +12,8 @@ from langchain_core.prompt_values import ImagePromptValue
 
 from langchain_paradigm._in import to_messages
 from paradigm_transport import InvalidParameterError
-from tests.langchain.conftest import Calls, Make, MakeChat
+from tests.chat_form import prompt_of
+from tests.langchain.conftest import Calls, Make, MakeChat, over_completions
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 IMAGES: list[Any] = [
@@ -46,6 +47,7 @@ def model(request: pytest.FixtureRequest, make: Make, make_chat: MakeChat) -> An
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "batch"])
 @pytest.mark.parametrize("block", IMAGES, ids=lambda block: block["type"])
+@over_completions
 def test_block_that_is_not_text_raises(wire: WireServer, model: Any, calls: Calls, way: str, block: Any) -> None:
     content = [{"type": "text", "text": "What is this?"}, block]
     for message in (HumanMessage(content), SystemMessage(content), ToolMessage(content, tool_call_id="1")):
@@ -67,14 +69,15 @@ def test_prompt_of_an_image_raises(wire: WireServer, model: Any, calls: Calls) -
 def test_text_blocks_are_joined_by_newlines(wire: WireServer, model: Any, calls: Calls, kind: Any) -> None:
     wire.script(reply(completion("So.")))
     calls.invoke(model, [kind([{"type": "text", "text": "one"}, "two", {"type": "text", "text": ""}, {"text": "3"}])])
-    assert "one\ntwo\n3" in wire.bodies[0]["prompt"]
-    assert "one\ntwo\n3\n3" not in wire.bodies[0]["prompt"]
+    assert "one\ntwo\n3" in prompt_of(wire.bodies[0])
+    assert "one\ntwo\n3\n3" not in prompt_of(wire.bodies[0])
 
 
 @pytest.mark.parametrize("block", FOREIGN, ids=lambda block: str(block.get("type")))
 @pytest.mark.parametrize(
     "kind", [AIMessage, lambda content: ChatMessage(content, role="assistant")], ids=["ai", "chat"]
 )
+@over_completions
 def test_foreign_blocks_of_an_assistant_are_left_out(
     wire: WireServer, model: Any, calls: Calls, caplog: pytest.LogCaptureFixture, block: Any, kind: Any
 ) -> None:
@@ -82,7 +85,7 @@ def test_foreign_blocks_of_an_assistant_are_left_out(
     messages: list[BaseMessage] = [HumanMessage("Hi"), kind(["Before.", block, "After."]), HumanMessage("And?")]
     with caplog.at_level(logging.DEBUG, "langchain_paradigm"):
         calls.invoke(model, messages)
-    assert "Before.\nAfter." in wire.bodies[0]["prompt"]
+    assert "Before.\nAfter." in prompt_of(wire.bodies[0])
     (line,) = (record.getMessage() for record in caplog.records if record.name == "langchain_paradigm")
     assert str(block.get("type", "unknown")) in line
 
@@ -95,8 +98,8 @@ def test_calls_beside_foreign_blocks_are_kept(wire: WireServer, model: Any, call
         {"type": "function_call", "name": "weather", "arguments": '{"city": "Rome"}', "call_id": "1"},
     ]
     calls.invoke(model, [HumanMessage("Hi"), AIMessage(blocks, tool_calls=[call]), ToolMessage("17", tool_call_id="1")])
-    assert "weather" in wire.bodies[0]["prompt"]
-    assert "redacted" not in wire.bodies[0]["prompt"]
+    assert "weather" in prompt_of(wire.bodies[0])
+    assert "redacted" not in prompt_of(wire.bodies[0])
 
 
 @pytest.mark.parametrize(
@@ -128,4 +131,4 @@ def test_streamed_text_in_standard_blocks_stays_one_text(wire: WireServer, make_
     for other in others:
         first += other
     calls.invoke(chat, [HumanMessage("Hi"), first])
-    assert "assistant\nHello<|im_end|>" in wire.bodies[1]["prompt"]
+    assert "assistant\nHello<|im_end|>" in prompt_of(wire.bodies[1])

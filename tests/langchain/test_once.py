@@ -15,7 +15,9 @@ from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_paradigm import _tracing
 from langchain_paradigm._in import rendered
 from paradigm_transport import CHAT_TEMPLATES, BadRequestError, ChatTemplate, CompletionParameters
-from paradigm_transport.chat.routes import ChatParameters
+from paradigm_transport.chat.routes import ChatParameters, MessageParameters
+from paradigm_transport.endpoints.completions.fields import GenerationParameters
+from tests.chat_form import prompt_of
 from tests.langchain.conftest import Calls, Make, MakeChat, collect
 from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse
 
@@ -87,7 +89,7 @@ def test_each_prompt_is_rendered_once(
     wire.always(answer)
     PATHS[path](calls, make(chat_template="alfred", streaming=streaming))
     assert renderings
-    assert sorted(renderings) == sorted(body["prompt"] for body in wire.bodies)
+    assert sorted(renderings) == sorted(prompt_of(body) for body in wire.bodies)
 
 
 def test_rendered_prompt_is_not_rendered_again(
@@ -99,7 +101,7 @@ def test_rendered_prompt_is_not_rendered_again(
     calls.invoke(llm, value)
     calls.stream(llm, value)
     calls.generate_prompt(llm, [value])
-    assert [body["prompt"] for body in wire.bodies] == [value.to_string()] * 3
+    assert [prompt_of(body) for body in wire.bodies] == [value.to_string()] * 3
     assert len(renderings) == 1
 
 
@@ -107,7 +109,7 @@ def test_text_that_looks_rendered_is_rendered(wire: WireServer, make: Make, call
     wire.always(answer)
     markup = rendered("Why?", CHAT_TEMPLATES["alfred"]).to_string()
     calls.generate(make(chat_template="alfred"), [markup])
-    assert wire.bodies[0]["prompt"] == CHAT_TEMPLATES["alfred"].render_prompt(markup)
+    assert prompt_of(wire.bodies[0]) == CHAT_TEMPLATES["alfred"].render_prompt(markup)
 
 
 def test_prompt_of_wrong_type_raises(make: Make, calls: Calls) -> None:
@@ -120,14 +122,14 @@ def test_prompt_of_wrong_type_raises(make: Make, calls: Calls) -> None:
 def validations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Record the fields of each set of parameters that a call constructs."""
     made: list[dict[str, Any]] = []
-    construct = CompletionParameters.__init__
+    construct = GenerationParameters.__init__
 
-    def note(parameters: CompletionParameters, **fields: Any) -> None:
-        if type(parameters) in (CompletionParameters, ChatParameters):
-            made.append(fields)
+    def note(parameters: GenerationParameters, **fields: Any) -> None:
+        made.append(fields)
         construct(parameters, **fields)
 
-    monkeypatch.setattr(CompletionParameters, "__init__", note)
+    for kind in (CompletionParameters, ChatParameters, MessageParameters):
+        monkeypatch.setattr(kind, "__init__", note)
     return made
 
 

@@ -9,12 +9,19 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 
 from paradigm_transport import APIResponseError, BadRequestError, InvalidParameterError
+from tests.chat_form import prompt_of
 from tests.langchain.conftest import STRICT, Make, MakeChat
 from tests.wire import Request, Script, WireServer, completion, reply, usage
 
 
 def count_words(request: Request) -> Script:
-    return reply(completion("", usage=usage(max(1, len(request.body["prompt"].split())), 1)))
+    return reply(completion("", usage=usage(max(1, len(text_of(request).split())), 1)))
+
+
+def text_of(request: Request) -> str:
+    """Return the text that a request has the server read."""
+    chat = request.body.get("messages", ())
+    return request.body.get("prompt") or "\n".join(message["content"] for message in chat)
 
 
 def test_given_tokenizer_counts_tokens(wire: WireServer, make: Make) -> None:
@@ -91,7 +98,7 @@ def count_up_to(limit: int, status: int, words: str) -> Callable[[Request], Scri
     """Count words, and refuse more of them than the context holds."""
 
     def answer(request: Request) -> Script:
-        fits = len(request.body["prompt"].replace("x", " x ").split()) <= limit
+        fits = len(text_of(request).replace("x", " x ").split()) <= limit
         return count_words(request) if fits else reply({"error": {"message": words}}, status)
 
     return answer
@@ -171,7 +178,7 @@ def test_messages_are_counted_as_their_rendered_prompt(
     llm = make(chat_template=template)
     assert llm.get_num_tokens_from_messages(MESSAGES) == len(prompt.split())
     llm.invoke(MESSAGES)
-    assert [body["prompt"] for body in wire.bodies] == [prompt, prompt]
+    assert [prompt_of(body) for body in wire.bodies] == [prompt, prompt]
 
 
 def test_trim_messages_counts_tokens_with_model(make: Make) -> None:

@@ -20,6 +20,7 @@ from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from pydantic import Field
 
 from llama_index_paradigm import ChatParadigm, ParadigmLLM
+from tests.chat_form import ENDPOINTS, write_as_chats
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
 KEY = "sk-secret-of-the-tests"
@@ -54,14 +55,27 @@ def llm(make_llm: Callable[..., ParadigmLLM]) -> ParadigmLLM:
     return make_llm()
 
 
+over_completions = pytest.mark.parametrize("route", ["completions"], indirect=True)
+"""Marks a test of what is written or read only over completions."""
+
+
+@pytest.fixture(params=ENDPOINTS)
+def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test over both routes: what the server completes is a message of the chat endpoint, too."""
+    if request.param == "chat":
+        write_as_chats(monkeypatch)
+    return str(request.param)
+
+
 @pytest.fixture
-def make_chat(wire: WireServer) -> Iterator[Callable[..., ChatParadigm]]:
+def make_chat(wire: WireServer, route: str) -> Iterator[Callable[..., ChatParadigm]]:
     """As `make_llm`, of chat models."""
     made: list[ChatParadigm] = []
 
     def make(**arguments: Any) -> ChatParadigm:
         access = {"api_key": KEY, "base_url": wire.url}
-        usual = {"model": MODEL, **access, "context_window": 4096, "chat_template": "chatml"}
+        template = {"chat_template": "chatml"} if route == "completions" else {}
+        usual = {"model": MODEL, **access, "context_window": 4096, **template}
         made.append(ChatParadigm(**{**usual, **arguments}))
         return made[-1]
 

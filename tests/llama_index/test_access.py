@@ -30,10 +30,15 @@ def other() -> Iterator[WireServer]:
 
 
 @pytest.fixture(params=["make_llm", "make_chat"])
-def model(request: pytest.FixtureRequest, wire: WireServer) -> Any:
-    """A model of either class."""
+def model(
+    request: pytest.FixtureRequest,
+    wire: WireServer,
+    make_llm: Callable[..., ParadigmLLM],
+    make_chat: Callable[..., ChatParadigm],
+) -> Any:
+    """A model of either class; of chats, on either route."""
     wire.always(reply(completion("Hi")))
-    return request.getfixturevalue(request.param)()
+    return make_llm() if request.param == "make_llm" else make_chat()
 
 
 def changed_copy(model: Model, **update: Any) -> Model:

@@ -23,6 +23,7 @@ from llama_index_paradigm import ChatParadigm, get_paradigm_usage
 from llama_index_paradigm._compat import ToolCallBlock
 from llama_index_paradigm._in import plain_messages
 from paradigm_transport import ChatTemplate, InvalidParameterError, JinjaTemplate, RateLimitError
+from tests.chat_form import prompt_of
 from tests.llama_index.conftest import (
     KEY,
     MODEL,
@@ -34,6 +35,7 @@ from tests.llama_index.conftest import (
     blocks_of_text,
     needs_citable_blocks,
     needs_rate_limiter,
+    over_completions,
     text_of,
 )
 from tests.wire import WireServer, chunk, completion, reply, sse, usage
@@ -56,6 +58,7 @@ def kind(method: Method) -> str:
     return "Chat" if method.is_chat else "Completion"
 
 
+@over_completions
 def test_call_sends_the_formatted_prompt_and_all_parameters(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hel", "lo"))
     llm = make_chat(temperature=0.5, max_tokens=7, extra_body={"seed": 1}, additional_kwargs={"top_p": 0.5})
@@ -85,6 +88,7 @@ def test_last_response_holds_finish_reason_and_usage(wire: WireServer, method: M
     assert (counted.calls, counted.total_tokens, counted.uncounted) == (1, 8, 0)
 
 
+@over_completions
 def test_all_choices_are_in_raw(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(reply(completion("one", "two")))
     if method.is_stream:
@@ -97,11 +101,12 @@ def test_all_choices_are_in_raw(wire: WireServer, method: Method, chat: ChatPara
         assert [choice["text"] for choice in response.raw["choices"]] == ["one", "two"]
 
 
+@over_completions
 def test_formatted_prompt_is_sent_unchanged(wire: WireServer, method: Method, make_chat: Make) -> None:
     if not method.is_chat:
         wire.script(method.answer("Hello"))
         method(make_chat(system_prompt="Be kind."), "Hi", formatted=True)
-        assert wire.bodies[0]["prompt"] == "Hi"
+        assert prompt_of(wire.bodies[0]) == "Hi"
 
 
 async def drained(coming: Any) -> None:
@@ -120,7 +125,7 @@ def test_predictions_send_messages_with_the_system_prompt_once(wire: WireServer,
         asyncio.run(drained(result))
     else:
         assert (asyncio.run(result) if how == "apredict" else result) == "Hello"
-    assert wire.bodies[0]["prompt"] == turns(("system", "Be kind."), ("user", "Say hello."))
+    assert prompt_of(wire.bodies[0]) == turns(("system", "Be kind."), ("user", "Say hello."))
 
 
 def test_system_prompt_is_added_once_and_joined_to_a_system_message(
@@ -129,17 +134,17 @@ def test_system_prompt_is_added_once_and_joined_to_a_system_message(
     llm = make_chat(system_prompt="Be kind.")
     wire.script(*[method.answer("Hello")] * 3)
     method(llm)
-    assert wire.bodies[0]["prompt"] == turns(("system", "Be kind."), ("user", "Hi"))
+    assert prompt_of(wire.bodies[0]) == turns(("system", "Be kind."), ("user", "Hi"))
     if method.is_chat:
         for role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):
             method(llm, [ChatMessage(role=role, content="Be brief."), ChatMessage("Hi")])
-            assert wire.bodies[-1]["prompt"] == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hi"))
+            assert prompt_of(wire.bodies[-1]) == turns(("system", "Be kind.\n\nBe brief."), ("user", "Hi"))
 
 
 def test_query_wrapper_prompt_wraps_the_users_message(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello"))
     method(make_chat(query_wrapper_prompt=PromptTemplate("<{query_str}>")))
-    assert wire.bodies[0]["prompt"] == turns(("user", "<Hi>"))
+    assert prompt_of(wire.bodies[0]) == turns(("user", "<Hi>"))
 
 
 CALLS = [
@@ -201,14 +206,14 @@ def test_tool_calls_and_their_results_are_formatted_in_the_prompt(
         f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
         for name, arguments in (("add", '{"a": 1}'), ("get", "{}"))
     ]
-    assert wire.bodies[0]["prompt"] == turns(
+    assert prompt_of(wire.bodies[0]) == turns(
         ("user", "Add."),
         ("assistant", "\n".join(["Yes.", *calls])),
         ("tool", "<tool_response>\n3\n</tool_response>"),
         ("tool", "<tool_response>\nnone\n</tool_response>"),
     )
     make_chat(chat_template=JINJA).chat(make_messages())
-    assert wire.bodies[1]["prompt"] == ('[user|Add.|][assistant|Yes.||add{"a": 1}|get{}][tool|3|add][tool|none|got]>')
+    assert prompt_of(wire.bodies[1]) == ('[user|Add.|][assistant|Yes.||add{"a": 1}|get{}][tool|3|add][tool|none|got]>')
 
 
 @pytest.mark.filterwarnings("ignore:chat_template")
@@ -218,11 +223,12 @@ def test_tool_name_is_added_to_results_only(wire: WireServer, make_chat: Make) -
     further = [ChatMessage(role=MessageRole.ASSISTANT, content="It is 3."), ChatMessage("Thanks")]
     result = ChatMessage(role=MessageRole.TOOL, content="3")
     make_chat(chat_template=JINJA).chat([*called_messages([call])[:2], result, *further])
-    assert wire.bodies[0]["prompt"] == (
+    assert prompt_of(wire.bodies[0]) == (
         '[user|Add.|][assistant|Yes.||add{"a": 1}][tool|3|add][assistant|It is 3.|][user|Thanks|]>'
     )
 
 
+@over_completions
 def test_malformed_call_stays_in_the_history_as_text(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     if method.is_chat:
         wire.script(reply(completion('Let me see. <tool_call>\n{"name": "add"')), method.answer("Hello"))
@@ -230,7 +236,7 @@ def test_malformed_call_stays_in_the_history_as_text(wire: WireServer, method: M
         answer = chat.chat([ChatMessage("Add.")], tools=tools).message
         (invalid,) = answer.additional_kwargs["invalid_tool_calls"]
         method(chat, [ChatMessage("Add."), answer, ChatMessage("Well?")])
-        assert wire.bodies[1]["prompt"] == turns(
+        assert prompt_of(wire.bodies[1]) == turns(
             ("user", "Add."), ("assistant", f"Let me see.\n{invalid['text']}"), ("user", "Well?")
         )
 
@@ -249,7 +255,7 @@ def test_roles_of_other_models_map_to_the_template_roles(wire: WireServer, chat:
     wire.script(reply(completion("Hello")))
     roles = [MessageRole.DEVELOPER, MessageRole.USER, MessageRole.CHATBOT, MessageRole.MODEL]
     chat.chat([ChatMessage(role=role, content=role.value) for role in roles])
-    assert wire.bodies[0]["prompt"] == turns(
+    assert prompt_of(wire.bodies[0]) == turns(
         ("system", "developer"), ("user", "user"), ("assistant", "chatbot"), ("assistant", "model")
     )
 
@@ -258,6 +264,7 @@ IMAGE = ImageBlock(image=b"iVBORw0KGgo=")
 
 
 @pytest.mark.parametrize("role", [MessageRole.SYSTEM, MessageRole.USER, MessageRole.TOOL])
+@over_completions
 def test_message_with_an_image_is_refused(wire: WireServer, method: Method, make_chat: Make, role: MessageRole) -> None:
     if method.is_chat:
         llm = make_chat(system_prompt="Be kind.", query_wrapper_prompt=PromptTemplate("<{query_str}>"))
@@ -273,13 +280,14 @@ def test_text_of_citable_blocks_and_citations_is_sent(wire: WireServer, method: 
         blocks = blocks_of_text("One", "Two", "Three")
         messages = [ChatMessage(role=role, blocks=blocks) for role in (MessageRole.SYSTEM, MessageRole.TOOL)]
         method(make_chat(system_prompt="Be kind."), messages)
-        assert wire.bodies[0]["prompt"] == turns(
+        assert prompt_of(wire.bodies[0]) == turns(
             ("system", "Be kind.\n\nOne\nTwo\nThree"), ("tool", "<tool_response>\nOne\nTwo\nThree\n</tool_response>")
         )
 
 
 @needs_citable_blocks
 @pytest.mark.parametrize("block", [1, 2])
+@over_completions
 def test_image_inside_a_citable_block_or_citation_is_refused(wire: WireServer, chat: ChatParadigm, block: int) -> None:
     with pytest.raises(InvalidParameterError, match="image"):
         chat.chat([ChatMessage(blocks=[blocks_of_text("One", [IMAGE], IMAGE)[block]])])
@@ -302,7 +310,7 @@ def test_thinking_blocks_and_cache_points_are_left_out(wire: WireServer, chat: C
     wire.script(reply(completion("Hello")))
     point = types.CachePoint(cache_control=types.CacheControl(type="ephemeral"))
     chat.chat([ChatMessage(blocks=[types.ThinkingBlock(content="Hm."), TextBlock(text="Hi"), point])])
-    assert wire.bodies[0]["prompt"] == turns(("user", "Hi"))
+    assert prompt_of(wire.bodies[0]) == turns(("user", "Hi"))
 
 
 @pytest.mark.skipif(not hasattr(types, "ThinkingBlock"), reason="this LlamaIndex has no blocks of thoughts")
@@ -316,7 +324,7 @@ def test_thoughts_of_earlier_messages_stay_apart_from_their_text() -> None:
 def test_jinja_template_formats_messages_and_sets_the_stop(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello</s> and more"))
     responses = method(make_chat(chat_template=JINJA, system_prompt="Be kind."))
-    assert wire.bodies[0]["prompt"] == "[system|Be kind.|][user|Hi|]>"
+    assert prompt_of(wire.bodies[0]) == "[system|Be kind.|][user|Hi|]>"
     assert wire.bodies[0]["stop"] == "</s>"
     assert text_of(responses[-1]) == "Hello"
 
@@ -359,6 +367,7 @@ def test_model_with_the_path_of_a_template_is_restored_without_the_file(make_cha
         assert again._format("Hi", False) == "calm[Hi]"
 
 
+@over_completions
 def test_last_message_of_an_assistant_is_continued(wire: WireServer, method: Method, make_chat: Make) -> None:
     if method.is_chat:
         wire.script(method.answer(" a time."))
@@ -368,6 +377,7 @@ def test_last_message_of_an_assistant_is_continued(wire: WireServer, method: Met
         assert wire.bodies[0]["prompt"].endswith("assistant\nOnce upon")
 
 
+@over_completions
 def test_call_markup_is_text_if_no_tools_are_offered(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     text = 'So: <tool_call>{"name": "a"}</tool_call>'
     wire.script(method.answer(text[:7], text[7:]))
@@ -436,11 +446,6 @@ def test_metadata_say_chat_model_and_function_calling(chat: ChatParadigm) -> Non
     assert (chat.metadata.model_name, chat.metadata.context_window) == (MODEL, 4096)
 
 
-def test_chat_template_is_required() -> None:
-    with pytest.raises(InvalidParameterError, match="chat_template is required"):
-        ChatParadigm(model=MODEL, api_key="k")  # type: ignore[call-arg]
-
-
 @pytest.mark.parametrize("name", ["messages_to_prompt", "completion_to_prompt"])
 def test_prompt_functions_are_refused(make_chat: Make, name: str) -> None:
     with pytest.raises(InvalidParameterError, match=f"^{name} does not apply to ChatParadigm"):
@@ -448,6 +453,7 @@ def test_prompt_functions_are_refused(make_chat: Make, name: str) -> None:
     assert make_chat(**{name: None})
 
 
+@over_completions
 def test_unknown_arguments_are_refused_before_a_request(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     with pytest.raises(InvalidParameterError, match="did you mean temperature"):
         method(chat, temprature=1)

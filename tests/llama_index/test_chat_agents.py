@@ -36,7 +36,8 @@ from pydantic import BaseModel
 from llama_index_paradigm import ChatParadigm
 from paradigm_transport.chat.dialects.choosing import TOOL_PARSERS
 from paradigm_transport.messages import ToolCall
-from tests.llama_index.conftest import KEY, Events, Limiter, needs_rate_limiter
+from tests.chat_form import prompt_of
+from tests.llama_index.conftest import KEY, Events, Limiter, needs_rate_limiter, over_completions
 from tests.llama_index.test_chat_tools import ONE_AND_TWO, SIX_BY_SEVEN, add, multiply, written
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
@@ -85,7 +86,7 @@ def of(kind: Any, events: list[Any]) -> list[Any]:
 
 
 def turns_of(body: dict[str, Any]) -> list[str]:
-    return [turn.removesuffix("<|im_end|>\n") for turn in body["prompt"].split("<|im_start|>")[1:]]
+    return [turn.removesuffix("<|im_end|>\n") for turn in prompt_of(body).split("<|im_start|>")[1:]]
 
 
 def test_function_agent_calls_a_tool_and_uses_its_result(wire: WireServer, make_chat: Make, events: Events) -> None:
@@ -157,6 +158,7 @@ def streaming(request: pytest.FixtureRequest) -> Any:
 
 @pytest.mark.parametrize("make_agent", [agent_of, workflow_of])
 @pytest.mark.parametrize("before", ["", "Let me see. "])
+@over_completions
 def test_reason_of_a_malformed_call_goes_to_the_model_which_tries_again(
     wire: WireServer, make_chat: Make, caplog: Any, make_agent: Any, before: str, streaming: bool
 ) -> None:
@@ -172,6 +174,7 @@ def test_reason_of_a_malformed_call_goes_to_the_model_which_tries_again(
     assert "Ignoring a malformed tool call" in caplog.text
 
 
+@over_completions
 def test_malformed_call_of_a_tool_without_arguments_does_not_run_it(wire: WireServer, make_chat: Make) -> None:
     ran: list[str] = []
     now = FunctionTool.from_defaults(lambda: ran.append("now"), name="now", description="The time.")
@@ -182,6 +185,7 @@ def test_malformed_call_of_a_tool_without_arguments_does_not_run_it(wire: WireSe
     assert "now (malformed call: the arguments are not a JSON object)" in turns_of(wire.bodies[1])[3]
 
 
+@over_completions
 def test_malformed_call_beside_another_is_reported_with_its_result(wire: WireServer, make_chat: Make) -> None:
     wire.script(streamed(f"{MALFORMED}\n{ONE_AND_TWO}"), streamed("3."))
     seen, _ = asyncio.run(talk(agent_of(make_chat())))
@@ -191,6 +195,7 @@ def test_malformed_call_beside_another_is_reported_with_its_result(wire: WireSer
     assert "malformed call: not valid JSON" in results[1]
 
 
+@over_completions
 def test_malformed_calls_without_end_end_in_an_error(wire: WireServer, make_chat: Make) -> None:
     wire.always(streamed(MALFORMED))
     with pytest.raises(Exception, match="Max iterations"):
@@ -225,6 +230,7 @@ def test_function_agent_works_without_streaming(wire: WireServer, make_chat: Mak
 
 @newer
 @pytest.mark.parametrize("streaming", [True, False])
+@over_completions
 def test_initial_tool_choice_makes_the_first_step_a_tool_call(
     wire: WireServer, make_chat: Make, streaming: bool
 ) -> None:
@@ -234,7 +240,7 @@ def test_initial_tool_choice_makes_the_first_step_a_tool_call(
     seen, answer = asyncio.run(talk(agent))
     assert str(answer) == "42."
     assert of(ToolCallResult, seen)[0].tool_kwargs == {"a": 6, "b": 7}
-    assert wire.bodies[0]["prompt"].endswith('<tool_call>\n{"name": "multiply", "arguments":')
+    assert prompt_of(wire.bodies[0]).endswith('<tool_call>\n{"name": "multiply", "arguments":')
     assert wire.bodies[0]["structured_outputs"]["json"]["required"] == ["a", "b"]
     assert "structural_tag" in wire.bodies[1]["structured_outputs"]  # of a call that the model may choose
 
@@ -250,7 +256,7 @@ def test_output_cls_turns_the_final_answer_into_an_object(wire: WireServer, make
     wire.script(streamed(SIX_BY_SEVEN), streamed("It is 42."), reply(completion('{"value": 42}')))
     _, answer = asyncio.run(talk(agent_of(make_chat(), output_cls=Product)))
     assert answer.structured_response == {"value": 42}
-    assert "It is 42." in wire.bodies[2]["prompt"]
+    assert "It is 42." in prompt_of(wire.bodies[2])
 
 
 def test_agent_workflow_chooses_a_function_agent_for_chat_paradigm(wire: WireServer, make_chat: Make) -> None:

@@ -14,6 +14,7 @@ from llama_index.core.selectors import PydanticMultiSelector, PydanticSingleSele
 from llama_index.core.tools import ToolMetadata
 
 from llama_index_paradigm import ChatParadigm
+from tests.chat_form import prompt_of
 from tests.llama_index.test_chat_tools import written
 from tests.wire import WireServer, chunk, completion, reply, sse
 
@@ -30,9 +31,9 @@ def test_query_engine_answers_with_chat_paradigm(wire: WireServer, make_chat: Ma
     streamed = index.as_query_engine(llm=llm, streaming=True).query("When does it open?")
     assert "".join(streamed.response_gen) == "At nine."
     for body in wire.bodies:  # the prompts that LlamaIndex has for chat models
-        assert body["prompt"].startswith("<|im_start|>system\nBe kind.\n\nYou are an expert Q&A system")
-        assert body["prompt"].count("Be kind.") == 1
-        assert "The library opens at nine." in body["prompt"]
+        assert prompt_of(body).startswith("<|im_start|>system\nBe kind.\n\nYou are an expert Q&A system")
+        assert prompt_of(body).count("Be kind.") == 1
+        assert "The library opens at nine." in prompt_of(body)
 
 
 def test_chat_engine_keeps_the_conversation(wire: WireServer, make_chat: Make) -> None:
@@ -42,8 +43,8 @@ def test_chat_engine_keeps_the_conversation(wire: WireServer, make_chat: Make) -
     engine = index.as_chat_engine(chat_mode="condense_plus_context", llm=make_chat(), memory=memory)
     assert str(engine.chat("When does the library open?")) == "At nine."
     assert str(asyncio.run(engine.achat("And the pool?"))) == "At nine."
-    assert "<|im_start|>user\nWhen does the library open?<|im_end|>" in wire.bodies[-1]["prompt"]
-    assert "<|im_start|>assistant\nAt nine.<|im_end|>" in wire.bodies[-1]["prompt"]
+    assert "<|im_start|>user\nWhen does the library open?<|im_end|>" in prompt_of(wire.bodies[-1])
+    assert "<|im_start|>assistant\nAt nine.<|im_end|>" in prompt_of(wire.bodies[-1])
 
 
 CHOICES = [ToolMetadata(name="rivers", description="Rivers."), ToolMetadata(name="hills", description="Hills.")]

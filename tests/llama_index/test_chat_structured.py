@@ -17,7 +17,8 @@ from pydantic import BaseModel, Field
 
 from llama_index_paradigm import ChatParadigm
 from paradigm_transport import BadRequestError
-from tests.llama_index.conftest import Callbacks, Events, collected
+from tests.chat_form import prompt_of
+from tests.llama_index.conftest import Callbacks, Events, collected, over_completions
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
 Make = Callable[..., ChatParadigm]
@@ -60,7 +61,7 @@ def test_llm_mode_asks_for_an_object_of_the_schema(
     wire.script(reply(completion(f"Here it is:\n```json\n{RHONE_JSON}\n```\nAnything else? {{}}")))
     llm = make_chat(system_prompt="Be kind.", pydantic_program_mode=SCHEMA)
     assert predict(llm, River, ASK, what="a river") == RHONE
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     assert prompt.startswith(
         "<|im_start|>system\nBe kind.\n\nAnswer with nothing but a JSON object of this JSON schema"
     )
@@ -76,12 +77,13 @@ def test_other_modes_ask_for_a_tool_call_with_the_object(
     wire.script(reply(completion(f" {RHONE_JSON}}}\n")))
     llm = make_chat(system_prompt="Be kind.", pydantic_program_mode=named)
     assert predict(llm, River, ASK, what="a river") == RHONE
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     assert prompt.startswith("<|im_start|>system\nBe kind.\n\nYou can call tools.")
     assert '"name": "River", "description": "A river."' in prompt
     assert prompt.endswith(f"<|im_start|>user\nTell of a river.<|im_end|>\n<|im_start|>assistant\n{OPENED}")
 
 
+@over_completions
 def test_constrain_sends_the_schema_to_the_server(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:
@@ -112,6 +114,7 @@ def test_almost_valid_json_is_repaired_without_a_second_request(
         ("«Rhône», 812 km", "there is no JSON object in the answer"),
     ],
 )
+@over_completions
 def test_answer_that_does_not_fit_is_asked_for_once_more(
     wire: WireServer,
     make_chat: Make,
@@ -186,7 +189,7 @@ def test_stream_yields_the_object_as_it_grows(
     ]
     assert outputs[-1] == RHONE
     assert wire.bodies[0]["max_tokens"] == 9
-    assert wire.bodies[0]["prompt"].endswith(OPENED) == (mode is TOOL)
+    assert prompt_of(wire.bodies[0]).endswith(OPENED) == (mode is TOOL)
     assert events.names.count("LLMStructuredPredictStartEvent") == 1
     assert events.names.count("LLMStructuredPredictInProgressEvent") == 4
     assert events.names.count("LLMStructuredPredictEndEvent") == 1
@@ -208,8 +211,8 @@ def test_structured_predict_accepts_chat_and_selector_prompts(
     llm = make_chat(pydantic_program_mode=mode)
     messages = [ChatMessage(role=MessageRole.SYSTEM, content="Be brief."), ChatMessage("Tell of {what}.")]
     assert predict(llm, River, ChatPromptTemplate(messages), what="a {river}") == RHONE
-    assert wire.bodies[-1]["prompt"].startswith("<|im_start|>system\nBe brief.\n\n")
-    assert "<|im_start|>user\nTell of a {river}.<|im_end|>" in wire.bodies[-1]["prompt"]
+    assert prompt_of(wire.bodies[-1]).startswith("<|im_start|>system\nBe brief.\n\n")
+    assert "<|im_start|>user\nTell of a {river}.<|im_end|>" in prompt_of(wire.bodies[-1])
     assert predict(llm, River, DEFAULT_TEXT_QA_PROMPT_SEL, context_str="none", query_str="what?") == RHONE
 
 
@@ -234,7 +237,7 @@ def test_as_structured_llm_returns_the_object_in_raw(
         result = list(result)[-1]
     assert result.raw == RHONE
     if "chat" in name:
-        assert "<|im_start|>user\nA {river}<|im_end|>" in wire.bodies[0]["prompt"]
+        assert "<|im_start|>user\nA {river}<|im_end|>" in prompt_of(wire.bodies[0])
 
 
 def test_function_calling_program_adds_the_system_prompt_once(wire: WireServer, make_chat: Make) -> None:
@@ -246,7 +249,7 @@ def test_function_calling_program_adds_the_system_prompt_once(wire: WireServer, 
     assert program(what="a river") == RHONE
     assert asyncio.run(program.acall(what="a river")) == RHONE
     assert list(program.stream_call(what="a river"))[-1] == RHONE
-    assert [body["prompt"].count("Be kind.") for body in wire.bodies] == [1, 1, 1]
+    assert [prompt_of(body).count("Be kind.") for body in wire.bodies] == [1, 1, 1]
 
 
 def test_chat_accepts_a_schema_of_any_type(wire: WireServer, make_chat: Make) -> None:
@@ -264,6 +267,7 @@ class Part(BaseModel):
     parts: list[Part] = []
 
 
+@over_completions
 def test_recursive_class_is_sent_with_its_schema_at_the_root(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:
@@ -273,7 +277,7 @@ def test_recursive_class_is_sent_with_its_schema_at_the_root(
     for schema in (sent, sent["$defs"]["Part"]):
         assert schema["properties"]["parts"]["items"] == {"$ref": "#/$defs/Part"}
         assert schema["additionalProperties"] is False
-    assert '"Part", "description": "A part."' in wire.bodies[0]["prompt"] or mode is SCHEMA
+    assert '"Part", "description": "A part."' in prompt_of(wire.bodies[0]) or mode is SCHEMA
 
 
 def test_answer_that_does_not_fit_an_enforced_schema_is_not_asked_for_again(
@@ -295,6 +299,7 @@ def test_prediction_that_max_tokens_cut_off_says_so_and_is_not_asked_for_again(
     assert len(wire.requests) == 1
 
 
+@over_completions
 def test_second_answer_that_max_tokens_cut_off_says_so(
     wire: WireServer, make_chat: Make, mode: PydanticProgramMode, predict: Callable[..., Any]
 ) -> None:

@@ -24,7 +24,8 @@ from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParam
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
 from paradigm_transport.messages import read_tools
-from tests.llama_index.conftest import Callbacks, Events, Limiter, Spans, needs_rate_limiter
+from tests.chat_form import prompt_of
+from tests.llama_index.conftest import Callbacks, Events, Limiter, Spans, needs_rate_limiter, over_completions
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
 Make = Callable[..., ChatParadigm]
@@ -107,7 +108,7 @@ def selected(llm: ChatParadigm, response: ChatResponse) -> list[tuple[str, dict[
 def test_tools_are_described_in_the_prompt(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer("42."))
     method(chat)
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     told = [json.loads(line) for line in prompt.splitlines() if line.startswith('{"type"')]
     assert told == [tool.metadata.to_openai_tool() for tool in TOOLS]
     assert prompt.endswith("<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\n")
@@ -158,6 +159,7 @@ def test_answer_of_tool_calls_only_has_no_text(wire: WireServer, method: Method,
     assert len(chat.get_tool_calls_from_response(last)) == 1
 
 
+@over_completions
 def test_stream_gives_the_arguments_of_a_call_as_they_arrive(
     wire: WireServer, stream_method: Method, chat: ChatParadigm
 ) -> None:
@@ -225,6 +227,7 @@ def test_answer_without_a_call_raises_unless_allowed(wire: WireServer, method: M
         ),
     ],
 )
+@over_completions
 def test_malformed_call_is_reported_with_its_reason(
     wire: WireServer, method: Method, chat: ChatParadigm, answer: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -245,6 +248,7 @@ def test_malformed_call_is_reported_with_its_reason(
     assert record.message == f"Ignoring a malformed tool call: {reason}."
 
 
+@over_completions
 def test_malformed_call_does_not_affect_the_others(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(f"<tool_call>\nno\n</tool_call>\n{SIX_BY_SEVEN}"))
     last = method(chat, allow_parallel_tool_calls=True)[-1]
@@ -277,13 +281,14 @@ def test_call_that_max_tokens_cut_off_raises_even_if_no_call_is_required(
         ),
     ],
 )
+@over_completions
 def test_required_call_is_prefilled_and_constrained(
     wire: WireServer, method: Method, make_chat: Make, kwargs: dict[str, Any], opened: str, answer: str
 ) -> None:
     llm = make_chat(constrain="vllm", extra_body={"seed": 1})
     wire.script(method.answer(answer))
     last = method(llm, **kwargs)[-1]
-    assert wire.bodies[0]["prompt"].endswith(f"<|im_start|>assistant\n{opened}")
+    assert prompt_of(wire.bodies[0]).endswith(f"<|im_start|>assistant\n{opened}")
     assert selected(llm, last) == [("add", {"a": 1, "b": 2})]
     assert not last.message.content
     told = wire.bodies[0]["structured_outputs"]["json"]
@@ -294,10 +299,11 @@ def test_required_call_is_prefilled_and_constrained(
         assert [each["properties"]["name"]["const"] for each in told["anyOf"]] == ["multiply", "add"]
 
 
+@over_completions
 def test_tool_choice_none_gives_text_only(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer(f"It is 42. {SIX_BY_SEVEN}"))
     last = method(chat, tool_choice="none")[-1]
-    assert "Multiply" not in wire.bodies[0]["prompt"]
+    assert "Multiply" not in prompt_of(wire.bodies[0])
     assert "<tool_call>" in wire.bodies[0]["stop"]
     assert (last.message.content, selected(chat, last)) == ("It is 42. ", [])
 
@@ -338,10 +344,11 @@ def test_tools_and_choices_of_an_unknown_form_are_refused(
 def test_empty_list_of_tools_is_a_plain_chat(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     wire.script(method.answer("Hello"))
     assert method(chat, [])[-1].message.content == "Hello"
-    assert wire.bodies[0]["prompt"] == "<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\n"
+    assert prompt_of(wire.bodies[0]) == "<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.mark.parametrize("text", [f"{SIX_BY_SEVEN}\n{ONE_AND_TWO} So.", f"<tool_call>[{SIX_BY_SEVEN[12:-13]},{{}}]"])
+@over_completions
 def test_without_parallel_calls_the_answer_ends_with_the_first_call(
     wire: WireServer, method: Method, chat: ChatParadigm, text: str
 ) -> None:
@@ -356,7 +363,7 @@ def test_history_and_question_are_sent_in_order(wire: WireServer, method: Method
     wire.script(method.answer("42."))
     history = [ChatMessage("Hello"), ChatMessage(role="assistant", content="Hi.")]
     method(make_chat(system_prompt="Be kind."), chat_history=history, user_msg=ChatMessage("And?"), temperature=0)
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     assert prompt.startswith("<|im_start|>system\nBe kind.\n\nYou can call tools.")
     assert prompt.count("Be kind.") == 1
     asked = (
@@ -376,8 +383,8 @@ def test_call_and_its_result_are_written_as_the_model_wrote_them(
     (call,) = chat.get_tool_calls_from_response(ChatResponse(message=answer))
     result = ChatMessage(role="tool", content="42", additional_kwargs={"tool_call_id": call.tool_id})
     assert method(chat, user_msg=None, chat_history=[*asked, answer, result])[-1].message.content == "It is 42."
-    assert wire.bodies[1]["prompt"].startswith(wire.bodies[0]["prompt"])
-    assert wire.bodies[1]["prompt"].removeprefix(wire.bodies[0]["prompt"]) == (
+    assert prompt_of(wire.bodies[1]).startswith(prompt_of(wire.bodies[0]))
+    assert prompt_of(wire.bodies[1]).removeprefix(prompt_of(wire.bodies[0])) == (
         f"Well.\n{SIX_BY_SEVEN}<|im_end|>\n<|im_start|>tool\n<tool_response>\n42\n</tool_response><|im_end|>\n"
         "<|im_start|>assistant\n"
     )
@@ -426,6 +433,7 @@ def test_each_call_with_tools_acquires_the_rate_limiter_once(wire: WireServer, m
     assert limiter.acquired == ["async" if method.is_async else "sync"]
 
 
+@over_completions
 def test_tool_without_parameters_is_called_with_an_empty_object(wire: WireServer, make_chat: Make) -> None:
     wire.script(reply(completion("{}")))
     bare = {"type": "function", "function": {"name": "now", "description": None}}

@@ -553,10 +553,24 @@ def test_calls_are_in_additional_kwargs_only_if_tool_call_blocks_are_gone(monkey
     assert _compat.stored_tool_calls(message) == [("1", "add", '{"a": 1}')]
 
 
+def test_images_are_known_by_their_type_and_resolved_to_base64(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    by_path = types.ImageBlock(path=tmp_path / "a.png", detail="low")
+    by_url = types.ImageBlock(url="https://images.example/a.png")
+    message = ChatMessage(role="user", blocks=[TextBlock(text="What?"), by_path, by_url])
+    assert _compat.images_of(message) == [by_path, by_url]
+    assert _compat.openai_parts(message) == [
+        {"type": "text", "text": "What?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "https://images.example/a.png"}},
+    ]
+    assert _compat.openai_parts(ChatMessage("Hi")) == []
+
+
 def test_block_without_a_type_is_refused_by_the_name_of_its_class() -> None:
     block: Any = SimpleNamespace()
     with pytest.raises(InvalidParameterError, match="a block of type SimpleNamespace"):
-        _compat.text_blocks([block])
+        _compat.plain_blocks([block])
 
 
 def test_models_can_be_made_if_the_default_prompt_functions_are_elsewhere(
@@ -573,4 +587,4 @@ def test_models_can_be_made_if_the_default_prompt_functions_are_elsewhere(
 def test_citable_blocks_and_citations_are_unfolded_to_any_depth() -> None:
     inner = TextBlock(text="Hi")
     _, citable, citation = blocks_of_text("", [inner, inner], inner)
-    assert _compat.text_blocks([citable, citation, inner]) == [inner] * 4
+    assert _compat.plain_blocks([citable, citation, inner]) == [inner] * 4

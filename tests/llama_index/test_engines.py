@@ -26,6 +26,7 @@ from llama_index.core.tools import QueryEngineTool
 from pydantic import BaseModel
 
 from llama_index_paradigm import ParadigmLLM
+from tests.chat_form import prompt_of
 from tests.llama_index.conftest import KEY
 from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse, usage
 
@@ -93,7 +94,7 @@ class TestQueryEngine:
         response = index.as_query_engine(llm=llm).query("How long is the Rhône?")
         assert str(response) == "It is 812 km long."
         assert len(response.source_nodes) == 2
-        prompt = wire.bodies[0]["prompt"]
+        prompt = prompt_of(wire.bodies[0])
         assert "The Rhône is 812 km long." in prompt
         assert "How long is the Rhône?" in prompt
 
@@ -119,7 +120,7 @@ class TestQueryEngine:
     ) -> None:
         llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
         index.as_query_engine(llm=llm).query("How long is the Rhône?")
-        prompt = wire.bodies[0]["prompt"]
+        prompt = prompt_of(wire.bodies[0])
         assert prompt.startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nContext information")
         assert prompt.endswith("<|im_end|>\n<|im_start|>assistant\n")
         assert prompt.count("<|im_start|>") == 3
@@ -151,8 +152,8 @@ def test_synthesizers_fill_prompts_up_to_the_context_window(
     response = asyncio.run(asked) if asked else synthesizer.synthesize("What?", nodes=NODES)
     assert str(response) == "Four facts."
     assert len(wire.requests) > 2
-    assert all(len(body["prompt"]) < 3000 for body in wire.bodies)
-    assert all(f"Fact {number}." in "".join(body["prompt"] for body in wire.bodies) for number in range(4))
+    assert all(len(prompt_of(body)) < 3000 for body in wire.bodies)
+    assert all(f"Fact {number}." in "".join(prompt_of(body) for body in wire.bodies) for number in range(4))
 
 
 class Summary(BaseModel):
@@ -215,7 +216,7 @@ def test_sub_question_engine_asks_and_combines(wire: WireServer, llm: ParadigmLL
         use_async=False,
     )
     assert str(engine.query("Which is longer?")) == "The Loire is longer."
-    assert "Response: 812 km" in wire.bodies[-1]["prompt"]
+    assert "Response: 812 km" in prompt_of(wire.bodies[-1])
     assert len(wire.requests) == 4
 
 
@@ -250,7 +251,11 @@ def test_chat_leaves_the_history_unchanged(wire: WireServer, llm: ParadigmLLM) -
 
 @pytest.mark.parametrize("maker", ["make_llm", "make_chat"])
 def test_document_context_extractor_passes_headers_of_a_call(
-    wire: WireServer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, maker: str
+    wire: WireServer,
+    make_llm: Callable[..., Any],
+    make_chat: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    maker: str,
 ) -> None:
     monkeypatch.setattr(Settings, "_tokenizer", str.split)
     wire.script(reply(completion("About rivers.")))
@@ -258,7 +263,7 @@ def test_document_context_extractor_passes_headers_of_a_call(
     store.add_documents([DOCUMENTS[0]])
     source = RelatedNodeInfo(node_id=DOCUMENTS[0].doc_id)
     node = TextNode(text="812 km", relationships={NodeRelationship.SOURCE: source})
-    llm = request.getfixturevalue(maker)()
+    llm = make_llm() if maker == "make_llm" else make_chat()
     extractor = DocumentContextExtractor(docstore=store, llm=llm, max_context_length=1000, show_progress=False)
     assert asyncio.run(extractor.aextract([node])) == [{"context": "About rivers."}]
     assert wire.bodies[0]["max_tokens"] == 512

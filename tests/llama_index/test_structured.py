@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 from llama_index_paradigm import ParadigmLLM
 from paradigm_transport import BadRequestError, InvalidParameterError
+from tests.chat_form import prompt_of
 from tests.llama_index.conftest import Callbacks, Events, Spans, blocks_of_text, collected, needs_citable_blocks
 from tests.wire import WireServer, chunk, completion, reply, sse, usage
 
@@ -73,7 +74,7 @@ def test_prompt_contains_system_prompt_request_and_schema(
 ) -> None:
     wire.script(reply(completion(RHONE_JSON)))
     predict(make_llm(system_prompt="Be kind."), River, ASK, what="a river")
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     assert prompt.startswith("Be kind.\n\nTell of a river.\n\n")
     assert '"properties": {"name": {"title": "Name", "type": "string"}' in prompt
     assert "{{" not in prompt
@@ -83,13 +84,13 @@ def test_request_and_schema_are_in_one_turn(wire: WireServer, make_llm: Make, pr
     llm = make_llm(chat_template="chatml", system_prompt="Be kind.")
     wire.script(reply(completion(RHONE_JSON)), reply(completion(RHONE_JSON)))
     predict(llm, River, ASK, what="a river")
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     begin = "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nTell of a river.\n\n"
     assert prompt.startswith(begin)
     assert prompt.endswith("<|im_end|>\n<|im_start|>assistant\n")
     assert prompt.count("<|im_start|>") == 3
     predict(llm, River, ChatPromptTemplate([ChatMessage("Tell of {what}.")]), what="a river")
-    assert wire.bodies[1]["prompt"] == prompt
+    assert prompt_of(wire.bodies[1]) == prompt
 
 
 @pytest.mark.parametrize("chat_template", [None, "chatml"])
@@ -109,7 +110,7 @@ def test_text_of_citable_blocks_and_citations_is_sent(
 ) -> None:
     wire.script(reply(completion("No.")), reply(completion(RHONE_JSON)))
     assert predict(llm, River, ChatPromptTemplate([ChatMessage(blocks=blocks_of_text("A", "river", "!"))])) == RHONE
-    assert ["\nriver\n!" in body["prompt"] for body in wire.bodies] == [True, True]  # the schema stands before it
+    assert ["\nriver\n!" in prompt_of(body) for body in wire.bodies] == [True, True]  # the schema stands before it
 
 
 RICH = RichPromptTemplate("Tell of {{ what }}.")
@@ -126,7 +127,7 @@ def test_rich_prompts_are_formatted_like_others(
         for prompt in (ASK, rich):
             wire.script(reply(completion(RHONE_JSON)) if call is predict else sse(chunk(RHONE_JSON, "stop")))
             call(llm, River, prompt, what="a {river}")
-    first, *others = [body["prompt"] for body in wire.bodies]
+    first, *others = [prompt_of(body) for body in wire.bodies]
     assert "Tell of a {river}.\n\n" in first
     assert "JSON schema" in first
     assert others == [first] * 3
@@ -139,10 +140,10 @@ def test_schema_is_not_left_in_the_prompt_template(
     for prompt in (ASK, DEFAULT_TEXT_QA_PROMPT_SEL):
         arguments = dict.fromkeys(prompt.template_vars, "a river")
         predict(llm, River, prompt, **arguments)
-        assert "JSON schema" in wire.bodies[-1]["prompt"]
+        assert "JSON schema" in prompt_of(wire.bodies[-1])
         assert getattr(prompt, "default_template", prompt).output_parser is None
         llm.predict(prompt, **arguments)
-        assert "JSON schema" not in wire.bodies[-1]["prompt"]
+        assert "JSON schema" not in prompt_of(wire.bodies[-1])
 
 
 def test_structured_outputs_sends_the_schema_to_the_server(
@@ -345,7 +346,7 @@ def test_as_structured_llm_returns_the_object_in_raw(wire: WireServer, make_llm:
     elif name == "stream_chat":
         result = list(result)[-1]
     assert result.raw == RHONE
-    prompt = wire.bodies[0]["prompt"]
+    prompt = prompt_of(wire.bodies[0])
     if "chat" in name:
         assert prompt.startswith("<|im_start|>system\nBe brief.")
         assert "<|im_start|>user\nA {river}<|im_end|>" in prompt

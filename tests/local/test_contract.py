@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from paradigm_local.contract import WHOLE_BODY, InvalidRequest, read_request
+from paradigm_local.contract import WHOLE_BODY, CompletionRequest, InvalidRequest, read_request
 
 
 def errors(**fields: Any) -> dict[str, list[str]]:
     with pytest.raises(InvalidRequest) as caught:
-        read_request(json.dumps({"model": "m", "prompt": "p", **fields}).encode())
+        read_request(json.dumps({"model": "m", "prompt": "p", **fields}).encode(), CompletionRequest)
     return caught.value.errors
 
 
@@ -105,13 +105,13 @@ def test_refusal_names_all_invalid_fields() -> None:
 )
 def test_body_that_is_not_a_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_request(body)
+        read_request(body, CompletionRequest)
     assert list(caught.value.errors) == [WHOLE_BODY]
 
 
 def test_refusal_names_missing_fields() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_request(b"{}")
+        read_request(b"{}", CompletionRequest)
     assert set(caught.value.errors) == {"model", "prompt"}
 
 
@@ -122,10 +122,13 @@ def test_refusals_do_not_repeat_values() -> None:
 
 
 def test_float_without_a_fraction_is_accepted_as_an_integer() -> None:
-    assert read_request(b'{"model": "m", "prompt": "p", "max_tokens": 3.0, "seed": -1e3}').max_tokens == 3
+    assert (
+        read_request(b'{"model": "m", "prompt": "p", "max_tokens": 3.0, "seed": -1e3}', CompletionRequest).max_tokens
+        == 3
+    )
 
 
 @pytest.mark.parametrize("field", ["logprobs", "best_of", "seed", "structured_outputs", "stream_options"])
 def test_null_is_accepted_for_fields_without_a_default(field: str) -> None:
-    request = read_request(json.dumps({"model": "m", "prompt": "p", field: None}).encode())
+    request = read_request(json.dumps({"model": "m", "prompt": "p", field: None}).encode(), CompletionRequest)
     assert getattr(request, field) is None

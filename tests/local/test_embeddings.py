@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from paradigm_local import LocalParadigm, e5
-from paradigm_local.contract import MAX_INPUTS, WHOLE_BODY, InvalidRequest, read_embedding_request
+from paradigm_local.contract import MAX_INPUTS, WHOLE_BODY, EmbeddingRequest, InvalidRequest, read_request
 from paradigm_local.embedding import normalised
 from paradigm_local.engine import EngineError
 from paradigm_local.model import E5_SMALL, default_model, is_intact
@@ -160,14 +160,14 @@ def test_model_that_cannot_be_had_is_503_and_tried_again(tmp_path: Path) -> None
 )
 def test_refusal_of_an_invalid_value_names_its_field(field: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_embedding_request(json.dumps({"model": "m", "input": "a", field: value}).encode())
+        read_request(json.dumps({"model": "m", "input": "a", field: value}).encode(), EmbeddingRequest)
     assert list(caught.value.errors) == [field]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null"])
 def test_body_that_is_not_a_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_embedding_request(body)
+        read_request(body, EmbeddingRequest)
     assert list(caught.value.errors) == [WHOLE_BODY]
 
 

@@ -16,6 +16,7 @@ from hypothesis import settings
 from typing_extensions import Self
 
 from paradigm_transport import AsyncParadigmClient, ParadigmClient
+from tests.chat_form import ENDPOINTS, call_chats, write_as_chats
 from tests.wire import WireServer
 
 settings.register_profile("unhurried", deadline=None)  # on a busy machine any example may take long
@@ -123,6 +124,12 @@ class _Client:
     def stream(self, *args: Any, **options: Any) -> _Stream:
         return _Stream(self._api, self.real.stream(*args, **options))
 
+    def chat(self, *args: Any, **options: Any) -> Any:
+        return self._api.run(self.real.chat(*args, **options))
+
+    def stream_chat(self, *args: Any, **options: Any) -> _Stream:
+        return _Stream(self._api, self.real.stream_chat(*args, **options))
+
     def embed(self, *args: Any, **options: Any) -> Any:
         return self._api.run(self.real.embed(*args, **options))
 
@@ -182,6 +189,19 @@ def api(request: pytest.FixtureRequest) -> Iterator[Api]:
     api = request.param()
     yield api
     api.close()
+
+
+over_completions = pytest.mark.parametrize("endpoint", ["completions"], indirect=True)
+"""Marks a test of what only completions have."""
+
+
+@pytest.fixture(params=ENDPOINTS)
+def endpoint(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test over both endpoints that generate text: its completions are chats, too."""
+    if request.param == "chat":
+        write_as_chats(monkeypatch, parses=False)
+        call_chats(monkeypatch)
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from paradigm_transport import APIResponseError, InvalidParameterError, ServerEr
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import STALL, WireServer, chunk, completion, frame, head, reply, sse, texts, usage
 
+pytestmark = pytest.mark.usefixtures("endpoint")
+
 LIMIT = 100_000
 TOO_LARGE = r"more than 100,000 bytes \(max_response_bytes\)"
 

@@ -11,6 +11,7 @@ import pytest
 from paradigm_transport import CHAT_TEMPLATES, InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.events import ParsedMessage, Text
+from paradigm_transport.chat.message_route import MessageRoute, route_of
 from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute, TemplateFields
 from paradigm_transport.chat.structured import call_schema, repair_messages
 from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters
@@ -228,14 +229,41 @@ def test_reason_of_an_earlier_call_does_not_name_max_tokens() -> None:
     assert [call.reason for call in message.invalid_calls] == ["not valid JSON"]
 
 
-def test_chat_template_is_required() -> None:
-    with pytest.raises(InvalidParameterError, match=r"^chat_template is required$"):
-        Fields(model="m")  # type: ignore[call-arg]
-    for none_such in (None, "x"):
-        with pytest.raises(InvalidParameterError, match="chat_template: ") as raised:
-            model(chat_template=none_such)
-        assert "\n" not in str(raised.value)
-        assert "chat_template: chat_template" not in str(raised.value)
+def test_unknown_chat_template_is_refused() -> None:
+    with pytest.raises(InvalidParameterError, match="chat_template: ") as raised:
+        model(chat_template="x")
+    assert "\n" not in str(raised.value)
+    assert "chat_template: chat_template" not in str(raised.value)
+
+
+def test_chat_template_chooses_the_route() -> None:
+    assert isinstance(route_of(Fields(model="m")), MessageRoute)
+    assert isinstance(route_of(Fields(model="m", chat_template=None)), MessageRoute)
+    assert isinstance(route_of(Fields(model="m", chat_template="chatml")), PromptRoute)
+
+
+def test_max_tokens_has_a_default_on_completions_only() -> None:
+    assert Fields(model="m").max_tokens is None
+    assert Fields(model="m", max_tokens=5).max_tokens == 5
+    assert Fields(model="m", chat_template="chatml").max_tokens == 2048
+
+
+@pytest.mark.parametrize("field", [{"echo": True}, {"best_of": 2}, {"suffix": "x"}])
+def test_fields_of_completions_are_refused_without_a_template(field: dict[str, Any]) -> None:
+    (name,) = field
+    with pytest.raises(InvalidParameterError, match=f"^{name}: it is a field of the completions endpoint"):
+        Fields(model="m", **field)
+    with pytest.raises(InvalidParameterError, match=f"^unknown argument {name}; it is a field of the completions"):
+        MessageRoute().call(ChatRequest(HELLO), {"model": "m", **field})
+
+
+def test_fields_of_the_chat_endpoint_are_refused_with_a_template() -> None:
+    with pytest.raises(InvalidParameterError, match=r"^top_logprobs: it is for the chat endpoint"):
+        Fields(model="m", chat_template="chatml", top_logprobs=1)
+    with pytest.raises(InvalidParameterError, match=r"^unknown argument top_logprobs; here it is logprobs$"):
+        PromptRoute("chatml").call(ChatRequest(HELLO), {"model": "m", "top_logprobs": 1})
+    with pytest.raises(InvalidParameterError, match=r"^constrain='guided_json': it is for the chat endpoint"):
+        Fields(model="m", chat_template="chatml", constrain="guided_json")
 
 
 SOURCE = "{% for m in messages %}{{ m.content }}{% endfor %}"

@@ -46,6 +46,8 @@ from paradigm_transport.refusals import (
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, RESET, WireServer, head, reply
 
+pytestmark = pytest.mark.usefixtures("endpoint")
+
 STATUSES = [
     (400, BadRequestError),
     (401, AuthenticationError),

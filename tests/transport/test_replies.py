@@ -29,8 +29,10 @@ from paradigm_transport.endpoints.models import ModelsCall
 from paradigm_transport.http.sse import BOM
 from paradigm_transport.refusals import Origin, parse_reply
 from paradigm_transport.usage import read_usage
-from tests.transport.conftest import MODEL, Api
+from tests.transport.conftest import MODEL, Api, over_completions
 from tests.wire import CUT, WireServer, chunk, completion, event, head, models, reply, sse, texts, trickle
+
+pytestmark = pytest.mark.usefixtures("endpoint")
 
 HOST = Origin("host")
 
@@ -39,6 +41,7 @@ def read(**fields: Any) -> Any:
     return read_completion({**completion("a"), **fields}, HOST, stops=[], n=len(fields.get("choices", "a")))
 
 
+@over_completions
 def test_full_reply_fills_every_field_of_completion(api: Api, wire: WireServer) -> None:
     body = completion("Hello", system_fingerprint="fp", timings={"ms": 5}, kv_transfer_params=None)
     wire.script(reply(body))
@@ -104,6 +107,7 @@ IN_FORM_OF_CHATS = [
 
 
 @pytest.mark.parametrize(("choice", "text"), IN_FORM_OF_CHATS)
+@over_completions
 def test_choice_in_chat_format_is_read(api: Api, wire: WireServer, choice: dict[str, Any], text: str) -> None:
     body = {"choices": [{"index": 0, "finish_reason": "stop", **choice}]}
     wire.always(reply(body))
@@ -126,6 +130,7 @@ def test_choice_in_chat_format_is_read(api: Api, wire: WireServer, choice: dict[
         {"message": {"content": None, "tool_calls": [{"id": "1"}]}},
     ],
 )
+@over_completions
 def test_choice_without_text_raises(api: Api, wire: WireServer, choice: dict[str, Any]) -> None:
     wire.always(reply({"choices": [choice]}))
     client = api.client(wire)
@@ -398,7 +403,7 @@ def test_response_error_quotes_unexpected_body(api: Api, wire: WireServer) -> No
     ],
 )
 def test_error_in_200_response_raises(api: Api, wire: WireServer, body: Any, kind: type[APIStatusError]) -> None:
-    wire.script(reply(body))
+    wire.script(reply(to_json(body)))
     with pytest.raises(kind, match="too long") as caught:
         api.client(wire, max_retries=0).complete("Hi", model=MODEL)
     assert caught.value.body == body

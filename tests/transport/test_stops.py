@@ -14,8 +14,10 @@ from paradigm_transport.endpoints.completions.reply import read_completion
 from paradigm_transport.endpoints.completions.stream import StreamReader
 from paradigm_transport.refusals import Origin
 from paradigm_transport.stops import StopScanner, find_stop
-from tests.transport.conftest import MODEL, Api
+from tests.transport.conftest import MODEL, Api, over_completions
 from tests.wire import STALL, WireServer, chunk, completion, event, reply, sse, texts, to_json
+
+pytestmark = pytest.mark.usefixtures("endpoint")
 
 HOST = Origin("host")
 TEXT = st.text("ab.é🦜", max_size=24)
@@ -175,6 +177,7 @@ def test_stopped_choice_emits_nothing_while_another_continues(api: Api, wire: Wi
     assert [c.finish_reason for c in chunks[-2:]] == ["stop", "length"]
 
 
+@over_completions
 def test_echoed_prompt_is_not_searched_for_stops(api: Api, wire: WireServer) -> None:
     prompt = "Count to END:"
     wire.script(reply(completion(prompt + " 1 END 2")), sse(chunk(prompt[:7]), chunk(prompt[7:] + " 1 E"), chunk("ND")))

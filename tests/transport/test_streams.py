@@ -27,7 +27,7 @@ from paradigm_transport import (
 from paradigm_transport.endpoints.completions.stream import StreamReader
 from paradigm_transport.http import sse as sse_module
 from paradigm_transport.refusals import Origin
-from tests.transport.conftest import MODEL, Api
+from tests.transport.conftest import MODEL, Api, over_completions
 from tests.wire import (
     CUT,
     RESET,
@@ -47,6 +47,8 @@ from tests.wire import (
     usage,
 )
 
+pytestmark = pytest.mark.usefixtures("endpoint")
+
 
 def stream(
     api: Api, wire: WireServer, *parts: dict[str, Any] | bytes | Step, n: int = 1, **options: Any
@@ -55,6 +57,7 @@ def stream(
     return list(api.client(wire).stream("Hi", model=MODEL, n=n))
 
 
+@over_completions
 def test_text_chunks_come_first_and_last_chunk_holds_metadata(api: Api, wire: WireServer) -> None:
     first, second, last = stream(
         api,
@@ -542,7 +545,9 @@ def test_closed_stream_ends_at_once(api: Api, wire: WireServer) -> None:
     assert len(wire.requests) == 1
 
 
-def test_cut_at_default_length_limit_warns_once(api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_cut_at_default_length_limit_warns_once(
+    api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture, endpoint: str
+) -> None:
     wire.script(sse(chunk("a", "length")), reply(completion("a", finish_reason="length")))
     wire.always(reply(completion("a", finish_reason="length")))
     client = api.client(wire)
@@ -550,8 +555,9 @@ def test_cut_at_default_length_limit_warns_once(api: Api, wire: WireServer, capl
     client.complete("Hi", model=MODEL)
     [record] = [record for record in caplog.records if record.name == "paradigm_transport"]
     assert record.levelname == "WARNING"
+    limit = 256 if endpoint == "completions" else "the server's default"
     assert record.getMessage() == (
-        f"A completion of {wire.host} was cut at a length limit that nobody chose: set max_tokens (now 256)."
+        f"A completion of {wire.host} was cut at a length limit that nobody chose: set max_tokens (now {limit})."
     )
     caplog.clear()
     other = api.client(wire)

@@ -69,11 +69,11 @@ def find_dialect(
     """
     if isinstance(template, JinjaTemplate):
         return _of_template(template, tool_call_parser, reasoning_parser)
-    return _of_names(tool_call_parser, reasoning_parser)
+    return dialect_of(tool_call_parser, reasoning_parser)
 
 
 @lru_cache(maxsize=16)
-def _of_names(tool_call_parser: str | None, reasoning_parser: str | None) -> Dialect:
+def dialect_of(tool_call_parser: str | None, reasoning_parser: str | None) -> Dialect:
     """Return the dialect that parsers read; Hermes by default."""
     check_parser("tool_call_parser", tool_call_parser)
     check_parser("reasoning_parser", reasoning_parser)
@@ -87,7 +87,7 @@ def _of_names(tool_call_parser: str | None, reasoning_parser: str | None) -> Dia
 @lru_cache(maxsize=16)
 def _of_template(template: JinjaTemplate, tool_call_parser: str | None, reasoning_parser: str | None) -> Dialect:
     """Find the dialect of the model that a template is written for; see `find_dialect`."""
-    row = _of_names(tool_call_parser, reasoning_parser)
+    row = dialect_of(tool_call_parser, reasoning_parser)
     if not row.has_channels:
         calls = _calls_of(template, tool_call_parser) or row
         row = calls if reasoning_parser is None else _thinking_as(calls, REASONING_PARSERS[reasoning_parser])

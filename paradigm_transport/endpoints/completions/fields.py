@@ -1,8 +1,8 @@
-"""The fields of `POST /api/v2/completions`, once: types, ranges, merging, the JSON body."""
+"""The fields of `POST /completions`, and those that it shares with `POST /chat/completions`: types, ranges, merging."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from paradigm_transport.errors import InvalidParameterError
 MAX_STOPS = 4
 """The most stop sequences that the endpoint accepts; further ones are enforced here."""
 
-_SET_BY_CLIENT = frozenset({"prompt", "stream", "stream_options"})
+_SET_BY_CLIENT = frozenset({"messages", "prompt", "stream", "stream_options"})
 
 
 def join_stops(*groups: Iterable[str] | None) -> list[str] | None:
@@ -59,8 +59,12 @@ def name_limit(max_tokens: int | None) -> str:
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
 
-class CompletionFields(Fields):
-    """The fields of the endpoint that a caller chooses: declarations and checks only.
+def _none_of_false(logprobs: object) -> object:
+    return None if logprobs is False else logprobs  # OpenAI's chats take a bool here, and False is not 0
+
+
+class GenerationFields(Fields):
+    """The fields that both endpoints that generate text share: declarations and checks only.
 
     A field left at None is not sent, so that the server's default holds.
     """
@@ -78,15 +82,11 @@ class CompletionFields(Fields):
         description="Nucleus sampling, above 0 and up to 1: only the likeliest tokens with this probability together.",
     )
     n: int | None = Field(default=None, ge=1, description="How many completions to generate, 1 or more.")
-    best_of: int | None = Field(
-        default=None, ge=1, description="Generate this many on the server, `n` or more, and return the best `n`."
-    )
-    logprobs: int | None = Field(
+    logprobs: Annotated[int | None, BeforeValidator(_none_of_false)] = Field(
         default=None,
         ge=0,
         description="Return the log-probabilities of each token and of this many of the likeliest ones, 0 or more.",
     )
-    echo: bool | None = Field(default=None, description="Return the prompt in front of the completion.")
     stop: Stops | None = Field(
         default=None, description="The sequence or sequences at which generation stops. They are not part of the text."
     )
@@ -100,43 +100,53 @@ class CompletionFields(Fields):
         default=None, description="Bias by token id, -100 to 100."
     )
     user: str | None = Field(default=None, description="An identifier of the end user.")
-    suffix: str | None = Field(default=None, description="Text that comes after the completion.")
     extra_body: dict[str, Any] | None = Field(
         default=None,
         description="Further fields of the server behind the endpoint (`top_k`, `seed`, …), sent as they are.",
     )
 
     @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        if self.best_of is not None and self.best_of < (self.n or 1):
-            raise ValueError("best_of must be at least n")
+    def _check_extra_body(self) -> Self:
         for name in self.extra_body or ():
-            if name in _SET_BY_CLIENT or name in FIELDS:
+            if name in _SET_BY_CLIENT or name in self._fields():
                 raise ValueError(f"extra_body holds {name}, which has an argument of its own or is set by the client")
         return self
 
+    @classmethod
+    def _fields(cls) -> Collection[str]:
+        """The names of the endpoint's fields; a framework's class has more arguments."""
+        return GenerationFields.model_fields
+
+
+class CompletionFields(GenerationFields):
+    """The fields of `POST /completions` that a caller chooses: declarations and checks only."""
+
+    best_of: int | None = Field(
+        default=None, ge=1, description="Generate this many on the server, `n` or more, and return the best `n`."
+    )
+    echo: bool | None = Field(default=None, description="Return the prompt in front of the completion.")
+    suffix: str | None = Field(default=None, description="Text that comes after the completion.")
+
+    @model_validator(mode="after")
+    def _check_best_of(self) -> Self:
+        if self.best_of is not None and self.best_of < (self.n or 1):
+            raise ValueError("best_of must be at least n")
+        return self
+
+    @classmethod
+    def _fields(cls) -> Collection[str]:
+        return FIELDS
+
 
 FIELDS = frozenset(CompletionFields.model_fields)
-_SENT = tuple(name for name in CompletionFields.model_fields if name != "extra_body")
 
 
-class CompletionParameters(CompletionFields, CallParameters):
-    """The fields of one request.
+class GenerationParameters(GenerationFields, CallParameters):
+    """The fields of one request: merging, and what the bodies of both endpoints have in common.
 
     Raises:
         InvalidParameterError: a name is unknown, or a value is of a wrong type or out of its range.
     """
-
-    def merged(self, overrides: Mapping[str, Any]) -> CompletionParameters:
-        """Return these parameters with those of a call over them; see `of`.
-
-        Args:
-            overrides: the call's fields.
-
-        Raises:
-            InvalidParameterError: as at construction.
-        """
-        return CompletionParameters.of(self, overrides)
 
     def with_stops(self, *, first: Iterable[str] = (), last: Iterable[str] = ()) -> Self:
         """Return these parameters with further stop sequences.
@@ -156,6 +166,44 @@ class CompletionParameters(CompletionFields, CallParameters):
         """
         return self.model_copy(update={"extra_body": {**defaults, **(self.extra_body or {})}})
 
+    def _body(self, changed: Mapping[str, object], *, stream: bool, stream_usage: bool) -> bytes:
+        """Return the JSON of a request: only what was set, and no nulls.
+
+        Args:
+            changed: the endpoint's own fields, which win; a None leaves one out.
+            stream: ask for a stream.
+            stream_usage: ask for usage at its end.
+        """
+        values = {name: getattr(self, name) for name in self._fields() if name != "extra_body"}
+        values.update(changed)
+        fields = {name: value for name, value in values.items() if value is not None}
+        if stream:
+            fields["stream"] = True
+            if stream_usage:
+                fields["stream_options"] = {"include_usage": True}
+        if self.extra_body:
+            fields.update(self.extra_body)
+        return encode_body(fields)
+
+
+class CompletionParameters(CompletionFields, GenerationParameters):
+    """The fields of one request of `POST /completions`.
+
+    Raises:
+        InvalidParameterError: a name is unknown, or a value is of a wrong type or out of its range.
+    """
+
+    def merged(self, overrides: Mapping[str, Any]) -> CompletionParameters:
+        """Return these parameters with those of a call over them; see `of`.
+
+        Args:
+            overrides: the call's fields.
+
+        Raises:
+            InvalidParameterError: as at construction.
+        """
+        return CompletionParameters.of(self, overrides)
+
     def body(self, prompt: str, *, stream: bool = False, stream_usage: bool = False) -> bytes:
         """Return the JSON of the request: only what was set, and no nulls.
 
@@ -169,14 +217,5 @@ class CompletionParameters(CompletionFields, CallParameters):
         """
         if not isinstance(prompt, str):
             raise InvalidParameterError(f"prompt must be a string, not {type(prompt).__name__}")
-        fields = {name: value for name in _SENT if (value := getattr(self, name)) is not None}
-        if self.stop:
-            fields["stop"] = self.stop[0] if len(self.stop) == 1 else self.stop[:MAX_STOPS]
-        fields["prompt"] = prompt
-        if stream:
-            fields["stream"] = True
-            if stream_usage:
-                fields["stream_options"] = {"include_usage": True}
-        if self.extra_body:
-            fields.update(self.extra_body)
-        return encode_body(fields)
+        stop = self.stop and (self.stop[0] if len(self.stop) == 1 else self.stop[:MAX_STOPS])
+        return self._body({"stop": stop or None, "prompt": prompt}, stream=stream, stream_usage=stream_usage)

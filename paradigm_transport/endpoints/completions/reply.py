@@ -1,9 +1,10 @@
-"""A reply and a chunk of a stream of `POST /completions`: parsed JSON in, plain data out."""
+"""A reply and a chunk of a stream of the endpoints that generate text: parsed JSON in, plain data out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from paradigm_transport.endpoints.completions.logprobs import Logprobs, read_logprobs
 from paradigm_transport.messages import JsonObject
@@ -12,9 +13,26 @@ from paradigm_transport.stops import find_stop
 from paradigm_transport.usage import Usage, read_count, read_usage
 
 
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """What a reply or a chunk of a chat holds of a call of a tool, as the server sent it.
+
+    Attributes:
+        index: the call's place among the calls of the message; None if the server does not say.
+        id: the call's id; empty if it was sent before, or never.
+        name: the tool's name; empty if it was sent before.
+        arguments: the arguments' JSON; in a stream, the next part of it.
+    """
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+
+
 @dataclass(slots=True)
 class Choice:
-    """One completion of a prompt.
+    """One completion of a prompt, or one message of a chat.
 
     Attributes:
         index: its position among the `n` completions.
@@ -22,7 +40,8 @@ class Choice:
         finish_reason: why it ended: `stop`, `length`, or another word of the server's; None if it sent none.
         stop_reason: the stop sequence or token id that ended it, if the server says so.
         logprobs: the log-probabilities, if they were asked for.
-        thoughts: what the model thought before the text, if the text was separated from it.
+        thoughts: what the model thought, if it is kept apart from the text.
+        calls: the calls of tools, if the endpoint keeps them apart from the text.
     """
 
     index: int
@@ -31,6 +50,7 @@ class Choice:
     stop_reason: str | int | None = None
     logprobs: Logprobs | None = None
     thoughts: str = ""
+    calls: tuple[CallPart, ...] = ()
 
 
 @dataclass(slots=True)
@@ -87,7 +107,8 @@ class CompletionChunk:
         request_id: the id of the HTTP request, if the server sent one.
         latency: seconds from the first request to the stream's end.
         retries: the number of requests that failed before.
-        thoughts: what this piece adds to what the model thought, if the text was separated from it.
+        thoughts: what this piece adds to what the model thought, if that is kept apart from the text.
+        calls: what this piece adds to the calls of tools, if the endpoint keeps them apart from the text.
     """
 
     text: str
@@ -105,9 +126,45 @@ class CompletionChunk:
     latency: float | None = field(default=None, compare=False)
     retries: int = 0
     thoughts: str = ""
+    calls: tuple[CallPart, ...] = ()
 
 
-def read_completion(body: object, origin: Origin, *, stops: list[str], n: int = 1, echoed: int = 0) -> Completion:
+class Contents(NamedTuple):
+    """What the model wrote in a choice; see `Choice`."""
+
+    text: str
+    thoughts: str = ""
+    calls: tuple[CallPart, ...] = ()
+
+
+ReadContents = Callable[[JsonObject, bool], Contents | None]
+"""Reads a choice as an endpoint writes it, whole or (False) as a part of a stream; None if it cannot be read."""
+
+
+def read_text(choice: JsonObject, is_whole: bool) -> Contents | None:
+    """Read a choice of `POST /completions`; see `ReadContents`. A gateway may send it in the form of chats."""
+    text = choice.get("text")
+    if type(text) is str:
+        return Contents(text)
+    message = choice.get("message") or choice.get("delta")
+    message = message if isinstance(message, dict) else {}
+    text = message.get("content") if text is None else text
+    if text is not None:
+        return Contents(text) if isinstance(text, str) else None
+    # A null means no text. Nothing at all may mean anything, as may a call of a tool.
+    is_empty = not message.get("tool_calls") and (not is_whole or "text" in choice or "content" in message)
+    return Contents("") if is_empty else None
+
+
+def read_completion(
+    body: object,
+    origin: Origin,
+    *,
+    stops: list[str],
+    n: int = 1,
+    echoed: int = 0,
+    read_contents: ReadContents = read_text,
+) -> Completion:
     """Read a whole reply.
 
     Args:
@@ -116,19 +173,20 @@ def read_completion(body: object, origin: Origin, *, stops: list[str], n: int = 
         stops: stop sequences to enforce.
         n: the number of choices that were asked for; further ones are left out.
         echoed: the number of characters at the start of each text that are the echoed prompt.
+        read_contents: reads a choice of the endpoint.
 
     Raises:
-        APIResponseError: the reply holds no choices with text.
+        APIResponseError: the reply holds no choices that can be read.
         ServerError: the server gave up a completion.
     """
     if not isinstance(body, dict):
         raise unexpected_response(body, origin)
-    choices = sorted(read_choices(body, origin, n, {}, is_whole=True), key=lambda choice: choice.index)
+    choices = sorted(read_choices(body, origin, n, {}, read_contents, is_whole=True), key=lambda choice: choice.index)
     for choice in choices:
         at = find_stop(choice.text[echoed:], stops)
         if at is not None:
             choice.text = choice.text[: echoed + at]
-            choice.finish_reason = "stop"
+            choice.finish_reason, choice.calls = "stop", ()  # which the model wrote after the text
             if choice.logprobs is not None:
                 choice.logprobs = choice.logprobs[: choice.logprobs.count_within(len(choice.text))]
         if choice.finish_reason in ABORTED:
@@ -146,7 +204,13 @@ def read_identity(body: JsonObject) -> tuple[str | None, str | None, int | None]
 
 
 def read_choices(
-    body: JsonObject, origin: Origin, n: int, received: Mapping[int, int], *, is_whole: bool = False
+    body: JsonObject,
+    origin: Origin,
+    n: int,
+    received: Mapping[int, int],
+    read_contents: ReadContents,
+    *,
+    is_whole: bool = False,
 ) -> list[Choice]:
     """Read those choices of a reply or chunk that were asked for.
 
@@ -157,10 +221,11 @@ def read_choices(
         origin: where it came from.
         n: the number of choices that were asked for.
         received: the length of the text so far, by index.
+        read_contents: reads a choice of the endpoint.
         is_whole: whether it is a whole reply, which must hold a choice, and each a text.
 
     Raises:
-        APIResponseError: they are not a list of objects with text.
+        APIResponseError: they are not a list of objects that can be read.
     """
     wires = body.get("choices")
     wires = [] if wires is None else wires
@@ -168,8 +233,8 @@ def read_choices(
         raise unexpected_response(body, origin)
     choices = []
     for position, wire in enumerate(wires):
-        text = _read_text(wire, is_whole) if isinstance(wire, dict) else None
-        if text is None:
+        contents = read_contents(wire, is_whole) if isinstance(wire, dict) else None
+        if contents is None:
             raise unexpected_response(body, origin)
         index = wire.get("index")
         index = index if type(index) is int else position
@@ -177,25 +242,12 @@ def read_choices(
             stop_reason = wire.get("stop_reason")
             stop_reason = stop_reason if isinstance(stop_reason, (str, int)) else None
             logprobs = wire.get("logprobs") and read_logprobs(wire["logprobs"], received.get(index, 0))
-            choices.append(Choice(index, text, _string(wire.get("finish_reason")), stop_reason, logprobs))
+            finish_reason = _string(wire.get("finish_reason"))
+            text, thoughts, calls = contents
+            choices.append(Choice(index, text, finish_reason, stop_reason, logprobs, thoughts, calls))
     if is_whole and not choices:
         raise unexpected_response(body, origin)
     return choices
-
-
-def _read_text(wire: JsonObject, is_whole: bool) -> str | None:
-    """Return the text of a choice, also if a gateway sends it in the form of chats; None if it cannot be read."""
-    text = wire.get("text")
-    if type(text) is str:
-        return text
-    message = wire.get("message") or wire.get("delta")
-    message = message if isinstance(message, dict) else {}
-    text = message.get("content") if text is None else text
-    if text is not None:
-        return _string(text)
-    # A null means no text. Nothing at all may mean anything, as may a call of a tool.
-    is_empty = not message.get("tool_calls") and (not is_whole or "text" in wire or "content" in message)
-    return "" if is_empty else None
 
 
 def _string(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""A streamed completion: bytes in, chunks out; no HTTP."""
+"""A streamed completion or message of a chat: bytes in, chunks out; no HTTP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
-from paradigm_transport.endpoints.completions.reply import ABORTED, Choice, CompletionChunk, read_choices, read_identity
+from paradigm_transport.endpoints.completions.reply import (
+    ABORTED,
+    CallPart,
+    Choice,
+    CompletionChunk,
+    ReadContents,
+    read_choices,
+    read_identity,
+    read_text,
+)
 from paradigm_transport.errors import APIConnectionError, APIStatusError, ParadigmError, StreamInterruptedError
 from paradigm_transport.http.sse import BOM, Event, SSEDecoder
 from paradigm_transport.messages import JsonObject
@@ -29,10 +38,20 @@ class StreamReader:
         stops: stop sequences to enforce.
         echoed: the number of characters at the start of each text that are the echoed prompt.
         n: the number of choices that were asked for.
+        read_contents: reads a choice of the endpoint.
     """
 
-    def __init__(self, origin: Origin, *, stops: list[str], echoed: int = 0, n: int = 1) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        stops: list[str],
+        echoed: int = 0,
+        n: int = 1,
+        read_contents: ReadContents = read_text,
+    ) -> None:
         self._origin = origin
+        self._read_contents = read_contents
         self._stops = stops
         self._echoed = echoed
         self._n = n
@@ -126,7 +145,7 @@ class StreamReader:
     def _read_chunk(self, body: object, *, is_whole: bool = False) -> list[CompletionChunk]:
         if not isinstance(body, dict):
             raise unexpected_response(body, self._origin)
-        choices = read_choices(body, self._origin, self._n, self._received, is_whole=is_whole)
+        choices = read_choices(body, self._origin, self._n, self._received, self._read_contents, is_whole=is_whole)
         self._raw = body
         if not self._identity[0]:
             self._identity = read_identity(body)
@@ -141,8 +160,9 @@ class StreamReader:
                 scanner = StopScanner(self._stops, self._echoed) if self._stops else None
                 streamed = self._choices[choice.index] = _StreamedChoice(scanner)
             text, logprobs = streamed.take(choice)
-            if text or logprobs:
-                chunks.append(self._chunk(choice.index, text, logprobs))
+            calls = () if streamed.is_stopped else choice.calls  # which the model wrote after the text
+            if text or logprobs or choice.thoughts or calls:
+                chunks.append(self._chunk(choice.index, text, logprobs, choice.thoughts, calls))
             if streamed.finish_reason is not None:
                 is_any_finished = True
                 if streamed.finish_reason in ABORTED:
@@ -156,10 +176,17 @@ class StreamReader:
         """Whether all choices have ended."""
         return sum(choice.finish_reason is not None for choice in self._choices.values()) >= self._n
 
-    def _chunk(self, index: int, text: str, logprobs: Logprobs | None) -> CompletionChunk:
+    def _chunk(
+        self,
+        index: int,
+        text: str,
+        logprobs: Logprobs | None,
+        thoughts: str = "",
+        calls: tuple[CallPart, ...] = (),
+    ) -> CompletionChunk:
         if index == 0:
             self._shown.append(text)
-        return CompletionChunk(text, index, logprobs, self._raw)
+        return CompletionChunk(text, index, logprobs, self._raw, thoughts=thoughts, calls=calls)
 
     def _release(self) -> list[CompletionChunk]:
         """Return what was held back and did not become a stop."""
@@ -203,9 +230,14 @@ class _StreamedChoice:
         self.stop_reason: str | int | None = None
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether a stop ended it."""
+        return self._scanner is not None and self._scanner.stopped
+
+    @property
     def stopped_here(self) -> bool:
         """Whether a stop ended it here, unknown to the server."""
-        return self._scanner is not None and self._scanner.stopped and not self._server_finished
+        return self.is_stopped and not self._server_finished
 
     def take(self, choice: Choice) -> tuple[str, Logprobs | None]:
         """Take what an event adds to this choice; return what of it, and of what was held, may be shown."""

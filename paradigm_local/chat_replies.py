@@ -1,0 +1,95 @@
+"""Replies to chats in the shape of the contract: full messages, and chunks of a stream."""
+
+from collections.abc import Iterable, Sequence
+
+from paradigm_local.chat_contract import (
+    ChatChoice,
+    ChatCompletion,
+    ChatCompletionRequest,
+    ChatLogprob,
+    ChatLogprobs,
+    ChatReply,
+    ChatTokenLogprobs,
+)
+from paradigm_local.contract import JsonObject, Usage
+from paradigm_local.generation import Delta
+from paradigm_local.replies import Replies
+from paradigm_local.scoring import PlacedToken
+
+
+class ChatReplies(Replies[ChatChoice]):
+    """Builds the replies to a request for answers to a chat.
+
+    Args:
+        request: the request.
+    """
+
+    def __init__(self, request: ChatCompletionRequest) -> None:
+        super().__init__("chatcmpl", request.n)
+        self._request = request
+        self._begun: set[int] = set()
+
+    def _reply(self, choices: list[ChatChoice], usage: Usage | None, *, is_chunk: bool) -> ChatCompletion:
+        return ChatCompletion(
+            id=self._id,
+            object="chat.completion.chunk" if is_chunk else "chat.completion",
+            created=self._created,
+            model=self._request.model,
+            choices=choices,
+            usage=usage,
+        )
+
+    def _choice(self, index: int, deltas: list[Delta]) -> ChatChoice:
+        calls = _whole_calls(call for delta in deltas for call in delta.calls)
+        text = "".join(delta.text for delta in deltas)
+        thoughts = "".join(delta.thoughts for delta in deltas)
+        return ChatChoice(
+            index=index,
+            message=ChatReply(
+                content=text or (None if calls else ""), reasoning_content=thoughts or None, tool_calls=calls or None
+            ),
+            logprobs=self._logprobs([placed for delta in deltas for placed in delta.tokens]),
+            finish_reason=deltas[-1].finish_reason,
+        )
+
+    def _part(self, delta: Delta) -> ChatChoice:
+        role = None if delta.candidate in self._begun else "assistant"
+        self._begun.add(delta.candidate)
+        return ChatChoice(
+            index=delta.candidate,
+            delta=ChatReply(
+                role=role,
+                content=delta.text or None,
+                reasoning_content=delta.thoughts or None,
+                tool_calls=list(delta.calls) or None,
+            ),
+            logprobs=self._logprobs(delta.tokens),
+            finish_reason=delta.finish_reason,
+        )
+
+    def _logprobs(self, tokens: Sequence[PlacedToken]) -> ChatLogprobs | None:
+        if not self._request.logprobs:
+            return None
+        count = self._request.top_logprobs or 0
+        return ChatLogprobs(content=[_token_logprobs(placed, count) for placed in tokens])
+
+
+def _token_logprobs(placed: PlacedToken, count: int) -> ChatTokenLogprobs:
+    likeliest = list(placed.token.likeliest.items())[:count] if placed.token else []
+    chosen = _logprob(placed.text, placed.token.logprob if placed.token else 0.0)
+    return ChatTokenLogprobs(**chosen.model_dump(), top_logprobs=[_logprob(*each) for each in likeliest])
+
+
+def _logprob(token: str, logprob: float) -> ChatLogprob:
+    return ChatLogprob(token=token, logprob=logprob, bytes=list(token.encode()))
+
+
+def _whole_calls(parts: Iterable[JsonObject]) -> list[JsonObject]:
+    """Put the parts of calls together."""
+    calls: dict[int, JsonObject] = {}
+    for part in parts:
+        function = part["function"]
+        call = calls.setdefault(part["index"], {"id": part.get("id"), "type": "function", "function": {**function}})
+        if call["function"] is not function and "id" not in part:
+            call["function"]["arguments"] += function["arguments"]
+    return list(calls.values())
