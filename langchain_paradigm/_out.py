@@ -43,7 +43,7 @@ def generations(completion: Completion) -> list[Generation]:
     made: list[Generation] = []
     for choice in completion.choices:
         logprobs = choice.logprobs.as_dict() if choice.logprobs else None
-        info = {"finish_reason": choice.finish_reason, "logprobs": logprobs, **shared}
+        info = {"finish_reason": choice.finish_reason, "logprobs": logprobs, **shared, **_reasoning(choice)}
         if not made:
             info.update(_text_usage(completion.usage))
         made.append(Generation(text=choice.text, generation_info=info))
@@ -52,7 +52,7 @@ def generations(completion: Completion) -> list[Generation]:
 
 def to_chunk(piece: CompletionChunk) -> GenerationChunk:
     """A piece of a stream. Details of the whole are on the last alone, because merging concatenates and sums them."""
-    info = _text_logprobs(piece)
+    info = {**_text_logprobs(piece), **_reasoning(piece)}
     if piece.is_last:
         info.update(finish_reason=piece.finish_reason, **_details(piece), **_text_usage(piece.usage))
     return GenerationChunk(text=piece.text, generation_info=info or None)
@@ -62,6 +62,10 @@ def joined(chunks: Iterable[GenerationChunk]) -> Generation:
     """The chunks of a stream as one generation."""
     whole = reduce(add, chunks)
     return Generation(text=whole.text, generation_info={"logprobs": None, **(whole.generation_info or {})})
+
+
+def _reasoning(answer: Choice | CompletionChunk) -> Info:
+    return {"reasoning_content": answer.thoughts} if answer.thoughts else {}
 
 
 def _text_usage(usage: Usage | None) -> Info:

@@ -22,6 +22,7 @@ from langchain_paradigm._out import generations, joined, to_chunk
 from langchain_paradigm._tracing import report_stream_end, result
 from paradigm_transport import CompletionParameters
 from paradigm_transport.chat.routes import completion_parameters, template_of
+from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.endpoints.completions.fields import FIELDS
 
 
@@ -161,6 +162,10 @@ class ParadigmLLM(LangChainModel[str], LLM):
 
     # One call
 
+    @property
+    def _route(self) -> TextRoute:
+        return TextRoute(template_of(self))
+
     def _parameters(self, stop: Stop, overrides: Mapping[str, object], *, stream: bool) -> CompletionParameters:
         call = overrides if stop is None else {**overrides, "stop": stop}
         with as_langchain:
@@ -203,13 +208,14 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _complete(self, prompts: list[str], stop: Stop, run_manager: Manager, **kwargs: object) -> LLMResult:
         with as_langchain:
             parameters = self._call_parameters or self._parameters(stop, kwargs, stream=self.streaming)
+            route = self._route
 
             def complete(index: int) -> list[Generation]:
                 if self.streaming:
                     chunks = self._chunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager))
                     return [joined(chunks)]
                 self._acquire()
-                return generations(self.client.complete(prompts[index], parameters))
+                return self.client.send(route.call(prompts[index], parameters, generations))
 
             by_prompt = self._fan_out(complete, len(prompts), self.max_concurrency)
         return result(by_prompt, parameters.model, self.trace_as_chat, run_manager)
@@ -219,13 +225,14 @@ class ParadigmLLM(LangChainModel[str], LLM):
     ) -> LLMResult:
         with as_langchain:
             parameters = self._call_parameters or self._parameters(stop, kwargs, stream=self.streaming)
+            route = self._route
 
             async def complete(index: int) -> list[Generation]:
                 if self.streaming:
                     chunks = self._achunks(prompts[index], parameters, _compat.manager_of_prompt(index, run_manager))
                     return [joined([chunk async for chunk in chunks])]
                 await self._aacquire()
-                return generations(await self.async_client.complete(prompts[index], parameters))
+                return await self.async_client.send(route.call(prompts[index], parameters, generations))
 
             by_prompt = await self._afan_out(complete, len(prompts), self.max_concurrency)
         return result(by_prompt, parameters.model, self.trace_as_chat, run_manager)
@@ -259,9 +266,8 @@ class ParadigmLLM(LangChainModel[str], LLM):
     def _chunks(self, prompt: str, parameters: CompletionParameters, run_manager: Manager) -> Iterator[GenerationChunk]:
         with as_langchain:
             self._acquire()
-            with self.client.stream(prompt, parameters) as pieces:
-                for piece in pieces:
-                    chunk = to_chunk(piece)
+            with self.client.open(self._route.stream_call(prompt, parameters, to_chunk)) as chunks:
+                for chunk in chunks:
                     if run_manager is not None:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk
@@ -271,9 +277,8 @@ class ParadigmLLM(LangChainModel[str], LLM):
     ) -> AsyncIterator[GenerationChunk]:
         with as_langchain:
             await self._aacquire()
-            async with self.async_client.stream(prompt, parameters) as pieces:
-                async for piece in pieces:
-                    chunk = to_chunk(piece)
+            async with self.async_client.open(self._route.stream_call(prompt, parameters, to_chunk)) as chunks:
+                async for chunk in chunks:
                     if run_manager is not None:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=_logprobs(chunk))
                     yield chunk

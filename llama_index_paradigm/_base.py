@@ -19,8 +19,9 @@ from paradigm_transport.access import Connected
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, TemplateFields, completion_parameters, template_of
 from paradigm_transport.chat.templates import Template
+from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.context_windows import ContextWindows
-from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall, as_is, chunk_as_is
+from paradigm_transport.endpoints.completions.call import as_is, chunk_as_is
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import JsonObject
 
@@ -174,19 +175,23 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     def _format(self, prompt: str, formatted: bool) -> str:
         raise NotImplementedError
 
+    @property
+    def _text_route(self) -> TextRoute:
+        return TextRoute(self._known_template())
+
     def _completion_call(
         self, prompt: str, formatted: bool, fields: JsonObject
     ) -> tuple[Call[Any], Callable[[Any], CompletionResponse]]:
         """Return the call that completes a prompt, and what makes a response of its reply."""
         prompt, parameters = self._format(prompt, formatted), self._parameters(fields)
-        return CompletionCall(prompt, parameters, as_is), CompletionReader().read
+        return self._text_route.call(prompt, parameters, as_is), CompletionReader().read
 
     def _completion_stream_call(
         self, prompt: str, formatted: bool, fields: JsonObject
     ) -> tuple[StreamCall[Any, Any], Callable[[Any], CompletionResponse]]:
         """As `_completion_call`, streamed."""
         prompt, parameters = self._format(prompt, formatted), self._parameters(fields, single=True)
-        return CompletionStreamCall(prompt, parameters, chunk_as_is), CompletionReader().read_chunk
+        return self._text_route.stream_call(prompt, parameters, chunk_as_is), CompletionReader().read_chunk
 
     def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> Call[ChatCompletion]:
         raise NotImplementedError

@@ -38,19 +38,29 @@ async def aresponses(stream: AsyncStream[Chunk], read: Callable[[Chunk], Respons
 
 
 class CompletionReader:
-    """Reads the completion of a prompt, whole or chunk by chunk."""
+    """Reads the completion of a prompt, whole or chunk by chunk.
+
+    What the model thought before is `additional_kwargs["reasoning_content"]`.
+    """
 
     def __init__(self) -> None:
-        self._text = ""
+        self._text = self._thoughts = ""
 
     def read(self, completion: Completion) -> CompletionResponse:
         """Return the response to a whole completion, to its first choice."""
-        return CompletionResponse(text=completion.text, **_beside_text(completion, completion.choices[0]))
+        self._thoughts = completion.choices[0].thoughts
+        return self._response(completion.text, _beside_text(completion, completion.choices[0]))
 
     def read_chunk(self, chunk: CompletionChunk) -> CompletionResponse:
         """Return the response to a stream so far."""
         self._text += chunk.text
-        return CompletionResponse(text=self._text, delta=chunk.text, **_beside_text(chunk, chunk, chunk.is_last))
+        self._thoughts += chunk.thoughts
+        return self._response(self._text, {**_beside_text(chunk, chunk, chunk.is_last), "delta": chunk.text})
+
+    def _response(self, text: str, details: JsonObject) -> CompletionResponse:
+        if self._thoughts:
+            details["additional_kwargs"]["reasoning_content"] = self._thoughts
+        return CompletionResponse(text=text, **details)
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ from paradigm_transport.chat.routes import (
 from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
 from paradigm_transport.chat.templates import Template, find_template
+from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.messages import JsonObject, read_tool_choice, read_tools
 
 
@@ -175,6 +176,10 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         if formatted or not isinstance(route, PromptRoute):
             return prompt
         return route.prompt(self._request([ChatMessage(prompt)], {}))
+
+    @property
+    def _text_route(self) -> TextRoute:
+        return TextRoute(self._known_template(), self.reasoning_parser)
 
     def _completion_call(
         self, prompt: str, formatted: bool, fields: JsonObject

@@ -16,7 +16,7 @@ from llama_index_paradigm._compat import PromptHook, is_default_prompt_function
 from llama_index_paradigm._in import plain_messages, readable
 from llama_index_paradigm._structured import Task
 from paradigm_transport import Completion, CompletionChunk
-from paradigm_transport.chat.events import ParsedMessage, Text
+from paradigm_transport.chat.events import ParsedMessage, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, template_of
 from paradigm_transport.chat.structured import closed, repair_prompt, schema_of
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
@@ -143,16 +143,19 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
     # Chats
 
     def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
-        def convert(completion: Completion) -> ChatCompletion:
-            return ChatCompletion(completion, [ParsedMessage(completion.text)])
-
-        return CompletionCall(self._join(messages), self._parameters(fields), convert)
+        return self._text_route.call(self._join(messages), self._parameters(fields), _as_chat)
 
     def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionStreamCall[ChatChunk]:
-        def convert(chunk: CompletionChunk) -> ChatChunk:
-            return ChatChunk(chunk, [Text(chunk.text)])
+        parameters = self._parameters(fields, single=True)
+        return self._text_route.stream_call(self._join(messages), parameters, _as_chat_chunk)
 
-        return CompletionStreamCall(self._join(messages), self._parameters(fields, single=True), convert)
+
+def _as_chat(completion: Completion) -> ChatCompletion:
+    return ChatCompletion(completion, [ParsedMessage(choice.text, choice.thoughts) for choice in completion.choices])
+
+
+def _as_chat_chunk(chunk: CompletionChunk) -> ChatChunk:
+    return ChatChunk(chunk, [*([Thought(chunk.thoughts)] if chunk.thoughts else []), Text(chunk.text)])
 
 
 class CompletionTask(Task[Model, str, CompletionResponse]):

@@ -5,7 +5,7 @@
 #
 # With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
 # [local Paradigm](../docs/local-paradigm.md), as for the outputs below: a model of 135 million parameters, which can
-# repeat what a passage says, but reasons badly.
+# repeat what a passage says, but reasons badly, and one that embeds texts.
 
 # %%
 import os
@@ -14,43 +14,50 @@ from paradigm_local import LocalParadigm
 
 if "PARADIGM_API_KEY" in os.environ:
     model, chat_template = "alfred-4.2", "alfred"
+    embedding_model = "multilingual-e5-large"
 else:
     local = LocalParadigm()
     local.start()
     os.environ.update(PARADIGM_API_KEY=local.api_key, PARADIGM_BASE_URL=local.base_url)
     model, chat_template = local.model, "chatml"
+    embedding_model = local.embedding_model
 
 # %% [markdown]
 # ## The documents
 #
-# Three pages, split into passages of one section each.
+# Two pages, split into sections, and long sections into passages: models that embed take texts of some hundred tokens.
 
 # %%
 from llama_index.core import SimpleDirectoryReader
-from llama_index.core.node_parser import MarkdownNodeParser
+from llama_index.core.node_parser import MarkdownNodeParser, SentenceSplitter
 from paradigm_local.demo import docs_folder
 
-pages = [
-    docs_folder() / name for name in ("index.md", "chat-templates.md", "errors.md")
-]
-passages = MarkdownNodeParser().get_nodes_from_documents(
+pages = [docs_folder() / name for name in ("index.md", "errors.md")]
+sections = MarkdownNodeParser().get_nodes_from_documents(
     SimpleDirectoryReader(input_files=pages).load_data()
 )
-for passage in passages:  # the model gets the text only
-    passage.excluded_llm_metadata_keys = list(passage.metadata)
+passages = SentenceSplitter(chunk_size=200, chunk_overlap=0, include_metadata=False)(
+    sections
+)
 len(passages)
 
 # %% [markdown]
-# ## A retriever
+# ## An index
 #
-# BM25 finds passages by their words. It needs no embedding model and no network. If you have an index over embeddings,
-# use that instead.
+# Each passage is embedded once. A question is embedded too, and the nearest passages are those that are about the same,
+# in whatever words and language. E5, the family of models that Paradigm offers, was trained with a word in front of each
+# text: [Embeddings](../docs/embeddings.md) says more.
 
 # %%
-from llama_index.retrievers.bm25 import BM25Retriever
+from llama_index.core import VectorStoreIndex
+from llama_index_paradigm import ParadigmEmbedding
 
-retriever = BM25Retriever.from_defaults(nodes=passages, similarity_top_k=1)
-print(retriever.retrieve("How many stop sequences can I give?")[0].get_content())
+embed_model = ParadigmEmbedding(
+    model=embedding_model, query_prefix="query: ", document_prefix="passage: "
+)
+index = VectorStoreIndex(passages, embed_model=embed_model)
+retriever = index.as_retriever(similarity_top_k=1)
+print(retriever.retrieve("Combien de séquences d'arrêt ?")[0].get_content())
 
 # %% [markdown]
 # ## A query engine
@@ -81,13 +88,11 @@ def ask(question):
     answer = engine.query(question)
     print(f"{question}\n  {answer}")
     for node in answer.source_nodes:
-        page = node.metadata["file_name"]
         heading = node.get_content().splitlines()[0].lstrip("# ")
-        print(f"  from {page}, “{heading}” (score {node.score:.1f})\n")
+        print(f"  from “{heading}” (score {node.score:.2f})\n")
 
 
-ask("What does the extra local bring?")
-ask("Which error is raised when a stream is cut?")
+ask("Which extra brings both frameworks?")
 ask("How long is the wait between attempts?")
 
 # %% [markdown]
@@ -116,3 +121,49 @@ print(counter.completion_llm_token_count, "generated")
 
 # %% [markdown]
 # See also [LlamaIndex](../docs/llama-index.md), and [Token usage](../docs/usage.md) for other counters and tracers.
+
+# %% [markdown]
+# ## The same with LangChain
+#
+# The same passages in a vector store of LangChain, and a chain of its retriever, a prompt and the model.
+
+# %%
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnablePassthrough
+from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_paradigm import ParadigmEmbeddings
+from langchain_paradigm import ParadigmLLM as LangChainLLM
+
+store = InMemoryVectorStore.from_texts(
+    [passage.get_content() for passage in passages],
+    ParadigmEmbeddings(
+        model=embedding_model, query_prefix="query: ", document_prefix="passage: "
+    ),
+)
+
+
+def show(documents):
+    for document in documents:
+        print("from:", " ".join(document.page_content.split())[:80], "…")
+    return "\n\n".join(document.page_content for document in documents)
+
+
+prompt = ChatPromptTemplate.from_template(
+    "Passages:\n{context}\n\nAnswer from these passages alone.\n"
+    "Question: {question}\nAnswer: "
+)
+retriever = store.as_retriever(search_kwargs={"k": 2})
+chain = (
+    {"context": retriever | show, "question": RunnablePassthrough()}
+    | prompt
+    | LangChainLLM(
+        model=model,
+        chat_template=chat_template,
+        max_tokens=60,
+        temperature=0,
+        stop="\n\n",
+    )
+    | StrOutputParser()
+)
+print(chain.invoke("How many stop sequences can I give?"))

@@ -29,10 +29,10 @@ logger = logging.getLogger("paradigm_transport")
 FIRST_BURST = 10.0
 """How many requests a new client sends at once."""
 
-FIRST_RATE = 300.0
+FIRST_RATE = 200.0
 """Requests a second of a new client..."""
 
-FIRST_GROWTH = 2.0
+FIRST_GROWTH = 3.0
 """... and how many more for each response."""
 
 UNLIMITED = 900.0

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from paradigm_local import LocalParadigm
 from paradigm_local.demo import _show_stream
+from paradigm_local.model import E5_SMALL, default_model
 
 COMMAND = [sys.executable, "-m", "paradigm_local.cli", "demo"]
 
@@ -22,12 +23,15 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_demo_counts_every_token(local_paradigm: LocalParadigm) -> None:  # the fixture downloads the model
+def test_demo_finds_passages_and_counts_every_token(local_paradigm: LocalParadigm) -> None:
+    default_model(E5_SMALL)  # as the fixture does with the other model; to download one shows progress
     demo = run()
     assert demo.returncode == 0, demo.stderr
     assert demo.stderr == ""
     assert "The capital of France is Paris" in demo.stdout
-    seen, counted = (re.search(rf"{name}\s+(\d+ +\d+ +\d+)", demo.stdout) for name in ("all callbacks", "own count"))
+    assert "from “Stop sequences”" in demo.stdout  # found by an embedding
+    assert "64 MiB" in demo.stdout
+    seen, counted = (re.search(rf"{name}\s+(\d+ +\d+ +\d+)", demo.stdout) for name in ("all together", "own count"))
     assert seen is not None
     assert counted is not None
     assert seen[1].split() == counted[1].split()

@@ -56,7 +56,7 @@ def test_examples_run(place: str, request: pytest.FixtureRequest) -> None:
             pytest.importorskip(companion)
     reached = {"PARADIGM_BASE_URL": local_paradigm.base_url, "PARADIGM_API_KEY": local_paradigm.api_key}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.e2e.test_docs", place, local_paradigm.model],
+        [sys.executable, "-m", "tests.e2e.test_docs", place, local_paradigm.model, local_paradigm.embedding_model],
         env={**os.environ, **reached},
         cwd=ROOT,
         capture_output=True,
@@ -75,12 +75,12 @@ def test_other_examples_compile(place: str) -> None:
         compile(example, place, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
-def run_examples(place: str, model: str) -> None:
+def run_examples(place: str, model: str, embedding_model: str) -> None:
     for text in texts_of(place):
         names: dict[str, object] = {"__name__": "example"}
         for example in examples_in(text):
-            # The local Paradigm has another model, which is slow.
-            example = example.replace("alfred-4.2", model)
+            # The local Paradigm has other models, which are slow.
+            example = example.replace("alfred-4.2", model).replace("multilingual-e5-large", embedding_model)
             run_example(re.sub(r"max_tokens=\d{3,}", f"max_tokens={ENOUGH_TOKENS}", example), names)
 
 
@@ -93,4 +93,4 @@ def run_example(example: str, names: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    run_examples(sys.argv[1], sys.argv[2])
+    run_examples(*sys.argv[1:])

@@ -22,7 +22,6 @@ from langchain_core.tools import create_retriever_tool
 
 from langchain_paradigm import ParadigmLLM, ParadigmRetriever
 from paradigm_transport import InvalidParameterError, NotFoundError, PageImage
-from tests.chat_form import prompt_of
 from tests.langchain.conftest import KEY, Calls
 from tests.wire import Request, Script, WireServer, completion, reply, search_result, search_results
 
@@ -304,7 +303,7 @@ def test_chain_of_retriever_prompt_and_model_answers(make: Make, wire: WireServe
     llm = ParadigmLLM(model="alfred-4.2", api_key=KEY, base_url=wire.url)
     chain = {"context": make() | cited, "question": RunnablePassthrough()} | prompt | llm | StrOutputParser()
     assert calls.invoke(chain, QUERY) == "Three months."
-    assert "[p. 3] The notice period is three months." in prompt_of(wire.bodies[-1])
+    assert "[p. 3] The notice period is three months." in wire.bodies[-1]["prompt"]
 
 
 def test_create_retriever_tool_is_one_line(make: Make, wire: WireServer, calls: Calls) -> None:
@@ -323,4 +322,4 @@ def test_agent_answers_with_what_the_tool_found(make: Make, wire: WireServer, ca
     messages = calls.invoke(agent, {"messages": [("user", QUERY)]})["messages"]
     assert messages[-1].content == "Three months."
     assert [body["query"] for body in wire.bodies if "query" in body] == ["notice period"]
-    assert "The notice period is three months." in prompt_of(wire.bodies[-1])
+    assert "The notice period is three months." in str(wire.bodies[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -415,3 +416,7 @@ def test_fusion_with_another_retriever_works(
         [make(workspace_id=1), make(workspace_id=2)], llm=make_llm(), num_queries=1, mode="reciprocal_rerank"
     )
     assert [node.node_id for node in fused.retrieve(QUERY)] == CHUNK_IDS[:2]
+
+
+def test_hub_import_path_exports_the_same_class() -> None:
+    assert importlib.import_module("llama_index.retrievers.paradigm").ParadigmRetriever is ParadigmRetriever

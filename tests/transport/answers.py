@@ -417,3 +417,15 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer("I say [time()]", "I say [time()]"),
     ],
 }
+
+# A template of a model that thinks, one that opens its thoughts, and an answer
+
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{# a thought stands in <think> and </think> #}"
+)
+THOUGHTS_OPENED = THINKS.replace("assistant\n", "assistant\n<think>\n")
+THOUGHT_BEFORE_TEXT = '<think>\nIs it {"city": "Paris"}?\n</think>\n\n{"city": "Rome"}'
+THOUGHT = 'Is it {"city": "Paris"}?'
+TEXT_BEHIND = '{"city": "Rome"}'

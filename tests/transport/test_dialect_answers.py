@@ -198,6 +198,13 @@ def test_answer_without_marks_is_text(row: Dialect) -> None:
     [
         ("llama3-json", '{"name": "unknown", "parameters": {"x": "y"<|eom_id|>\n"'),
         ("lfm2", " ```<|tool_call_start|>[f()]"),
+        ("lfm2", "<|tool_call_start|>[f(), g h()]"),
+        ("qwen3-coder", "<tool_call><function=f></function><function=g h=></tool_call>"),
+        ("qwen3-coder", "<tool_call><function=f></function><function=>"),
+        (
+            "llama3-json",
+            '{"name": "unknown", "parameters": {"x: "y"}}{{"name": "get_weather", "parameters": {"city": "Rome"}}',
+        ),
         ("gemma-4", "<|tool_call>call:f{}<tool_call|><|tool_call><|channel>thought<|tool_call>call:f{}<tool_call|>"),
     ],
 )
@@ -235,3 +242,9 @@ def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) ->
 
     short = min(cpu_time(lambda: read(800)) for _ in range(3))
     assert cpu_time(lambda: read(8_000)) < 60 * short  # 10 times the text
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3.1", "functionary-v3.1", "kimi-k2", "mistral-v11", "llama-pythonic"])
+@pytest.mark.parametrize("written", ["``", "```", "\n ", "``{[", "), g h()]"])
+def test_forced_call_in_disorder_is_read_alike_in_any_split(name: str, written: str) -> None:
+    read(lambda: new_reader(BY_NAME[name], prefilled=True, name="get_weather"), written)

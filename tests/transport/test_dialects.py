@@ -10,6 +10,7 @@ import pytest
 from paradigm_transport import CHAT_TEMPLATES, ChatTemplate, InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.dialects.choosing import REASONING_PARSERS, TOOL_PARSERS, find_dialect
+from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.dialects.rows import HERMES, ROWS
 from paradigm_transport.messages import Message, Tool, ToolCall
 from tests.transport.test_chat import QWEN
@@ -163,3 +164,26 @@ def test_documentation_lists_all_parsers() -> None:
     table = "".join(line for line in page.splitlines() if line.startswith("|"))
     for name in (*TOOL_PARSERS, *REASONING_PARSERS):
         assert f"`{name}`" in table
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.sign], ids=lambda row: row.name)
+def test_dialect_is_found_by_a_call_that_the_template_writes(row: Dialect) -> None:
+    call = row.calls.write([ToolCall("call00001", "get_weather", {"city": "Oslo"})])
+    source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ call if m.tool_calls }}{% endfor %}[assistant]"
+    template = JinjaTemplate(source=source + "{{ tools | length if tools }}", variables={"call": call})
+    found = find_dialect(template)
+    assert found.calls == row.calls
+    reader = found.reader(prompt=found.without_thoughts(""), tools=[Tool("get_weather")])
+    answer = read_message(reader, call)
+    assert [(each.name, each.arguments) for each in answer.calls] == [("get_weather", {"city": "Oslo"})]
+
+
+def test_call_is_found_in_the_form_that_the_template_takes() -> None:
+    """As Functionary's, which wants arguments as text and takes `>>>` for the opening of each answer."""
+    source = (
+        "{% for m in messages %}[{{ m.role }}]\n>>>{% for call in m.tool_calls or () %}"
+        "{{ raise_exception('text') if call.function.arguments is not string }}"
+        "{{ call.function.name }}\n{{ call.function.arguments }}{% endfor %}{{ m.content }}{% endfor %}[assistant]\n>>>"
+        "{{ tools and '' }}"
+    )
+    assert silently_found(JinjaTemplate(source=source)) == "functionary-v3.2"

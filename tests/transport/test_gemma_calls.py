@@ -187,8 +187,7 @@ def test_only_the_first_call_is_read_if_one_is_wanted(family: str, form: GemmaCa
     assert answer(form, f"Yes. {WRITTEN[family] * 2} Done.", parallel=False) == Answer("Yes.", [OSLO])
 
 
-def test_server_is_asked_for_nothing(form: GemmaCalls) -> None:
-    assert form.constraint(TOOLS, None, parallel=True) is form.offer(TOOLS, parallel=True) is None
+def test_end_mark_is_never_a_stop_sequence(form: GemmaCalls) -> None:
     assert (form.begins, form.stop) == ((form.begin,), "")
 
 

@@ -332,10 +332,6 @@ def test_only_the_first_call_is_read_if_one_is_wanted(family: str, form: PythonC
     assert answer(form, WRITTEN[family], parallel=False) == Answer(calls=[OSLO])
 
 
-def test_server_is_asked_for_nothing(form: PythonCalls) -> None:
-    assert form.constraint(TOOLS, None, parallel=True) is form.offer(TOOLS, parallel=True) is None
-
-
 def test_arguments_are_streamed() -> None:
     reader = forms.LFM_2.reader(tools=TOOLS)
     events = reader.feed("<|tool_call_start|>[get_weather(days=3, city='O")

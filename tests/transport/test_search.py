@@ -334,3 +334,9 @@ def test_query_is_redacted_from_errors(api: Api, wire: WireServer) -> None:
     with pytest.raises(Exception, match="cannot search for") as caught:
         api.client(wire).search(QUERY)
     assert QUERY not in str(caught.value)
+
+
+def test_reply_with_warnings_in_words_is_no_refusal(api: Api, wire: WireServer) -> None:
+    wire.script(reply(search_results(search_result("a"), warnings=["the relevance model is down"])))
+    found = api.client(wire).search(QUERY)
+    assert (found.results[0].text, found.warnings) == ("a", [{"code": "the relevance model is down"}])

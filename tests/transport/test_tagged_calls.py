@@ -410,15 +410,25 @@ def test_any_text_is_read_alike_in_any_split(data: st.DataObject) -> None:
     assert form.end not in found.text
 
 
+TEXT = st.text(st.characters(exclude_characters="<", exclude_categories=["Cs"]))  # marks are in `CODE`
+
+
 @settings(deadline=None)
-@given(st.sampled_from(sorted(FORMS)), st.text(), st.dictionaries(st.text("abc", min_size=1), st.text(), max_size=3))
+@given(st.sampled_from(sorted(FORMS)), TEXT, st.dictionaries(st.text("abc", min_size=1), TEXT, max_size=3))
 def test_what_is_written_is_read(family: str, code: str, others: dict[str, str]) -> None:
     form = FORMS[family]
     arguments = {"city": code, "days": 3, **others}
     if form.trim == "space":
-        arguments = {key: value.strip() if isinstance(value, str) else value for key, value in arguments.items()}
+        expected = {key: value.strip() if isinstance(value, str) else value for key, value in arguments.items()}
+    elif form is forms.SEED_OSS:  # whose template writes no line breaks around values, although models do
+        expected = {
+            key: value.removeprefix("\n").removesuffix("\n") if isinstance(value, str) else value
+            for key, value in arguments.items()
+        }
+    else:
+        expected = arguments
     found = read(lambda: form.reader(tools=TOOLS), form.write(called(("get_weather", arguments))))
-    assert found == Answer(calls=[("get_weather", arguments)])
+    assert found == Answer(calls=[("get_weather", expected)])
 
 
 @pytest.mark.parametrize(

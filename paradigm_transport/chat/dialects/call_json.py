@@ -84,10 +84,10 @@ class CallReader:
             at: where in `text` the piece begins.
 
         Returns:
-            Where reading ended: behind the piece or the object, or where it breaks.
+            Where reading ended: behind the piece, the tool's name or the object, or where it breaks.
         """
-        begin = at
-        while at < len(text) and not (self.is_complete or self.is_broken):
+        begin, name = at, self._name
+        while at < len(text) and self._name == name and not (self.is_complete or self.is_broken):
             if self._value is not None:
                 at = self._value.feed(text, at)
                 self.is_broken = self._value.is_broken

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from os.path import commonprefix
 from typing import Literal
 
 from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.dialects.rows import HERMES, ROWS
-from paradigm_transport.chat.templates import BaseTemplate, JinjaTemplate
+from paradigm_transport.chat.templates import BaseTemplate, JinjaTemplate, UnwritableError
+from paradigm_transport.chat.templates.forms import Form, forms_of
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import Message, Tool, ToolCall
 
@@ -28,6 +32,7 @@ _QUESTION = Message("user", "How warm is it?")
 _ANSWER = Message("assistant", tool_calls=(_CALL,))
 _RESULT = Message("tool", "It is 7 degrees.", tool_call_id=_CALL.id, name=_TOOL.name)
 
+_MAX_FORMS = 20
 _OPEN_MARK = re.compile(r"[<\[][^<>\[\]\s]*\Z")
 
 
@@ -169,17 +174,31 @@ def _tail(template: BaseTemplate) -> str:
     """Return the opened answer to a question."""
     for tools in ([_TOOL], []):
         try:
-            return template._write([_QUESTION], tools)[-100:]
+            return _write(template, [_QUESTION], tools)[-100:]
         except InvalidParameterError:
             continue
     return ""
+
+
+def _write(template: BaseTemplate, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+    """Write a chat in the first form that a template does not refuse.
+
+    Raises:
+        InvalidParameterError: it refuses all of the likely ones.
+    """
+    *forms, last = islice(forms_of(Form(messages, tools)), _MAX_FORMS)
+    for form in forms:
+        with suppress(UnwritableError):
+            template._allow_work(messages)
+            return template._write_form(form)
+    return template._write_form(last)
 
 
 def _render_call(template: BaseTemplate) -> tuple[str, str] | None:
     """Return a question with tools, and what a template writes behind it; None if it refuses such a chat."""
     for chat in ((_QUESTION, _ANSWER, _RESULT), (_QUESTION, _ANSWER)):
         try:
-            opened, written = (template._write(part, [_TOOL]) for part in (chat[:1], chat))
+            opened, written = (_write(template, part, [_TOOL]) for part in (chat[:1], chat))
         except InvalidParameterError:
             continue
         # All that is new, with the whole of a mark that the two texts only begin alike.

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from paradigm_transport.chat.dialects.argument_grammar import ArgumentGrammar, Notation
 from paradigm_transport.chat.dialects.arguments import GAP, SPACE, SPACE_AND_COMMAS, Arguments, end_of, word_at
 from paradigm_transport.chat.dialects.base import Marks
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.marked import MarkedReader
+from paradigm_transport.chat.dialects.structural import among_text
 from paradigm_transport.chat.dialects.typed import Schema
 from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
 
@@ -64,12 +66,33 @@ class GemmaCalls:
         return f"{self.begin}{_CALL}{name or ''}"
 
     def constraint(self, tools: Sequence[Tool], name: str | None, *, parallel: bool) -> JsonObject | None:
-        """As `CallFormat.constraint`: vLLM has no name for this form."""
-        return None
+        """As `CallFormat.constraint`."""
+        grammar = ArgumentGrammar(self._notation)
+        offered = [tool for tool in tools if name in (None, tool.name)]
+        first = grammar.calls(offered, f"{_CALL}NAME{{", f"}}{self.end}", len(f"{_CALL}{name or ''}"))
+        more = f" {grammar.calls(tools, f'{self.begin}{_CALL}NAME{{', f'}}{self.end}')}*" if parallel else ""
+        return {"grammar": grammar.write(f"{first}{more}")}
 
     def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
-        """As `CallFormat.offer`: vLLM has no name for this form."""
-        return None
+        """As `CallFormat.offer`."""
+        grammar = ArgumentGrammar(self._notation)
+        calls = grammar.calls(tools, f"{_CALL}NAME{{", "}")
+        content = {"type": "grammar", "grammar": grammar.write(calls)}
+        call = {"type": "tag", "begin": self.begin, "content": content, "end": self.end}
+        return among_text([self.begin], [call], parallel=parallel)
+
+    @property
+    def _notation(self) -> Notation:
+        quote, second = to_json(self.quote), self.quote[1]
+        return Notation(
+            string=f'{quote} ([^<] | "<" [^{second}])* {quote}',
+            write=self._write,
+            write_key=str,
+            comma=",",
+            assign=":",
+            colon=":",
+            key="name",
+        )
 
     def reader(
         self, *, tools: Sequence[Tool] = (), prefilled: bool = False, name: str | None = None, parallel: bool = True
@@ -124,7 +147,7 @@ class GemmaReader(MarkedReader):
         elif _PART_OF_NAME.match(self._rest, self._at):
             return False
         else:
-            self._read = MarkedReader._read_unparsable
+            self._break()
         return True
 
     def _read_behind_arguments(self) -> None:
@@ -137,7 +160,7 @@ class GemmaReader(MarkedReader):
         if word is None:
             return False
         if word == "":
-            self._read = MarkedReader._read_unparsable
+            self._break()
         elif self._end_call():
             self._at -= len(word) * (word == self._form.begin)
             self._read = MarkedReader._read_text

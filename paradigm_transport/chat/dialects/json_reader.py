@@ -227,7 +227,7 @@ class JsonCallsReader:
     def _read_before_arguments(self) -> bool:
         """Read what may precede the arguments if the prompt ends before them."""
         self._skip(_FILLER_BEFORE_ARGUMENTS)
-        if self._may_become_word():
+        if self._at == len(self._rest) or self._may_become_word():
             return False
         self._skip_words(self._marks.words)
         self._read = JsonCallsReader._read_call

@@ -147,6 +147,7 @@ class MarkedReader:
 
     def _break(self) -> None:
         """Go on at what does not continue a call."""
+        self._has_call = False  # but an invalid one
         self._read = MarkedReader._read_unparsable
 
     def _show(self, text: str) -> None:

@@ -6,14 +6,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from paradigm_transport.chat.dialects.argument_grammar import ArgumentGrammar, Notation
 from paradigm_transport.chat.dialects.arguments import end_of, word_at
 from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.marked import MarkedReader
 from paradigm_transport.chat.dialects.python_values import CALL, PART_OF_CALL, PythonArguments
+from paradigm_transport.chat.dialects.structural import among_text
 from paradigm_transport.chat.events import CallEnd, Event, Text
-from paradigm_transport.messages import JsonObject, Tool, ToolCall
+from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
 
+_NOTATION = Notation(
+    string=r'''"'" ([^'\\\n] | "\\" [^\n])* "'" | "\"" ([^"\\\n] | "\\" [^\n])* "\""''',
+    write=repr,
+    write_key=repr,
+    comma=", ",
+    assign="=",
+    colon=": ",
+    key="string",
+)
 _SEPARATORS = re.compile(r"[\s,;]*")
 
 
@@ -58,12 +69,31 @@ class PythonCalls:
         return f"{self.begin}{'[' * self.is_list}{'' if name is None else f'{name}('}"
 
     def constraint(self, tools: Sequence[Tool], name: str | None, *, parallel: bool) -> JsonObject | None:
-        """As `CallFormat.constraint`: vLLM has no name for this form."""
-        return None
+        """As `CallFormat.constraint`."""
+        grammar = ArgumentGrammar(_NOTATION)
+        offered = [tool for tool in tools if name in (None, tool.name)]
+        first = grammar.calls(offered, "NAME(", ")", len(f"{name}(") if name else 0)
+        calls = self._several(grammar, first, tools, parallel=parallel)
+        return {"grammar": grammar.write(f"{calls} {to_json(self._closing)}" if self._closing else calls)}
 
     def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
-        """As `CallFormat.offer`: vLLM has no name for this form."""
-        return None
+        """As `CallFormat.offer`; a bare list cannot be told from text beforehand."""
+        if not self.begin:
+            return None
+        grammar = ArgumentGrammar(_NOTATION)
+        calls = self._several(grammar, grammar.calls(tools, "NAME(", ")"), tools, parallel=parallel)
+        content = {"type": "grammar", "grammar": grammar.write(calls)}
+        block = {"type": "tag", "begin": self.prefill(None), "content": content, "end": self._closing}
+        return among_text([self.prefill(None)], [block], parallel=False)
+
+    @property
+    def _closing(self) -> str:
+        return f"{']' * self.is_list}{self.end}"
+
+    def _several(self, grammar: ArgumentGrammar, first: str, tools: Sequence[Tool], *, parallel: bool) -> str:
+        """Return the expression of a call and those that follow it."""
+        separator = to_json(", " if self.is_list else "\n")
+        return f"{first} ({separator} {grammar.calls(tools, 'NAME(', ')')})*" if parallel else first
 
     def reader(
         self, *, tools: Sequence[Tool] = (), prefilled: bool = False, name: str | None = None, parallel: bool = True

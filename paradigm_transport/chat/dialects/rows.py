@@ -338,7 +338,7 @@ ROWS = (
     Dialect(
         "functionary-v3.2",
         FunctionaryCalls(),
-        sign=r">>>NAME",
+        sign=r"(?:>>>|\A)NAME\n{",
         tool_parsers=("functionary_v3_2",),
         ends=("<|eot_id|>", "<|eom_id|>"),
     ),

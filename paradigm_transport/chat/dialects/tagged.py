@@ -212,8 +212,10 @@ class TaggedReader(MarkedReader):
         if word == tags.call.mark and not (word == "" and self._has_call):
             self._raw = [word]
             self._read = TaggedReader._read_name
+        elif word == "" and self._has_call:
+            self._read = MarkedReader._read_text
         elif word == "":
-            self._read = MarkedReader._read_text if self._has_call else MarkedReader._read_unparsable
+            self._break()
         elif word == tags.end:
             if not self._has_call:
                 self._raw = []
@@ -232,7 +234,7 @@ class TaggedReader(MarkedReader):
         elif opening.may_match(self._rest, self._at):
             return False
         else:
-            self._read = MarkedReader._read_unparsable
+            self._break()
         return True
 
     def _read_behind_arguments(self) -> None:

@@ -55,6 +55,22 @@ class Schema:
         """The types of a value; none if the schema does not say."""
         return {name for part in self._parts() for name in _types_of(part)}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the schema does not list the properties of an object."""
+        return not any("properties" in part for part in self._parts())
+
+    @property
+    def required(self) -> set[str]:
+        """The names of the properties that an object must have."""
+        lists = (part.get("required") for part in self._parts())
+        return {name for names in lists if isinstance(names, list) for name in names if isinstance(name, str)}
+
+    @property
+    def constants(self) -> list[object]:
+        """The only values that are allowed; none if the schema does not say."""
+        return [value for part in self._parts() for value in _constants_of(part)]
+
     def property(self, key: str) -> Schema:
         """Return the schema of a property."""
         found = (_mapping(part.get("properties")).get(key) for part in self._parts())
@@ -150,9 +166,12 @@ def _types_of(part: Mapping[str, Any]) -> Iterator[str]:
         known = _TYPES.get(name.strip().lower()) if isinstance(name, str) else None
         if known is not None:
             yield known
+    yield from map(_type_of, _constants_of(part))
+
+
+def _constants_of(part: Mapping[str, Any]) -> list[object]:
     values = part.get("enum")
-    for value in [*(values if isinstance(values, list) else ()), *([part["const"]] if "const" in part else ())]:
-        yield _type_of(value)
+    return [*(values if isinstance(values, list) else ()), *([part["const"]] if "const" in part else ())]
 
 
 def _type_of(value: object) -> str:

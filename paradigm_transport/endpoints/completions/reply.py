@@ -40,7 +40,7 @@ class Choice:
         finish_reason: why it ended: `stop`, `length`, or another word of the server's; None if it sent none.
         stop_reason: the stop sequence or token id that ended it, if the server says so.
         logprobs: the log-probabilities, if they were asked for.
-        thoughts: what the model thought, if the endpoint keeps it apart from the text.
+        thoughts: what the model thought, if it is kept apart from the text.
         calls: the calls of tools, if the endpoint keeps them apart from the text.
     """
 
@@ -107,7 +107,7 @@ class CompletionChunk:
         request_id: the id of the HTTP request, if the server sent one.
         latency: seconds from the first request to the stream's end.
         retries: the number of requests that failed before.
-        thoughts: what this piece adds to what the model thought, if the endpoint keeps it apart from the text.
+        thoughts: what this piece adds to what the model thought, if that is kept apart from the text.
         calls: what this piece adds to the calls of tools, if the endpoint keeps them apart from the text.
     """
 

@@ -1,0 +1,77 @@
+"""The route of prompts that a chat template wrote, and whose answer is text: what the model thinks is kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from paradigm_transport.calls import Event, Reply
+from paradigm_transport.chat.dialects.choosing import find_dialect
+from paradigm_transport.chat.dialects.dialect import Dialect
+from paradigm_transport.chat.events import ParsedMessage
+from paradigm_transport.chat.templates import Template
+from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
+from paradigm_transport.endpoints.completions.fields import CompletionParameters
+from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
+
+_SHOW_MARKS = {"skip_special_tokens": False}
+"""Marks are special tokens of many models, which vLLM leaves out by default."""
+
+
+class TextRoute:
+    """Makes the calls that complete a prompt.
+
+    Args:
+        template: wrote the prompt; without one, an answer is text as it is, and so is one that echoes the prompt.
+        reasoning_parser: how thoughts are written; found from the template by default. See `ChatFields`.
+    """
+
+    def __init__(self, template: Template | None, reasoning_parser: str | None = None) -> None:
+        dialect = None if template is None else find_dialect(template, None, reasoning_parser)
+        self._dialect = dialect if dialect is not None and dialect.reads_plain_answers else None
+
+    def call(
+        self, prompt: str, parameters: CompletionParameters, convert: Callable[[Completion], Reply]
+    ) -> CompletionCall[Reply]:
+        """Return the call whose reply is the whole completion.
+
+        Args:
+            prompt: the text to complete.
+            parameters: the endpoint's fields.
+            convert: what to make of the completion.
+        """
+        dialect = self._dialect
+        if dialect is None or parameters.echo:
+            return CompletionCall(prompt, parameters, convert)
+
+        def read(choice: Choice) -> Choice:
+            reader, message = dialect.reader(prompt=prompt, calls=False), ParsedMessage()
+            message.add(reader.feed(choice.text))
+            message.add(reader.finish())
+            return replace(choice, text=message.text, thoughts=message.thoughts)
+
+        def separate(completion: Completion) -> Reply:
+            return convert(replace(completion, choices=[read(choice) for choice in completion.choices]))
+
+        return CompletionCall(prompt, _with_stops(dialect, parameters), separate, _SHOW_MARKS)
+
+    def stream_call(
+        self, prompt: str, parameters: CompletionParameters, convert: Callable[[CompletionChunk], Event]
+    ) -> CompletionStreamCall[Event]:
+        """Return the call that streams the completion; as `call`."""
+        dialect = self._dialect
+        if dialect is None or parameters.echo:
+            return CompletionStreamCall(prompt, parameters, convert)
+        reader = dialect.reader(prompt=prompt, calls=False)
+
+        def separate(chunk: CompletionChunk) -> Event:
+            message = ParsedMessage()
+            message.add(reader.feed(chunk.text))
+            message.add(reader.finish() if chunk.is_last else [])
+            return convert(replace(chunk, text=message.text, thoughts=message.thoughts))
+
+        return CompletionStreamCall(prompt, _with_stops(dialect, parameters), separate, _SHOW_MARKS)
+
+
+def _with_stops(dialect: Dialect, parameters: CompletionParameters) -> CompletionParameters:
+    return parameters.with_stops(last=dialect.stops) if dialect.stops else parameters

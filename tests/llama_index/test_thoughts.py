@@ -1,0 +1,70 @@
+"""Completions with the chat template of a model that thinks: its thoughts are not in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.prompts import PromptTemplate
+from pydantic import BaseModel
+
+from llama_index_paradigm import ChatParadigm, ParadigmLLM
+from tests.llama_index.conftest import Method, text_of
+from tests.transport.answers import TEXT_BEHIND, THINKS, THOUGHT, THOUGHT_BEFORE_TEXT, THOUGHTS_OPENED
+from tests.wire import WireServer, completion, reply
+
+Make = Callable[..., Any]
+
+
+class City(BaseModel):
+    """A city."""
+
+    city: str
+
+
+@pytest.fixture(params=[ParadigmLLM, ChatParadigm], ids=lambda kind: kind.__name__)
+def make(request: pytest.FixtureRequest, make_llm: Make, make_chat: Make) -> Make:
+    return make_llm if request.param is ParadigmLLM else make_chat
+
+
+@pytest.mark.parametrize(
+    ("template", "answer"),
+    [(THINKS, THOUGHT_BEFORE_TEXT), (THOUGHTS_OPENED, THOUGHT_BEFORE_TEXT.removeprefix("<think>\n"))],
+)
+def test_thoughts_are_apart_from_the_text(
+    wire: WireServer, method: Method, make: Make, template: str, answer: str
+) -> None:
+    wire.script(method.answer(*(answer[at : at + 3] for at in range(0, len(answer), 3))))
+    responses = method(make(chat_template=template))
+    last = responses[-1]
+    assert text_of(last) == TEXT_BEHIND
+    if hasattr(last, "message"):
+        (thinking,) = [block.content for block in last.message.blocks if block.block_type == "thinking"]
+        assert thinking == THOUGHT
+    else:
+        assert last.additional_kwargs["reasoning_content"] == THOUGHT
+    if method.is_stream:
+        assert "".join(response.delta for response in responses) == TEXT_BEHIND
+    assert wire.bodies[0]["skip_special_tokens"] is False
+
+
+def test_object_is_not_read_from_thoughts(wire: WireServer, make: Make) -> None:
+    wire.script(reply(completion(THOUGHT_BEFORE_TEXT)))
+    llm = make(chat_template=THINKS)
+    assert llm.structured_predict(City, PromptTemplate("Where?")) == City(city="Rome")
+
+
+def test_text_without_a_template_stays_as_it_is(wire: WireServer, make_llm: Make, method: Method) -> None:
+    wire.script(method.answer(THOUGHT_BEFORE_TEXT))
+    assert text_of(method(make_llm())[-1]) == THOUGHT_BEFORE_TEXT
+
+
+def test_reasoning_parser_separates_thoughts_that_the_template_does_not_write(
+    wire: WireServer, make_chat: Make
+) -> None:
+    wire.script(reply(completion(THOUGHT_BEFORE_TEXT)), reply(completion(THOUGHT_BEFORE_TEXT)))
+    llm = make_chat(reasoning_parser="qwen3")
+    assert llm.complete("Where?").text == TEXT_BEHIND
+    assert llm.chat([ChatMessage("Where?")]).message.content == TEXT_BEHIND
