@@ -1,4 +1,4 @@
-"""The fields of chat models, which choose the endpoint and how messages are written for it, and what is sent of them."""
+"""The fields of chat models, which choose the endpoint and how messages are written for it; what is sent of them."""
 
 from __future__ import annotations
 
