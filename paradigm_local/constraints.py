@@ -5,26 +5,21 @@ So each grammar is checked before the generation, and each text is checked again
 """
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Callable, Mapping
 
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from paradigm_local.chat_contract import ChatCompletionRequest
 from paradigm_local.contract import GenerationRequest, InvalidRequest, ResponseFormat, StructuredOutputs
+from paradigm_local.schemas import json_expression
+from paradigm_local.structural_grammar import structural_grammar
 from paradigm_transport.chat.structured import call_schema, closed
 from paradigm_transport.messages import Tool
 
 _HEADER = "%llguidance {}\n"  # tells llama.cpp that this is a Lark grammar
 _BYTES = LLTokenizer("byte")
-_MAX_NUMBER = 1000
 _MAX_GRAMMAR_LENGTH = 100_000
-_TIGHT = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
-"""White space as in `json.dumps`. If any amount were allowed, a small model might generate nothing else."""
-
-_COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
 
 
 class Constraint:
@@ -114,35 +109,10 @@ def _grammar_of_outputs(outputs: StructuredOutputs) -> str:
         return f"{_HEADER}start: /{regex_to_lark(outputs.regex)}/"
     if outputs.choice is not None:
         return f"{_HEADER}start: {' | '.join(map(json.dumps, outputs.choice))}"
+    if outputs.structural_tag is not None:
+        return f"{_HEADER}{structural_grammar(outputs.structural_tag)}"
     return gbnf_to_lark(outputs.grammar or "")
 
 
 def _grammar_of_schema(schema: Mapping[str, object]) -> str:
-    numbers = list(_numbers_in(schema))
-    if any(number > _MAX_NUMBER for keyword, number in numbers if keyword in _COUNTS):
-        raise ValueError(f"{', '.join(_COUNTS)} may be at most {_MAX_NUMBER}.")
-    # The product, because a multiple of several numbers may be a multiple of their product.
-    if math.prod(_without_point(number) for keyword, number in numbers if keyword == "multipleOf") > _MAX_NUMBER:
-        raise ValueError(
-            f"The product of all multipleOf may be at most {_MAX_NUMBER}, with their decimal points removed."
-        )
-    return f"{_HEADER}start: %json {json.dumps({**_TIGHT, **schema})}"
-
-
-def _numbers_in(schema: object) -> Iterator[tuple[str, float]]:
-    """Yield all numbers in a schema, with their keywords."""
-    if isinstance(schema, list):
-        for part in schema:
-            yield from _numbers_in(part)
-    elif isinstance(schema, dict):
-        for keyword, value in schema.items():
-            if isinstance(value, (int, float)):
-                yield keyword, value
-            yield from _numbers_in(value)
-
-
-def _without_point(number: float) -> int:
-    """Return the number with its decimal point removed: 125 for 0.125."""
-    _, digits, exponent = Decimal(str(number)).normalize().as_tuple()
-    zeros: int = 10 ** max(int(exponent), 0)
-    return int("".join(map(str, digits))) * zeros
+    return f"{_HEADER}start: {json_expression(schema)}"

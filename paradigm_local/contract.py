@@ -6,7 +6,9 @@ The server validates requests with these models, and the OpenAPI document is gen
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, StrictStr, ValidationError, model_validator
+
+from paradigm_local.structural_tags import StructuralTag
 
 API_PATH = "/api/v2"
 
@@ -77,12 +79,13 @@ class StructuredOutputs(RequestPart):
         None, min_length=1, max_length=MAX_CHOICES, description="The texts to choose from."
     )
     grammar: NonEmpty | None = Field(None, description="A grammar in llama.cpp's GBNF.")
+    structural_tag: Json[StructuralTag] | None = Field(None, description="A structural tag, as JSON text.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "StructuredOutputs":
-        given = [self.json_, self.regex, self.choice, self.grammar]
+        given = [self.json_, self.regex, self.choice, self.grammar, self.structural_tag]
         if sum(value is not None for value in given) != 1:
-            raise ValueError("Give exactly one of json, regex, choice and grammar.")
+            raise ValueError("Give exactly one of json, regex, choice, grammar and structural_tag.")
         return self
 
 

@@ -36,7 +36,12 @@ class _WithoutFieldTitles(GenerateJsonSchema):
 
 
 def call_schema(
-    tools: Sequence[Tool], *, name: str = "name", arguments: str = "arguments", number: str = ""
+    tools: Sequence[Tool],
+    *,
+    name: str = "name",
+    arguments: str = "arguments",
+    number: str = "",
+    name_is_key: bool = False,
 ) -> JsonObject:
     """Return the JSON schema of a call of one of some tools.
 
@@ -45,6 +50,7 @@ def call_schema(
         name: the key of the tool's name.
         arguments: the key of its arguments.
         number: a key before them, of a string; empty for none.
+        name_is_key: the only key is the tool's name, of its arguments.
     """
     definitions: JsonObject = {}
     calls = []
@@ -54,7 +60,7 @@ def call_schema(
             own = parameters.pop(keyword, {})
             definitions.update({f"{tool.name}.{key}": schema for key, schema in own.items()})
         call = {number: {"type": "string"}} if number else {}
-        call |= {name: {"const": tool.name}, arguments: parameters}
+        call |= {tool.name: parameters} if name_is_key else {name: {"const": tool.name}, arguments: parameters}
         calls.append(_closed({"type": "object", "properties": call, "required": list(call)}))
     schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
     return {**schema, "$defs": definitions} if definitions else schema

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,6 +13,7 @@ from paradigm_local import faults
 from paradigm_local.chat_contract import ChatCompletionRequest
 from paradigm_local.cli import _parser
 from paradigm_local.contract import CompletionRequest, EmbeddingRequest
+from paradigm_local.structural_tags import Format
 
 HERE = Path(__file__).parent
 DOCUMENT = (HERE.parent.parent / "docs" / "local-paradigm.md").read_text(encoding="utf-8")
@@ -40,7 +42,15 @@ def test_every_field_has_a_row(heading: str, fields: Iterable[str]) -> None:
     assert sorted(row[0].strip("`") for row in rows(heading)) == sorted(fields)
 
 
-@pytest.mark.parametrize("heading", ["Fields", "Fields of chats", "Fields of embeddings", "Limits", "Refusals"])
+def test_every_part_of_a_structural_tag_has_a_row() -> None:
+    types = [name for row in rows("Structural tags") for name in re.findall(r"`(\w+)`", row[0])]
+    parts = get_args(get_args(Format)[0])
+    assert sorted(types) == sorted(get_args(part.model_fields["type"].annotation)[0] for part in parts)
+
+
+@pytest.mark.parametrize(
+    "heading", ["Fields", "Fields of chats", "Structural tags", "Fields of embeddings", "Limits", "Refusals"]
+)
 def test_rows_have_no_empty_cells_and_name_existing_tests(heading: str) -> None:
     for row in rows(heading):
         assert all(row)

@@ -322,6 +322,16 @@ def test_structured_outputs_grammar_enforces_a_grammar(caller: Caller) -> None:
     assert re.fullmatch("<[a-c]{4}>", caller.text(structured_outputs={"grammar": grammar}, max_tokens=20))
 
 
+def test_structured_outputs_structural_tag_enforces_a_format(caller: Caller) -> None:
+    grammar = {"type": "grammar", "grammar": 'root ::= "{" word "}"\nword ::= [a-c]{4}'}
+    tag = {"type": "tag", "begin": "<call>", "content": grammar, "end": "</call>"}
+    form = {"type": "triggered_tags", "triggers": ["<call>"], "tags": [tag], "at_least_one": True}
+    structure = {"type": "structural_tag", "format": {**form, "stop_after_first": True}}
+    prompt = "<call>{abca}</call>\n" * 6
+    text = caller.text(structured_outputs={"structural_tag": json.dumps(structure)}, prompt=prompt, max_tokens=40)
+    assert re.fullmatch(r"[^<]*<call>\{[a-c]{4}\}</call>", text)
+
+
 def test_response_format_json_object_enforces_an_object(caller: Caller) -> None:
     text = caller.text(response_format={"type": "json_object"}, max_tokens=8)
     assert text.startswith("{")

@@ -48,12 +48,9 @@ class JsonObjects:
 
     def schema(self, tools: Sequence[Tool]) -> JsonObject:
         """Return the JSON schema of a call of one of some tools."""
-        if not self.name_is_key:
-            return call_schema(tools, name=self.name, arguments=self.arguments, number=self.number)
-        calls = [
-            {"type": "object", "properties": {tool.name: tool.parameters}, "required": [tool.name]} for tool in tools
-        ]
-        return calls[0] if len(calls) == 1 else {"anyOf": calls}
+        return call_schema(
+            tools, name=self.name, arguments=self.arguments, number=self.number, name_is_key=self.name_is_key
+        )
 
 
 OBJECTS = JsonObjects()

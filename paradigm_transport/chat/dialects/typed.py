@@ -71,6 +71,10 @@ class Schema:
         """The only values that are allowed; none if the schema does not say."""
         return [value for part in self._parts() for value in _constants_of(part)]
 
+    def has(self, *keywords: str) -> bool:
+        """Whether the schema holds one of some keywords, of a value itself."""
+        return any(keyword in part for part in self._parts() for keyword in keywords)
+
     def property(self, key: str) -> Schema:
         """Return the schema of a property."""
         found = (_mapping(part.get("properties")).get(key) for part in self._parts())
