@@ -68,7 +68,7 @@ class ParadigmEmbedding(EmbedderFields, Connected, BaseEmbedding):
         - `dimensions`: how many numbers an embedding has, if the model can choose.
         - `batch_inputs`: the most texts of a request, 1 by default. A server that refuses lists is sent one text a
           request.
-        - `embed_batch_size`: texts that are embedded before the next event and step of progress, 256 by default.
+        - `embed_batch_size`: texts that are embedded before the next event and step of progress, 512 by default.
         - `api_key`, `base_url` (or `api_base`): PARADIGM_API_KEY and PARADIGM_BASE_URL by default.
 
     Instantiate:
@@ -106,7 +106,7 @@ class ParadigmEmbedding(EmbedderFields, Connected, BaseEmbedding):
 
     model_name: str = Field(default="", description="Another name of `model`.")
     embed_batch_size: int = Field(
-        default=256,
+        default=512,
         gt=0,
         le=2048,
         description="How many texts are embedded before the next event and step of progress, 1 to 2048.",

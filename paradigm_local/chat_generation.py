@@ -74,15 +74,19 @@ class ForcedCall(Candidate):
             if begin is not None:
                 self._name, self._rest, self._closing = json.loads(begin[1]), self._rest[begin.end() :], "}"
         calls: list[JsonObject] = []
-        if self._name is not None and not self._is_begun and self._rest:
-            self._is_begun = True
-            function = {"name": self._name, "arguments": ""}
-            calls.append({"index": 0, "id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function})
-        if self._is_begun:
+        if self._name is not None and self._rest:
             arguments, self._rest = self._split(piece.finish_reason)
-            calls += [{"index": 0, "function": {"arguments": arguments}}] if arguments else []
+            calls = [self._part(self._name, arguments)] if arguments else []
         finish = "tool_calls" if piece.finish_reason == "stop" else piece.finish_reason
         return Delta(self.index, "", [], finish, calls=calls)
+
+    def _part(self, name: str, arguments: str) -> JsonObject:
+        """Return a part of the call; one for each piece, since clients merge parts of several chunks only."""
+        if self._is_begun:
+            return {"index": 0, "function": {"arguments": arguments}}
+        self._is_begun = True
+        function = {"name": name, "arguments": arguments}
+        return {"index": 0, "id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function}
 
     def _split(self, finish_reason: str | None) -> tuple[str, str]:
         """Split the rest into arguments and what may be the end of the call."""

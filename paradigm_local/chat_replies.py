@@ -45,24 +45,21 @@ class ChatReplies(Replies[ChatChoice]):
         thoughts = "".join(delta.thoughts for delta in deltas)
         return ChatChoice(
             index=index,
-            message=ChatReply(
-                content=text or (None if calls else ""), reasoning_content=thoughts or None, tool_calls=calls or None
-            ),
+            message=ChatReply(role="assistant", content=text or (None if calls else ""), **_given(thoughts, calls)),
             logprobs=self._logprobs([placed for delta in deltas for placed in delta.tokens]),
             finish_reason=deltas[-1].finish_reason,
         )
 
     def _part(self, delta: Delta) -> ChatChoice:
-        role = None if delta.candidate in self._begun else "assistant"
-        self._begun.add(delta.candidate)
+        reply = ChatReply(**_given(delta.thoughts, list(delta.calls)))
+        if delta.candidate not in self._begun:
+            self._begun.add(delta.candidate)
+            reply.role, reply.content = "assistant", ""
+        if delta.text:
+            reply.content = delta.text
         return ChatChoice(
             index=delta.candidate,
-            delta=ChatReply(
-                role=role,
-                content=delta.text or None,
-                reasoning_content=delta.thoughts or None,
-                tool_calls=list(delta.calls) or None,
-            ),
+            delta=reply,
             logprobs=self._logprobs(delta.tokens),
             finish_reason=delta.finish_reason,
         )
@@ -72,6 +69,12 @@ class ChatReplies(Replies[ChatChoice]):
             return None
         count = self._request.top_logprobs or 0
         return ChatLogprobs(content=[_token_logprobs(placed, count) for placed in tokens])
+
+
+def _given(thoughts: str, calls: list[JsonObject]) -> JsonObject:
+    """Return the fields of a reply that are not empty."""
+    fields = {"reasoning_content": thoughts, "tool_calls": calls}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _token_logprobs(placed: PlacedToken, count: int) -> ChatTokenLogprobs:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from paradigm_local import faults, openapi, refusals
-from paradigm_local.chat_contract import ChatCompletionRequest
+from paradigm_local.chat_contract import ChatCompletion, ChatCompletionRequest
 from paradigm_local.chat_generation import ChatGeneration
 from paradigm_local.chat_replies import ChatReplies
 from paradigm_local.constraints import Constraint, read_constraint
@@ -335,7 +335,8 @@ def _json(reply: BaseModel) -> Response:
 def _bytes(reply: BaseModel) -> bytes:
     """Serialize a reply, without a `usage` of None; other nulls belong to the contract."""
     missing = {"usage"} if getattr(reply, "usage", None) is None else None
-    return reply.model_dump_json(exclude=missing).encode()
+    is_chat = isinstance(reply, ChatCompletion)  # whose parts hold only what is new
+    return reply.model_dump_json(exclude=missing, exclude_unset=is_chat).encode()
 
 
 async def _collect(pieces: AsyncGenerator[T | None, None]) -> list[T]:

@@ -26,6 +26,7 @@ from paradigm_transport.chat.routes import (
 )
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import AnyTemplate
+from paradigm_transport.chat.unfenced import UnfencedReader
 from paradigm_transport.endpoints.chat_completions import ChatCompletionCall, ChatCompletionStreamCall
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
@@ -130,6 +131,10 @@ class MessageRoute:
 
     def _reader(self, request: ChatRequest) -> MessageReader:
         def make_text_reader(has_thoughts: bool) -> Reader:
+            reader = make_inner(has_thoughts)
+            return reader if request.schema is None else UnfencedReader(reader)
+
+        def make_inner(has_thoughts: bool) -> Reader:
             calls, thoughts = self._parsers
             if calls is None and (thoughts is None or has_thoughts):
                 return TextReader()

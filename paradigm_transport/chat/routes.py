@@ -18,9 +18,11 @@ from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.dialects.base import Reader
 from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.dialects.choosing import check_parser, find_dialect
+from paradigm_transport.chat.dialects.structural import call_or_object
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
+from paradigm_transport.chat.unfenced import UnfencedReader
 from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters, ChatOnlyFields
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import (
@@ -436,8 +438,8 @@ class PromptRoute:
         return prompt + self._dialect.calls.prefill(name) if request.requires_call else prompt
 
     def _enforces_schema(self, request: ChatRequest) -> bool:
-        """Whether the server enforces the schema of the whole message: under it, the model could not call anything."""
-        return self._constrain is not None and request.schema is not None and not request.offered
+        """Whether the server enforces the schema of the message, unless that is a call."""
+        return self._constrain is not None and request.schema is not None and not request.requires_call
 
     def _parameters(self, request: ChatRequest, layers: Sequence[Layer], *, single: bool) -> CompletionParameters:
         parameters = completion_parameters(self._template, *layers, single=single)
@@ -448,7 +450,7 @@ class PromptRoute:
         if self._constrain is not None and request.requires_call:
             offered, name = request.offered, request.required_name
             constraint = dialect.calls.constraint(offered, name, parallel=not request.is_single)
-        elif request.schema is not None and self._enforces_schema(request):
+        elif request.schema is not None and self._enforces_schema(request) and not request.offered:
             constraint = {"json": closed(request.schema)}
         if constraint is not None:  # the answer ends by itself
             return parameters.with_extra_body({"structured_outputs": constraint}).with_stops(last=dialect.stops)
@@ -462,9 +464,11 @@ class PromptRoute:
         fields: dict[str, object] = {}
         if request.has_tools or self._dialect.reads_plain_answers:
             fields["skip_special_tokens"] = False  # marks are special tokens of many models
-        if self._constrain is not None and request.offered and not request.requires_call and request.schema is None:
+        if self._constrain is not None and request.offered and not request.requires_call:
             calls = self._dialect.calls.offer(request.offered, parallel=not request.is_single)
-            fields |= {} if calls is None else {"structured_outputs": calls}
+            if calls is not None:
+                schema = request.schema
+                fields["structured_outputs"] = calls if schema is None else call_or_object(calls, schema)
         return fields
 
     def reader(self, request: ChatRequest, prompt: str = "") -> Reader:
@@ -474,7 +478,7 @@ class PromptRoute:
             request: the chat.
             prompt: the chat as it was written, which may end in the beginning of thoughts.
         """
-        return self._dialect.reader(
+        reader = self._dialect.reader(
             prompt=prompt,
             tools=request.tools if request.offered else (),
             calls=request.has_tools,
@@ -483,6 +487,7 @@ class PromptRoute:
             name=request.required_name,
             parallel=not request.is_single,
         )
+        return reader if request.schema is None else UnfencedReader(reader)
 
 
 def take_template_fields(

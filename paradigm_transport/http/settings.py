@@ -24,7 +24,7 @@ DEFAULT_BASE_URL = "https://paradigm.lighton.ai/api/v2"
 DEFAULT_PATH = "/api/v2"
 
 _VERSION = re.compile(r"/v\d+$")
-_ENDPOINT = re.compile("/(completions|embeddings|search)$")
+_ENDPOINT = re.compile("/((chat/)?completions|embeddings|search)$")
 
 MIN_SECRET = 4
 """A shorter value of a header is no secret, and would garble the words that hold it."""

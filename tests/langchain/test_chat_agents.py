@@ -162,6 +162,25 @@ def test_agent_returns_structured_response(wire: WireServer, make_chat: MakeChat
     assert len(wire.bodies) == 2
 
 
+def test_fence_around_a_structured_response_is_left_out(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(reply(completion('```json\n{"city": "Rome"}\n```')))
+    agent = create_agent(make_chat(), [weather], response_format=structured.ProviderStrategy(Answer))
+    assert calls.invoke(agent, question("Where?"))["structured_response"] == Answer(city="Rome")
+
+
+@over_completions
+def test_structured_response_of_an_agent_with_tools_is_constrained(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    wire.always(reply(completion('{"city": "Rome"}')))
+    agent = create_agent(make_chat(constrain="vllm"), [weather], response_format=Answer)
+    assert calls.invoke(agent, question("Where?"))["structured_response"] == Answer(city="Rome")
+    form = json.loads(wire.bodies[0]["structured_outputs"]["structural_tag"])["format"]
+    anything, call = form["elements"]
+    assert (form["type"], anything["json_schema"]["required"]) == ("or", ["city"])
+    assert call["begin"].startswith("<tool_call>")
+
+
 @needs_contexts
 def test_agent_events_hold_tokens_and_tools(wire: WireServer, make_chat: MakeChat) -> None:
     wire.always(in_turn(call_text("weather", city="Rome"), "Sunny."))
@@ -232,6 +251,7 @@ def test_agent_does_not_retry_authentication_error(wire: WireServer, make_chat: 
     assert len(wire.requests) == 1
 
 
+@over_completions
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("parser", sorted(TOOL_PARSERS))
 def test_agent_runs_on_every_model_family(

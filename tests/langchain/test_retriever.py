@@ -322,4 +322,4 @@ def test_agent_answers_with_what_the_tool_found(make: Make, wire: WireServer, ca
     messages = calls.invoke(agent, {"messages": [("user", QUERY)]})["messages"]
     assert messages[-1].content == "Three months."
     assert [body["query"] for body in wire.bodies if "query" in body] == ["notice period"]
-    assert "The notice period is three months." in wire.bodies[-1]["prompt"]
+    assert "The notice period is three months." in str(wire.bodies[-1])

@@ -473,6 +473,7 @@ def test_custom_workflow_calls_tools_until_an_answer(wire: WireServer, make_chat
     ]
 
 
+@over_completions
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("parser", sorted(TOOL_PARSERS))
 @newer

@@ -80,6 +80,7 @@ def test_required_call_is_made(ask: Callable[..., Any], choice: Any) -> None:
     parts = [choice.delta for chunk in ask(**fields, stream=True) for choice in chunk.choices]
     calls = [call for part in parts for call in part.tool_calls or ()]
     assert [bool(call.id) for call in calls] == [True] + [False] * (len(calls) - 1)
+    assert all(len(part.tool_calls or ()) <= 1 for part in parts), "clients merge calls of several chunks only"
     assert len(calls) > 3
     assert json.loads("".join(call.function.arguments for call in calls)) == {"city": "Paris"}
 

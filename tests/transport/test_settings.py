@@ -65,6 +65,8 @@ def test_empty_key_is_not_replaced_from_environment(monkeypatch: pytest.MonkeyPa
         ("https://host/", "https://host/api/v2"),
         (" https://host/api/v2/\n", "https://host/api/v2"),
         ("https://host/api/v2/completions", "https://host/api/v2"),
+        ("https://host/api/v2/chat/completions", "https://host/api/v2"),
+        ("https://host/api/v3/search/", "https://host/api/v3"),
         ("https://host/api/v2/completions/", "https://host/api/v2"),
         ("https://host/completions", "https://host/api/v2"),
         ("https://host:30443/api/v2", "https://host:30443/api/v2"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from paradigm_transport.chat.structured import closed
 from paradigm_transport.messages import JsonObject, Tool, to_json
@@ -38,6 +40,17 @@ def among_text(triggers: Sequence[str], tags: Sequence[JsonObject], *, parallel:
     """
     form = {"type": "triggered_tags", "triggers": list(triggers), "tags": list(tags)}
     return _structural({**form, "at_least_one": False, "stop_after_first": not parallel})
+
+
+def call_or_object(calls: JsonObject, schema: Mapping[str, Any]) -> JsonObject:
+    """Return the constraint of an answer that is one call or an object.
+
+    Args:
+        calls: the constraint of calls among text.
+        schema: the object's JSON schema.
+    """
+    tags = json.loads(calls["structural_tag"])["format"]["tags"]
+    return _structural(either([{"type": "json_schema", "json_schema": closed(schema)}, *tags]))
 
 
 def either(formats: Sequence[JsonObject]) -> JsonObject:
