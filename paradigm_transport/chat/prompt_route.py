@@ -21,6 +21,7 @@ from paradigm_transport.endpoints.completions.fields import (
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import (
+    JsonObject,
     with_system,
 )
 
@@ -149,31 +150,44 @@ class PromptRoute:
         parameters = completion_parameters(self._template, *layers, single=single)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
-        dialect = self._dialect
-        constraint: Mapping[str, object] | None = None
-        if self._constrain is not None and request.requires_call:
-            offered, name = request.offered, request.required_name
-            constraint = dialect.calls.constraint(offered, name, parallel=not request.is_single)
-        elif request.schema is not None and self._enforces_schema(request) and not request.offered:
-            constraint = {"json": closed(request.schema)}
+        dialect, constraint = self._dialect, self._constraint(request)
         if constraint is not None:  # the answer ends by itself
-            return parameters.with_extra_body({"structured_outputs": constraint}).with_stops(last=dialect.stops)
+            if "json" in constraint:
+                parameters = parameters.with_extra_body({"structured_outputs": constraint})
+            return parameters.with_stops(last=dialect.stops)
         if not request.has_tools:
             return parameters.with_stops(last=dialect.stops) if dialect.stops else parameters
         stops = dialect.stop_sequences(offered=bool(request.offered), single=request.is_single)
         return parameters.with_stops(last=stops)
 
+    def _constraint(self, request: ChatRequest) -> JsonObject | None:
+        """Return vLLM's `structured_outputs` for a call that is required, or for an object; None for none."""
+        if self._constrain is None:
+            return None
+        if request.requires_call:
+            offered, name = request.offered, request.required_name
+            return self._dialect.calls.constraint(offered, name, parallel=not request.is_single)
+        return {"json": closed(request.schema)} if request.schema is not None and not request.offered else None
+
     def _optional(self, request: ChatRequest) -> dict[str, object]:
-        """Return fields of vLLM that make the answer easier to read, and that a server may refuse."""
+        """Return fields of vLLM that make the answer easier to read, and that a server may refuse.
+
+        Older servers know `json` alone of the constraints: a required call without one is still begun by the prompt.
+        """
         fields: dict[str, object] = {}
         if request.has_tools or self._dialect.reads_plain_answers:
             fields["skip_special_tokens"] = False  # marks are special tokens of many models
-        if self._constrain is not None and request.offered and not request.requires_call:
-            calls = self._dialect.calls.offer(request.offered, parallel=not request.is_single)
-            if calls is not None:
-                schema = request.schema
-                fields["structured_outputs"] = calls if schema is None else call_or_object(calls, schema)
+        constraint = self._constraint(request) if request.requires_call else self._offer(request)
+        if constraint is not None and "json" not in constraint:
+            fields["structured_outputs"] = constraint
         return fields
+
+    def _offer(self, request: ChatRequest) -> JsonObject | None:
+        """Return vLLM's `structured_outputs` for an answer that may hold calls; None for none."""
+        if self._constrain is None or not request.offered:
+            return None
+        calls = self._dialect.calls.offer(request.offered, parallel=not request.is_single)
+        return calls if calls is None or request.schema is None else call_or_object(calls, request.schema)
 
     def reader(self, request: ChatRequest, prompt: str = "") -> Reader:
         """Return a reader of one answer to a chat.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from paradigm_transport.access import Connected
 from paradigm_transport.chat.templates import SERVER, AnyTemplate, JinjaTemplate
 from paradigm_transport.chat.templates.reading import default_source
-from paradigm_transport.endpoints.models import Model
-from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.endpoints.models import Model, PropertiesCall
+from paradigm_transport.errors import InvalidParameterError, ParadigmError
 from paradigm_transport.messages import JsonObject, Message
 
 _FIELDS = ("chat_template", "prompt_template", "start_messages_template")
@@ -40,19 +41,32 @@ class ServerTemplates:
             ParadigmError: it sends no model list; see `paradigm_transport.ParadigmClient.models`.
         """
         known = self.known(template, model, access)
-        return known if template != SERVER or known else self._add(access.client.models(), model, access)
+        if template != SERVER or known:
+            return known
+        entry = _entry(access.client.models(), model)
+        if not any(_sources_in(entry)):
+            with suppress(ParadigmError):  # another server than llama.cpp's
+                entry = access.client.send(PropertiesCall())
+        return self._add(entry, model, access)
 
     async def afind(self, template: AnyTemplate | None, model: str, access: Connected) -> AnyTemplate | None:
         """As `find`."""
         known = self.known(template, model, access)
-        return known if template != SERVER or known else self._add(await access.async_client.models(), model, access)
+        if template != SERVER or known:
+            return known
+        entry = _entry(await access.async_client.models(), model)
+        if not any(_sources_in(entry)):
+            with suppress(ParadigmError):  # another server than llama.cpp's
+                entry = await access.async_client.send(PropertiesCall())
+        return self._add(entry, model, access)
 
-    def _add(self, models: Iterable[Model], model: str, access: Connected) -> JinjaTemplate:
-        entry = next((each.raw for each in models if each.id == model), {})
+    def _add(self, entry: JsonObject, model: str, access: Connected) -> JinjaTemplate:
         host, problems = access.client.settings.host, []
+        eos_token = entry.get("eos_token")
+        eos_token = eos_token if isinstance(eos_token, str) else ""
         for name, source in _sources_in(entry):
             try:
-                template = JinjaTemplate(source=source)
+                template = JinjaTemplate(source=source, eos_token=eos_token)
                 template.render_chat(_PROBE)
             except InvalidParameterError as problem:
                 problems.append(f"; its {name} is not one: {problem}")
@@ -62,6 +76,10 @@ class ServerTemplates:
             f"chat_template='server': {host} lists no chat template in Jinja for the model {model!r}"
             f"{''.join(problems)}; pass a name, Jinja source or the path of the model's tokenizer_config.json"
         )
+
+
+def _entry(models: Iterable[Model], model: str) -> JsonObject:
+    return next((each.raw for each in models if each.id == model), {})
 
 
 def _sources_in(entry: JsonObject) -> Iterator[tuple[str, str]]:

@@ -49,3 +49,17 @@ def _read_window(entry: JsonObject) -> int | None:
     by_llama_cpp = meta.get("n_ctx") if isinstance(meta, dict) else None
     windows = (entry.get("max_model_len"), by_llama_cpp, entry.get("max_input_tokens"))  # the last is LiteLLM's
     return next(filter(None, map(read_count, windows)), None)
+
+
+class PropertiesCall(Call[JsonObject]):
+    """A call of `GET /props`, where llama.cpp's server describes its one model."""
+
+    method = "GET"
+    path = "props"
+    version = ""
+
+    def read(self, body: object, origin: Origin) -> JsonObject:
+        """Read the properties; see `Call.read`."""
+        if not isinstance(body, dict):
+            raise unexpected_response(body, origin)
+        return body

@@ -173,9 +173,9 @@ class Settings(ConnectionFields):
         """Return the address of a version of the API: `base_url` with its last part replaced, if that is a version.
 
         Args:
-            version: such as `v3`; None for that of `base_url`.
+            version: such as `v3`; empty for none; None for that of `base_url`.
         """
-        return self.base_url if version is None else _VERSION.sub(f"/{version}", self.base_url)
+        return self.base_url if version is None else _VERSION.sub(f"/{version}" if version else "", self.base_url)
 
     @property
     def secrets(self) -> Secrets:

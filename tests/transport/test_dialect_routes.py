@@ -108,6 +108,16 @@ def test_fields_of_vllm_are_left_out_for_good_once_the_server_refuses_them(
     assert f"refuses {field}" in warning.getMessage()
 
 
+def test_forced_call_goes_without_a_constraint_that_an_older_server_refuses(api: Api, wire: WireServer) -> None:
+    wire.script(
+        reply({"error": {"message": "structural_tag is not supported"}}, 400),
+        reply(completion("<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>")),
+    )
+    message = ask(api, wire, FORCED, constrain="vllm", tool_call_parser="qwen3_coder")
+    assert [(call.name, call.arguments) for call in message.calls] == [("get_weather", {"city": "Oslo"})]
+    assert ["structured_outputs" in body for body in wire.bodies] == [True, False]
+
+
 def test_calls_that_the_model_may_make_are_held_to_their_schemas(api: Api, wire: WireServer) -> None:
     wire.always(reply(completion(HERMES_OSLO)))
     ask(api, wire, WITH_TOOLS, constrain="vllm")
@@ -211,9 +221,7 @@ def test_tools_calls_and_results_are_written_in_the_form_of_the_parser() -> None
 
 @pytest.mark.parametrize("argument", ["tool_call_parser", "reasoning_parser"])
 def test_unknown_parser_is_refused_with_the_known_ones(argument: str) -> None:
-    with pytest.raises(
-        InvalidParameterError, match=rf"^{argument}: unknown {argument} 'llama'; known are .*, mistral, "
-    ):
+    with pytest.raises(InvalidParameterError, match=rf"^{argument}: unknown parser 'llama'; known are .*, mistral, "):
         fields(**{argument: "llama"})
 
 

@@ -115,3 +115,18 @@ def test_template_of_the_server_is_for_models_that_look_it_up(wire: WireServer) 
     for use in (lambda: TemplateFields(chat_template="server"), lambda: PromptRoute("server")):
         with pytest.raises(InvalidParameterError, match="'server' is for ChatParadigm"):
             use()
+
+
+def test_template_is_found_in_the_properties_of_llama_cpp(wire: WireServer, find: Find) -> None:
+    wire.script(reply({"data": [{"id": "m"}]}), reply({"chat_template": SOURCE, "eos_token": "</s>", "total_slots": 1}))
+    found = find(ServerTemplates(), model(wire))
+    assert isinstance(found, JinjaTemplate)
+    assert (found.source, found.stop) == (SOURCE, "</s>")
+    assert [request.path for request in wire.requests] == ["/api/v2/models", "/api/props"]
+
+
+@pytest.mark.parametrize("answer", [reply({"detail": "Not found"}, 404), reply([1]), reply({"chat_template": 7})])
+def test_server_without_a_template_is_named(wire: WireServer, find: Find, answer: Any) -> None:
+    wire.script(reply({"data": [{"id": "m"}]}), answer)
+    with pytest.raises(InvalidParameterError, match="lists no chat template"):
+        find(ServerTemplates(), model(wire, max_retries=0))

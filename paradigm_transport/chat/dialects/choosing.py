@@ -48,7 +48,7 @@ def check_parser(argument: str, name: str | None) -> None:
     """
     known = _PARSERS[argument]
     if name is not None and name not in known:
-        raise InvalidParameterError(f"unknown {argument} {name!r}; known are {', '.join(sorted(known))}")
+        raise InvalidParameterError(f"unknown parser {name!r}; known are {', '.join(sorted(known))}")
 
 
 def find_dialect(
