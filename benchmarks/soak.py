@@ -36,14 +36,15 @@ from tests.wire import CUT, RESET, Request, Script, WireServer, chunk, completio
 MODEL = "soak"
 RETRY = RetryPolicy(max_retries=3, initial_delay=0.001, max_delay=0.01)
 
-# What the server does to the first request of a call; to a second one it gives the whole completion.
+# What the server does to the first request of a call; to a second one it gives the whole completion. Limits of the rate,
+# which make all calls wait, are measured in `limits.py`.
 FAULTS = (
     "none",
     "none",
     "none",
     "none",
-    "429",
-    "503",
+    "500",
+    "502",
     "cut head",
     "reset",
     "cut body",
@@ -76,7 +77,7 @@ class Server:
         text = text_of(prompt)
         words = [chunk(word + " ") for word in text.split(" ")[:-1]] + [chunk(text.split(" ")[-1], "stop")]
         is_stream = request.body.get("stream")
-        if fault in ("429", "503"):
+        if fault in ("500", "502"):
             return reply({"detail": "later"}, int(fault), {"Retry-After": "0.001"})
         if fault in ("cut head", "reset"):
             return [CUT if fault == "cut head" else RESET]
