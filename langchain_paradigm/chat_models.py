@@ -21,8 +21,10 @@ from langchain_paradigm._in import AnyTool, as_function, content_of, openai_tool
 from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
 from paradigm_transport import APIStatusError, Usage
+from paradigm_transport.chat.fields import FIELDS, ChatFields
 from paradigm_transport.chat.message_route import route_of, wire_messages
-from paradigm_transport.chat.routes import FIELDS, ChatFields, ChatRequest, ChatRoute, PromptRoute
+from paradigm_transport.chat.prompt_route import PromptRoute
+from paradigm_transport.chat.routes import ChatRequest, ChatRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.context_windows import ContextWindows

@@ -17,7 +17,8 @@ from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
 from paradigm_transport.calls import Call, StreamCall
-from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, TemplateFields, completion_parameters, template_of
+from paradigm_transport.chat.fields import TemplateFields, completion_parameters, template_of
+from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
 from paradigm_transport.chat.templates import Template
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.context_windows import ContextWindows

@@ -18,16 +18,10 @@ from llama_index_paradigm._in import invalid_tool_calls_of, plain_messages, tool
 from llama_index_paradigm._out import ChatReader, as_completion, is_cut_off, written_object
 from llama_index_paradigm._structured import Task
 from paradigm_transport.calls import Call, StreamCall
+from paradigm_transport.chat.fields import ChatFields, MessageParameters
 from paradigm_transport.chat.message_route import route_of
-from paradigm_transport.chat.routes import (
-    ChatChunk,
-    ChatCompletion,
-    ChatFields,
-    ChatRequest,
-    ChatRoute,
-    MessageParameters,
-    PromptRoute,
-)
+from paradigm_transport.chat.prompt_route import PromptRoute
+from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, ChatRequest, ChatRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
 from paradigm_transport.chat.templates import Template, find_template

@@ -14,7 +14,8 @@ import pytest
 from paradigm_transport import AsyncParadigmClient, ChatCompletionParameters, ParadigmClient
 from paradigm_transport.chat.dialects.rows import HERMES
 from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event, Text
-from paradigm_transport.chat.routes import ChatRequest, PromptRoute
+from paradigm_transport.chat.prompt_route import PromptRoute
+from paradigm_transport.chat.routes import ChatRequest
 from paradigm_transport.messages import InvalidToolCall, Message, ToolCall, read_tool_choice, read_tools
 from tests import wire
 

@@ -10,17 +10,14 @@ from typing import Any
 from paradigm_transport.chat.dialects.base import Reader, TextReader
 from paradigm_transport.chat.dialects.choosing import dialect_of
 from paradigm_transport.chat.events import ParsedMessage
+from paradigm_transport.chat.fields import ChatFields, Layer, Mechanism, MessageParameters
 from paradigm_transport.chat.message_reader import MessageReader
+from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import (
     ChatChunk,
     ChatCompletion,
-    ChatFields,
     ChatRequest,
     ChatRoute,
-    Layer,
-    Mechanism,
-    MessageParameters,
-    PromptRoute,
     end_events,
     take_template_fields,
 )

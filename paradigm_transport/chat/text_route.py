@@ -27,7 +27,7 @@ class TextRoute:
     """
 
     def __init__(self, template: Template | None, reasoning_parser: str | None = None) -> None:
-        dialect = None if template is None else find_dialect(template, None, reasoning_parser)
+        dialect = None if template is None else find_dialect(template, None, reasoning_parser, reads_calls=False)
         self._dialect = dialect if dialect is not None and dialect.reads_plain_answers else None
 
     def call(

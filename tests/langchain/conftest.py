@@ -57,6 +57,13 @@ def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 @pytest.fixture
+def server_without_parser(route: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the chat endpoint leave the model's markup in the text, as one without parsers does."""
+    if route == "chat":
+        write_as_chats(monkeypatch, parses=False)
+
+
+@pytest.fixture
 def make_chat(wire: WireServer, route: str) -> MakeChat:
     """Return a function that builds chat models on the scripted server."""
     template = {"chat_template": "chatml"} if route == "completions" else {}

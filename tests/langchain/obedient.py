@@ -12,7 +12,7 @@ from typing import Any
 from langchain_core.tools import tool
 
 from paradigm_transport.chat.dialects.base import read_message
-from paradigm_transport.chat.routes import PromptRoute
+from paradigm_transport.chat.prompt_route import PromptRoute
 from tests.chat_form import prompt_of, request_of
 from tests.wire import Request, Script, chunk, completion, reply, sse, usage
 

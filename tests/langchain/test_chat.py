@@ -47,7 +47,8 @@ from paradigm_transport import (
     StreamInterruptedError,
 )
 from paradigm_transport.chat.dialects.base import read_message
-from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
+from paradigm_transport.chat.prompt_route import PromptRoute
+from paradigm_transport.chat.routes import ChatCompletion, ChatRequest
 from paradigm_transport.messages import NamedTool, Tool
 from tests.chat_form import prompt_of
 from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder, over_completions

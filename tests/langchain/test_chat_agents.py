@@ -255,7 +255,7 @@ def test_agent_does_not_retry_authentication_error(wire: WireServer, make_chat: 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("parser", sorted(TOOL_PARSERS))
 def test_agent_runs_on_every_model_family(
-    wire: WireServer, make_chat: MakeChat, calls: Calls, parser: str, streaming: bool
+    wire: WireServer, make_chat: MakeChat, calls: Calls, server_without_parser: None, parser: str, streaming: bool
 ) -> None:
     written = TOOL_PARSERS[parser].calls.write([ToolCall("a1b2c3d4e", "weather", {"city": "Rome"})])
     wire.always(in_turn(f"<think>Hm.</think>{written}", "It is sunny."))
@@ -269,5 +269,5 @@ def test_agent_runs_on_every_model_family(
     assert [(call["name"], call["args"]) for call in messages[1].tool_calls] == [("weather", {"city": "Rome"})]
     assert messages[2].content == "It is sunny in Rome."
     assert messages[3].content == "It is sunny."
-    assert "Rome" in wire.bodies[1]["prompt"]
-    assert "Hm." not in wire.bodies[1]["prompt"]
+    assert "Rome" in prompt_of(wire.bodies[1])
+    assert "Hm." not in prompt_of(wire.bodies[1])

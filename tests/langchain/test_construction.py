@@ -21,6 +21,7 @@ from tests.wire import WireServer, completion, reply
 ARGUMENTS: dict[str, Any] = {
     "model": "alfred-4.2",
     "api_key": KEY,
+    "api_key_header": "X-Api-Key",
     "base_url": "https://paradigm.example/api/v2",
     "max_tokens": 7,
     "temperature": 0.5,

@@ -15,7 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_paradigm import _tracing
 from langchain_paradigm._in import rendered
 from paradigm_transport import CHAT_TEMPLATES, BadRequestError, ChatTemplate, CompletionParameters
-from paradigm_transport.chat.routes import ChatParameters, MessageParameters
+from paradigm_transport.chat.fields import ChatParameters, MessageParameters
 from paradigm_transport.endpoints.completions.fields import GenerationParameters
 from tests.chat_form import prompt_of
 from tests.langchain.conftest import Calls, Make, MakeChat, collect

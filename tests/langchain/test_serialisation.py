@@ -55,6 +55,7 @@ def test_dumpd_writes_arguments_without_secrets() -> None:
         "kwargs": {
             "model": "alfred-4.2",
             "api_key": SECRET,
+            "api_key_header": "Authorization",
             "base_url": "https://paradigm.example/api/v2",
             "max_tokens": 256,
             "temperature": 0,
@@ -63,7 +64,7 @@ def test_dumpd_writes_arguments_without_secrets() -> None:
             "extra_body": {"top_k": 3},
             "timeout": 9,
             "max_retries": 2,
-            "max_concurrency": 32,
+            "max_concurrency": 256,
             "max_response_bytes": 67108864,
             "stream_usage": True,
             "trace_as_chat": True,

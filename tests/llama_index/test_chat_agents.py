@@ -478,7 +478,7 @@ def test_custom_workflow_calls_tools_until_an_answer(wire: WireServer, make_chat
 @pytest.mark.parametrize("parser", sorted(TOOL_PARSERS))
 @newer
 def test_function_agent_runs_on_every_model_family(
-    wire: WireServer, make_chat: Make, parser: str, streaming: bool
+    wire: WireServer, make_chat: Make, server_without_parser: None, parser: str, streaming: bool
 ) -> None:
     row = TOOL_PARSERS[parser]
     thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant" if row.has_channels else "<think>Hm.</think>"
@@ -492,4 +492,4 @@ def test_function_agent_runs_on_every_model_family(
     assert (called.tool_name, called.tool_kwargs, called.tool_output.content) == ("multiply", {"a": 6, "b": 7}, "42")
     if streaming:
         assert "".join(piece.thinking_delta or "" for piece in of(AgentStream, seen)) == "Hm."
-    assert "Hm." not in wire.bodies[1]["prompt"]
+    assert "Hm." not in prompt_of(wire.bodies[1])

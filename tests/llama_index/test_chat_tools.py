@@ -22,7 +22,8 @@ from llama_index_paradigm._compat import ToolCallBlock
 from llama_index_paradigm._out import ChatReader
 from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParameterError
 from paradigm_transport.chat.dialects.base import read_message
-from paradigm_transport.chat.routes import ChatCompletion, ChatRequest, PromptRoute
+from paradigm_transport.chat.prompt_route import PromptRoute
+from paradigm_transport.chat.routes import ChatCompletion, ChatRequest
 from paradigm_transport.messages import read_tools
 from tests.chat_form import prompt_of
 from tests.llama_index.conftest import Callbacks, Events, Limiter, Spans, needs_rate_limiter, over_completions

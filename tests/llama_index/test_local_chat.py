@@ -51,14 +51,14 @@ def weather(city: str) -> str:
 WEATHER = FunctionTool.from_defaults(weather)
 
 
-@pytest.fixture
-def make_chat(local_paradigm: LocalParadigm) -> Iterator[Make]:
+@pytest.fixture(params=["chatml", None], ids=["completions", "chat"])
+def make_chat(request: pytest.FixtureRequest, local_paradigm: LocalParadigm) -> Iterator[Make]:
     """Makes objects that call the local Paradigm."""
     made: list[ChatParadigm] = []
 
     def make(**arguments: Any) -> ChatParadigm:
         access = {"model": local_paradigm.model, "api_key": local_paradigm.api_key, "base_url": local_paradigm.base_url}
-        usual = {**access, "chat_template": "chatml", "constrain": "vllm", "max_tokens": 40, "temperature": 0}
+        usual = {**access, "chat_template": request.param, "constrain": "vllm", "max_tokens": 40, "temperature": 0}
         made.append(ChatParadigm(**{**usual, **arguments}))
         return made[-1]
 
@@ -68,16 +68,16 @@ def make_chat(local_paradigm: LocalParadigm) -> Iterator[Make]:
 
 
 @pytest.mark.parametrize(
-    ("method", "template"),
-    [*[(Method(name), "chatml") for name in NAMES], (Method(NAMES[0]), JINJA)],
+    ("method", "given"),
+    [*[(Method(name), {}) for name in NAMES], (Method(NAMES[0]), {"chat_template": JINJA})],
     ids=[*NAMES, "jinja"],
 )
 @pytest.mark.filterwarnings("ignore:chat_template")
 def test_model_calls_a_tool_and_uses_its_result(
-    local_paradigm: LocalParadigm, make_chat: Make, method: Method, template: Any
+    local_paradigm: LocalParadigm, make_chat: Make, method: Method, given: dict[str, Any]
 ) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
-    llm = make_chat(callback_manager=CallbackManager([counter]), chat_template=template)
+    llm = make_chat(callback_manager=CallbackManager([counter]), **given)
     question = ChatMessage("What is the weather in Rome?")
     answer = method(llm, [WEATHER], user_msg=question, tool_required=True)[-1].message
     assert not answer.content

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from paradigm_local import LocalParadigm, ModelError
-from paradigm_local.engine import Engine, EngineError, EngineRefusal, Piece, _failure, _listening_host
+from paradigm_local.engine import Engine, EngineError, EngineRefusal, Piece, _failure, listening_host
 from paradigm_local.model import default_model
 
 
@@ -121,4 +121,4 @@ def test_llama_listens_on_the_loopback_address_if_sockets_are_impossible(
     assert len(engine.tokenize("Hello world")) == 2
     engine.close()
     monkeypatch.delattr(socket, "AF_UNIX", raising=False)
-    assert _listening_host("/tmp") == "127.0.0.1"
+    assert listening_host("/tmp") == "127.0.0.1"

@@ -84,8 +84,8 @@ def test_choices_are_identified_by_index(connect: Connect, local_paradigm: Local
 
 
 def test_models_lists_the_context_window(connect: Connect, local_paradigm: LocalParadigm) -> None:
-    (model,) = connect().models()
-    assert (model.id, model.context_window) == (local_paradigm.model, 4096)
+    windows = {model.id: model.context_window for model in connect().models()}
+    assert windows == {local_paradigm.model: 4096, local_paradigm.embedding_model: 512}
 
 
 def test_refusals_raise_the_errors_of_their_status(connect: Connect, local_paradigm: LocalParadigm) -> None:

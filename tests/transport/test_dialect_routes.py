@@ -10,7 +10,9 @@ import pytest
 from paradigm_transport import InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.choosing import TOOL_PARSERS
 from paradigm_transport.chat.events import ParsedMessage
-from paradigm_transport.chat.routes import ChatFields, ChatRequest, PromptRoute
+from paradigm_transport.chat.fields import ChatFields
+from paradigm_transport.chat.prompt_route import PromptRoute
+from paradigm_transport.chat.routes import ChatRequest
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import Message, NamedTool, ToolCall
 from tests.transport.answers import BARE_OSLO, HARMONY_OSLO, HARMONY_THOUGHT, HERMES_NOW, HERMES_OSLO, TOOLS, WEATHER

@@ -52,7 +52,11 @@ def check_parser(argument: str, name: str | None) -> None:
 
 
 def find_dialect(
-    template: BaseTemplate, tool_call_parser: str | None = None, reasoning_parser: str | None = None
+    template: BaseTemplate,
+    tool_call_parser: str | None = None,
+    reasoning_parser: str | None = None,
+    *,
+    reads_calls: bool = True,
 ) -> Dialect:
     """Find the dialect of the model that a template is written for.
 
@@ -63,11 +67,14 @@ def find_dialect(
         template: the template.
         tool_call_parser: a name as in vLLM's `--tool-call-parser`, which wins over the template.
         reasoning_parser: a name as in vLLM's `--reasoning-parser`, which wins over the template.
+        reads_calls: answers may hold calls; without, nobody is warned of calls in an unknown form.
 
     Raises:
         InvalidParameterError: a name is unknown.
     """
     if isinstance(template, JinjaTemplate):
+        if reads_calls and tool_call_parser is None and not dialect_of(None, reasoning_parser).has_channels:
+            _warn_of_unknown_calls(template)
         return _of_template(template, tool_call_parser, reasoning_parser)
     return dialect_of(tool_call_parser, reasoning_parser)
 
@@ -141,23 +148,33 @@ def _calls_of(template: JinjaTemplate, tool_call_parser: str | None) -> Dialect 
     Returns:
         The dialect; None if the parser does not read what is found. Without a parser, it is Hermes by default.
     """
+    found = _search_calls(template)
+    if tool_call_parser is None:
+        return found or HERMES
+    return found if found is not None and tool_call_parser in found.tool_parsers else None
+
+
+def _search_calls(template: JinjaTemplate) -> Dialect | None:
     rendered = _render_call(template) if template.writes_tools else None
     if rendered is None:  # a chat with tools will raise the template's own error
-        return None if tool_call_parser else HERMES
+        return None
     opened, written = rendered
-    found = _search(opened, "listed") or _search(written, "sign")
-    if tool_call_parser is not None:
-        return found if found is not None and tool_call_parser in found.tool_parsers else None
-    if found is not None:
-        return found
+    return _search(opened, "listed") or _search(written, "sign")
+
+
+@lru_cache(maxsize=16)
+def _warn_of_unknown_calls(template: JinjaTemplate) -> None:
+    """Warn, once for each template, if calls are not read as it writes them."""
+    rendered = _render_call(template) if template.writes_tools else None
+    if rendered is None or _search_calls(template) is not None:
+        return
     problem = (
         "writes tool calls in a form that is not known, so the model's calls will stay text"
-        if _CALL.name in written
+        if _CALL.name in rendered[1]
         else "takes tools but writes no tool calls, so a chat with calls is written by the Hermes convention"
     )
     instead = "pass tool_call_parser: the name of the model's parser in vLLM"
     warnings.warn(f"chat_template {problem}; {instead}", stacklevel=2)
-    return HERMES
 
 
 def _search(text: str, attribute: Literal["listed", "sign"]) -> Dialect | None:

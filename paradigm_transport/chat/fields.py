@@ -1,0 +1,178 @@
+"""The fields of chat models, which choose the endpoint and how messages are written for it; what is sent of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
+
+from paradigm_transport.arguments import Fields
+from paradigm_transport.chat.dialects.choosing import check_parser, find_dialect
+from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
+from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters, ChatOnlyFields
+from paradigm_transport.endpoints.completions.fields import (
+    CompletionFields,
+    CompletionParameters,
+    GenerationFields,
+    MaxTokens,
+)
+from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.messages import (
+    JsonObject,
+)
+
+Layer = GenerationFields | Mapping[str, Any]
+"""Fields of the endpoint: a model's, or a call's; a later layer wins."""
+
+
+class TemplateFields(Fields):
+    """How prompts are written for a chat model: declarations and checks only."""
+
+    chat_template: AnyTemplate | None = Field(
+        default=None,
+        description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja "
+        "source, a JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file; None to send prompts as they "
+        "are.",
+    )
+    chat_template_kwargs: JsonObject | None = Field(
+        default=None,
+        description='Variables of a chat template in Jinja, such as `{"enable_thinking": False}`.',
+    )
+
+    @field_validator("chat_template", mode="before")
+    @classmethod
+    def _read_template(cls, template: object) -> object:
+        return None if template is None else read_template(template)
+
+    @model_validator(mode="after")
+    def _check_variables(self) -> Self:
+        if self.chat_template_kwargs and not self._has_template_of_server and template_of(self) is None:
+            raise ValueError("chat_template_kwargs needs a chat_template in Jinja, whose variables they are")
+        return self
+
+    @property
+    def _has_template_of_server(self) -> bool:
+        return self.chat_template == SERVER
+
+
+def template_of(fields: TemplateFields) -> Template | None:
+    """Return the chat template that was chosen, with its variables, if any.
+
+    Raises:
+        InvalidParameterError: the template has no variables, or sets one of that name itself.
+    """
+    template = None if fields.chat_template is None else find_template(fields.chat_template)
+    return template and template.with_variables(fields.chat_template_kwargs or {})
+
+
+Mechanism = Literal["vllm", "guided_json", "prompt"]
+"""What enforces a schema."""
+
+_ONLY_COMPLETIONS = ("best_of", "echo", "suffix")
+_ONLY_CHATS = tuple(ChatOnlyFields.model_fields)
+
+FIELDS = frozenset((*CompletionFields.model_fields, *_ONLY_CHATS))
+"""The fields of either endpoint that a chat model declares."""
+
+_NEEDS_TEMPLATE = "it is a field of the completions endpoint, which a chat_template leads to"
+_NEEDS_NO_TEMPLATE = "it is for the chat endpoint, which leaving chat_template out leads to"
+
+
+class ChatFields(TemplateFields, ChatOnlyFields):
+    """How messages and tools are written for a chat model, and so which endpoint is called: declarations and checks."""
+
+    max_tokens: MaxTokens = 2048
+    chat_template: AnyTemplate | None = Field(
+        default=None,
+        description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source, a "
+        "JinjaTemplate, the path of a tokenizer_config.json or *.jinja file, or `server` for the one in the server's "
+        "model list; they go to the completions endpoint. None for the chat endpoint, where the server writes them.",
+    )
+    constrain: Mechanism | None = Field(
+        default=None,
+        description="What enforces the JSON schema of structured output: `vllm` for vLLM's field `structured_outputs`, "
+        "which on completions enforces required tool calls, too; on the chat endpoint also `guided_json`, the field of "
+        "that name, or `prompt`, nothing but the prompt. None for nothing on completions, and for `response_format` on "
+        "the chat endpoint.",
+    )
+
+    tool_call_parser: str | None = Field(
+        default=None,
+        description="How the model writes tool calls: the name of its parser in vLLM (`--tool-call-parser`). By "
+        "default it is found from chat_template; without one, calls in the text are not looked for.",
+    )
+    reasoning_parser: str | None = Field(
+        default=None,
+        description="How the model writes what it thinks: the name of its parser in vLLM (`--reasoning-parser`). By "
+        "default it is found from chat_template; without one, thoughts in the text are not looked for.",
+    )
+
+    @field_validator("chat_template", mode="before")
+    @classmethod
+    def _read_template(cls, template: object) -> object:
+        return template if template == SERVER else super()._read_template(template)
+
+    @field_validator("tool_call_parser", "reasoning_parser")
+    @classmethod
+    def _check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
+        check_parser(str(info.field_name), name)
+        return name
+
+    @property
+    def _has_template_of_server(self) -> bool:
+        return self.chat_template in (None, SERVER)
+
+    @model_validator(mode="after")
+    def _check_dialect(self) -> Self:
+        template = None if self._has_template_of_server else template_of(self)
+        if template is not None:
+            find_dialect(template, self.tool_call_parser, self.reasoning_parser)
+        return self
+
+    @model_validator(mode="after")
+    def _check_endpoint(self) -> Self:
+        is_chat = self.chat_template is None
+        for name in _ONLY_COMPLETIONS if is_chat else _ONLY_CHATS:
+            if getattr(self, name, None) is not None:
+                raise ValueError(f"{name}: {_NEEDS_TEMPLATE if is_chat else _NEEDS_NO_TEMPLATE}")
+        if self.constrain == "guided_json" and not is_chat:
+            raise ValueError(f"constrain='guided_json': {_NEEDS_NO_TEMPLATE}")
+        if is_chat and "max_tokens" not in self.model_fields_set:
+            self.__dict__["max_tokens"] = None  # the server's default, which is not a choice of the user's
+        return self
+
+
+class ChatParameters(CompletionParameters):
+    """The fields of a request for an answer in a chat over completions."""
+
+    max_tokens: MaxTokens = ChatFields.model_fields["max_tokens"].default
+
+
+class MessageParameters(ChatCompletionParameters):
+    """The fields of a request for an answer in a chat over the chat endpoint."""
+
+    _elsewhere = dict.fromkeys(_ONLY_COMPLETIONS, _NEEDS_TEMPLATE)
+
+
+def completion_parameters(template: Template | None, *layers: Layer, single: bool = False) -> CompletionParameters:
+    """Merge the endpoint's fields for a prompt that a template wrote; the model's end mark becomes its first stop.
+
+    Args:
+        template: the template; None for a prompt as it is.
+        layers: the fields.
+        single: whether one completion is wanted, as in a stream.
+
+    Raises:
+        InvalidParameterError: a field is wrong.
+    """
+    kind = ChatParameters if any(isinstance(layer, ChatFields) for layer in layers) else CompletionParameters
+    parameters = kind.of(*layers)
+    if single and (parameters.n or 1) > 1:
+        raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
+    if template is None:
+        return parameters
+    if template.is_exact:
+        parameters = parameters.with_extra_body({"add_special_tokens": False})
+    return parameters.with_stops(first=[template.stop] if template.stop else [])
