@@ -129,34 +129,29 @@ class _Rules:
     # Values
 
     def _value(self, form: JsonSchemaValue) -> str:
-        schema, style = Schema(form.json_schema, form.json_schema), form.style
-        if style == "json":
+        if form.style == "json":
             return self._add(json_expression(form.json_schema))
+        schema, style = Schema(form.json_schema, form.json_schema), _STYLES[form.style]
         if unknown := form.json_schema.keys() - _KEYWORDS - _NOTES:
-            raise ValueError(f"The style {style} cannot be combined with {', '.join(sorted(unknown))}.")
+            raise ValueError(f"The style {form.style} cannot be combined with {', '.join(sorted(unknown))}.")
         if not schema.required <= set(schema.keys):
-            raise ValueError(f"The style {style} needs a schema for each required property.")
+            raise ValueError(f"The style {form.style} needs a schema for each required property.")
         if schema.is_open and form.json_schema.get("additionalProperties") is not False:
-            return self._open(_STYLES[style])
-        properties = [
-            self._property(_STYLES[style], key, schema.property(key), form.json_schema)
-            + "?" * (key not in schema.required)
-            for key in schema.keys
-        ]
-        return " ".join(properties) or '""'
+            return self._open(style)
+        return " ".join(self._property(style, key, schema) for key in schema.keys) or '""'
 
     def _open(self, style: _Style) -> str:
         """Return the expression of any properties."""
-        forms = self._forms(style, _KEY, Schema(None, None), {})
+        forms = self._forms(style, _KEY, Schema(None, None))
         return _either(forms).replace(_KEY, '" /[a-zA-Z_][a-zA-Z0-9_]*/ "') + "*"
 
-    def _property(self, style: _Style, key: str, schema: Schema, root: JsonObject) -> str:
+    def _property(self, style: _Style, key: str, parameters: Schema) -> str:
         """Return the expression of a property."""
-        if schema.constants:
-            return _either(self._constant(style, key, value) for value in schema.constants)
-        return _either(self._forms(style, key, schema, root))
+        schema = parameters.property(key)
+        constants = [self._constant(style, key, value) for value in schema.constants]
+        return _either(constants or self._forms(style, key, schema)) + "?" * (key not in parameters.required)
 
-    def _forms(self, style: _Style, key: str, schema: Schema, root: JsonObject) -> list[str]:
+    def _forms(self, style: _Style, key: str, schema: Schema) -> list[str]:
         """Return the expressions of a property as text and as JSON; the latter only if text does not cover it."""
         forms = []
         is_text = "string" in schema.types or not schema.types
@@ -165,8 +160,7 @@ class _Rules:
         if is_text:
             forms.append(f"{style.open(key, is_text=True)} {self._text(style)}")
         if not is_text or (_IS_TEXT in style.begin and schema.types != {"string"}):
-            own = schema.value if isinstance(schema.value, Mapping) else {}
-            value = self._add(json_expression({**_definitions_of(root), **own}))
+            value = self._add(json_expression(_whole(schema)))
             forms.append(f"{style.open(key, is_text=False)} {value} {_loose(style.end)}")
         return forms
 
@@ -181,8 +175,10 @@ class _Rules:
         return f"{self._up_to(mark)} {_loose(style.end.partition(mark)[2])}"
 
 
-def _definitions_of(schema: JsonObject) -> JsonObject:
-    return {keyword: schema[keyword] for keyword in ("$defs", "definitions") if keyword in schema}
+def _whole(schema: Schema) -> JsonObject:
+    """Return a part of a schema with the definitions that it may refer to."""
+    root, part = (value if isinstance(value, Mapping) else {} for value in (schema.root, schema.value))
+    return {**{keyword: root[keyword] for keyword in ("$defs", "definitions") if keyword in root}, **part}
 
 
 def _loose(text: str) -> str:

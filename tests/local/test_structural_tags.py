@@ -92,6 +92,11 @@ COLOUR = {"enum": ["red", 1, None]}
             ["<1>a", "<1><2>"],
         ),
         (
+            tags("triggered_tags", tag("<"), triggers=["<"], stop_after_first=True, at_least_one=True),
+            ["a<1>", "<1>"],
+            ["a", "", "<1>a"],
+        ),
+        (
             tagged("qwen_xml", properties={"a b": {"type": "string"}, "n": {"type": "integer"}}, required=["n"]),
             [
                 "<parameter=n>1</parameter>",
