@@ -252,3 +252,21 @@ def test_id_of_a_call_is_the_models(api: Api, wire: WireServer) -> None:
     assert [call.id for call in ask(api, wire, WITH_TOOLS, tool_call_parser="mistral").calls] == ["a1b2c3d4e"]
     twice = ask(api, wire, WITH_TOOLS, tool_call_parser="mistral").calls
     assert twice[0].id == "a" != twice[1].id
+
+
+OLMO = JinjaTemplate(
+    source="{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for call in m.tool_calls %}<function_calls>\n{{ call.function.name }}("
+    "{% for key, value in call.function.arguments.items() %}{{ key }}='{{ value }}'{% endfor %})\n</function_calls>"
+    "{% endfor %}<|im_end|>\n{% endfor %}{{ tools | tojson if tools }}<|im_start|>assistant\n"
+)
+
+
+@pytest.mark.parametrize(("parser", "text"), [(None, "It is foggy."), ("olmo3", "")])
+def test_answer_is_text_if_the_template_opens_no_thoughts(
+    api: Api, wire: WireServer, parser: str | None, text: str
+) -> None:
+    wire.script(reply(completion("It is foggy.")), sse(chunk("It is "), chunk("foggy.", "stop")))
+    options = {"chat_template": OLMO, "tool_call_parser": "olmo3", "reasoning_parser": parser}
+    assert ask(api, wire, WITH_TOOLS, **options).text == text
+    assert stream(api, wire, WITH_TOOLS, **options).text == text

@@ -101,8 +101,8 @@ def _of_template(template: JinjaTemplate, tool_call_parser: str | None, reasonin
     if reasoning_parser is None:
         row = _thinking_as_told(template, row)
     thoughts = row.thoughts
-    if thoughts is not None and thoughts.are_open and thoughts.are_begun_by(_tail(template)):
-        row = replace(row, thoughts=replace(thoughts, are_open=False))  # prompts tell it
+    if thoughts is not None and (reasoning_parser is None or thoughts.are_begun_by(_tail(template))):
+        row = replace(row, thoughts=replace(thoughts, are_open=False))  # whether they are, each prompt tells
     return row
 
 
