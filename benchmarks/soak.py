@@ -36,8 +36,8 @@ from tests.wire import CUT, RESET, Request, Script, WireServer, chunk, completio
 MODEL = "soak"
 RETRY = RetryPolicy(max_retries=3, initial_delay=0.001, max_delay=0.01)
 
-# What the server does to the first request of a call; to a second one it gives the whole completion. Limits of the rate,
-# which make all calls wait, are measured in `limits.py`.
+# What the server does to the first request of a call; to a second one it gives the whole completion. Refusals for the
+# rate, which make all calls wait, are measured in `limits.py`.
 FAULTS = (
     "none",
     "none",
