@@ -295,6 +295,9 @@ ANSWERS: dict[str, list[Answer]] = {
             calls=[("time", {"a": "<|call|><|end|>"})],
         ),
         Answer("<|channel|>commentary to=time<|message|>{1}<|call|>", invalid=1),
+        Answer('<|channel|>commentary to=functions.get_weather json{"city": "Oslo"}<|call|>', invalid=1),
+        Answer(f"<|channel|>commentary to=time {{}}<|end|>{HARMONY_OSLO}<|call|>", calls=[OSLO], invalid=1),
+        Answer("<|channel|>commentary to=time<|end|><|start|>assistant<|channel|>final<|message|>Hi", "Hi", invalid=1),
     ],
     "deepseek-v3.2": [
         Answer(f"I look.\n\n{DSML_OSLO}", "I look.", calls=[OSLO, NOW]),
