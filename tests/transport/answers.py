@@ -187,6 +187,8 @@ ANSWERS: dict[str, list[Answer]] = {
     ],
     "command-r7b": [
         Answer("<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Hi<|END_RESPONSE|>", "Hi", "Hm."),
+        Answer("<|START_THINKING|>Hm.<|START_RESPONSE|>Hi<|END_RESPONSE|>", "Hi", "Hm."),
+        Answer("Hm.<|START_TEXT|>Hi<|END_TEXT|>", "Hi", "Hm.", prompt="<|START_THINKING|>"),
         Answer(
             '<|START_THINKING|>Hm.<|END_THINKING|><|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": '
             '"get_weather", "parameters": {"city": "Oslo"}},\n    {"tool_call_id": "1", "tool_name": "time", '
