@@ -168,15 +168,16 @@ def content_of(message: BaseMessage, *, takes_images: bool = False) -> str:
         if isinstance(text, str):
             texts.append(text)
         elif not (takes_images and image_part(block)):
-            others.append(kind)
+            others.append((kind, image_part(block) is not None))
     if others and not is_assistant:
+        kind, is_image = others[0]
         accepted = "text and images by URL or base64" if takes_images else "text only"
-        if not takes_images and image_part(block):
-            accepted += ", the chat endpoint images, too (leave chat_template out)"
-        kinds = f"a block of type {others[0]}; the endpoint accepts {accepted}"
+        if is_image:
+            accepted += "; for images, use ChatParadigm without chat_template"
+        kinds = f"a block of type {kind}; the endpoint accepts {accepted}"
         raise InvalidParameterError(f"a message of type {message.type} contains {kinds}")
     if others:
-        logger.debug("left out blocks of an assistant's message: %s", ", ".join(others))
+        logger.debug("left out blocks of an assistant's message: %s", ", ".join(kind for kind, _ in others))
     return "\n".join(filter(None, texts))
 
 

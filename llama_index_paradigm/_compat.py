@@ -233,7 +233,7 @@ def _unfolded(block: Any, takes_images: bool) -> list[types.ContentBlock]:
     if kind not in ("text", "tool_call", "thinking", "cache"):
         accepted = "text and images" if takes_images else "text only"
         if kind == "image":
-            accepted += ", the chat endpoint images, too (ChatParadigm without chat_template)"
+            accepted += "; for images, use ChatParadigm without chat_template"
         raise InvalidParameterError(f"a message contains a block of type {kind}; the endpoint accepts {accepted}")
     return [block]
 

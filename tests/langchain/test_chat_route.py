@@ -127,10 +127,11 @@ def test_other_blocks_are_refused(wire: WireServer, chat: ChatParadigm, calls: C
     assert not wire.requests
 
 
-def test_images_on_completions_name_the_chat_endpoint(wire: WireServer, calls: Calls) -> None:
+@pytest.mark.parametrize("behind", [[], ["What is this?"], [{"type": "text", "text": "What is this?"}]])
+def test_images_on_completions_name_the_chat_endpoint(wire: WireServer, calls: Calls, behind: list[Any]) -> None:
     over_completions = ChatParadigm(model="m", api_key=KEY, base_url=wire.url, chat_template="chatml")
-    with pytest.raises(InvalidParameterError, match="the chat endpoint images, too"):
-        calls.invoke(over_completions, [HumanMessage([IMAGES[0][0]])])
+    with pytest.raises(InvalidParameterError, match="for images, use ChatParadigm without chat_template"):
+        calls.invoke(over_completions, [HumanMessage([IMAGES[0][0], *behind])])
 
 
 def test_calls_thoughts_and_usage_come_in(wire: WireServer, chat: ChatParadigm, calls: Calls) -> None:

@@ -252,9 +252,8 @@ def test_images_are_refused_on_every_path(
 ) -> None:
     if method.is_chat:
         llm = make_llm(query_wrapper_prompt=WRAPPER, chat_template=chat_template, **arguments)
-        with pytest.raises(
-            InvalidParameterError, match="a message contains a block of type image; the endpoint accepts text only"
-        ):
+        accepted = "text only; for images, use ChatParadigm without chat_template"
+        with pytest.raises(InvalidParameterError, match=f"a block of type image; the endpoint accepts {accepted}"):
             method(llm, messages)
         assert not wire.requests
 

@@ -187,6 +187,8 @@ ANSWERS: dict[str, list[Answer]] = {
     ],
     "command-r7b": [
         Answer("<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Hi<|END_RESPONSE|>", "Hi", "Hm."),
+        Answer("<|START_THINKING|>Hm.<|START_RESPONSE|>Hi<|END_RESPONSE|>", "Hi", "Hm."),
+        Answer("Hm.<|START_TEXT|>Hi<|END_TEXT|>", "Hi", "Hm.", prompt="<|START_THINKING|>"),
         Answer(
             '<|START_THINKING|>Hm.<|END_THINKING|><|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": '
             '"get_weather", "parameters": {"city": "Oslo"}},\n    {"tool_call_id": "1", "tool_name": "time", '
@@ -295,6 +297,9 @@ ANSWERS: dict[str, list[Answer]] = {
             calls=[("time", {"a": "<|call|><|end|>"})],
         ),
         Answer("<|channel|>commentary to=time<|message|>{1}<|call|>", invalid=1),
+        Answer('<|channel|>commentary to=functions.get_weather json{"city": "Oslo"}<|call|>', invalid=1),
+        Answer(f"<|channel|>commentary to=time {{}}<|end|>{HARMONY_OSLO}<|call|>", calls=[OSLO], invalid=1),
+        Answer("<|channel|>commentary to=time<|end|><|start|>assistant<|channel|>final<|message|>Hi", "Hi", invalid=1),
     ],
     "deepseek-v3.2": [
         Answer(f"I look.\n\n{DSML_OSLO}", "I look.", calls=[OSLO, NOW]),

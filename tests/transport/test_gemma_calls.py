@@ -168,7 +168,9 @@ def test_call_in_another_form_is_invalid(body: str) -> None:
     assert (found.text, found.calls, len(found.invalid)) == ("Done.", [], 1)
 
 
-@pytest.mark.parametrize("body", ["{city:~a}", "{city:~a~ b}", "{city}", "{:1}", "{city:[1}", "{city:~a~ days:3}"])
+@pytest.mark.parametrize(
+    "body", ["{city:~a}", "{city:~a~ b}", "{city}", "{:1}", "{city:[1}", "{city:~a~ days:3}", "{~a~}"]
+)
 def test_broken_arguments_make_the_call_invalid(body: str) -> None:
     found = answer(forms.GEMMA_4, f"<|tool_call>call:get_weather{body}<tool_call|> Done.".replace("~", '<|"|>'))
     assert (found.text, found.calls, [name for name, _ in found.invalid]) == ("Done.", [], ["get_weather"])

@@ -124,12 +124,14 @@ class Dialect:
             return TextReader()
         make: Callable[[], Reader] = partial(self._inner, tools, calls or self.has_channels, False, None, parallel)
         reader = self._inner(tools, calls or self.has_channels, prefilled, name, parallel)
+        dropped = self.dropped
         if self.thoughts is not None:
+            dropped = tuple(mark for mark in dropped if mark not in self.thoughts.ends)
             begins = self.calls.begins if calls else ()
             are_opened = self.thoughts.are_begun_by if continued else self.thoughts.are_opened_by
             opened = not prefilled and are_opened(prompt)
             reader = ThoughtsLayer(self.thoughts, reader, make, call_begins=begins, opened=opened)
-        return EndsLayer(reader, self.ends, self.dropped) if self.ends or self.dropped else reader
+        return EndsLayer(reader, self.ends, dropped) if self.ends or dropped else reader
 
     def _inner(self, tools: Sequence[Tool], calls: bool, prefilled: bool, name: str | None, parallel: bool) -> Reader:
         """Return a reader of what is behind thoughts."""

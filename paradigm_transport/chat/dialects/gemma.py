@@ -122,6 +122,7 @@ class GemmaReader(MarkedReader):
         parallel: bool = True,
     ) -> None:
         super().__init__(Marks(form.begin, form.end, form.quote), form.end, parallel=parallel)
+        self._call_marks = Marks(form.begin, form.end)
         self._form = form
         self._tools = tools
         if name is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from paradigm_transport.chat.dialects.base import JoinedText, Marks, is_half_mark
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
+from paradigm_transport.chat.dialects.marked import NOT_A_CALL
 from paradigm_transport.chat.dialects.structural import among_text, one_of, parameters_of, tag
 from paradigm_transport.chat.events import Event, Thought
 from paradigm_transport.chat.json_repair import NOT_JSON
@@ -129,7 +130,7 @@ class HarmonyReader:
             return []
         if mark == MESSAGE:
             return self._begin_body() if self._read is HarmonyReader._read_header else []
-        events = self._end_call()
+        events = self._end_header() if self._read is HarmonyReader._read_header else self._end_call()
         if self._read is not HarmonyReader._read_nothing:
             self._header = [mark]
             self._read = HarmonyReader._read_header if mark in (START, CHANNEL) else HarmonyReader._read_between
@@ -151,6 +152,12 @@ class HarmonyReader:
             is_thought = channel is not None and channel[1] == "analysis"
             self._read = HarmonyReader._read_thought if is_thought else HarmonyReader._read_text
         return []
+
+    def _end_header(self) -> list[Event]:
+        """End a header that no message follows: a call in it is invalid."""
+        header = "".join(self._header)
+        name = _tool_of(header)
+        return [] if name is None else self._end(self._begin_call(name).refuse(header, NOT_A_CALL))
 
     # The states. Each reads text without marks.
 

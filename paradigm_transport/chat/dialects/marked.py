@@ -34,6 +34,7 @@ class MarkedReader:
         self, marks: Marks, end: str, *, parallel: bool = True, make_id: Callable[[], str] = new_call_id
     ) -> None:
         self._marks = marks
+        self._call_marks = marks  # those at which a call ends that cannot be read
         self._end = end
         self._parallel = parallel
         self._make_id = make_id
@@ -126,7 +127,7 @@ class MarkedReader:
 
     def _read_unparsable(self) -> bool:
         """Read up to the next mark."""
-        end, mark = self._marks.next(self._rest, self._at)
+        end, mark = self._call_marks.next(self._rest, self._at)
         self._take(end)
         if mark:
             self._refuse(NOT_A_CALL)

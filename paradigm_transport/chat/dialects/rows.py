@@ -308,9 +308,9 @@ ROWS = (
         sign=r"<\|START_ACTION\|>",
         tool_parsers=("cohere_command3", "cohere_command4"),
         reasoning_parsers=("cohere_command3", "cohere_command4"),
-        thoughts=tagged(
-            "<|START_THINKING|>",
-            "<|END_THINKING|>",
+        thoughts=Thoughts(
+            ("<|START_THINKING|>",),
+            ("<|END_THINKING|>", "<|START_RESPONSE|>", "<|START_TEXT|>"),
             "<|START_THINKING|><|END_THINKING|>",
             "<|END_THINKING|>",
             may_end_in_calls=True,
