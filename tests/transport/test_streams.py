@@ -593,9 +593,9 @@ def test_cut_at_default_length_limit_warns_once(
     wire.script(sse(chunk("a", "length")), reply(completion("a", finish_reason="length")))
     wire.always(reply(completion("a", finish_reason="length")))
     client = api.client(wire)
-    list(client.stream("Hi", model=MODEL))
-    client.complete("Hi", model=MODEL)
-    [record] = [record for record in caplog.records if record.name == "paradigm_transport"]
+    for call in (lambda: list(client.stream("Hi", model=MODEL)), lambda: client.complete("Hi", model=MODEL)):
+        call()
+        [record] = [record for record in caplog.records if record.name == "paradigm_transport"]
     assert record.levelname == "WARNING"
     limit = 256 if endpoint == "completions" else "the server's default"
     assert record.getMessage() == (

@@ -26,6 +26,8 @@ def test_trailing_comma_is_left_out_with_or_without_space() -> None:
 def test_objects_are_found_and_repaired() -> None:
     assert find_objects("Here: ```json\n{'a': {'b': [1,]}}\n``` and {}") == ['{"a": {"b": [1]}}', "{}"]
     assert find_objects('Of {x} and {y]: {"name": "P"}') == ['{"name": "P"}']
+    assert find_objects('{so? {"name": "P"}') == ['{"name": "P"}']
+    assert find_objects('{"a": -1}') == ['{"a": -1}']
 
 
 @pytest.mark.parametrize(
