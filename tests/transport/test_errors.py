@@ -322,6 +322,10 @@ def test_echoed_key_is_redacted(api: Api, wire: WireServer, status: int, echo: A
         ({"error": {"message": "no", "code": 600}}, 500),
         ({"error": {"message": "no", "code": "40"}}, 500),
         ({"error": {"message": "no", "code": "4o4"}}, 500),
+        ({"error": {"message": "no", "code": "0404"}}, 500),
+        ({"error": {"message": "no", "code": "4" * 5000}}, 500),
+        ({"error": {}}, 500),
+        ({"object": "error"}, 500),
         ({"error": "no", "choices": []}, 500),
         ({"object": "error", "message": "no", "code": 403}, 403),
         ({"detail": "no"}, 500),
@@ -439,11 +443,15 @@ def test_secret_that_begins_with_another_is_redacted_whole() -> None:
     assert Redaction((KEY, f"{KEY}-2")).words(f"{KEY}-2 {KEY}") == "[…] […]"
 
 
-@pytest.mark.parametrize("form", [str, json.dumps, quote, partial(quote, safe=""), quote_plus])
+def in_json(text: str) -> str:
+    """A text as it stands in the middle of a JSON string."""
+    return json.dumps(f"({text})")[2:-2]
+
+
+@pytest.mark.parametrize("form", [str, in_json, quote, partial(quote, safe=""), quote_plus])
 def test_secret_is_redacted_whole_in_every_form(form: Callable[[str], str]) -> None:
     secret = '"top" / secret'
-    words = Redaction((secret,)).words(f"no: ({form(secret)})")
-    assert words.replace('"', "") == "no: ([…])"
+    assert Redaction((secret,)).words(f"no: ({form(secret)})") == "no: ([…])"
 
 
 FORMS: list[tuple[Callable[[str], str], str]] = [
