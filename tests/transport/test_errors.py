@@ -34,6 +34,7 @@ from paradigm_transport import (
     UnprocessableEntityError,
 )
 from paradigm_transport.refusals import (
+    MAX_DIGITS,
     MESSAGE_LIMIT,
     Origin,
     Redaction,
@@ -357,6 +358,7 @@ def test_error_in_place_of_reply_is_recognised(body: Any, code: int | None) -> N
         ({"error": {"message": "no", "code": 400}}, 400),
         ({"message": "no", "code": 400}, 400),
         ({"message": "no"}, 500),
+        ({"object": "event", "message": "no", "code": 400}, 400),
         ("no", 500),
         (None, 500),
     ],
@@ -365,6 +367,22 @@ def test_event_named_an_error_is_one_with_any_body(data: Any, code: int) -> None
     with pytest.raises(APIStatusError) as caught:
         parse_reply(json.dumps(data).encode(), Origin("host"), is_error=True)
     assert (caught.value.status_code, caught.value.body) == (code, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [(b"overloaded", "overloaded"), (b'\xef\xbb\xbf{"detail": "overloaded"}', {"detail": "overloaded"})],
+)
+def test_event_named_an_error_keeps_a_body_that_is_not_strict_json(data: bytes, body: Any) -> None:
+    with pytest.raises(ServerError, match=r"answered 500: overloaded\.") as caught:
+        parse_reply(data, Origin("host"), is_error=True)
+    assert caught.value.body == body
+
+
+@pytest.mark.parametrize(("digits", "kind"), [(1, int), (MAX_DIGITS - 1, int), (MAX_DIGITS, float), (5000, float)])
+def test_numbers_of_a_lenient_reply_are_integers_unless_nobody_counts_so_far(digits: int, kind: type) -> None:
+    body = parse_reply(b'\xef\xbb\xbf{"number": ' + b"9" * digits + b"}", Origin("host"))
+    assert type(body["number"]) is kind
 
 
 def test_server_words_skip_null_and_empty_fields() -> None:
