@@ -100,6 +100,7 @@ BODIES: list[tuple[Any, str]] = [
     ({"error": "Unauthorized"}, "Unauthorized"),
     ({"error": {"error": {"message": "deep"}}}, "deep"),
     ({"error": True, "message": "odd"}, "odd"),
+    ({"error": {"message": "Too long"}, "detail": "validation"}, "Too long"),
     (["one", {"message": "two"}, 3], "one; two"),
     ("<html>\n<head><title>502 Bad\nGateway</title></head><body>nginx</body></html>", "502 Bad Gateway"),
     ("<html><body><h1>Oh</h1>&amp; no</body></html>", "Oh & no"),
