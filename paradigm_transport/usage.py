@@ -85,7 +85,7 @@ class Counts:
         total_tokens: both together.
         cost: at the given prices; None if the price of a model that was called is not known.
         time_to_first_token: seconds from a stream's request to its first text, on average; None without streams.
-        tokens_per_second: tokens generated per second of a call, from its request to its end; None without calls.
+        tokens_per_second: tokens generated per second of a call, from its request to its end; None if none were.
     """
 
     calls: int = 0
@@ -106,7 +106,7 @@ class Counts:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens generated per second of a call, from its request to its end; None without calls."""
+        """Tokens generated per second of a call, from its request to its end; None if none were."""
         return self.completion_tokens / self._seconds if self._seconds else None
 
     def as_row(self) -> dict[str, float | None]:

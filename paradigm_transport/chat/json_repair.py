@@ -19,6 +19,7 @@ _CUT = ": it was cut off at max_tokens; raise max_tokens"
 
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 _CLOSING = {"}": "{", "]": "["}
+_BEGINNINGS = "{[-" + QUOTES  # of values, beside letters and digits
 
 _ESCAPE = r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
 _WHOLE_ESCAPE = re.compile(f"{_ESCAPE}|\\\\'")
@@ -113,7 +114,7 @@ class RepairedValue:
 
     def close(self) -> None:
         """Add the brackets that are missing at the end, if the text breaks off between values."""
-        if self.is_broken and self._open and not self._quote:
+        if self.is_broken and self._open:  # which never happens within a string
             closing = {opening: bracket for bracket, opening in _CLOSING.items()}
             self._parts += [closing[opening] for opening in reversed(self._open)]
             self._gap.clear()
@@ -157,11 +158,12 @@ class RepairedValue:
             return space.end()
         if char in _CLOSING:
             return self._close(char, at)
+        if not (char.isalnum() or char in _BEGINNINGS or (char in ",:" and self._open)):
+            self.is_broken = True
+            return at
         self._parts += self._gap
         self._gap.clear()
-        if char.isalnum() or char == "-":
-            return self._read_word(text, at)
-        if char == "," and self._open:
+        if char == ",":
             self._gap.append(char)
         elif char in QUOTES:
             self._quote = char
@@ -169,11 +171,10 @@ class RepairedValue:
         elif char in "{[":
             self._open.append(char)
             self._parts.append(char)
-        elif char == ":" and self._open:
+        elif char == ":":
             self._parts.append(char)
         else:
-            self.is_broken = True
-            return at
+            return self._read_word(text, at)
         return at + 1
 
     def _close(self, char: str, at: int) -> int:

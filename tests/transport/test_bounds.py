@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from paradigm_transport import APIResponseError, InvalidParameterError, ServerError, Settings
-from tests.transport.conftest import KEY, MODEL, Api
+from paradigm_transport.http.responses import DRAIN_BYTES, ERROR_BYTES
+from tests.transport.conftest import KEY, MODEL, Api, over_completions
+from tests.transport.test_protocols import BODY, EVENTS, injected
 from tests.wire import STALL, WireServer, chunk, completion, frame, head, reply, sse, texts, usage
 
 pytestmark = pytest.mark.usefixtures("endpoint")
@@ -68,6 +70,33 @@ def test_body_of_an_error_is_cut(api: Api, wire: WireServer) -> None:
         with pytest.raises(ServerError, match="Bad gateway") as caught:
             call()
         assert 1 << 20 <= len(caught.value.body) < 1_500_000
+
+
+@over_completions
+def test_reply_of_exactly_the_bound_is_read(api: Api) -> None:
+    client, _ = injected(api, lambda: [BODY], max_response_bytes=len(BODY))
+    assert client.complete("Hi", model=MODEL).text == "Hello"
+    client, _ = injected(api, lambda: [BODY], max_response_bytes=len(BODY) - 1)
+    with pytest.raises(APIResponseError, match="max_response_bytes"):
+        client.complete("Hi", model=MODEL)
+
+
+@over_completions
+def test_only_refusals_are_cut(api: Api) -> None:
+    client, by_hand = injected(api, lambda: [b" " * ERROR_BYTES, BODY])
+    assert client.complete("Hi", model=MODEL).text == "Hello"
+    client, by_hand = injected(api, lambda: [b"x" * ERROR_BYTES, b"unread"], status=502, max_retries=0)
+    with pytest.raises(ServerError):
+        client.complete("Hi", model=MODEL)
+    assert by_hand.replies[0].unread() == [b"unread"]
+
+
+@over_completions
+def test_few_bytes_are_read_after_the_last_event(api: Api) -> None:
+    rest = [b"x" * (DRAIN_BYTES - 1), b"x", b"unread", b"unread"]
+    client, by_hand = injected(api, lambda: [*EVENTS, *rest])
+    assert texts(client.stream("Hi", model=MODEL)) == "Hello"
+    assert by_hand.replies[0].unread() == [b"unread"] * 2
 
 
 def test_bound_is_64_mib_by_default() -> None:

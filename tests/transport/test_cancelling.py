@@ -18,6 +18,7 @@ from paradigm_transport.http import pool
 from paradigm_transport.http.closing import _closing
 from paradigm_transport.http.responses import AsyncResponse
 from tests.transport.conftest import KEY, MODEL
+from tests.transport.test_protocols import EVENTS, AsyncClient, AsyncReply
 from tests.wire import STALL, Script, WireServer, chunk, completion, event, head, pause, reply, sse, to_json
 
 pytestmark = pytest.mark.usefixtures("collected")
@@ -267,6 +268,47 @@ def test_stream_left_in_a_cancelled_scope_ends_its_connection(run: Run, wire: Wi
                 await stream.__anext__()
                 scope.cancel()
         await nothing_is_left(client, wire)
+        await client.aclose()
+
+    run(main())
+
+
+class SlowReply(AsyncReply):
+    """A response that is closed when the test says so."""
+
+    def __init__(self, status: int, parts: list[bytes]) -> None:
+        super().__init__(status, parts)
+        self.is_closing, self.may_close = asyncio.Event(), asyncio.Event()
+
+    async def aclose(self) -> None:
+        self.is_closing.set()
+        await self.may_close.wait()
+        self.is_closed = True
+
+
+class SlowClient(AsyncClient):
+    """A client that is written by hand: only its responses can close their connections."""
+
+    async def send(self, request: Any, *, stream: bool) -> SlowReply:
+        self.replies.append(SlowReply(self.status, self.answer()))
+        return self.replies[-1]  # type: ignore[no-any-return]
+
+
+def test_response_of_a_client_written_by_hand_is_closed_to_the_end_if_closing_is_cancelled(run: Run) -> None:
+    async def main() -> None:
+        by_hand = SlowClient(lambda: EVENTS)
+        client = AsyncParadigmClient(api_key=KEY, base_url="https://host", http_async_client=by_hand)
+        stream = client.stream("Hi", model=MODEL)
+        await stream.__anext__()
+        (response,) = by_hand.replies
+        closing = asyncio.create_task(stream.aclose())
+        await response.is_closing.wait()
+        closing.cancel()
+        with suppress(asyncio.CancelledError):
+            await closing
+        response.may_close.set()
+        await asyncio.gather(*_closing)
+        assert response.is_closed
         await client.aclose()
 
     run(main())

@@ -221,9 +221,10 @@ def test_brackets_that_are_missing_before_the_end_mark_are_added(name: str) -> N
     written = row.calls.write([ToolCall("id", "get_weather", {"cities": ["Rome", {"a": 1}]})])
     begin, end = written.index("}]}"), written.rindex("}") + 1
     for missing in range(1, end - begin + 1):
-        answer = written[: end - missing] + written[end:].lstrip("]\n ")
-        found = read(lambda: new_reader(row, row.without_thoughts("")), answer)
-        assert (found.text, found.calls) == ("", [("get_weather", {"cities": ["Rome", {"a": 1}]})]), answer
+        for comma in ("", ", "):
+            answer = written[: end - missing] + comma + written[end:].lstrip("]\n ")
+            found = read(lambda: new_reader(row, row.without_thoughts("")), answer)
+            assert (found.text, found.calls) == ("", [("get_weather", {"cities": ["Rome", {"a": 1}]})]), answer
 
 
 @BY_ROW

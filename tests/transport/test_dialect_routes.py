@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from paradigm_transport import InvalidParameterError, JinjaTemplate
+from paradigm_transport import BadRequestError, InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.choosing import TOOL_PARSERS
 from paradigm_transport.chat.events import ParsedMessage
 from paradigm_transport.chat.fields import ChatFields
@@ -85,6 +85,13 @@ def test_special_tokens_of_the_caller_are_not_changed(api: Api, wire: WireServer
     wire.always(reply(completion("Hi")))
     ask(api, wire, WITH_TOOLS, extra_body={"skip_special_tokens": True})
     assert wire.bodies[0]["skip_special_tokens"] is True
+
+
+def test_special_tokens_of_the_caller_are_not_left_out_if_the_server_refuses_them(api: Api, wire: WireServer) -> None:
+    wire.always(reply({"error": {"message": "Unknown field: skip_special_tokens"}}, 400))
+    with pytest.raises(BadRequestError, match="skip_special_tokens"):
+        ask(api, wire, WITH_TOOLS, extra_body={"skip_special_tokens": False})
+    assert len(wire.requests) == 1
 
 
 @pytest.mark.parametrize(

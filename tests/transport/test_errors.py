@@ -34,6 +34,7 @@ from paradigm_transport import (
     UnprocessableEntityError,
 )
 from paradigm_transport.refusals import (
+    MAX_DIGITS,
     MESSAGE_LIMIT,
     Origin,
     Redaction,
@@ -99,6 +100,7 @@ BODIES: list[tuple[Any, str]] = [
     ({"error": "Unauthorized"}, "Unauthorized"),
     ({"error": {"error": {"message": "deep"}}}, "deep"),
     ({"error": True, "message": "odd"}, "odd"),
+    ({"error": {"message": "Too long"}, "detail": "validation"}, "Too long"),
     (["one", {"message": "two"}, 3], "one; two"),
     ("<html>\n<head><title>502 Bad\nGateway</title></head><body>nginx</body></html>", "502 Bad Gateway"),
     ("<html><body><h1>Oh</h1>&amp; no</body></html>", "Oh & no"),
@@ -322,6 +324,10 @@ def test_echoed_key_is_redacted(api: Api, wire: WireServer, status: int, echo: A
         ({"error": {"message": "no", "code": 600}}, 500),
         ({"error": {"message": "no", "code": "40"}}, 500),
         ({"error": {"message": "no", "code": "4o4"}}, 500),
+        ({"error": {"message": "no", "code": "0404"}}, 500),
+        ({"error": {"message": "no", "code": "4" * 5000}}, 500),
+        ({"error": {}}, 500),
+        ({"object": "error"}, 500),
         ({"error": "no", "choices": []}, 500),
         ({"object": "error", "message": "no", "code": 403}, 403),
         ({"detail": "no"}, 500),
@@ -353,6 +359,7 @@ def test_error_in_place_of_reply_is_recognised(body: Any, code: int | None) -> N
         ({"error": {"message": "no", "code": 400}}, 400),
         ({"message": "no", "code": 400}, 400),
         ({"message": "no"}, 500),
+        ({"object": "event", "message": "no", "code": 400}, 400),
         ("no", 500),
         (None, 500),
     ],
@@ -361,6 +368,22 @@ def test_event_named_an_error_is_one_with_any_body(data: Any, code: int) -> None
     with pytest.raises(APIStatusError) as caught:
         parse_reply(json.dumps(data).encode(), Origin("host"), is_error=True)
     assert (caught.value.status_code, caught.value.body) == (code, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [(b"overloaded", "overloaded"), (b'\xef\xbb\xbf{"detail": "overloaded"}', {"detail": "overloaded"})],
+)
+def test_event_named_an_error_keeps_a_body_that_is_not_strict_json(data: bytes, body: Any) -> None:
+    with pytest.raises(ServerError, match=r"answered 500: overloaded\.") as caught:
+        parse_reply(data, Origin("host"), is_error=True)
+    assert caught.value.body == body
+
+
+@pytest.mark.parametrize(("digits", "kind"), [(1, int), (MAX_DIGITS - 1, int), (MAX_DIGITS, float), (5000, float)])
+def test_numbers_of_a_lenient_reply_are_integers_unless_nobody_counts_so_far(digits: int, kind: type) -> None:
+    body = parse_reply(b'\xef\xbb\xbf{"number": ' + b"9" * digits + b"}", Origin("host"))
+    assert type(body["number"]) is kind
 
 
 def test_server_words_skip_null_and_empty_fields() -> None:
@@ -439,11 +462,15 @@ def test_secret_that_begins_with_another_is_redacted_whole() -> None:
     assert Redaction((KEY, f"{KEY}-2")).words(f"{KEY}-2 {KEY}") == "[…] […]"
 
 
-@pytest.mark.parametrize("form", [str, json.dumps, quote, partial(quote, safe=""), quote_plus])
+def in_json(text: str) -> str:
+    """A text as it stands in the middle of a JSON string."""
+    return json.dumps(f"({text})")[2:-2]
+
+
+@pytest.mark.parametrize("form", [str, in_json, quote, partial(quote, safe=""), quote_plus])
 def test_secret_is_redacted_whole_in_every_form(form: Callable[[str], str]) -> None:
     secret = '"top" / secret'
-    words = Redaction((secret,)).words(f"no: ({form(secret)})")
-    assert words.replace('"', "") == "no: ([…])"
+    assert Redaction((secret,)).words(f"no: ({form(secret)})") == "no: ([…])"
 
 
 FORMS: list[tuple[Callable[[str], str], str]] = [

@@ -29,6 +29,9 @@ class BaseReply:
         self.is_closed = False
         self._parts = iter(parts)
 
+    def unread(self) -> list[bytes]:
+        return list(self._parts)
+
 
 class Reply(BaseReply):
     def iter_bytes(self) -> Iterator[bytes]:

@@ -19,6 +19,28 @@ def test_value_does_not_begin_with_what_only_continues_one(char: str) -> None:
     assert (value.feed(f"{char} 1"), value.is_broken, value.text) == (0, True, "")
 
 
+@pytest.mark.parametrize(
+    ("text", "closed", "is_complete"),
+    [
+        ('{"a": [1, {"b": "c"}, </call>', '{"a": [1, {"b": "c"}]}', True),
+        ('{"a": [1, {"b": "c"}, ', '{"a": [1, {"b": "c"}', False),  # more may follow
+        ("</call>", "", False),
+    ],
+)
+def test_brackets_are_added_only_where_a_value_breaks_off(text: str, closed: str, is_complete: bool) -> None:
+    value = RepairedValue()
+    at = value.feed(text)
+    value.close()
+    assert (value.text, value.is_complete, value.is_broken) == (closed, is_complete, at == 0)
+
+
+def test_value_knows_whether_it_is_in_a_string() -> None:
+    value = RepairedValue()
+    for text, in_string in [('{"a', True), ('": ', False), ("'b", True), ("'", False), ("}", False)]:
+        value.feed(text)
+        assert value.in_string is in_string
+
+
 def test_trailing_comma_is_left_out_with_or_without_space() -> None:
     assert find_objects('{"a": [1,], "b": [2, ],}') == ['{"a": [1], "b": [2 ]}']
 
@@ -26,6 +48,8 @@ def test_trailing_comma_is_left_out_with_or_without_space() -> None:
 def test_objects_are_found_and_repaired() -> None:
     assert find_objects("Here: ```json\n{'a': {'b': [1,]}}\n``` and {}") == ['{"a": {"b": [1]}}', "{}"]
     assert find_objects('Of {x} and {y]: {"name": "P"}') == ['{"name": "P"}']
+    assert find_objects('{so? {"name": "P"}') == ['{"name": "P"}']
+    assert find_objects('{"a": -1}') == ['{"a": -1}']
 
 
 @pytest.mark.parametrize(

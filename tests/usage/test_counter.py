@@ -357,12 +357,24 @@ def test_latency_and_tokens_per_second_are_measured(wire: WireServer, api: Parad
     assert block.tokens_per_second == 30 / 3
 
 
-def test_empty_stream_has_no_time_to_first_token(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
+def test_stream_that_generates_nothing_has_no_speed(wire: WireServer, api: ParadigmClient, clock: Clock) -> None:
     wire.script(sse(chunk("", "stop"), chunk(usage=usage(1, 0))))
     with get_paradigm_usage() as block:
         list(api.stream("a", model="m"))
     assert block.time_to_first_token is None
-    assert block.tokens_per_second == 0
+    assert block.tokens_per_second is None
+
+
+@pytest.mark.parametrize(
+    "fields", [{"reasoning_content": "Hm"}, {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "time"}}]}]
+)
+def test_thoughts_and_calls_are_first_tokens(
+    wire: WireServer, api: ParadigmClient, clock: Clock, fields: dict[str, Any]
+) -> None:
+    wire.script(sse({"choices": [{"index": 0, "delta": fields, "finish_reason": "stop"}]}))
+    with get_paradigm_usage() as block:
+        list(api.stream_chat([{"role": "user", "content": "a"}], model="m"))
+    assert block.time_to_first_token == 1
 
 
 # Output
