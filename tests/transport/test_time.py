@@ -368,6 +368,22 @@ def test_failures_count_although_other_calls_are_accepted(monkeypatch: pytest.Mo
     assert [call.wait_before_retry(APIConnectionError("broke")) for _ in range(3)] == [0.5, 1.0, None]
 
 
+def test_refusal_slows_other_calls_unless_it_asks_for_too_long() -> None:
+    call = bound(CompletionCall("Hi", CompletionParameters(model=MODEL), lambda completion: completion), [100.0])
+    for seconds, refusals in [("60", 1), ("61", 1)]:
+        call.wait_before_retry(status_error(429, {}, Origin("host", {"retry-after": seconds})))
+        assert call.turn.refusals == refusals
+
+
+def test_only_failures_take_from_the_quota_of_retries() -> None:
+    call = bound(CompletionCall("Hi", CompletionParameters(model=MODEL), lambda completion: completion), [100.0])
+    full = call.policy.quota.left
+    assert call.wait_before_retry(status_error(429, {}, Origin("host"))) == 0.5
+    assert call.policy.quota.left == full
+    assert call.wait_before_retry(APIConnectionError("broke")) == 1.0
+    assert call.policy.quota.left < full
+
+
 def test_optional_field_is_left_out_if_the_server_refuses_it_as_wrong() -> None:
     call = bound(CompletionStreamCall("Hi", CompletionParameters(model=MODEL), lambda chunk: chunk), [100.0])
     words = {"detail": "stream_options cannot be used"}
