@@ -30,6 +30,7 @@ from paradigm_transport import (
 )
 from paradigm_transport.calls import Policy
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
+from paradigm_transport.http.pacing import Turn
 from paradigm_transport.http.timeouts import seconds_of, total_of
 from paradigm_transport.refusals import Origin, status_error
 from tests.transport.conftest import KEY, MODEL, Api
@@ -347,6 +348,40 @@ def test_call_may_last_until_its_deadline() -> None:
     times[0] = 109.5
     assert call.wait_before_retry(APIConnectionError("broke")) == 0.5
     assert call.wait_before_retry(APIConnectionError("broke")) is None  # it would wait for one second
+
+
+def test_call_waits_for_its_turn_until_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [100.0]
+    call = bound(CompletionCall("Hi", CompletionParameters(model=MODEL), lambda completion: completion), times)
+    monkeypatch.setattr(Turn, "ask", lambda _: 4.0)
+    for now, seconds in [(100.0, 4.0), (109.5, 0.5)]:
+        times[0] = now
+        assert call.seconds_until_turn() == seconds
+    times[0] = 110.0
+    with pytest.raises(APITimeoutError, match="may take 10 seconds"):
+        call.seconds_until_turn()
+
+
+def test_failures_count_although_other_calls_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Turn, "was_alone", lambda _: False)
+    call = bound(CompletionCall("Hi", CompletionParameters(model=MODEL), lambda completion: completion), [100.0])
+    assert [call.wait_before_retry(APIConnectionError("broke")) for _ in range(3)] == [0.5, 1.0, None]
+
+
+def test_refusal_slows_other_calls_unless_it_asks_for_too_long() -> None:
+    call = bound(CompletionCall("Hi", CompletionParameters(model=MODEL), lambda completion: completion), [100.0])
+    for seconds, refusals in [("60", 1), ("61", 1)]:
+        call.wait_before_retry(status_error(429, {}, Origin("host", {"retry-after": seconds})))
+        assert call.turn.refusals == refusals
+
+
+def test_only_failures_take_from_the_quota_of_retries() -> None:
+    call = bound(CompletionCall("Hi", CompletionParameters(model=MODEL), lambda completion: completion), [100.0])
+    full = call.policy.quota.left
+    assert call.wait_before_retry(status_error(429, {}, Origin("host"))) == 0.5
+    assert call.policy.quota.left == full
+    assert call.wait_before_retry(APIConnectionError("broke")) == 1.0
+    assert call.policy.quota.left < full
 
 
 def test_optional_field_is_left_out_if_the_server_refuses_it_as_wrong() -> None:
