@@ -70,7 +70,7 @@ def test_agent_calls_the_retriever_and_answers(handbook: LocalParadigm) -> None:
         retriever, "search_handbook", "Searches the handbook.", response_format="content_and_artifact"
     )
     chat = ChatParadigm(
-        model=handbook.model, chat_template="chatml", constrain="vllm", temperature=0, max_tokens=64, **access
+        model=handbook.model, chat_template="chatml", constrain="vllm", temperature=0, max_tokens=256, **access
     )
     agent = agents.create_agent(chat, [tool], middleware=[in_two_steps])
     messages = agent.invoke({"messages": [("user", "How long is parental leave?")]})["messages"]

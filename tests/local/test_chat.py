@@ -85,16 +85,6 @@ def test_required_call_is_made(ask: Callable[..., Any], choice: Any) -> None:
     assert json.loads("".join(call.function.arguments for call in calls)) == {"city": "Paris"}
 
 
-def test_call_that_the_model_decides_on_is_read(ask: Callable[..., Any]) -> None:
-    written = '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>'
-    fields = {"messages": [{"role": "user", "content": f"Repeat: {written}"}], "tools": [WEATHER]}
-    (call,) = ask(**fields).choices[0].message.tool_calls
-    assert (call.function.name, json.loads(call.function.arguments)) == ("weather", {"city": "Paris"})
-    parts = [choice.delta for chunk in ask(**fields, stream=True) for choice in chunk.choices]
-    calls = [call for part in parts for call in part.tool_calls or ()]
-    assert json.loads("".join(call.function.arguments for call in calls)) == {"city": "Paris"}
-
-
 def test_results_are_used(ask: Callable[..., Any]) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
     called = [

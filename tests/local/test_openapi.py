@@ -79,4 +79,6 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalParadigm
 def test_every_response_of_a_server_with_documents_conforms(case: schemathesis.Case, searched: LocalParadigm) -> None:
     headers = {"X-Api-Key": searched.api_key}
     base_url = searched.base_url.removesuffix("/api/v2")
-    case.call_and_validate(base_url=base_url, headers=headers, checks=CHECKS, timeout=60)
+    # The key may come in either of two headers, and that check spoils only the other one.
+    checks = [check for check in CHECKS if check is not ignored_auth]
+    case.call_and_validate(base_url=base_url, headers=headers, checks=checks, timeout=60)
