@@ -14,7 +14,7 @@ import paradigm_local
 from paradigm_local import LocalParadigm
 from paradigm_local.chat_contract import FunctionChoice, FunctionName
 from paradigm_local.chat_generation import ForcedCall
-from paradigm_local.engine import Piece
+from paradigm_local.engine import Engine, Piece
 from paradigm_transport import CHAT_TEMPLATES, JinjaTemplate
 from paradigm_transport.messages import Message, Tool, ToolCall
 from tests.local.conftest import Caller
@@ -83,6 +83,30 @@ def test_required_call_is_made(ask: Callable[..., Any], choice: Any) -> None:
     assert all(len(part.tool_calls or ()) <= 1 for part in parts), "clients merge calls of several chunks only"
     assert len(calls) > 3
     assert json.loads("".join(call.function.arguments for call in calls)) == {"city": "Paris"}
+
+
+def test_call_that_llama_reads_is_passed_on(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[Any] = []
+
+    def chat(self: Engine, body: Any, on_piece: Callable[[Piece], bool]) -> None:  # no small model calls by itself
+        bodies.append(body)
+        begin = {"index": 0, "id": "1", "type": "function", "function": {"name": "weather", "arguments": ""}}
+        on_piece(Piece("", None, 9, 1, None, calls=[begin]))
+        on_piece(Piece("", None, 9, 2, None, calls=[{"index": 0, "function": {"arguments": '{"city": "Paris"}'}}]))
+        on_piece(Piece("", None, 9, 3, "tool_calls"))
+
+    monkeypatch.setattr(Engine, "chat", chat)
+    fields = {"tools": [WEATHER], "parallel_tool_calls": False}
+    (whole,) = ask(**fields).choices
+    (call,) = whole.message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("weather", {"city": "Paris"})
+    assert whole.finish_reason == "tool_calls"
+    parts = [choice.delta for chunk in ask(**fields, stream=True) for choice in chunk.choices]
+    calls = [call for part in parts for call in part.tool_calls or ()]
+    assert "".join(call.function.arguments for call in calls) == '{"city": "Paris"}'
+    assert [(body["tools"][0]["function"]["name"], body["parallel_tool_calls"]) for body in bodies] == [
+        ("weather", False)
+    ] * 2
 
 
 def test_results_are_used(ask: Callable[..., Any]) -> None:
