@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -73,14 +74,21 @@ def find_template(template: AnyTemplate) -> Template:
             raise InvalidParameterError(
                 f"unknown template {template!r}; use {_KNOWN}, a ChatTemplate, Jinja source or the path of a file"
             )
-        try:
-            template.encode()
-        except UnicodeEncodeError:
-            raise InvalidParameterError("not a valid Jinja template: it holds half a surrogate pair") from None
-        template = JinjaTemplate(source=template)
+        return _of_source(template)
     if isinstance(template, JinjaTemplate):
         compiled(template.source)
     return template
+
+
+@lru_cache(maxsize=16)
+def _of_source(source: str) -> JinjaTemplate:
+    """Return the template of a text in Jinja; once, since each call of a model asks for it."""
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        raise InvalidParameterError("not a valid Jinja template: it holds half a surrogate pair") from None
+    compiled(source)
+    return JinjaTemplate(source=source)
 
 
 def _is_source(text: str) -> bool:
