@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import create_retriever_tool
+from pydantic import BaseModel, Field
 
 from langchain_paradigm import ChatParadigm, ParadigmRetriever
 from paradigm_local import LocalParadigm
@@ -62,6 +63,12 @@ def test_questions_find_their_page(
     assert words in " ".join(found.page_content.split())
 
 
+class Query(BaseModel):
+    """What to look for."""
+
+    query: str = Field(max_length=40)  # so small a model may not come to the end of a longer one
+
+
 def test_agent_calls_the_retriever_and_answers(handbook: LocalParadigm) -> None:
     agents = pytest.importorskip("langchain.agents")
     access = {"api_key": handbook.api_key, "base_url": handbook.base_url}
@@ -69,8 +76,9 @@ def test_agent_calls_the_retriever_and_answers(handbook: LocalParadigm) -> None:
     tool = create_retriever_tool(
         retriever, "search_handbook", "Searches the handbook.", response_format="content_and_artifact"
     )
+    tool.args_schema = Query
     chat = ChatParadigm(
-        model=handbook.model, chat_template="chatml", constrain="vllm", temperature=0, max_tokens=256, **access
+        model=handbook.model, chat_template="chatml", constrain="vllm", temperature=0, max_tokens=64, **access
     )
     agent = agents.create_agent(chat, [tool], middleware=[in_two_steps])
     messages = agent.invoke({"messages": [("user", "How long is parental leave?")]})["messages"]
