@@ -6,8 +6,6 @@ import asyncio
 from contextlib import suppress
 from threading import Event, Thread
 
-from typing_extensions import Self
-
 from paradigm_transport.access import Connected
 
 WAIT_SECONDS = 5.0
@@ -18,21 +16,17 @@ class ContextWindows:
     """The context windows that a model's servers reported; each is asked for once. Copies of a model share it.
 
     A deep copy and a pickle take along what is known, and ask again for what is not.
+
+    Args:
+        known: context windows by address and model.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], int | None] = {}  # None: the server did not report one
+    def __init__(self, known: dict[tuple[str, str], int | None] | None = None) -> None:
+        self._known = known or {}  # with None if the server did not report one
         self._lookups: dict[tuple[str, str], Event] = {}  # an event is set once nobody need wait any longer
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (dict(self._known),)  # events cannot be copied
-
-    @classmethod
-    def of(cls, known: dict[tuple[str, str], int | None]) -> Self:
-        """Return the context windows that are already known."""
-        windows = cls()
-        windows._known = known
-        return windows
+        return ContextWindows, (dict(self._known),)  # events cannot be copied
 
     def known(self, model: str, access: Connected) -> int | None:
         """Return the context window of a model, in tokens, if its server has reported it; send no request."""
@@ -66,6 +60,3 @@ class ContextWindows:
             windows = {entry.id: entry.context_window for entry in access.client.models()}
         self._known[place] = windows.get(place[1])
         done.set()
-
-
-_restore = ContextWindows.of

@@ -15,15 +15,10 @@ from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import AnyTemplate, find_template
 from paradigm_transport.chat.unfenced import UnfencedReader
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
-from paradigm_transport.endpoints.completions.fields import (
-    CompletionParameters,
-)
+from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import (
-    JsonObject,
-    with_system,
-)
+from paradigm_transport.messages import JsonObject, with_system
 
 
 class PromptRoute:
@@ -84,7 +79,7 @@ class PromptRoute:
         and `continue_final_message`, for `ChatRequest.continue_last`.
         """
         route, request, fields = self._prepared(request, layers)
-        parameters = route._parameters(request, fields, single=False)
+        parameters, optional = route._fields(request, fields, single=False)
         prompt = route.prompt(request)
 
         def convert(completion: Completion) -> ChatCompletion:
@@ -96,12 +91,12 @@ class PromptRoute:
             message.add(end_events(reader, choice.finish_reason, parameters.max_tokens))
             return message
 
-        return CompletionCall(prompt, parameters, convert, route._optional(request))
+        return CompletionCall(prompt, parameters, convert, optional)
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> CompletionStreamCall[ChatChunk]:
         """Return the call that streams the answer; see `call`."""
         route, request, fields = self._prepared(request, layers)
-        parameters = route._parameters(request, fields, single=True)
+        parameters, optional = route._fields(request, fields, single=True)
         prompt = route.prompt(request)
         reader = route.reader(request, prompt)
 
@@ -111,7 +106,7 @@ class PromptRoute:
                 events = [*events, *end_events(reader, chunk.finish_reason, parameters.max_tokens)]
             return ChatChunk(chunk, events)
 
-        return CompletionStreamCall(prompt, parameters, convert, route._optional(request))
+        return CompletionStreamCall(prompt, parameters, convert, optional)
 
     def _prepared(
         self, request: ChatRequest, layers: Sequence[Layer]
@@ -146,11 +141,21 @@ class PromptRoute:
         """Whether the server enforces the schema of the message, unless that is a call."""
         return self._constrain is not None and request.schema is not None and not request.requires_call
 
-    def _parameters(self, request: ChatRequest, layers: Sequence[Layer], *, single: bool) -> CompletionParameters:
+    def _fields(
+        self, request: ChatRequest, layers: Sequence[Layer], *, single: bool
+    ) -> tuple[CompletionParameters, dict[str, object]]:
+        """Return the endpoint's fields, and those that a server may refuse."""
         parameters = completion_parameters(self._template, *layers, single=single)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
-        dialect, constraint = self._dialect, self._constraint(request)
+        constraint = self._constraint(request)
+        return self._enforced(request, parameters, constraint), self._optional(request, constraint)
+
+    def _enforced(
+        self, request: ChatRequest, parameters: CompletionParameters, constraint: JsonObject | None
+    ) -> CompletionParameters:
+        """Return the endpoint's fields with what ends the answer and, if every server knows it, its constraint."""
+        dialect = self._dialect
         if constraint is not None:  # the answer ends by itself
             if "json" in constraint:
                 parameters = parameters.with_extra_body({"structured_outputs": constraint})
@@ -169,7 +174,7 @@ class PromptRoute:
             return self._dialect.calls.constraint(offered, name, parallel=not request.is_single)
         return {"json": closed(request.schema)} if request.schema is not None and not request.offered else None
 
-    def _optional(self, request: ChatRequest) -> dict[str, object]:
+    def _optional(self, request: ChatRequest, constraint: JsonObject | None) -> dict[str, object]:
         """Return fields of vLLM that make the answer easier to read, and that a server may refuse.
 
         Older servers know `json` alone of the constraints: a required call without one is still begun by the prompt.
@@ -177,7 +182,8 @@ class PromptRoute:
         fields: dict[str, object] = {}
         if request.has_tools or self._dialect.reads_plain_answers:
             fields["skip_special_tokens"] = False  # marks are special tokens of many models
-        constraint = self._constraint(request) if request.requires_call else self._offer(request)
+        if not request.requires_call:
+            constraint = self._offer(request)
         if constraint is not None and "json" not in constraint:
             fields["structured_outputs"] = constraint
         return fields
