@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from paradigm_transport.chat.dialects.base import Marks, Reader, TextAroundMarks
+from paradigm_transport.chat.dialects.base import Marks, Reader
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
 from paradigm_transport.chat.dialects.call_marks import CallMarks
 from paradigm_transport.chat.dialects.json_calls import OBJECTS, JsonObjects
 from paradigm_transport.chat.dialects.json_reader import JsonCallsReader
+from paradigm_transport.chat.dialects.state_reader import StateReader
 from paradigm_transport.chat.dialects.structural import one_of, parameters_of, tag
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.structured import closed
@@ -83,7 +84,7 @@ class BareCalls:
         return reader
 
 
-class BareCallsReader:
+class BareCallsReader(StateReader):
     """Reads text with bare calls; see `Reader` and `BareCalls`.
 
     Args:
@@ -101,35 +102,23 @@ class BareCallsReader:
         parallel: bool = True,
         make_id: Callable[[], str] = new_call_id,
     ) -> None:
+        super().__init__(BareCallsReader._read_text)
         self._names, self._any_fence = names, any_fence
         self._parallel, self._make_id = parallel, make_id
-        self._rest = ""
-        self._at = 0  # before it, `_rest` has been read
-        self._events: list[Event] = []
-        self._text = TextAroundMarks()
         self._last = ""  # character of the text
         self._is_start = self._begins_line = True
         self._in_fence = self._fence_counts = False
-        self._count = 0  # of calls
         # A candidate, which may turn out to be text:
         self._held: list[str] = []
         self._calls: list[CallReader] = []
         self._call: CallReader | None = None
         self._is_alone = False  # on its lines, as far as it was read
         self._is_closed = self._ends_line = False
-        self._read: Callable[[BareCallsReader], bool] = BareCallsReader._read_text
 
     @property
     def in_value(self) -> bool:
         """As `Reader.in_value`."""
         return self._call is not None and self._call.in_string
-
-    def feed(self, text: str) -> list[Event]:
-        """As `Reader.feed`."""
-        self._rest, self._at, self._events = self._rest[self._at :] + text, 0, []
-        while self._at < len(self._rest) and self._read(self):
-            pass
-        return self._events
 
     def finish(self, *, cut_off: bool = False) -> list[Event]:
         """As `Reader.finish`."""
@@ -156,7 +145,7 @@ class BareCallsReader:
         cut = _CUT_NAME.search(call.text)
         return call.name in self._names or (cut is not None and any(name.startswith(cut[1]) for name in self._names))
 
-    # The states. Each reads some of the rest, and returns False if it needs more text to go on.
+    # The states
 
     def _read_text(self) -> bool:
         end, mark = _STARTS.next(self._rest, self._at)
@@ -171,10 +160,6 @@ class BareCallsReader:
             self._at += len(mark)
             self._say(mark)
         return True
-
-    def _read_nothing(self) -> bool:
-        self._at = len(self._rest)
-        return False
 
     def _read_before_calls(self) -> bool:
         """Read up to the first object, in a list or not."""

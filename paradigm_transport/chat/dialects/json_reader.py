@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
-from paradigm_transport.chat.dialects.base import TextAroundMarks, is_half_mark, marks_of
+from paradigm_transport.chat.dialects.base import is_half_mark, marks_of
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
 from paradigm_transport.chat.dialects.call_marks import CallMarks
+from paradigm_transport.chat.dialects.state_reader import StateReader
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.json_repair import NOT_JSON
 
@@ -22,7 +22,7 @@ _LONGEST_GAP = 100
 _VALUE = re.compile(r"[{\"]")
 
 
-class JsonCallsReader:
+class JsonCallsReader(StateReader):
     """Reads text with calls between marks; see `Reader`.
 
     Mistakes that are simple to repair are repaired: those of `json_repair`, code fences, and a brace or an end mark
@@ -49,15 +49,11 @@ class JsonCallsReader:
         parallel: bool = True,
         make_id: Callable[[], str] = new_call_id,
     ) -> None:
+        super().__init__(JsonCallsReader._read_text)
         self._marks = marks
         self._any = marks_of(*marks.all)
         self._parallel = parallel
         self._make_id = make_id
-        self._rest = ""
-        self._at = 0  # before it, `_rest` has been read
-        self._events: list[Event] = []
-        self._text = TextAroundMarks()
-        self._count = 0  # of calls
         self._ids: set[str] = set()
         self._call: CallReader | None = None
         self._is_whole = False  # the call; only whether its end mark follows is not known yet
@@ -66,7 +62,6 @@ class JsonCallsReader:
         self._is_prefilled = prefilled  # the end of its first call may be missing
         self._header: list[str] = []
         self._unparsable: list[str] = []
-        self._read: Callable[[Any], bool] = JsonCallsReader._read_text  # or a method of a subclass
         if name is not None:
             self._begin_call(name, call_id)
             self._read = JsonCallsReader._read_before_arguments
@@ -77,12 +72,6 @@ class JsonCallsReader:
     def in_value(self) -> bool:
         """As `Reader.in_value`."""
         return self._call is not None and self._call.in_string
-
-    def feed(self, text: str) -> list[Event]:
-        """As `Reader.feed`."""
-        self._rest, self._at, self._events = self._rest[self._at :] + text, 0, []
-        self._read_on()
-        return self._events
 
     def finish(self, *, cut_off: bool = False) -> list[Event]:
         """As `Reader.finish`."""
@@ -118,11 +107,7 @@ class JsonCallsReader:
         self._rest, self._at = call.text[end:], 0
         self._refuse(call.text[:end], NOT_JSON if places else CUT_OFF)
 
-    def _read_on(self) -> None:
-        while self._at < len(self._rest) and self._read(self):
-            pass
-
-    # The states. Each reads some of the rest, and returns False if it needs more text to go on.
+    # The states
 
     def _read_text(self) -> bool:
         end, mark = self._any.next(self._rest, self._at)
@@ -145,10 +130,6 @@ class JsonCallsReader:
             self._read = JsonCallsReader._read_between
         elif mark == self._marks.result and self._count:
             self._read = JsonCallsReader._read_nothing  # the model invents the result and what follows from it
-
-    def _read_nothing(self) -> bool:
-        self._at = len(self._rest)
-        return False
 
     def _read_between(self) -> bool:
         """Read what is between marks and calls."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from paradigm_transport.chat.dialects.arguments import SPACE, Arguments, end_of, word_at
-from paradigm_transport.chat.dialects.base import Marks, TextAroundMarks
+from paradigm_transport.chat.dialects.base import Marks
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, new_call_id
 from paradigm_transport.chat.dialects.call_writer import CallWriter
+from paradigm_transport.chat.dialects.state_reader import StateReader
 from paradigm_transport.chat.events import CallEnd, Event
 from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError
 from paradigm_transport.messages import InvalidToolCall, ToolCall
@@ -18,10 +18,8 @@ NOT_A_CALL = "not written as the model writes calls"
 _LIKELY_MARK = 5  # an answer that ends in so much of a mark was cut off in it
 
 
-class MarkedReader:
+class MarkedReader(StateReader):
     """Reads one answer; see `Reader`. A subclass knows what is between the marks.
-
-    A state is a method that reads some of `_rest` from `_at` on, and returns False if it needs more text to go on.
 
     Args:
         marks: what is no text wherever it stands.
@@ -33,34 +31,23 @@ class MarkedReader:
     def __init__(
         self, marks: Marks, end: str, *, parallel: bool = True, make_id: Callable[[], str] = new_call_id
     ) -> None:
+        super().__init__(MarkedReader._read_text)
         self._marks = marks
         self._call_marks = marks  # those at which a call ends that cannot be read
         self._end = end
         self._parallel = parallel
         self._make_id = make_id
-        self._rest = ""
-        self._at = 0  # before it, `_rest` has been read
-        self._events: list[Event] = []
-        self._text = TextAroundMarks()
-        self._count = 0  # of calls
         self._call: CallWriter | None = None
         self._arguments: Arguments | None = None
         self._raw: list[str] = []  # what the model wrote of the call
         self._has_call = False  # since the last mark that begins calls
         self._is_last = False  # no more text follows
         self._is_strict = False  # an end mark ends values, too
-        self._read: Callable[[Any], bool] = MarkedReader._read_text  # or a method of the subclass
 
     @property
     def in_value(self) -> bool:
         """As `Reader.in_value`."""
         return self._arguments is not None and self._arguments.in_value
-
-    def feed(self, text: str) -> list[Event]:
-        """As `Reader.feed`."""
-        self._rest, self._at, self._events = self._rest[self._at :] + text, 0, []
-        self._read_on()
-        return self._events
 
     def finish(self, *, cut_off: bool = False) -> list[Event]:
         """As `Reader.finish`."""
@@ -95,10 +82,6 @@ class MarkedReader:
         self._refuse(NOT_A_CALL if is_broken else CUT_OFF)
         self._read = MarkedReader._read_text
 
-    def _read_on(self) -> None:
-        while self._at < len(self._rest) and self._read(self):
-            pass
-
     # States
 
     def _read_text(self) -> bool:
@@ -106,10 +89,6 @@ class MarkedReader:
         self._show(self._rest[self._at : end])
         self._at = end
         return bool(mark) and self._read_mark(mark)
-
-    def _read_nothing(self) -> bool:
-        self._at = len(self._rest)
-        return False
 
     def _read_arguments(self) -> bool:
         arguments = self._arguments
