@@ -50,7 +50,7 @@ class Bucket:
         self._rate = self._tokens = rate
         self._at = time.monotonic()
         self.answered: list[float] = []
-        self.refused = 0
+        self.refused: list[float] = []
 
     def take(self) -> bool:
         """Take a token; return whether there was one."""
@@ -58,7 +58,7 @@ class Bucket:
         self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:
-            self.refused += 1
+            self.refused.append(now)
             return False
         self._tokens -= 1
         self.answered.append(now)
@@ -191,7 +191,7 @@ def measure(way: str, kind: str, prompts: int, processes: int = 1) -> Row:
     begin, last = moments[0] + 2, moments[-1]
     used = sum(moment > begin for moment in moments) / (rate * (last - begin))
     name = way if processes == 1 else f"{way}, {processes} processes"
-    return Row(name, kind, prompts, failed, used, seen["refused"] / len(moments))
+    return Row(name, kind, prompts, failed, used, len(seen["refused"]) / len(moments))
 
 
 def publish(rows: list[Row]) -> None:
@@ -219,7 +219,7 @@ def main() -> None:
     rows = []
     runs = [(way, kind, prompts, 1) for prompts in RATES for way in WAYS for kind in REFUSALS]
     runs += [(way, "429", 3000, 2) for way in ("LangChain batch", "LangChain abatch")]
-    for run in runs[: len(runs) // 2] if options.quick else runs:
+    for run in runs[: len(WAYS) * len(REFUSALS)] if options.quick else runs:
         rows.append(measure(*run))
         print(rows[-1], flush=True)
     if not options.quick:

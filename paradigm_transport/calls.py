@@ -218,7 +218,8 @@ class Request(ABC):
         if is_limit(error):
             asked = error.retry_after if isinstance(error, APIStatusError) else None
             if asked is None or asked <= policy.retry.max_retry_after:  # else no call waits: each fails at once
-                self.turn.refused((asked or 0.0) if delay is None else delay, asked)
+                waits = self.turn.refused((asked or 0.0) if delay is None else delay, asked)
+                delay = delay if delay is None else waits
         if delay is None or policy.timer() + delay > self._deadline:
             return None
         if is_alone and not is_limit(error) and not policy.quota.take(error):

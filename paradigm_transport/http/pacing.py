@@ -6,6 +6,7 @@ While no request is refused, the pace costs a call one comparison (`Pace.limits`
 - The rate falls a little below what the server accepted, grows back, stays there for a while, and then grows faster and
   faster until the next refusal: the curve of TCP CUBIC and of botocore's adaptive mode.
 - If the server accepts nothing, all calls wait; then one goes first, and the others follow once it is accepted.
+- If lower rates do not change the share of refusals, they have another cause, and that share no longer lowers the rate.
 - What the server announces (`Retry-After`, `x-ratelimit-remaining-*`) holds for all calls.
 
 A new client begins with a few hundred requests a second: a batch that sends hundreds at once would have them refused
@@ -23,6 +24,8 @@ from collections.abc import Callable
 from math import inf
 from typing import NamedTuple
 from weakref import WeakSet
+
+from paradigm_transport.http.refusal_share import RefusalShare
 
 logger = logging.getLogger("paradigm_transport")
 
@@ -53,7 +56,7 @@ SEARCH_SECONDS = 0.5
 RECOVERY_SECONDS = 3.0
 """How long it takes to return to what the server accepts, or the time of `RECOVERY_REQUESTS` if that is longer."""
 
-RECOVERY_REQUESTS = 15
+RECOVERY_REQUESTS = 25
 
 MAX_SAVED = 30.0
 """The most requests that are sent at once after the first wait."""
@@ -70,12 +73,6 @@ PRIOR_SECONDS = 0.3
 
 SEARCH_TRUST = 0.7
 """While the rate is searched for, at least this part of it is what the server accepts."""
-
-VAIN_FALLS = 14
-"""If so many falls in a row do not end the refusals, a lower rate does not."""
-
-SHARE_RESPONSES = 20
-"""The share of refusals is that of about as many responses."""
 
 MAX_CLOSED_SECONDS = 2.0
 """The longest wait between two requests to a server that accepts nothing and does not say how long to wait."""
@@ -139,15 +136,23 @@ class Turn:
         """Record that the server accepted the request."""
         self.pace._accepted(self)
 
-    def refused(self, delay: float, asked: float | None = None) -> None:
+    def refused(self, delay: float, asked: float | None = None) -> float:
         """Record that the server refused the request.
 
         Args:
-            delay: the seconds that this call waits before its next attempt.
+            delay: the seconds to wait before the next attempt.
             asked: the seconds that the server asked to wait, if it did.
+
+        Returns:
+            The seconds that this call waits; 0 if others wait for their turns. It takes its turn after them: the pace
+            holds for all, and the server cannot tell which of the calls it receives next.
         """
         self.refusals += 1
         self.pace._refused(self, delay, asked)
+        if not self.pace.waiting or delay > LONG_HINT_SECONDS:
+            return delay
+        self._ticket = -1
+        return 0.0
 
     def was_alone(self) -> bool:
         """Whether no call of the client has been accepted since this one began, or last asked this; to the back then.
@@ -211,9 +216,7 @@ class Pace:
         self._is_closed = False
         self._closures = 0
         self._proof_at = -inf
-        self._responses = 0
-        self._share = 0.0
-        self._descent = (0.0, 0)
+        self._share = RefusalShare()
         self._logged = 0.0
 
     @property
@@ -336,7 +339,7 @@ class Pace:
         self._tokens = inf
         self._peak = self._logged = 0.0
         self._fell_after = -1
-        self._responses, self._share = SHARE_RESPONSES, 0.0
+        self._share.clear()
         self._reopen()
 
     def _reopen(self) -> None:
@@ -351,7 +354,6 @@ class Pace:
         if self.limits:
             with self._lock:
                 self._advance()
-                self._count(0.0)
                 if self._is_closed and turn.sent > self._fell_after:
                     self._reopen()
             return
@@ -360,29 +362,25 @@ class Pace:
             with self._lock:
                 self._advance()
 
-    def _count(self, refused: float) -> None:
-        self._responses = min(SHARE_RESPONSES, self._responses + 1)
-        self._share += (refused - self._share) / self._responses
-
     def _refused(self, turn: Turn, delay: float, asked: float | None) -> None:
         with self._lock:
             now = self._advance()
             self.refusals += 1
-            self._count(1.0)
+            self._share.count(self.answers)
             if turn.sent <= self._fell_after:  # it was on its way already when the pace fell
                 return
             sent, sent_at = (turn.sent - 1, turn.sent_at) if turn.sent else (self._sent, now)
             accepted, seconds = sent - self._mark.sent, max(0.0, sent_at - self._mark.time)
-            if accepted <= 0 and self._share >= 0.5:
+            if accepted <= 0 and self._share.is_overload:
                 self._close(now, delay, asked)
+            elif self._share.is_tolerated:
+                return
             else:
                 is_for_all = not self._peak or (asked or 0.0) > LONG_HINT_SECONDS
-                self._fall(accepted, seconds, self._rate_at(sent_at))
+                self._fall(accepted, seconds, self._rate_at(sent_at), sent_at < self._fell_at + self._recovery)
                 if is_for_all:
                     self._hold(now + delay)
-                    self._tokens = max(
-                        1.0, min(accepted, self._peak * delay, MAX_SAVED)
-                    )  # the server counts on meanwhile
+                    self._tokens = max(1.0, min(accepted, self._peak * delay, MAX_SAVED))  # what it saves meanwhile
             self.limits = True
             self._fell_at, self._fell_after = max(now, self._hold_until), self._sent
             if not self._is_closed:  # nor does what was saved say anything of the rate
@@ -399,16 +397,18 @@ class Pace:
         self._peak = self._peak or LEAST_GUESS
         self._tokens = 1.0
         self._is_closed = True
+        self._share.begin_descent()
         self._closures = min(self._closures + 1, 8)
         self._proof_at = -inf
 
-    def _fall(self, accepted: int, seconds: float, rate: float) -> None:
+    def _fall(self, accepted: int, seconds: float, rate: float, is_early: bool) -> None:
         """Lower the rate to what the server accepts.
 
         Args:
             accepted: the number of requests that it has accepted since the last refusal, or within the window.
             seconds: the length of that time.
             rate: the rate at its end.
+            is_early: whether the rate had not yet returned to where it was at the last fall.
         """
         if not self._peak:
             peak = max(LEAST_GUESS, accepted / max(1.0, seconds))
@@ -421,20 +421,12 @@ class Pace:
             peak = (accepted + prior * self._peak) / (seconds + prior)
             if is_searching and rate > self._peak:
                 peak = max(peak, SEARCH_TRUST * rate)  # so far it accepted less only because less was sent
-            peak = self._unless_vain(max(LEAST_RATE, min(peak, rate)), accepted)
+            peak = max(LEAST_RATE, min(peak, rate))
+            if not is_searching:
+                peak = self._share.rate_after_fall(peak, is_early)
             self._recovery = max(RECOVERY_SECONDS, RECOVERY_REQUESTS / peak)
         self._peak = peak
         self._tokens = min(self._tokens, 0.0)
-
-    def _unless_vain(self, peak: float, accepted: int) -> float:
-        """Return a lower peak; a higher one if it fell often in vain: then the refusals have another cause."""
-        first, falls = self._descent
-        falls = falls + 1 if accepted < RECOVERY_REQUESTS else max(0, falls - 4)
-        first = first if falls > 1 else peak
-        if falls >= VAIN_FALLS and self._share < 0.4:
-            peak, first, falls = max(peak, first), 2 * first, VAIN_FALLS // 2
-        self._descent = (first, falls)
-        return peak
 
     def announce(self, turn: Turn, remaining: int, seconds: float) -> None:
         """Take note of a limit that the server announces with a response.

@@ -80,12 +80,16 @@ class Simulation:
         hint: the Retry-After of a refusal.
         latency: the seconds until a response.
         processes: the number of clients, each with its own pace.
+        seed: of the random numbers.
+        jitter: the most seconds that a step is late.
     """
 
     accepts: Callable[[float], bool]
     hint: float | None = None
     latency: float = 0.05
     processes: int = 1
+    seed: int = 7
+    jitter: float = 0.002
     clock: Clock = field(default_factory=Clock)
     accepted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -95,7 +99,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self._events: list[Any] = []
         self._order = count()
-        self._random = random.Random(7)
+        self._random = random.Random(self.seed)
         self.paces = [Pace(clock=self.clock) for _ in range(self.processes)]
 
     def run(self, calls: int, at_once: int = 256) -> None:
@@ -108,7 +112,7 @@ class Simulation:
             step(*arguments)
 
     def _after(self, seconds: float, *step: Any) -> None:
-        late = self._random.uniform(0, 0.002)
+        late = self._random.uniform(0, self.jitter)
         heapq.heappush(self._events, (self.clock.time + seconds + late, next(self._order), *step))
 
     def _begin(self, process: int, left: list[int]) -> None:
@@ -137,7 +141,7 @@ class Simulation:
     def _refuse(self, turn: Turn, failures: list[int], next_call: Callable[[], None]) -> None:
         failures[0] += turn.was_alone()
         delay = 0.5 * self._random.uniform(0.5, 1) if self.hint is None else self.hint
-        turn.refused(delay, self.hint)
+        delay = turn.refused(delay, self.hint)
         if failures[0] > 2:
             self.lost += 1
             next_call()
@@ -156,6 +160,45 @@ def test_pace_uses_the_limit_and_is_rarely_refused(calls: int, rate: int, hint: 
     assert len(late) / (rate * (simulation.accepted[-1] - 2)) > 0.95
     assert len(simulation.refused) <= 0.1 * calls
     assert simulation.looks < 15 * calls  # hundreds wait all the time
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_last_calls_of_a_batch_do_not_wait_for_the_hint_of_a_refusal(seed: int) -> None:
+    simulation = Simulation(Bucket(40).accepts, 1.0, seed=seed, jitter=0.01)
+    simulation.run(300)
+    assert simulation.lost == 0
+    assert simulation.accepted[-1] < (300 - 40) / 40 + 0.3
+
+
+def test_refused_call_goes_after_those_that_wait_instead_of_sleeping() -> None:
+    clock = Clock()
+    pace = Pace(clock=clock)
+    turns = [Turn(pace) for _ in range(14)]
+    refused, *_, last = turns
+    assert [turn.ask() > 0 for turn in turns] == [False] * 10 + [True] * 4
+    assert refused.refused(1.0, 1.0) == 0.0
+    for _ in range(40):
+        clock.time += 0.1
+        first = next((turn for turn in (refused, last) if not turn.ask()), None)
+        if first:
+            break
+    assert first is last
+
+
+@pytest.mark.parametrize("asked", [None, 1.0])
+def test_refused_call_waits_its_delay_if_no_other_waits(asked: float | None) -> None:
+    turn = Turn(Pace(clock=Clock()))
+    turn.ask()
+    assert turn.refused(1.0, asked) == 1.0
+
+
+def test_refused_call_waits_as_long_as_a_long_hint_says() -> None:
+    pace = Pace(clock=Clock())
+    turns = [Turn(pace) for _ in range(20)]
+    for turn in turns:
+        turn.ask()
+    assert pace.waiting
+    assert turns[0].refused(30.0, 30.0) == 30.0
 
 
 @pytest.mark.parametrize("burst", [5, 10, 80, 200])
@@ -204,12 +247,23 @@ def test_window_of_a_minute_without_a_hint_loses_nothing() -> None:
     assert simulation.accepted[-1] < 180
 
 
-def test_refusals_with_another_cause_do_not_slow_the_pace_for_good() -> None:
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1, 0.2, 0.3])
+def test_refusals_with_another_cause_do_not_slow_the_pace_for_good(share: float) -> None:
     chance = random.Random(3)
-    simulation = Simulation(lambda _: chance.random() > 0.2)  # one of five servers behind the address is down
+    simulation = Simulation(lambda _: chance.random() > share)  # a server behind the address is down
     simulation.run(3000, at_once=64)
     assert simulation.lost == 0
-    assert simulation.accepted[-1] < 600  # a rate that only fell would reach one request in ten seconds
+    assert simulation.accepted[-1] < 300  # a rate that only fell would reach one request in ten seconds
+
+
+@pytest.mark.parametrize("hint", [1.0, None], ids=["with Retry-After", "without"])
+@pytest.mark.parametrize(("rate", "burst"), [(2, 2), (2, 10), (3, 3), (5, 5)])
+def test_low_limit_is_not_taken_for_refusals_with_another_cause(rate: int, burst: int, hint: float | None) -> None:
+    simulation = Simulation(Bucket(rate, burst).accepts, hint)
+    simulation.run(300)
+    assert simulation.lost == 0
+    assert simulation.accepted[-1] < 1.1 * 300 / rate
+    assert len(simulation.refused) < 0.2 * 300
 
 
 def test_calls_take_turns_in_their_order() -> None:
