@@ -210,8 +210,8 @@ def parse(text: str) -> object:
     return value
 
 
-def find_objects(text: str, *, is_cut: bool = False) -> list[str]:
-    """Return the JSON objects in a text, repaired; at least one.
+def find_objects(text: str, *, is_cut: bool = False) -> list[tuple[str, object]]:
+    """Return the JSON objects in a text, each repaired and as its value; at least one.
 
     Args:
         text: the answer.
@@ -227,8 +227,7 @@ def find_objects(text: str, *, is_cut: bool = False) -> list[str]:
         value = RepairedValue()
         end = value.feed(text, at)
         try:
-            parse(value.text)
-            objects.append(value.text)
+            objects.append((value.text, parse(value.text)))
         except InvalidJSONError as error:  # perhaps a brace in the text before the object
             problem = str(error) if value.is_complete or value.is_broken else _UNENDED + _CUT * is_cut
         at = text.find("{", end)  # not from `at`: each character is read once

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
-from paradigm_transport.chat.json_repair import find_objects, parse
+from paradigm_transport.chat.json_repair import find_objects
 from paradigm_transport.messages import JsonObject, Message, Tool, to_json
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ def read_object(
         ValueError: what the check raises of the first object, if none passes.
     """
     objects = find_objects(text, is_cut=is_cut)
-    first, *others = [each for each in objects if _has_keys(parse(each), schema or {})] or objects[:1]
+    first, *others = [written for written, value in objects if _has_keys(value, schema or {})] or [objects[0][0]]
     for each in reversed(others):
         try:
             return check(each)

@@ -7,6 +7,7 @@ import json
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
+from paradigm_transport.chat import json_repair
 from paradigm_transport.chat.json_repair import InvalidJSONError, RepairedValue, find_objects, partial_object
 from paradigm_transport.chat.structured import explain, read_object, repair_messages, repair_prompt, schema_instruction
 from paradigm_transport.messages import Message
@@ -41,15 +42,19 @@ def test_value_knows_whether_it_is_in_a_string() -> None:
         assert value.in_string is in_string
 
 
+def texts(answer: str) -> list[str]:
+    return [text for text, _ in find_objects(answer)]
+
+
 def test_trailing_comma_is_left_out_with_or_without_space() -> None:
-    assert find_objects('{"a": [1,], "b": [2, ],}') == ['{"a": [1], "b": [2 ]}']
+    assert texts('{"a": [1,], "b": [2, ],}') == ['{"a": [1], "b": [2 ]}']
 
 
 def test_objects_are_found_and_repaired() -> None:
-    assert find_objects("Here: ```json\n{'a': {'b': [1,]}}\n``` and {}") == ['{"a": {"b": [1]}}', "{}"]
-    assert find_objects('Of {x} and {y]: {"name": "P"}') == ['{"name": "P"}']
-    assert find_objects('{so? {"name": "P"}') == ['{"name": "P"}']
-    assert find_objects('{"a": -1}') == ['{"a": -1}']
+    assert texts("Here: ```json\n{'a': {'b': [1,]}}\n``` and {}") == ['{"a": {"b": [1]}}', "{}"]
+    assert texts('Of {x} and {y]: {"name": "P"}') == ['{"name": "P"}']
+    assert texts('{so? {"name": "P"}') == ['{"name": "P"}']
+    assert texts('{"a": -1}') == ['{"a": -1}']
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,14 @@ def test_last_object_that_fits_is_read(text: str) -> None:
     assert read_object(text, City.model_validate_json) == City(name="Rome", people=3)
 
 
+def test_each_object_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    parse = json_repair.parse
+    monkeypatch.setattr(json_repair, "parse", lambda text: parsed.append(text) or parse(text))
+    read_object('{"a": 1} {"name": "Rome"}', json.loads, schema={"properties": {"name": {}}})
+    assert parsed == ['{"a": 1}', '{"name": "Rome"}']
+
+
 def test_object_that_lacks_the_keys_of_the_schema_is_left_out() -> None:
     schema = City.model_json_schema()
     answer = {"name": "Rome", "people": 0}
@@ -121,7 +134,8 @@ def test_answer_without_an_object_raises(text: str) -> None:
 
 
 def test_backslashes_that_are_no_escape_are_text() -> None:
-    assert json.loads(find_objects(r'{"pattern": "\d+\s", "path": "C:\Users\x"}')[0]) == {
+    ((_, value),) = find_objects(r'{"pattern": "\d+\s", "path": "C:\Users\x"}')
+    assert value == {
         "pattern": r"\d+\s",
         "path": r"C:\Users\x",
     }
