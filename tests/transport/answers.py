@@ -51,11 +51,18 @@ KIMI_NOW = "<|tool_call_begin|>functions.time:1<|tool_call_argument_begin|>{}<|t
 HARMONY_OSLO = '<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city": "Oslo"}'
 HARMONY_THOUGHT = "<|channel|>analysis<|message|>I look.<|end|><|start|>assistant"
 LIST = '[{"name": "get_weather", "arguments": {"city": "Oslo"}}, {"name": "time", "arguments": {}}]'
+JSON_OSLO = '{"name": "get_weather", "arguments": {"city": "Oslo"}}'
 BARE_OSLO = '{"name": "get_weather", "parameters": {"city": "Oslo"}}'
 DSML_OSLO = (
     '<｜DSML｜function_calls>\n<｜DSML｜invoke name="get_weather">\n<｜DSML｜parameter name="city" string="true">Oslo'
     '</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name="time">\n</｜DSML｜invoke>\n'
     "</｜DSML｜function_calls>"
+)
+PLAMO_OSLO, PLAMO_NOW = (
+    "<|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>"
+    f"{name}<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|><|plamo:constrain|>json<|plamo:msg|>"
+    f"{arguments}<|plamo:end_tool_arguments:plamo|><|plamo:end_tool_request:plamo|>"
+    for name, arguments in (("get_weather", '{"city": "Oslo"}'), ("time", "{}"))
 )
 CODER_ROME = (
     "<tool_call>\n<function=get_weather>\n<parameter=city>\nRome\n</parameter>\n<parameter=days>\n2\n</parameter>\n"
@@ -73,6 +80,11 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer(f"See:\n```json\n{HERMES_NOW}\n```\nDone.", "See:\nDone.", calls=[NOW]),
         Answer(f"```\nx\n{HERMES_NOW}\n```", "```\nx\n```", calls=[NOW]),
         Answer("<think>x</think>", "<think>x</think>"),
+        Answer("<|im_start|>assistant\nHi", "Hi"),
+        Answer(f"\n<|im_start|>assistant\n{HERMES_NOW}<|im_end|>", calls=[NOW]),
+        Answer("<|im_end|>\nHi<|im_end|>more", "Hi"),
+        Answer("<|im_start|>user\nHi", "user\nHi"),
+        Answer("<|im_start|>assist", cut_off=True),
     ],
     "qwen3": [
         Answer("<think>\nHm.\n</think>\n\nHi <b>!", "Hi <b>!", "Hm."),
@@ -93,6 +105,7 @@ ANSWERS: dict[str, list[Answer]] = {
         ),
         Answer("a < b </thin", "a < b"),
         Answer("a <th", "a <th"),
+        Answer("<|im_start|>assistant\n<think>\nHm.\n</think>\n\nHi", "Hi", "Hm."),
     ],
     "qwen3-thinking": [
         Answer("Hm.\n</think>\n\nHi", "Hi", "Hm."),
@@ -138,6 +151,7 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer(f"[TOOL_CALLS]{LIST[:-2]}", calls=[OSLO, NOW]),
         Answer(f"[TOOL_CALLS]{LIST[:-6]}", calls=[OSLO], invalid=1, cut_off=True),
         Answer("[TOOL_CALL] is a [mark", "[TOOL_CALL] is a [mark"),
+        Answer('[TOOL_CALLS][time(city="x")]', invalid=1),
     ],
     "mistral-v11": [
         Answer(
@@ -147,6 +161,8 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer("[TOOL_CALLS]time[ARGS]", invalid=1, cut_off=True),
         Answer('[TOOL_CALLS]get_weather[ARGS]{"city": "O', invalid=1, cut_off=True),
         Answer("[TOOL_CALLS]time[ARGS]null", calls=[NOW]),
+        Answer('I call.[TOOL_CALLS]time(city="x")[TOOL_CALLS]time{}', "I call.", calls=[NOW], invalid=1),
+        Answer('[TOOL_CALLS]get_weather({"city": "Oslo"}) So.', "So.", calls=[OSLO]),
     ],
     "mistral-v13-ids": [
         Answer(
@@ -162,6 +178,7 @@ ANSWERS: dict[str, list[Answer]] = {
     "granite-3": [
         Answer(f"I look.<|tool_call|> {LIST} So.", "I look.\nSo.", calls=[OSLO, NOW]),
         Answer(f"<tool_call>{LIST}<|end_of_text|>x", calls=[OSLO, NOW]),
+        Answer("<|start_of_role|>assistant<|end_of_role|>Hi<|start_of_role|>user", "Hi"),
     ],
     "granite-3.2-thinking": [
         Answer("Here is my thought process:\nHm.\nHere is my response:\nHi", "Hi", "Hm."),
@@ -184,6 +201,10 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer('functools[{"name": "time", "arguments": {"a": [1, [2]]}}]', calls=[("time", {"a": [1, [2]]})]),
         Answer("from functools", "from functools"),
         Answer("A funct", "A funct"),
+        Answer(f"functools {LIST}", calls=[OSLO, NOW]),
+        Answer(f"functools\n{LIST}\n", calls=[OSLO, NOW]),
+        Answer(f"<|tool_call|>{LIST}<|/tool_call|><|end|>", calls=[OSLO, NOW]),
+        Answer(f"<|tool_call|>functools{LIST}<|/tool_call|>So.", "So.", calls=[OSLO, NOW]),
     ],
     "command-r7b": [
         Answer("<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Hi<|END_RESPONSE|>", "Hi", "Hm."),
@@ -253,6 +274,7 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer("Hm.</think>Hi", "Hi", "Hm.", prompt="<think>"),
         Answer("<｜tool▁call▁begin｜>time<｜tool▁sep｜><｜tool▁call▁end｜>", calls=[NOW]),
         Answer("<｜tool▁call▁begin｜>functions_of<｜tool▁sep｜>{}<｜tool▁call▁end｜>", calls=[("functions_of", {})]),
+        Answer('<｜tool▁call▁begin｜>time(city="x")<｜tool▁call▁end｜>Hi', "Hi", invalid=1),
     ],
     "kimi-k2": [
         Answer(
@@ -262,6 +284,7 @@ ANSWERS: dict[str, list[Answer]] = {
         ),
         Answer(f"{KIMI_OSLO[:-17]}<|im_end|>", calls=[OSLO]),
         Answer(f"<think>Hm. <|tool_calls_section_begin|>{KIMI_OSLO}<|tool_calls_section_end|>", "", "Hm.", [OSLO]),
+        Answer('<|tool_call_begin|>functions.time:0(city="x")<|tool_call_end|>Hi', "Hi", invalid=1),
     ],
     "functionary-v3.1": [
         Answer(
@@ -269,6 +292,7 @@ ANSWERS: dict[str, list[Answer]] = {
             "I look.",
             calls=[OSLO, NOW],
         ),
+        Answer('<function=time(city="x")</function>Hi', "Hi", invalid=1),
     ],
     "functionary-v3.2": [
         Answer('get_weather\n{"city": "Oslo"}>>>time\n{}', calls=[OSLO, NOW]),
@@ -300,6 +324,15 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer('<|channel|>commentary to=functions.get_weather json{"city": "Oslo"}<|call|>', invalid=1),
         Answer(f"<|channel|>commentary to=time {{}}<|end|>{HARMONY_OSLO}<|call|>", calls=[OSLO], invalid=1),
         Answer("<|channel|>commentary to=time<|end|><|start|>assistant<|channel|>final<|message|>Hi", "Hi", invalid=1),
+        Answer("<|start|>assistant<|channel|>final<|message|>Hi", "Hi"),
+        Answer("<|channel|>final Hi there", "Hi there"),
+        Answer("<|channel|>final Hi<|return|>", "Hi"),
+        Answer("<|channel|>analysis Hm.<|end|><|start|>assistant<|channel|>final<|message|>Hi", "Hi", "Hm."),
+        Answer("<|start|>assistant Hi<|end|>", "Hi"),
+        Answer("<|channel|>commentary <|constrain|>json {}<|end|>", "{}"),
+        Answer("<|channel|>final<|message|>Hi<|end|>More", "Hi\nMore"),
+        Answer(f"{HARMONY_OSLO}<|call|>So.", "So.", calls=[OSLO]),
+        Answer("<|channel|>final<|message|>A<|message|>B", "AB"),
     ],
     "deepseek-v3.2": [
         Answer(f"I look.\n\n{DSML_OSLO}", "I look.", calls=[OSLO, NOW]),
@@ -328,6 +361,28 @@ ANSWERS: dict[str, list[Answer]] = {
             prompt="<think>\n",
         ),
     ],
+    "dots": [
+        Answer(
+            'I look.<dots_function_call>\n<invoke name="get_weather">\n<parameter name="city">Oslo</parameter>\n'
+            "</invoke>\n</dots_function_call><|endofresponse|>",
+            "I look.",
+            calls=[OSLO],
+        ),
+        Answer(f"<dots_function_call>{JSON_OSLO}</dots_function_call>", calls=[OSLO]),
+        Answer("<|response|>Hi", "Hi"),
+    ],
+    "plamo-3": [
+        Answer(
+            f"Hm.<|plamo:end_think:plamo|>I look.<|plamo:begin_tool_requests:plamo|>{PLAMO_OSLO}{PLAMO_NOW}"
+            "<|plamo:end_tool_requests:plamo|><|plamo:tag|>",
+            "I look.",
+            "Hm.",
+            [OSLO, NOW],
+            prompt="<|plamo:begin_think:plamo|>",
+        ),
+        Answer(f"{PLAMO_OSLO[:-90]}", invalid=1, cut_off=True),
+        Answer(f"{PLAMO_OSLO[:-32]}So.", "So.", calls=[OSLO]),
+    ],
     "glm-4.5": [
         Answer(
             "<think>Hm.</think>\nI look.\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Rome"
@@ -337,6 +392,8 @@ ANSWERS: dict[str, list[Answer]] = {
             "Hm.",
             [ROME, NOW],
         ),
+        Answer("<|assistant|>\nHi<|user|>x", "Hi"),
+        Answer(f"{HERMES_OSLO}So.", "So.", calls=[OSLO]),
     ],
     "glm-4.7": [
         Answer(
@@ -365,6 +422,12 @@ ANSWERS: dict[str, list[Answer]] = {
             calls=[ROME, NOW],
         ),
         Answer(CODER_ROME[:-30], invalid=1, cut_off=True),
+        Answer(f"{HERMES_OSLO}\n{CODER_ROME}\n{HERMES_NOW}\nSo.", "So.", calls=[OSLO, ROME, NOW]),
+        Answer(HERMES_OSLO[:-20], invalid=1, cut_off=True),
+        Answer(
+            '<tool_call>{"name": "time", "arguments": {"a": "</tool_call>"}}</tool_call>',
+            calls=[("time", {"a": "</tool_call>"})],
+        ),
     ],
     "qwen3.5": [
         Answer(f"Hm.\n</think>\n\n{CODER_ROME}", "", "Hm.", [ROME], prompt="<think>\n"),
@@ -390,6 +453,15 @@ ANSWERS: dict[str, list[Answer]] = {
             [ROME, NOW],
         ),
         Answer("<|channel>thought\nHm. <|tool_call>call:time{}<tool_call|>", "", "Hm.", [NOW]),
+        Answer(f"<|tool_call>{JSON_OSLO}<tool_call|>So.", "So.", calls=[OSLO]),
+        Answer('<|tool_call>call:get_weather{"city":"Rome",days:2}<tool_call|>', calls=[ROME]),
+        Answer(
+            '<|tool_call>call:time{a:"x, y: }",l:["b",\'c\'],n:"3",d:"\\"q\\"\\n"}<tool_call|>',
+            calls=[("time", {"a": "x, y: }", "l": ["b", "c"], "n": "3", "d": '"q"\n'})],
+        ),
+        Answer(
+            '<|tool_call>call:time{a:"x" or y,b:it\'s}<tool_call|>', calls=[("time", {"a": '"x" or y', "b": "it's"})]
+        ),
     ],
     "functiongemma": [
         Answer(
@@ -404,6 +476,10 @@ ANSWERS: dict[str, list[Answer]] = {
             "I look.",
             calls=[ROME, NOW],
         ),
+        Answer(f"<|tool_call_start|>{LIST}<|tool_call_end|>I look.", "I look.", calls=[OSLO, NOW]),
+        Answer(f"<|tool_call_start|>{JSON_OSLO}<|tool_call_end|>", calls=[OSLO]),
+        Answer(f"<|tool_call_start|>{LIST[:-4]}", calls=[OSLO], invalid=1, cut_off=True),
+        Answer('<|tool_call_start|>[{"name": "time"} {]<|tool_call_end|>So.', "So.", calls=[NOW], invalid=1),
     ],
     "olmo-3": [
         Answer(
@@ -412,10 +488,12 @@ ANSWERS: dict[str, list[Answer]] = {
             "Hm.",
             [ROME, NOW],
         ),
+        Answer(f"</think><function_calls>{JSON_OSLO}\n{JSON_OSLO}</function_calls>", calls=[OSLO, OSLO]),
     ],
     "llama4-pythonic": [
         Answer("<|python_start|>[get_weather(city='Oslo')]<|python_end|>", calls=[OSLO]),
         Answer("[time()]<|eot|>", calls=[NOW]),
+        Answer(f"<|python_start|>{BARE_OSLO}<|python_end|>", calls=[OSLO]),
     ],
     "llama-pythonic": [
         Answer("[get_weather(city='Rome', days=2), time()]", calls=[ROME, NOW]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -97,7 +98,7 @@ def fragments(row: Dialect) -> list[str]:
     """Marks of a row, parts of its calls, and text."""
     written = row.calls.write([ToolCall("call00001", name, arguments) for name, arguments in (ROME, NOW)])
     thoughts = (*row.thoughts.begins, *row.thoughts.ends) if row.thoughts is not None else ()
-    marks = [*MARK.findall(written), *row.ends, *row.dropped, *row.wrapper, *thoughts, *row.calls.begins]
+    marks = [*MARK.findall(written), *row.turn.ends, *row.dropped, *row.wrapper, *thoughts, *row.calls.begins]
     halves = [mark[: len(mark) // 2] for mark in marks]
     parts = [part for part in re.split(r"(?<=[>\]}\n])", written) if part]
     return [*dict.fromkeys([*marks, *halves, *parts, written, *FILLERS])]
@@ -108,7 +109,7 @@ def marks_of(row: Dialect) -> list[str]:
     thoughts = row.thoughts
     never = () if thoughts is None or thoughts.are_phrases else (*thoughts.begins, *thoughts.ends)
     begins = [mark for mark in row.calls.begins if mark.endswith((">", "]"))]
-    return [*row.ends, *row.dropped, *never, *begins]
+    return [*row.turn.ends, *row.dropped, *never, *begins]
 
 
 @settings(unhurried, max_examples=20)
@@ -166,6 +167,14 @@ def test_forced_call_that_is_cut_off_is_invalid(row: Dialect, name: str | None) 
     rest = written[len(begin) : written.index("Rome") + 2]
     message = read_calls(new_reader(row, prefilled=True, name=name, parallel=False), rest, cut_off=True)
     assert (message.text, message.calls, len(message.invalid_calls)) == ("", [], 1)
+
+
+@pytest.mark.parametrize("name", ["glm-4.5", "glm-4.7", "lfm2", "olmo-3", "mistral-v11", "kimi-k2"])
+def test_forced_call_of_any_tool_may_be_written_as_json(name: str) -> None:
+    tool, arguments = ROME
+    written = json.dumps({"name": tool, "arguments": arguments}) + "So."
+    found = read(lambda: new_reader(BY_NAME[name], prefilled=True), written)
+    assert (found.text, found.calls, found.invalid) == ("So.", [ROME], [])
 
 
 @BY_ROW

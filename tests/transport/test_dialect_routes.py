@@ -227,9 +227,11 @@ def test_tools_calls_and_results_are_written_in_the_form_of_the_parser() -> None
 
 
 @pytest.mark.parametrize("argument", ["tool_call_parser", "reasoning_parser"])
-def test_unknown_parser_is_refused_with_the_known_ones(argument: str) -> None:
-    with pytest.raises(InvalidParameterError, match=rf"^{argument}: unknown parser 'llama'; known are .*, mistral, "):
-        fields(**{argument: "llama"})
+@pytest.mark.parametrize("name", ["llama", "minimax_m3", "hf"])
+def test_unknown_parser_is_refused_with_the_known_ones(argument: str, name: str) -> None:
+    expected = rf"^{argument}: unknown parser '{name}'; known are .*, mistral, .* leave it out, and chat_template"
+    with pytest.raises(InvalidParameterError, match=expected):
+        fields(**{argument: name})
 
 
 def test_named_parser_wins_over_the_template_without_a_warning() -> None:

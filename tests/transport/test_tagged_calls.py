@@ -301,11 +301,17 @@ def test_call_that_is_cut_off_is_invalid(family: str, form: TaggedCalls) -> None
 
 def test_call_in_another_form_is_invalid(form: TaggedCalls) -> None:
     begin = form.begin.strip()
-    text = f'{begin}\n{{"name": "time"}}\n{form.end} Done.'
+    text = f'{begin}\n("name": "time")\n{form.end} Done.'
     assert answer(form, text) == Answer(
-        "Done.", [], [(None, '{"name": "time"}')], ["not written as the model writes calls"]
+        "Done.", [], [(None, '("name": "time")')], ["not written as the model writes calls"]
     )
     assert answer(form, f"{begin}{form.end}").invalid == [(None, "")] or form is forms.STEP_3
+
+
+def test_call_in_json_is_read(form: TaggedCalls) -> None:
+    begin = form.begin.strip()
+    for written in ('{"name": "time"}', '\n[{"name": "time"}]\n'):
+        assert answer(form, f"{begin}{written}{form.end} Done.") == Answer("Done.", [("time", {})])
 
 
 def test_text_before_arguments_makes_a_call_invalid() -> None:

@@ -62,6 +62,17 @@ MINIMAX_M2 = TaggedCalls(
     style="minimax_xml",
 )
 
+DOTS = TaggedCalls(
+    begin="<dots_function_call>\n",
+    end="</dots_function_call>",
+    call='<invoke name="NAME">\n',
+    call_end="</invoke>\n",
+    parameter='<parameter name="KEY">',
+    parameter_end="</parameter>\n",
+    is_shared=True,
+    style="minimax_xml",
+)
+
 DEEPSEEK_V32 = TaggedCalls(
     begin="\n\n<｜DSML｜function_calls>\n",
     end="</｜DSML｜function_calls>",

@@ -48,7 +48,10 @@ def check_parser(argument: str, name: str | None) -> None:
     """
     known = _PARSERS[argument]
     if name is not None and name not in known:
-        raise InvalidParameterError(f"unknown parser {name!r}; known are {', '.join(sorted(known))}")
+        raise InvalidParameterError(
+            f"unknown parser {name!r}; known are {', '.join(sorted(known))}. For another model leave it out, and "
+            "chat_template: then the server reads the answers, by its own parser"
+        )
 
 
 def find_dialect(
@@ -112,7 +115,7 @@ def _thinking_as(row: Dialect, other: Dialect) -> Dialect:
         row,
         thoughts=other.thoughts,
         wrapper=row.wrapper or other.wrapper,
-        ends=tuple(dict.fromkeys((*row.ends, *other.ends))),
+        turn=replace(row.turn, ends=tuple(dict.fromkeys((*row.turn.ends, *other.turn.ends)))),
         dropped=tuple(dict.fromkeys((*row.dropped, *other.dropped))),
     )
 

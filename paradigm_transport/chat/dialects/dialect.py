@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from paradigm_transport.chat.dialects.base import CallFormat, Reader, TextReader
-from paradigm_transport.chat.dialects.layers import EndsLayer, WrapperLayer
+from paradigm_transport.chat.dialects.layers import NO_MARKS, Turn, TurnLayer, WrapperLayer
 from paradigm_transport.chat.dialects.thoughts import Thoughts, ThoughtsLayer
 from paradigm_transport.messages import Message, Tool, ToolCall, to_json
 
@@ -26,7 +26,7 @@ class Dialect:
         reasoning_parsers: its names as in vLLM's `--reasoning-parser`.
         thoughts: how it writes thoughts; None if it has none.
         wrapper: words around its answers; empty for none.
-        ends: what ends its answers, if the server shows it.
+        turn: what begins and ends its answers.
         dropped: marks of its answers that mean nothing.
         stops: the stop sequences that the server must know of.
         results: what is written before and behind a tool's result.
@@ -43,7 +43,7 @@ class Dialect:
     reasoning_parsers: tuple[str, ...] = ()
     thoughts: Thoughts | None = None
     wrapper: tuple[str, str] | tuple[()] = ()
-    ends: tuple[str, ...] = ()
+    turn: Turn = NO_MARKS
     dropped: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
     results: tuple[str, str] = ("<tool_response>\n", "\n</tool_response>")
@@ -131,7 +131,7 @@ class Dialect:
             are_opened = self.thoughts.are_begun_by if continued else self.thoughts.are_opened_by
             opened = not prefilled and are_opened(prompt)
             reader = ThoughtsLayer(self.thoughts, reader, make, call_begins=begins, opened=opened)
-        return EndsLayer(reader, self.ends, dropped) if self.ends or dropped else reader
+        return TurnLayer(reader, self.turn, dropped) if self.turn.ends or dropped else reader
 
     def _inner(self, tools: Sequence[Tool], calls: bool, prefilled: bool, name: str | None, parallel: bool) -> Reader:
         """Return a reader of what is behind thoughts."""

@@ -12,7 +12,8 @@ from paradigm_transport.chat.dialects.base import Marks
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.marked import MarkedReader
 from paradigm_transport.chat.dialects.structural import among_text
-from paradigm_transport.chat.dialects.typed import Schema
+from paradigm_transport.chat.dialects.typed import Schema, read_json
+from paradigm_transport.chat.json_repair import QUOTES, RepairedValue
 from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
 
 _CALL = "call:"
@@ -136,11 +137,14 @@ class GemmaReader(MarkedReader):
 
     def _read_mark(self, mark: str) -> bool:
         if mark == self._form.begin:
-            self._raw, self._has_call = [], False
-            self._read = GemmaReader._read_name
+            self._begin_block(GemmaReader._read_name)
         return super()._read_mark(mark)
 
     def _read_name(self) -> bool:
+        self._skip_space()
+        if self._rest[self._at : self._at + 1] in ("{", "["):
+            self._read = MarkedReader._read_json_calls
+            return True
         found = _NAME.match(self._rest, self._at)
         if found is not None:
             self._take(found.end())
@@ -192,11 +196,12 @@ class GemmaArguments(Arguments):
         self._closing: list[str] = []
         self._schemas = [schema]  # of the values that are open
         self._bare: list[str] = []
+        self._quoted = RepairedValue()
 
     @property
     def in_value(self) -> bool:
         """As `Arguments.in_value`: in a string."""
-        return self._read is GemmaArguments._read_string
+        return self._read is GemmaArguments._read_string or self._quoted.in_string
 
     # States
 
@@ -240,8 +245,9 @@ class GemmaArguments(Arguments):
         if text[at] == "]" and self._closing[-1] == "]":  # the list is empty, or has a comma too many
             self._schemas.pop()
             return self._read_closing(text, at)
-        self._bare = []
-        self._read = GemmaArguments._read_bare
+        self._bare, self._quoted = [], RepairedValue()
+        is_quoted = text[at] in QUOTES and not self.is_strict
+        self._read = GemmaArguments._read_quoted if is_quoted else GemmaArguments._read_bare
         return at
 
     def _begin_part(self) -> None:
@@ -310,6 +316,18 @@ class GemmaArguments(Arguments):
             return True if self._is_last else None
         mark = word_at(text, at, (self._end,))
         return True if text[at] in ",}])" else None if mark is None else mark != ""
+
+    def _read_quoted(self, text: str, at: int) -> int | None:
+        """Read a string between plain quotes; with more behind it, they belong to a value without quotes."""
+        end = self._quoted.feed(text, at)
+        self._bare.append(text[at:end])
+        is_end = self._ends_string(text, end) if self._quoted.is_complete else None
+        if is_end:
+            self._call.value(read_json(self._quoted.text))
+            self._end_value()
+        elif is_end is False:
+            self._read = GemmaArguments._read_bare
+        return end if end > at or is_end is not None else None
 
     def _read_bare(self, text: str, at: int) -> int | None:
         """Read a value without quotes, up to where another part of the arguments can begin."""

@@ -25,6 +25,11 @@ _BUILT_IN = re.compile(r"\bto=(browser|python|container)(?![\w-])")
 _PERSON = re.compile(r"\bto=(user|assistant|all)(?![\w-])")
 _TO = "to="
 _MAX_HEADER = 200
+# A header that no message follows may hold text, behind its own words. Those at its end may be cut off.
+_HEADER = re.compile(
+    rf"\s*(?:{re.escape(START)}\s*(?:assistant|\w*\Z)?)?\s*(?:{re.escape(CHANNEL)}\s*(?:analysis|commentary|final|\w*\Z)?)?"
+    rf"\s*(?:\bto=\S*)?\s*(?:{re.escape(CONSTRAIN)}\s*(?:json|\w*\Z)?)?\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -113,16 +118,14 @@ class HarmonyReader:
         events = self._read(self, rest) if self.in_value or (rest and not is_half_mark(rest)) else []
         if self._may_be_plain:
             events += self._text.add("".join(self._header))
-        name = _tool_of("".join(self._header))
-        if name and self._read is HarmonyReader._read_header:
-            self._begin_call(name)
-            cut_off = True
+        elif self._read is HarmonyReader._read_header:
+            events += self._end_header(CUT_OFF)
         return [*events, *self._end_call(is_last=True, cut_off=cut_off), *self._text.finish()]
 
     # Marks
 
     def _read_mark(self, mark: str) -> list[Event]:
-        if self._read is HarmonyReader._read_nothing:
+        if self._read is HarmonyReader._read_nothing or (mark == RETURN and self._may_be_plain):
             return []
         self._may_be_plain = False
         if self._read is HarmonyReader._read_header and mark in (CHANNEL, CONSTRAIN):
@@ -131,11 +134,12 @@ class HarmonyReader:
         if mark == MESSAGE:
             return self._begin_body() if self._read is HarmonyReader._read_header else []
         events = self._end_header() if self._read is HarmonyReader._read_header else self._end_call()
-        if self._read is not HarmonyReader._read_nothing:
-            self._header = [mark]
-            self._read = HarmonyReader._read_header if mark in (START, CHANNEL) else HarmonyReader._read_between
         if mark == RETURN:
             self._read = HarmonyReader._read_nothing
+        elif self._read is not HarmonyReader._read_nothing:
+            self._header = [mark]
+            self._read = HarmonyReader._read_header if mark in (START, CHANNEL) else HarmonyReader._read_text
+            self._text.mark()
         return events
 
     def _begin_body(self) -> list[Event]:
@@ -147,17 +151,21 @@ class HarmonyReader:
         if name is not None:
             self._begin_call(name)
         elif _BUILT_IN.search(header):
-            self._read = HarmonyReader._read_between  # neither text nor a call of ours
+            self._read = HarmonyReader._read_built_in
         else:
             is_thought = channel is not None and channel[1] == "analysis"
             self._read = HarmonyReader._read_thought if is_thought else HarmonyReader._read_text
         return []
 
-    def _end_header(self) -> list[Event]:
-        """End a header that no message follows: a call in it is invalid."""
+    def _end_header(self, reason: str = NOT_A_CALL) -> list[Event]:
+        """End a header that no message follows: a call in it is invalid, and other words are the message."""
         header = "".join(self._header)
         name = _tool_of(header)
-        return [] if name is None else self._end(self._begin_call(name).refuse(header, NOT_A_CALL))
+        if name is not None:
+            return self._end(self._begin_call(name).refuse(header, reason))
+        self._begin_body()
+        found = _HEADER.match(header)
+        return self._read(self, header[found.end() if found else 0 :])
 
     # The states. Each reads text without marks.
 
@@ -178,8 +186,8 @@ class HarmonyReader:
     def _read_thought(self, text: str) -> list[Event]:
         return self._thought.add(text)
 
-    def _read_between(self, text: str) -> list[Event]:
-        return []
+    def _read_built_in(self, text: str) -> list[Event]:
+        return []  # neither text nor a call of ours
 
     def _read_nothing(self, text: str) -> list[Event]:
         return []

@@ -220,7 +220,7 @@ class NamedCalls:
     def prefill(self, name: str | None) -> str:
         """As `CallFormat.prefill`."""
         begin = f"{self.section[0]}{self.begin}"
-        return f"{begin}{self._name('', 0).partition(':')[0]}" if name is None else f"{begin}{self._open(name)}"
+        return f"{begin}{self._name('NAME', 0).partition('NAME')[0]}" if name is None else f"{begin}{self._open(name)}"
 
     def _open(self, name: str) -> str:
         """Write what stands between the mark and the arguments."""

@@ -13,11 +13,11 @@ from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.json_repair import NOT_JSON
 
 # Models put calls in code fences and lists, and write a brace too many.
-_FILLER = re.compile(r"[ \t\r\n`\[\],}]*")
+_FILLER = re.compile(r"[ \t\r\n`\[\],})]*")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BETWEEN_ELEMENTS = re.compile(r"[ \t\r\n,;}]*")
 _FILLER_BEFORE_ARGUMENTS = re.compile(r"[ \t\r\n`]*")
-_CLOSERS = re.compile(r"[}\]]*")
+_CLOSERS = re.compile(r"[}\])]*")
 _LONGEST_GAP = 100
 _VALUE = re.compile(r"[{\"]")
 
@@ -141,8 +141,8 @@ class JsonCallsReader(StateReader):
             self._end_whole()
         elif self._rest.startswith("{", self._at):
             self._begin_call()
-        elif self._skip_words(self._marks.begins):
-            self._is_mark_used = self._is_list = False
+        elif mark := self._skip_words(self._marks.begins):
+            self._is_mark_used, self._is_list = False, mark.endswith("[")
         elif self._skip_words(self._marks.ends):
             if not self._is_mark_used:
                 self._refuse("", NOT_JSON)
@@ -265,10 +265,10 @@ class JsonCallsReader(StateReader):
         found = filler.match(self._rest, self._at)
         self._at = found.end() if found else self._at
 
-    def _skip_words(self, words: tuple[str, ...]) -> bool:
+    def _skip_words(self, words: tuple[str, ...]) -> str:
         found = next((word for word in words if self._rest.startswith(word, self._at)), "")
         self._at += len(found)
-        return bool(found)
+        return found
 
     def _may_become_word(self) -> bool:
         """Whether all that remains is a beginning of a word, or one that may be longer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import lru_cache
 
 from paradigm_transport.chat.dialects.base import JoinedText, Reader, is_half_mark, marks_of
@@ -85,28 +86,64 @@ class Layer(ABC):
         return shown
 
 
-class EndsLayer(Layer):
-    """Reads what ends an answer, and marks that mean nothing.
+@dataclass(frozen=True)
+class Turn:
+    """The marks around an answer.
+
+    Attributes:
+        ends: what ends it, if the server shows it.
+        begin: the mark that the prompt ends in, before the answer. Models repeat it at times.
+        role: what the prompt writes behind that mark.
+    """
+
+    ends: tuple[str, ...] = ()
+    begin: str = ""
+    role: str = ""
+
+
+NO_MARKS = Turn()
+
+
+class TurnLayer(Layer):
+    """Reads what begins and ends an answer, and marks that mean nothing.
+
+    Behind what ends the answer, all is dropped; but with nothing before it, it does not end the answer.
 
     Args:
         inner: reads the rest.
-        ends: marks that end the answer; what follows is dropped.
+        turn: the marks around the answer.
         dropped: marks that mean nothing.
     """
 
-    def __init__(self, inner: Reader, ends: tuple[str, ...], dropped: tuple[str, ...]) -> None:
-        super().__init__((*ends, *dropped), inner)
-        self._ends = ends
-        self._is_ended = False
+    def __init__(self, inner: Reader, turn: Turn, dropped: tuple[str, ...]) -> None:
+        begins = (turn.begin,) if turn.begin else ()
+        super().__init__(tuple(dict.fromkeys((*turn.ends, *begins, *dropped))), inner)
+        self._turn = turn
+        self._is_begun = self._is_ended = False
+        self._reads_role = False
+        self._role = ""  # as far as it was read
 
     def _read(self, text: str) -> list[Event]:
-        return [] if self._is_ended else self._show(self._inner.feed(text))
+        if self._reads_role:
+            text = self._without_role(text)
+        if not self._is_begun:
+            self._is_begun = text.strip() != ""
+        return [] if self._is_ended or not text else self._show(self._inner.feed(text))
+
+    def _without_role(self, text: str) -> str:
+        text, self._role = (self._role + text).lstrip(), ""
+        self._reads_role = len(text) < len(self._turn.role) and self._turn.role.startswith(text)
+        if self._reads_role:
+            self._role = text
+        return "" if self._reads_role else text.removeprefix(self._turn.role)
 
     def _read_mark(self, mark: str) -> list[Event]:
-        if self._is_ended or mark not in self._ends:
-            return self._text.mark()
-        self._is_ended = True
-        return [*self._show(self._inner.finish()), *self._text.mark()]
+        events = self._show(self._inner.feed(self._role)) if self._role else []
+        self._reads_role, self._role = mark == self._turn.begin, ""
+        if mark in self._turn.ends and self._is_begun and not self._is_ended:
+            self._is_ended = True
+            events += self._show(self._inner.finish())
+        return [*events, *self._text.mark()]
 
     def _finish(self, *, cut_off: bool) -> list[Event]:
         events = [] if self._is_ended else self._show(self._inner.finish(cut_off=cut_off))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 from paradigm_transport.chat.dialects.arguments import SPACE, Arguments, end_of, word_at
 from paradigm_transport.chat.dialects.base import Marks
-from paradigm_transport.chat.dialects.call_json import CUT_OFF, new_call_id
+from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.state_reader import StateReader
 from paradigm_transport.chat.events import CallEnd, Event
@@ -16,10 +18,11 @@ from paradigm_transport.messages import InvalidToolCall, ToolCall
 NOT_A_CALL = "not written as the model writes calls"
 
 _LIKELY_MARK = 5  # an answer that ends in so much of a mark was cut off in it
+_AROUND_JSON = re.compile(r"[\s\[\],;}]*")
 
 
 class MarkedReader(StateReader):
-    """Reads one answer; see `Reader`. A subclass knows what is between the marks.
+    """Reads one answer; see `Reader`. A subclass knows what is between the marks, unless it is JSON.
 
     Args:
         marks: what is no text wherever it stands.
@@ -37,8 +40,9 @@ class MarkedReader(StateReader):
         self._end = end
         self._parallel = parallel
         self._make_id = make_id
-        self._call: CallWriter | None = None
+        self._call: CallWriter | CallReader | None = None
         self._arguments: Arguments | None = None
+        self._json: CallReader | None = None  # the call, if it is written as JSON
         self._raw: list[str] = []  # what the model wrote of the call
         self._has_call = False  # since the last mark that begins calls
         self._is_last = False  # no more text follows
@@ -47,6 +51,8 @@ class MarkedReader(StateReader):
     @property
     def in_value(self) -> bool:
         """As `Reader.in_value`."""
+        if self._json is not None:
+            return self._json.in_string
         return self._arguments is not None and self._arguments.in_value
 
     def finish(self, *, cut_off: bool = False) -> list[Event]:
@@ -71,6 +77,11 @@ class MarkedReader(StateReader):
 
         A value without its end hides the end of the call, and text that follows it.
         """
+        if self._json is not None:
+            self._json.finish()
+            if self._json.is_complete or (self._json.has_arguments and not cut_off):
+                self._end_json()
+                return
         self._take(len(self._rest))
         written, mark, rest = "".join(self._raw).partition(self._end) if self._end else ("", "", "")
         is_hidden = bool(mark) and not self._is_strict and not cut_off
@@ -104,6 +115,41 @@ class MarkedReader(StateReader):
             self._break()
         return arguments.is_complete or arguments.is_broken
 
+    def _read_json_calls(self) -> bool:
+        """Read what is around calls that are written as JSON."""
+        self._take(end_of(_AROUND_JSON, self._rest, self._at))
+        mark = word_at(self._rest, self._at, (self._end,)) if self._end else ""
+        if self._at == len(self._rest) or mark is None:
+            return False
+        if self._rest[self._at] == "{":
+            self._json = self._call = CallReader(self._count, self._make_id())
+            self._count += 1
+            self._read = MarkedReader._read_json
+        elif mark:
+            self._take(self._at + len(mark))
+            self._end_block()
+        elif self._has_call:
+            self._read = MarkedReader._read_text
+        else:
+            self._break()
+        return True
+
+    def _read_json(self) -> bool:
+        call = self._json
+        if call is None:
+            return False
+        self._take(call.feed(self._rest, self._at))
+        self._events += call.new_events()
+        if call.is_complete:
+            self._end_json()
+        elif call.is_broken:
+            self._break()
+        return True
+
+    def _end_json(self) -> None:
+        if self._end_call():
+            self._read = MarkedReader._read_json_calls
+
     def _read_unparsable(self) -> bool:
         """Read up to the next mark."""
         end, mark = self._call_marks.next(self._rest, self._at)
@@ -127,6 +173,7 @@ class MarkedReader(StateReader):
 
     def _break(self) -> None:
         """Go on at what does not continue a call."""
+        self._json = None
         self._has_call = False  # but an invalid one
         self._read = MarkedReader._read_unparsable
 
@@ -160,6 +207,25 @@ class MarkedReader(StateReader):
         return word
 
     # The beginning and the end of calls
+
+    def _begin_block(self, state: Callable[[Any], bool], mark: str = "") -> None:
+        """Begin the calls behind a mark.
+
+        Args:
+            state: reads them.
+            mark: the mark, if it is a part of the first call.
+        """
+        self._raw, self._has_call = [mark], False
+        self._read = state
+
+    def _end_block(self) -> None:
+        """End the calls at a mark, which has been read."""
+        if not self._has_call:
+            self._raw = []
+            self._refuse("there is no call between the marks")
+        self._raw = []
+        self._events += self._text.mark()
+        self._read = MarkedReader._read_text
 
     def _open_call(self, name: str) -> None:
         """Begin a call whose arguments follow."""
@@ -198,7 +264,7 @@ class MarkedReader(StateReader):
 
     def _leave_call(self, events: list[Event]) -> None:
         self._events += events
-        self._call = self._arguments = None
+        self._call = self._arguments = self._json = None
         self._raw = []
         self._has_call = True
         self._events += self._text.mark()

@@ -170,8 +170,8 @@ class PythonReader(MarkedReader):
     def _read_mark(self, mark: str) -> bool:
         if mark == self._begin:
             self._end_echo()
-            self._raw, self._has_call, self._is_list_begun = [], False, False
-            self._read = PythonReader._read_calls
+            self._is_list_begun = False
+            self._begin_block(PythonReader._read_calls)
         elif self._echo is not None:
             self._echo = []
         return super()._read_mark(mark)
@@ -186,8 +186,11 @@ class PythonReader(MarkedReader):
         if at == len(rest) or mark is None:
             return False
         if mark:
-            return self._end_block(mark)
-        if rest[at] == ("]" if self._is_list_begun else "["):
+            self._take(at + len(mark))
+            self._end_block()
+        elif rest[at] == "{" and self._bare is None:
+            self._read = MarkedReader._read_json_calls
+        elif rest[at] == ("]" if self._is_list_begun else "["):
             self._take(at + 1)
             self._read = PythonReader._read_behind_list if self._is_list_begun else self._read
             self._is_list_begun = True
@@ -201,14 +204,9 @@ class PythonReader(MarkedReader):
             self._break()
         return True
 
-    def _end_block(self, mark: str) -> bool:
-        self._at += len(mark)
-        if not self._has_call:
-            self._refuse("there is no call between the marks")
-        self._events += self._text.mark()
-        self._read = MarkedReader._read_text
+    def _end_block(self) -> None:
+        super()._end_block()
         self._echo = [] if self._has_echo else None
-        return True
 
     def _read_behind_list(self) -> bool:
         self._skip_space()
@@ -218,8 +216,9 @@ class PythonReader(MarkedReader):
             return self._give_up()
         mark = word_at(self._rest, self._at, (self._end,)) if self._end else ""
         if mark:
-            return self._end_block(mark)
-        if mark == "":
+            self._take(self._at + len(mark))
+            self._end_block()
+        elif mark == "":
             self._read = MarkedReader._read_text
         return mark is not None
 

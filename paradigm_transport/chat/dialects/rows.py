@@ -10,6 +10,7 @@ from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.dialects.functionary import FunctionaryCalls
 from paradigm_transport.chat.dialects.harmony import CALL, RETURN, HarmonyCalls
 from paradigm_transport.chat.dialects.json_calls import JsonCalls, JsonObjects, NamedCalls
+from paradigm_transport.chat.dialects.layers import Turn
 from paradigm_transport.chat.dialects.thoughts import Thoughts, tagged
 
 # Thoughts: those of the first kind may end in calls, those of the second are often opened by the prompt alone.
@@ -28,19 +29,23 @@ _HUNYUAN_THOUGHTS = tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</
 _HERMES_CALLS = JsonCalls(
     "<tool_call>", "</tool_call>", "\n", "\n", result="<tool_response>", dropped=("</tool_response>",)
 )
-_GLM_ENDS = ("<|user|>", "<|observation|>", "<|endoftext|>")
-_CHATML = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
+_GLM_TURN = Turn(("<|user|>", "<|observation|>", "<|endoftext|>"), "<|assistant|>")
+_CHATML_ENDS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
+_LLAMA = Turn(("<|eot_id|>", "<|eom_id|>"), "<|start_header_id|>", "assistant<|end_header_id|>")
+_GRANITE = Turn(("<|end_of_text|>", "<|start_of_role|>"), "<|start_of_role|>", "assistant<|end_of_role|>")
+_CHATML = Turn(_CHATML_ENDS, "<|im_start|>", "assistant\n")
 
-_MISTRAL_HEADER = re.compile(r"(?P<name>[^ \[\]{}]+) ?(?:\[CALL_ID\] ?(?P<id>\w*))? ?(?:\[ARGS\])? ?(?:null)?")
+_NAME = r"(?P<name>[^ \[\](){}<>\"'`=,:]+)"
+_MISTRAL_HEADER = re.compile(rf"{_NAME} ?(?:\[CALL_ID\] ?(?P<id>\w*))? ?(?:\[ARGS\])? ?\(? ?(?:null)?")
 _MISTRAL_RESULTS = ("[TOOL_RESULTS]", "[/TOOL_RESULTS]")
 _MISTRAL_V11_CALLS = NamedCalls("[TOOL_CALLS]", _MISTRAL_HEADER, after_name="[ARGS]")
 
 _DEEPSEEK_HEADER = re.compile(
-    r"(?:(?:function ?)?<｜tool▁sep｜> ?)?(?P<name>[^ <`]+) ?(?:<｜tool▁sep｜>)?"
-    r" ?(?:```(?:json)?)? ?(?:null)?(?: ?```)?"
+    rf"(?:(?:function ?)?<｜tool▁sep｜> ?)?{_NAME} ?(?:<｜tool▁sep｜>)?"
+    r" ?(?:```(?:json)?)? ?\(? ?(?:null)?(?: ?```)?"
 )
 _DEEPSEEK_SECTION = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
-_DEEPSEEK_ENDS = ("<｜end▁of▁sentence｜>",)
+_DEEPSEEK_TURN = Turn(("<｜end▁of▁sentence｜>",), "<｜Assistant｜>")
 _DEEPSEEK_RESULTS = ("<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>")
 _DEEPSEEK_V3_CALLS = NamedCalls(
     "<｜tool▁call▁begin｜>",
@@ -54,9 +59,14 @@ _DEEPSEEK_V3_CALLS = NamedCalls(
 )
 
 _KIMI_HEADER = re.compile(
-    r"(?P<id>(?:functions\.)?(?P<name>[^ :<]+)(?::\d+)?) ?(?:<\|tool_call_argument_begin\|>)? ?(?:null)?"
+    rf"(?P<id>(?:functions\.)?{_NAME}(?::\d+)?) ?(?:<\|tool_call_argument_begin\|>)? ?\(? ?(?:null)?"
 )
-_FUNCTIONARY_HEADER = re.compile(r"(?P<name>[^ <>]+) ?> ?(?:null)?")
+_PLAMO_ARGUMENTS = "<|plamo:begin_tool_arguments:plamo|><|plamo:constrain|>json<|plamo:msg|>"
+_PLAMO_HEADER = re.compile(
+    rf"(?:<\|plamo:begin_tool_name:plamo\|> ?)?{_NAME} ?(?:<\|plamo:end_tool_name:plamo\|>)? ?"
+    rf"(?:{re.escape(_PLAMO_ARGUMENTS)})? ?(?:null)?"
+)
+_FUNCTIONARY_HEADER = re.compile(rf"{_NAME} ?> ?\(? ?(?:null)?")
 _GRANITE_CALLS = JsonCalls(
     "<|tool_call|>", is_list=True, others=("<tool_call>",), dropped=("<|/tool_call|>", "</tool_call>")
 )
@@ -67,7 +77,7 @@ HERMES = Dialect(
     _HERMES_CALLS,
     sign=r'<tool_call>\s*{"name": "NAME", "arguments"',
     tool_parsers=("hermes", "qwen3_json", "granite4"),
-    ends=(*_CHATML, "<|end_of_text|>"),
+    turn=Turn((*_CHATML_ENDS, "<|end_of_text|>"), _CHATML.begin, _CHATML.role),
     form="as a JSON object, once for each call",
     example='<tool_call>\n{"name": <name>, "arguments": <object>}\n</tool_call>',
 )
@@ -88,7 +98,7 @@ ROWS = (
         sign=r"｜DSML｜function_calls",
         tool_parsers=("deepseek_v32",),
         thoughts=_DEEPSEEK_THOUGHTS,
-        ends=_DEEPSEEK_ENDS,
+        turn=_DEEPSEEK_TURN,
         results=("<result>", "</result>"),
     ),
     Dialect(
@@ -98,7 +108,7 @@ ROWS = (
         tool_parsers=("deepseek_v4", "deepseek_v41"),
         reasoning_parsers=("deepseek_v4", "deepseek_v41"),
         thoughts=_DEEPSEEK_THOUGHTS,
-        ends=_DEEPSEEK_ENDS,
+        turn=_DEEPSEEK_TURN,
         results=("<result>", "</result>"),
     ),
     Dialect(
@@ -106,7 +116,7 @@ ROWS = (
         _DEEPSEEK_V3_CALLS,
         reasoning_parsers=("deepseek_r1",),
         thoughts=_R1_THOUGHTS,
-        ends=_DEEPSEEK_ENDS,
+        turn=_DEEPSEEK_TURN,
         results=_DEEPSEEK_RESULTS,
     ),
     Dialect(
@@ -114,7 +124,7 @@ ROWS = (
         _DEEPSEEK_V3_CALLS,
         sign=r"<｜tool▁sep｜>NAME\s*```json",
         tool_parsers=("deepseek_v3",),
-        ends=_DEEPSEEK_ENDS,
+        turn=_DEEPSEEK_TURN,
         results=_DEEPSEEK_RESULTS,
     ),
     Dialect(
@@ -128,9 +138,9 @@ ROWS = (
         ),
         sign=r"<｜tool▁sep｜>\s*{",
         tool_parsers=("deepseek_v31",),
-        reasoning_parsers=("deepseek_v3", "holo2"),
+        reasoning_parsers=("deepseek_v3", "holo2", "poolside_v1"),
         thoughts=_DEEPSEEK_THOUGHTS,
-        ends=_DEEPSEEK_ENDS,
+        turn=_DEEPSEEK_TURN,
         results=_DEEPSEEK_RESULTS,
     ),
     Dialect(
@@ -148,7 +158,7 @@ ROWS = (
         tool_parsers=("kimi_k2",),
         reasoning_parsers=("kimi_k2",),
         thoughts=_SHORT_THOUGHTS,
-        ends=("<|im_end|>",),
+        turn=Turn(("<|im_end|>",), "<|im_assistant|>", "assistant<|im_middle|>"),
     ),
     Dialect(
         "step-3",
@@ -157,7 +167,7 @@ ROWS = (
         tool_parsers=("step3",),
         reasoning_parsers=("step3",),
         thoughts=tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</think>\n"),
-        ends=("<|im_end|>", "<｜end▁of▁sentence｜>"),
+        turn=Turn(("<|im_end|>", "<｜end▁of▁sentence｜>")),
     ),
     Dialect(
         "minimax-m2",
@@ -166,26 +176,57 @@ ROWS = (
         tool_parsers=("minimax_m2",),
         reasoning_parsers=("minimax_m2", "minimax_m2_append_think"),
         thoughts=_QWEN3_THOUGHTS,
-        ends=("[e~[",),
+        turn=Turn(("[e~[",), "]~b]", "ai\n"),
         results=("<response>", "</response>"),
+    ),
+    Dialect(
+        "dots",
+        call_forms.DOTS,
+        sign=r"<dots_function_call>",
+        tool_parsers=("dots",),
+        turn=Turn(("<|endofresponse|>",), "<|response|>"),
+    ),
+    Dialect(
+        "plamo-3",
+        NamedCalls(
+            "<|plamo:begin_tool_request:plamo|>",
+            _PLAMO_HEADER,
+            before_name="<|plamo:begin_tool_name:plamo|>",
+            after_name=f"<|plamo:end_tool_name:plamo|>{_PLAMO_ARGUMENTS}",
+            after_arguments="<|plamo:end_tool_arguments:plamo|>",
+            end="<|plamo:end_tool_request:plamo|>",
+            section=("<|plamo:begin_tool_requests:plamo|>", "<|plamo:end_tool_requests:plamo|>"),
+            dropped=("<|plamo:end_tool_arguments:plamo|>",),
+        ),
+        sign=r"<\|plamo:begin_tool_name:plamo\|>",
+        tool_parsers=("plamo3",),
+        reasoning_parsers=("plamo3",),
+        thoughts=tagged(
+            "<|plamo:begin_think:plamo|>",
+            "<|plamo:end_think:plamo|>",
+            "<|plamo:begin_think:plamo|><|plamo:end_think:plamo|>",
+            "<|plamo:end_think:plamo|>",
+            may_end_in_calls=True,
+        ),
+        turn=Turn(("<|plamo:tag|>",)),
     ),
     Dialect(
         "glm-4.5",
         call_forms.GLM_45,
         sign=r"<tool_call>NAME\n<arg_key>",
-        tool_parsers=("glm45",),
+        tool_parsers=("glm45", "poolside_v1"),
         reasoning_parsers=("glm45",),
         thoughts=_SHORT_THOUGHTS,
-        ends=_GLM_ENDS,
+        turn=_GLM_TURN,
     ),
     Dialect(
         "glm-4.7",
         call_forms.GLM_47,
         sign=r"<arg_key>",
-        tool_parsers=("glm47",),
-        reasoning_parsers=("glm47",),
+        tool_parsers=("glm47", "ling3"),
+        reasoning_parsers=("glm47", "ling3"),
         thoughts=_SHORT_THOUGHTS,
-        ends=_GLM_ENDS,
+        turn=_GLM_TURN,
     ),
     Dialect(
         "seed-oss",
@@ -196,23 +237,29 @@ ROWS = (
         thoughts=tagged(
             "<seed:think>", "</seed:think>", "<seed:think></seed:think>", "</seed:think>", may_end_in_calls=True
         ),
-        ends=("<seed:eos>",),
+        turn=Turn(("<seed:eos>",), "<seed:bos>", "assistant\n"),
         dropped=("<seed:cot_budget_reflect>", "</seed:cot_budget_reflect>"),
     ),
     Dialect(
         "qwen3-coder",
         call_forms.QWEN_CODER,
         sign=r"<function=NAME>\s*<parameter=KEY>",
-        tool_parsers=("qwen3_coder", "qwen3_xml", "step3p5"),
-        ends=_CHATML,
+        tool_parsers=("qwen3_coder", "qwen3_xml", "step3p5", "mimo"),
+        turn=_CHATML,
     ),
-    Dialect("qwen3.5", call_forms.QWEN_CODER, reasoning_parsers=("step3p5",), thoughts=_QWEN3_THOUGHTS, ends=_CHATML),
+    Dialect(
+        "qwen3.5",
+        call_forms.QWEN_CODER,
+        reasoning_parsers=("step3p5", "mimo", "minicpmv"),
+        thoughts=_QWEN3_THOUGHTS,
+        turn=_CHATML,
+    ),
     Dialect(
         "nemotron-3",
         call_forms.QWEN_CODER,
         reasoning_parsers=("nemotron_v3",),
         thoughts=_SHORT_THOUGHTS,
-        ends=_CHATML,
+        turn=_CHATML,
     ),
     Dialect(
         "minicpm-5",
@@ -220,7 +267,7 @@ ROWS = (
         sign=r'<function name="NAME">',
         tool_parsers=("minicpm5",),
         thoughts=_QWEN3_THOUGHTS,
-        ends=_CHATML,
+        turn=_CHATML,
     ),
     Dialect(
         "gemma-4",
@@ -235,7 +282,7 @@ ROWS = (
             "\n<channel|>",
             may_end_in_calls=True,
         ),
-        ends=("<turn|>", "<|tool_response>"),
+        turn=Turn(("<turn|>", "<|tool_response>"), "<|turn>", "model\n"),
         results=("<|tool_response>", "<tool_response|>"),
     ),
     Dialect(
@@ -243,7 +290,7 @@ ROWS = (
         call_forms.FUNCTION_GEMMA,
         sign=r"<start_function_call>",
         tool_parsers=("functiongemma",),
-        ends=("<end_of_turn>", "<start_function_response>"),
+        turn=Turn(("<end_of_turn>", "<start_function_response>"), "<start_of_turn>", "model\n"),
         results=("<start_function_response>", "<end_function_response>"),
     ),
     Dialect(
@@ -252,7 +299,7 @@ ROWS = (
         sign=r"<\|tool_call_start\|>",
         listed=r"<\|tool_list_start\|>|List of tools: \[",
         tool_parsers=("lfm2",),
-        ends=_CHATML,
+        turn=_CHATML,
     ),
     Dialect(
         "olmo-3",
@@ -261,14 +308,14 @@ ROWS = (
         tool_parsers=("olmo3",),
         reasoning_parsers=("olmo3",),
         thoughts=_R1_THOUGHTS,
-        ends=_CHATML,
+        turn=_CHATML,
     ),
     Dialect(
         "mistral-v13-ids",
         NamedCalls("[TOOL_CALLS]", _MISTRAL_HEADER, id_mark="[CALL_ID]", after_name="[ARGS]"),
         sign=r"\[CALL_ID\]",
         tool_parsers=("mistral",),
-        ends=("</s>",),
+        turn=Turn(("</s>",)),
         results=_MISTRAL_RESULTS,
     ),
     Dialect(
@@ -278,7 +325,7 @@ ROWS = (
         thoughts=Thoughts(
             ("[THINK]", "<think>"), ("[/THINK]", "</think>"), "[THINK][/THINK]", "[/THINK]", may_end_in_calls=True
         ),
-        ends=("</s>",),
+        turn=Turn(("</s>",)),
         results=_MISTRAL_RESULTS,
     ),
     Dialect(
@@ -286,7 +333,7 @@ ROWS = (
         _MISTRAL_V11_CALLS,
         sign=r"NAME\[ARGS\]",
         tool_parsers=("mistral",),
-        ends=("</s>",),
+        turn=Turn(("</s>",)),
         results=_MISTRAL_RESULTS,
     ),
     Dialect(
@@ -294,7 +341,7 @@ ROWS = (
         JsonCalls("[TOOL_CALLS]", is_list=True, header=_MISTRAL_HEADER),
         sign=r"\[TOOL_CALLS\]",
         tool_parsers=("mistral",),
-        ends=("</s>",),
+        turn=Turn(("</s>",)),
         results=_MISTRAL_RESULTS,
     ),
     Dialect(
@@ -316,7 +363,7 @@ ROWS = (
             may_end_in_calls=True,
         ),
         dropped=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),
-        ends=("<|END_OF_TURN_TOKEN|>",),
+        turn=Turn(("<|END_OF_TURN_TOKEN|>",), "<|START_OF_TURN_TOKEN|>", "<|CHATBOT_TOKEN|>"),
         results=("<|START_TOOL_RESULT|>", "<|END_TOOL_RESULT|>"),
     ),
     Dialect(
@@ -325,7 +372,7 @@ ROWS = (
         sign=r"<TOOLCALL>",
         tool_parsers=("nemotron_nano_v2",),
         thoughts=tagged("<think>", "</think>", _SHORT, "</think>"),
-        ends=("<SPECIAL_12>",),
+        turn=Turn(("<SPECIAL_12>",), "<SPECIAL_11>", "Assistant\n"),
         results=("<TOOL_RESPONSE>[", "]</TOOL_RESPONSE>"),
     ),
     Dialect(
@@ -333,30 +380,34 @@ ROWS = (
         NamedCalls("<function=", _FUNCTIONARY_HEADER, after_name=">", end="</function>"),
         sign=r"<function=NAME>\s*{",
         tool_parsers=("functionary_v3_1",),
-        ends=("<|eot_id|>", "<|eom_id|>"),
+        turn=_LLAMA,
     ),
     Dialect(
         "functionary-v3.2",
         FunctionaryCalls(),
         sign=r"(?:>>>|\A)NAME\n{",
         tool_parsers=("functionary_v3_2",),
-        ends=("<|eot_id|>", "<|eom_id|>"),
+        turn=_LLAMA,
     ),
     Dialect(
         "phi-4-mini",
-        JsonCalls("functools[", is_list=True),
+        JsonCalls(
+            "functools[",
+            is_list=True,
+            others=("functools [", "functools\n[", "<|tool_call|>"),
+            dropped=("<|/tool_call|>",),
+        ),
         sign=r"functools\s*\[",
         listed=r"functools\s*\[",
         tool_parsers=("phi4_mini_json",),
-        ends=("<|end|>",),
-        dropped=("<|tool_call|>", "<|/tool_call|>"),
+        turn=Turn(("<|end|>",), "<|assistant|>"),
     ),
     Dialect(
         "apertus",
         JsonCalls("<|tools_prefix|>", "<|tools_suffix|>", is_list=True, objects=JsonObjects(name_is_key=True)),
         sign=r"<\|tools_prefix\|>",
         tool_parsers=("apertus",),
-        ends=("<|assistant_end|>",),
+        turn=Turn(("<|assistant_end|>",), "<|assistant_start|>"),
     ),
     Dialect(
         "granite-3",
@@ -364,7 +415,7 @@ ROWS = (
         sign=r"<\|tool_call\|>|<tool_call>\s*\[",
         listed=r"<\|start_of_role\|>(?:available_)?tools<\|end_of_role\|>",
         tool_parsers=("granite",),
-        ends=("<|end_of_text|>", "<|start_of_role|>"),
+        turn=_GRANITE,
     ),
     Dialect(
         "granite-3.2-thinking",
@@ -377,7 +428,7 @@ ROWS = (
             "\nHere is my response:\n",
             are_phrases=True,
         ),
-        ends=("<|end_of_text|>", "<|start_of_role|>"),
+        turn=_GRANITE,
     ),
     Dialect(
         "granite-3.3-thinking",
@@ -385,14 +436,14 @@ ROWS = (
         reasoning_parsers=("granite_thinking_parser",),
         thoughts=_GRANITE_THOUGHTS,
         wrapper=("<response>", "</response>"),
-        ends=("<|end_of_text|>", "<|start_of_role|>"),
+        turn=_GRANITE,
     ),
     Dialect(
         "granite-20b-fc",
         JsonCalls("<function_call>"),
         sign=r"<function_call>",
         tool_parsers=("granite-20b-fc",),
-        ends=("<|endoftext|>",),
+        turn=Turn(("<|endoftext|>",)),
     ),
     Dialect(
         "internlm2",
@@ -406,14 +457,14 @@ ROWS = (
         ),
         sign=r"<\|action_start\|>",
         tool_parsers=("internlm",),
-        ends=_CHATML,
+        turn=_CHATML,
     ),
     Dialect(
         "jamba",
         _TOOL_CALLS,
         sign=r"<tool_calls>",
         tool_parsers=("jamba",),
-        ends=("<|endoftext|>", "<|eom|>"),
+        turn=Turn(("<|endoftext|>", "<|eom|>"), "<|assistant|>"),
     ),
     Dialect(
         "hunyuan-a13b",
@@ -422,7 +473,7 @@ ROWS = (
         reasoning_parsers=("hunyuan_a13b",),
         thoughts=_HUNYUAN_THOUGHTS,
         wrapper=("<answer>", "</answer>"),
-        ends=("<|eos|>",),
+        turn=Turn(("<|eos|>",)),
         dropped=("助手：",),
     ),
     Dialect(
@@ -430,18 +481,18 @@ ROWS = (
         JsonCalls("<longcat_tool_call>", "</longcat_tool_call>", "\n", "\n"),
         sign=r"<longcat_tool_call>",
         tool_parsers=("longcat",),
-        ends=("</longcat_s>",),
+        turn=Turn(("</longcat_s>",)),
     ),
     Dialect(
         "gigachat3",
         JsonCalls("function call<|role_sep|>", opening="\n", others=("<|function_call|>",)),
         sign=r"function call<\|role_sep\|>|<\|function_call\|>",
         tool_parsers=("gigachat3",),
-        ends=("<|message_sep|>", "</s>"),
+        turn=Turn(("<|message_sep|>", "</s>")),
     ),
     HERMES,
-    Dialect("qwen3", _HERMES_CALLS, reasoning_parsers=("qwen3",), thoughts=_QWEN3_THOUGHTS, ends=_CHATML),
-    Dialect("qwen3-thinking", _HERMES_CALLS, thoughts=_R1_THOUGHTS, ends=_CHATML),
+    Dialect("qwen3", _HERMES_CALLS, reasoning_parsers=("qwen3",), thoughts=_QWEN3_THOUGHTS, turn=_CHATML),
+    Dialect("qwen3-thinking", _HERMES_CALLS, thoughts=_R1_THOUGHTS, turn=_CHATML),
     Dialect(
         "ernie-4.5",
         _HERMES_CALLS,
@@ -449,28 +500,28 @@ ROWS = (
         reasoning_parsers=("ernie45",),
         thoughts=_R1_THOUGHTS,
         wrapper=("<response>", "</response>"),
-        ends=("<|im_end|>", "<|end_of_sentence|>", "</s>"),
+        turn=Turn(("<|im_end|>", "<|end_of_sentence|>", "</s>")),
     ),
     Dialect(
         "llama4-pythonic",
         call_forms.LLAMA_4,
         sign=r"<\|python_start\|>|NAME\(KEY=[\s\S]*<\|eot\|>",
         tool_parsers=("llama4_pythonic",),
-        ends=("<|eot|>", "<|eom|>"),
+        turn=Turn(("<|eot|>", "<|eom|>"), "<|header_start|>", "assistant<|header_end|>"),
     ),
     Dialect(
         "llama-pythonic",
         call_forms.PYTHONIC,
         sign=r"NAME\(KEY=",
         tool_parsers=("pythonic",),
-        ends=("<|eot_id|>", "<|eom_id|>", "<end_of_turn>"),
+        turn=Turn((*_LLAMA.ends, "<end_of_turn>"), _LLAMA.begin, _LLAMA.role),
     ),
     Dialect(
         "llama3-json",
         BareCalls(JsonObjects(arguments="parameters")),
         sign=r'"parameters": {"KEY"',
         tool_parsers=("llama3_json", "llama4_json"),
-        ends=("<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|eom|>"),
+        turn=Turn((*_LLAMA.ends, "<|eot|>", "<|eom|>"), _LLAMA.begin, _LLAMA.role),
         dropped=("<|python_tag|>",),
     ),
     Dialect(
@@ -478,7 +529,7 @@ ROWS = (
         BareCalls(is_list=True, separator=", ", any_fence=True),
         sign=r'(?:\A|[>\n])\s*\[?{"name": "NAME", "arguments"',
         tool_parsers=("xlam",),
-        ends=(*_CHATML, "<|eot_id|>"),
+        turn=Turn((*_CHATML_ENDS, "<|eot_id|>"), _CHATML.begin, _CHATML.role),
         dropped=("<tool_call>", "</tool_call>", "[TOOL_CALLS]"),
     ),
 )

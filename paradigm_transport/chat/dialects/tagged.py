@@ -177,7 +177,7 @@ class TaggedReader(MarkedReader):
             self._open_call(name)
         elif prefilled:
             self._rest = '"' * form.prefill(None).endswith('"')  # the name's, which the prompt has begun
-            self._read = TaggedReader._read_name
+            self._read = TaggedReader._read_name if self._tags.call.mark else TaggedReader._read_block
 
     def _new_arguments(self, call: CallWriter) -> TaggedArguments:
         schema = Schema.of_tool(self._tools, call.name)
@@ -187,8 +187,7 @@ class TaggedReader(MarkedReader):
         if mark == self._tags.call.mark:
             return self._read_bare_call(mark)
         if mark in self._tags.begins:
-            self._raw, self._has_call = [], False
-            self._read = TaggedReader._read_block
+            self._begin_block(TaggedReader._read_block)
         return super()._read_mark(mark)
 
     def _read_bare_call(self, mark: str) -> bool:
@@ -198,8 +197,7 @@ class TaggedReader(MarkedReader):
         if is_open and not self._is_last:
             return False
         if is_open or opening.match(self._rest, behind) or not self._tags.may_be_text:
-            self._raw, self._has_call = [mark], False
-            self._read = TaggedReader._read_name
+            self._begin_block(TaggedReader._read_name, mark)
             return super()._read_mark(mark)
         self._show(mark)
         self._at = behind
@@ -208,6 +206,10 @@ class TaggedReader(MarkedReader):
     def _read_block(self) -> bool:
         """Read what is around calls."""
         tags = self._tags
+        self._skip_space()
+        if self._rest[self._at : self._at + 1] in ("{", "[") and not self._has_call:
+            self._read = MarkedReader._read_json_calls
+            return True
         word = self._take_word(*filter(None, (tags.call.mark, *tags.around)))
         if word == tags.call.mark and not (word == "" and self._has_call):
             self._raw = [word]
@@ -217,10 +219,7 @@ class TaggedReader(MarkedReader):
         elif word == "":
             self._break()
         elif word == tags.end:
-            if not self._has_call:
-                self._raw = []
-                self._refuse("there is no call between the marks")
-            self._read = MarkedReader._read_text
+            self._end_block()
         elif word == tags.begin:
             self._has_call = False
         return word is not None
