@@ -333,6 +333,8 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer("<|channel|>final<|message|>Hi<|end|>More", "Hi\nMore"),
         Answer(f"{HARMONY_OSLO}<|call|>So.", "So.", calls=[OSLO]),
         Answer("<|channel|>final<|message|>A<|message|>B", "AB"),
+        Answer("<|channel|>final Well:<|message|>Hi", "Well:Hi"),
+        Answer("<|channel|>commentary to=time I call.<|message|>{}<|call|>", "I call.", calls=[NOW]),
     ],
     "deepseek-v3.2": [
         Answer(f"I look.\n\n{DSML_OSLO}", "I look.", calls=[OSLO, NOW]),

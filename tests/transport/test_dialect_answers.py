@@ -98,7 +98,8 @@ def fragments(row: Dialect) -> list[str]:
     """Marks of a row, parts of its calls, and text."""
     written = row.calls.write([ToolCall("call00001", name, arguments) for name, arguments in (ROME, NOW)])
     thoughts = (*row.thoughts.begins, *row.thoughts.ends) if row.thoughts is not None else ()
-    marks = [*MARK.findall(written), *row.turn.ends, *row.dropped, *row.wrapper, *thoughts, *row.calls.begins]
+    turn = [*row.turn.ends, *filter(None, (row.turn.begin, row.turn.role))]
+    marks = [*MARK.findall(written), *turn, *row.dropped, *row.wrapper, *thoughts, *row.calls.begins]
     halves = [mark[: len(mark) // 2] for mark in marks]
     parts = [part for part in re.split(r"(?<=[>\]}\n])", written) if part]
     return [*dict.fromkeys([*marks, *halves, *parts, written, *FILLERS])]
@@ -124,6 +125,25 @@ def test_any_split_of_any_text_is_read_alike(row: Dialect, data: st.DataObject) 
     message = ParsedMessage()
     message.add(whole)
     assert not [mark for mark in marks_of(row) if mark in message.text]
+
+
+# Behind these marks a model invents what follows: its next turn, results, what it has written already.
+ENDS = ("<tool_response>", "<|return|>", "<|tool_call_end|>")
+
+
+@settings(unhurried, max_examples=20)
+@given(st.data())
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_no_word_of_an_answer_is_lost(row: Dialect, data: st.DataObject) -> None:
+    parts = st.sampled_from(fragments(row)) | st.sampled_from(["(", ")", '"', "=", "json", "final", "analysis"])
+    texts = [f"{data.draw(parts)} w{number} " for number in range(data.draw(st.integers(1, 8)))]
+    written = "".join(texts)
+    message = read_calls(new_reader(row), written, cut_off=data.draw(st.booleans()))
+    calls = [f"{call.id} {call.name} {json.dumps(call.arguments)}" for call in message.calls]
+    invalid = [f"{call.id} {call.name} {call.text}" for call in message.invalid_calls]
+    found = re.findall(r"\bw\d\b", " ".join([message.text, message.thoughts, *calls, *invalid]))
+    end = min((written.find(mark) for mark in (*row.turn.ends, *ENDS) if mark in written), default=len(written))
+    assert set(re.findall(r"\bw\d\b", written[:end])) <= set(found)
 
 
 BY_ROW = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -214,6 +234,8 @@ def test_answer_without_marks_is_text(row: Dialect) -> None:
             "llama3-json",
             '{"name": "unknown", "parameters": {"x: "y"}}{{"name": "get_weather", "parameters": {"city": "Rome"}}',
         ),
+        ("deepseek-v4", "</th<｜Assistant｜>\t\t'  x"),
+        ("hermes", "<|im_start|>\n assistant\n\nHi"),
         ("gemma-4", "<|tool_call>call:f{}<tool_call|><|tool_call><|channel>thought<|tool_call>call:f{}<tool_call|>"),
     ],
 )

@@ -25,10 +25,11 @@ _BUILT_IN = re.compile(r"\bto=(browser|python|container)(?![\w-])")
 _PERSON = re.compile(r"\bto=(user|assistant|all)(?![\w-])")
 _TO = "to="
 _MAX_HEADER = 200
-# A header that no message follows may hold text, behind its own words. Those at its end may be cut off.
-_HEADER = re.compile(
-    rf"\s*(?:{re.escape(START)}\s*(?:assistant|\w*\Z)?)?\s*(?:{re.escape(CHANNEL)}\s*(?:analysis|commentary|final|\w*\Z)?)?"
-    rf"\s*(?:\bto=\S*)?\s*(?:{re.escape(CONSTRAIN)}\s*(?:json|\w*\Z)?)?\s*"
+# The words of a header, the last of which may be cut off. What stands behind them is text.
+_ADDRESS = rf"(?:\bto=[^\s<]*)?\s*(?:{re.escape(CONSTRAIN)}\s*(?:json|code|\w*\Z)?)?"
+_WORDS = re.compile(
+    rf"\s*(?:{re.escape(START)}\s*(?:assistant|\w*\Z)?)?\s*{_ADDRESS}"
+    rf"\s*(?:{re.escape(CHANNEL)}\s*(?:analysis|commentary|final|\w*\Z)?)?\s*{_ADDRESS}\s*(?:(?:json|code)\s*\Z)?"
 )
 
 
@@ -90,6 +91,7 @@ class HarmonyReader:
         self._unparsable: list[str] = []
         self._read: Callable[[HarmonyReader, str], list[Event]] = HarmonyReader._read_header
         if header.endswith(MESSAGE):
+            self._header = [header.removesuffix(MESSAGE)]
             self._begin_body()
 
     @property
@@ -147,15 +149,16 @@ class HarmonyReader:
         channel = _CHANNEL_NAME.search(header)
         self._text.mark()
         self._thought.mark()
+        is_thought = channel is not None and channel[1] == "analysis"
+        self._read = HarmonyReader._read_thought if is_thought else HarmonyReader._read_text
+        words = _WORDS.match(header)
+        events = self._read(self, header[words.end() if words else 0 :])
         name = _tool_of(header)
         if name is not None:
             self._begin_call(name)
         elif _BUILT_IN.search(header):
             self._read = HarmonyReader._read_built_in
-        else:
-            is_thought = channel is not None and channel[1] == "analysis"
-            self._read = HarmonyReader._read_thought if is_thought else HarmonyReader._read_text
-        return []
+        return events
 
     def _end_header(self, reason: str = NOT_A_CALL) -> list[Event]:
         """End a header that no message follows: a call in it is invalid, and other words are the message."""
@@ -163,9 +166,7 @@ class HarmonyReader:
         name = _tool_of(header)
         if name is not None:
             return self._end(self._begin_call(name).refuse(header, reason))
-        self._begin_body()
-        found = _HEADER.match(header)
-        return self._read(self, header[found.end() if found else 0 :])
+        return self._begin_body()
 
     # The states. Each reads text without marks.
 

@@ -131,11 +131,10 @@ class TurnLayer(Layer):
         return [] if self._is_ended or not text else self._show(self._inner.feed(text))
 
     def _without_role(self, text: str) -> str:
-        text, self._role = (self._role + text).lstrip(), ""
-        self._reads_role = len(text) < len(self._turn.role) and self._turn.role.startswith(text)
-        if self._reads_role:
-            self._role = text
-        return "" if self._reads_role else text.removeprefix(self._turn.role)
+        text, role = (self._role + text).lstrip(), self._turn.role
+        self._reads_role = not text or (len(text) < len(role) and role.startswith(text))
+        self._role = text if self._reads_role else ""
+        return "" if self._reads_role else text.removeprefix(role)
 
     def _read_mark(self, mark: str) -> list[Event]:
         events = self._show(self._inner.feed(self._role)) if self._role else []
