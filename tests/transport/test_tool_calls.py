@@ -399,6 +399,15 @@ def cpu_time(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
+@pytest.mark.parametrize("repeated", ['}{"name": "time"}', '{"name": "time", "arguments": {}'])
+def test_time_is_linear_in_the_number_of_calls_behind_one_mark(repeated: str) -> None:
+    def read_calls(length: int) -> None:
+        read("<tool_call>" + repeated * (length // len(repeated)))
+
+    short = min(cpu_time(lambda: read_calls(20_000)) for _ in range(3))
+    assert cpu_time(lambda: read_calls(400_000)) < 60 * short  # 20 times the text; it took 120 times the time
+
+
 CALL = '<tool_call>{"name": "write", "arguments": {"text": '
 
 

@@ -156,9 +156,12 @@ class Marks:
             return len(text), ""
         return found.start(), found[0] if found[0] in self._marks else ""
 
-    def may_begin(self, text: str, at: int) -> bool:
-        """Whether all that a text holds from a place on is a mark or the beginning of one."""
-        return at == len(text) or self._any.fullmatch(text, at) is not None
+    def at(self, text: str, at: int) -> str | None:
+        """Return the mark at a place; an empty string if what is left of the text may become one, None if not."""
+        found = self._any.match(text, at)
+        if found is None:
+            return "" if at == len(text) else None
+        return found[0] if found[0] in self._marks else ""
 
 
 def is_half_mark(text: str) -> bool:

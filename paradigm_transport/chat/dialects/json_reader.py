@@ -167,7 +167,7 @@ class JsonCallsReader(StateReader):
             self._skip(_FILLER)
             return True
         self._skip(_BETWEEN_ELEMENTS if self._is_list else _SPACE)
-        if self._any.next(self._rest, self._at)[0] == self._at:
+        if self._any.at(self._rest, self._at) is not None:
             return True  # at a mark, which may begin like a list
         if not self._is_list and not self._is_mark_used and self._skip_words(("[",)):
             self._is_list = True
@@ -259,7 +259,7 @@ class JsonCallsReader(StateReader):
 
     def _is_at_part_of_mark(self) -> bool:
         """Whether all that remains may become a mark."""
-        return self._any.next(self._rest, self._at) == (self._at, "")
+        return self._any.at(self._rest, self._at) == ""
 
     def _skip(self, filler: re.Pattern[str]) -> None:
         found = filler.match(self._rest, self._at)
