@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paradigm_transport.chat.dialects.base import TextReader, read_message
-from paradigm_transport.chat.dialects.rows import HERMES
-from paradigm_transport.chat.events import ParsedMessage
+from paradigm_transport.chat.dialects.rows import HERMES, ROWS
+from paradigm_transport.chat.events import ParsedMessage, Text
 from paradigm_transport.chat.unfenced import UnfencedReader
 
 
@@ -62,6 +62,21 @@ def test_text_before_a_call_is_kept() -> None:
     message = read_message(UnfencedReader(HERMES.reader()), answer)
     assert [call.name for call in message.calls] == ["f"]
     assert message.text == inner.text.removeprefix("```json\n")
+
+
+def test_fence_behind_thoughts_is_left_out() -> None:
+    (qwen,) = (row for row in ROWS if row.name == "qwen3")
+    answer = "<think>Hm.</think>\n```json\n{}\n```"
+    assert read_message(UnfencedReader(qwen.reader()), answer) == ParsedMessage("{}", "Hm.")
+
+
+def test_fence_behind_a_call_is_kept() -> None:
+    answer = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>\n```json\n{}\n```'
+    assert read_message(UnfencedReader(HERMES.reader()), answer).text == "```json\n{}\n```"
+
+
+def test_text_that_opens_no_fence_is_shown_at_once() -> None:
+    assert UnfencedReader(TextReader()).feed('{"a"') == [Text('{"a"')]
 
 
 def test_long_space_is_not_held_back() -> None:
