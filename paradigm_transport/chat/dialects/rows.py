@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
-from paradigm_transport.chat.dialects import call_forms
+from paradigm_transport.chat.dialects import call_forms, json_forms
 from paradigm_transport.chat.dialects.bare import BareCalls
 from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.dialects.functionary import FunctionaryCalls
 from paradigm_transport.chat.dialects.harmony import CALL, RETURN, HarmonyCalls
-from paradigm_transport.chat.dialects.json_calls import JsonCalls, JsonObjects, NamedCalls
+from paradigm_transport.chat.dialects.json_calls import JsonObjects
 from paradigm_transport.chat.dialects.layers import Turn
 from paradigm_transport.chat.dialects.thoughts import Thoughts, tagged
 
@@ -24,57 +22,20 @@ _GRANITE_THOUGHTS = tagged("<think>", "</think>", "", "</think>")
 _DEEPSEEK_THOUGHTS = tagged("<think>", "</think>", _SHORT, "</think>")
 _HUNYUAN_THOUGHTS = tagged("<think>", "</think>", "<think>\n\n</think>\n", "\n</think>\n")
 
-# Calls that several families share
+# Marks around answers
 
-_HERMES_CALLS = JsonCalls(
-    "<tool_call>", "</tool_call>", "\n", "\n", result="<tool_response>", dropped=("</tool_response>",)
-)
 _GLM_TURN = Turn(("<|user|>", "<|observation|>", "<|endoftext|>"), "<|assistant|>")
 _CHATML_ENDS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
 _LLAMA = Turn(("<|eot_id|>", "<|eom_id|>"), "<|start_header_id|>", "assistant<|end_header_id|>")
 _GRANITE = Turn(("<|end_of_text|>", "<|start_of_role|>"), "<|start_of_role|>", "assistant<|end_of_role|>")
 _CHATML = Turn(_CHATML_ENDS, "<|im_start|>", "assistant\n")
-
-_NAME = r"(?P<name>[^ \[\](){}<>\"'`=,:]+)"
-_MISTRAL_HEADER = re.compile(rf"{_NAME} ?(?:\[CALL_ID\] ?(?P<id>\w*))? ?(?:\[ARGS\])? ?\(? ?(?:null)?")
 _MISTRAL_RESULTS = ("[TOOL_RESULTS]", "[/TOOL_RESULTS]")
-_MISTRAL_V11_CALLS = NamedCalls("[TOOL_CALLS]", _MISTRAL_HEADER, after_name="[ARGS]")
-
-_DEEPSEEK_HEADER = re.compile(
-    rf"(?:(?:function ?)?<｜tool▁sep｜> ?)?{_NAME} ?(?:<｜tool▁sep｜>)?"
-    r" ?(?:```(?:json)?)? ?\(? ?(?:null)?(?: ?```)?"
-)
-_DEEPSEEK_SECTION = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
 _DEEPSEEK_TURN = Turn(("<｜end▁of▁sentence｜>",), "<｜Assistant｜>")
 _DEEPSEEK_RESULTS = ("<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>")
-_DEEPSEEK_V3_CALLS = NamedCalls(
-    "<｜tool▁call▁begin｜>",
-    _DEEPSEEK_HEADER,
-    before_name="function<｜tool▁sep｜>",
-    after_name="\n```json\n",
-    after_arguments="\n```",
-    end="<｜tool▁call▁end｜>",
-    section=_DEEPSEEK_SECTION,
-    separator="\n",
-)
-
-_KIMI_HEADER = re.compile(
-    rf"(?P<id>(?:functions\.)?{_NAME}(?::\d+)?) ?(?:<\|tool_call_argument_begin\|>)? ?\(? ?(?:null)?"
-)
-_PLAMO_ARGUMENTS = "<|plamo:begin_tool_arguments:plamo|><|plamo:constrain|>json<|plamo:msg|>"
-_PLAMO_HEADER = re.compile(
-    rf"(?:<\|plamo:begin_tool_name:plamo\|> ?)?{_NAME} ?(?:<\|plamo:end_tool_name:plamo\|>)? ?"
-    rf"(?:{re.escape(_PLAMO_ARGUMENTS)})? ?(?:null)?"
-)
-_FUNCTIONARY_HEADER = re.compile(rf"{_NAME} ?> ?\(? ?(?:null)?")
-_GRANITE_CALLS = JsonCalls(
-    "<|tool_call|>", is_list=True, others=("<tool_call>",), dropped=("<|/tool_call|>", "</tool_call>")
-)
-_TOOL_CALLS = JsonCalls("<tool_calls>", "</tool_calls>", is_list=True)
 
 HERMES = Dialect(
     "hermes",
-    _HERMES_CALLS,
+    json_forms.HERMES,
     sign=r'<tool_call>\s*{"name": "NAME", "arguments"',
     tool_parsers=("hermes", "qwen3_json", "granite4"),
     turn=Turn((*_CHATML_ENDS, "<|end_of_text|>"), _CHATML.begin, _CHATML.role),
@@ -113,7 +74,7 @@ ROWS = (
     ),
     Dialect(
         "deepseek-r1",
-        _DEEPSEEK_V3_CALLS,
+        json_forms.DEEPSEEK_V3,
         reasoning_parsers=("deepseek_r1",),
         thoughts=_R1_THOUGHTS,
         turn=_DEEPSEEK_TURN,
@@ -121,7 +82,7 @@ ROWS = (
     ),
     Dialect(
         "deepseek-v3",
-        _DEEPSEEK_V3_CALLS,
+        json_forms.DEEPSEEK_V3,
         sign=r"<｜tool▁sep｜>NAME\s*```json",
         tool_parsers=("deepseek_v3",),
         turn=_DEEPSEEK_TURN,
@@ -129,13 +90,7 @@ ROWS = (
     ),
     Dialect(
         "deepseek-v3.1",
-        NamedCalls(
-            "<｜tool▁call▁begin｜>",
-            _DEEPSEEK_HEADER,
-            after_name="<｜tool▁sep｜>",
-            end="<｜tool▁call▁end｜>",
-            section=_DEEPSEEK_SECTION,
-        ),
+        json_forms.DEEPSEEK_V3_1,
         sign=r"<｜tool▁sep｜>\s*{",
         tool_parsers=("deepseek_v31",),
         reasoning_parsers=("deepseek_v3", "holo2", "poolside_v1"),
@@ -145,15 +100,7 @@ ROWS = (
     ),
     Dialect(
         "kimi-k2",
-        NamedCalls(
-            "<|tool_call_begin|>",
-            _KIMI_HEADER,
-            after_name="<|tool_call_argument_begin|>",
-            end="<|tool_call_end|>",
-            section=("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
-            id="functions.{name}:{index}",
-            end_may_miss=True,
-        ),
+        json_forms.KIMI_K2,
         sign=r"<\|tool_call_argument_begin\|>",
         tool_parsers=("kimi_k2",),
         reasoning_parsers=("kimi_k2",),
@@ -188,16 +135,7 @@ ROWS = (
     ),
     Dialect(
         "plamo-3",
-        NamedCalls(
-            "<|plamo:begin_tool_request:plamo|>",
-            _PLAMO_HEADER,
-            before_name="<|plamo:begin_tool_name:plamo|>",
-            after_name=f"<|plamo:end_tool_name:plamo|>{_PLAMO_ARGUMENTS}",
-            after_arguments="<|plamo:end_tool_arguments:plamo|>",
-            end="<|plamo:end_tool_request:plamo|>",
-            section=("<|plamo:begin_tool_requests:plamo|>", "<|plamo:end_tool_requests:plamo|>"),
-            dropped=("<|plamo:end_tool_arguments:plamo|>",),
-        ),
+        json_forms.PLAMO_3,
         sign=r"<\|plamo:begin_tool_name:plamo\|>",
         tool_parsers=("plamo3",),
         reasoning_parsers=("plamo3",),
@@ -255,11 +193,7 @@ ROWS = (
         turn=_CHATML,
     ),
     Dialect(
-        "nemotron-3",
-        call_forms.QWEN_CODER,
-        reasoning_parsers=("nemotron_v3",),
-        thoughts=_SHORT_THOUGHTS,
-        turn=_CHATML,
+        "nemotron-3", call_forms.QWEN_CODER, reasoning_parsers=("nemotron_v3",), thoughts=_SHORT_THOUGHTS, turn=_CHATML
     ),
     Dialect(
         "minicpm-5",
@@ -276,11 +210,7 @@ ROWS = (
         tool_parsers=("gemma4",),
         reasoning_parsers=("gemma4",),
         thoughts=tagged(
-            "<|channel>thought",
-            "<channel|>",
-            "<|channel>thought\n<channel|>",
-            "\n<channel|>",
-            may_end_in_calls=True,
+            "<|channel>thought", "<channel|>", "<|channel>thought\n<channel|>", "\n<channel|>", may_end_in_calls=True
         ),
         turn=Turn(("<turn|>", "<|tool_response>"), "<|turn>", "model\n"),
         results=("<|tool_response>", "<tool_response|>"),
@@ -312,7 +242,7 @@ ROWS = (
     ),
     Dialect(
         "mistral-v13-ids",
-        NamedCalls("[TOOL_CALLS]", _MISTRAL_HEADER, id_mark="[CALL_ID]", after_name="[ARGS]"),
+        json_forms.MISTRAL_V13_IDS,
         sign=r"\[CALL_ID\]",
         tool_parsers=("mistral",),
         turn=Turn(("</s>",)),
@@ -320,7 +250,7 @@ ROWS = (
     ),
     Dialect(
         "magistral",
-        _MISTRAL_V11_CALLS,
+        json_forms.MISTRAL_V11,
         reasoning_parsers=("mistral",),
         thoughts=Thoughts(
             ("[THINK]", "<think>"), ("[/THINK]", "</think>"), "[THINK][/THINK]", "[/THINK]", may_end_in_calls=True
@@ -330,7 +260,7 @@ ROWS = (
     ),
     Dialect(
         "mistral-v11",
-        _MISTRAL_V11_CALLS,
+        json_forms.MISTRAL_V11,
         sign=r"NAME\[ARGS\]",
         tool_parsers=("mistral",),
         turn=Turn(("</s>",)),
@@ -338,7 +268,7 @@ ROWS = (
     ),
     Dialect(
         "mistral-v3",
-        JsonCalls("[TOOL_CALLS]", is_list=True, header=_MISTRAL_HEADER),
+        json_forms.MISTRAL_V3,
         sign=r"\[TOOL_CALLS\]",
         tool_parsers=("mistral",),
         turn=Turn(("</s>",)),
@@ -346,12 +276,7 @@ ROWS = (
     ),
     Dialect(
         "command-r7b",
-        JsonCalls(
-            "<|START_ACTION|>",
-            "<|END_ACTION|>",
-            is_list=True,
-            objects=JsonObjects("tool_name", "parameters", number="tool_call_id"),
-        ),
+        json_forms.COMMAND_R7B,
         sign=r"<\|START_ACTION\|>",
         tool_parsers=("cohere_command3", "cohere_command4"),
         reasoning_parsers=("cohere_command3", "cohere_command4"),
@@ -368,7 +293,7 @@ ROWS = (
     ),
     Dialect(
         "nemotron-nano-v2",
-        JsonCalls("<TOOLCALL>", "</TOOLCALL>", is_list=True),
+        json_forms.NEMOTRON_NANO_V2,
         sign=r"<TOOLCALL>",
         tool_parsers=("nemotron_nano_v2",),
         thoughts=tagged("<think>", "</think>", _SHORT, "</think>"),
@@ -377,7 +302,7 @@ ROWS = (
     ),
     Dialect(
         "functionary-v3.1",
-        NamedCalls("<function=", _FUNCTIONARY_HEADER, after_name=">", end="</function>"),
+        json_forms.FUNCTIONARY_V3_1,
         sign=r"<function=NAME>\s*{",
         tool_parsers=("functionary_v3_1",),
         turn=_LLAMA,
@@ -391,12 +316,7 @@ ROWS = (
     ),
     Dialect(
         "phi-4-mini",
-        JsonCalls(
-            "functools[",
-            is_list=True,
-            others=("functools [", "functools\n[", "<|tool_call|>"),
-            dropped=("<|/tool_call|>",),
-        ),
+        json_forms.PHI_4_MINI,
         sign=r"functools\s*\[",
         listed=r"functools\s*\[",
         tool_parsers=("phi4_mini_json",),
@@ -404,14 +324,14 @@ ROWS = (
     ),
     Dialect(
         "apertus",
-        JsonCalls("<|tools_prefix|>", "<|tools_suffix|>", is_list=True, objects=JsonObjects(name_is_key=True)),
+        json_forms.APERTUS,
         sign=r"<\|tools_prefix\|>",
         tool_parsers=("apertus",),
         turn=Turn(("<|assistant_end|>",), "<|assistant_start|>"),
     ),
     Dialect(
         "granite-3",
-        _GRANITE_CALLS,
+        json_forms.GRANITE,
         sign=r"<\|tool_call\|>|<tool_call>\s*\[",
         listed=r"<\|start_of_role\|>(?:available_)?tools<\|end_of_role\|>",
         tool_parsers=("granite",),
@@ -419,7 +339,7 @@ ROWS = (
     ),
     Dialect(
         "granite-3.2-thinking",
-        _GRANITE_CALLS,
+        json_forms.GRANITE,
         reasoning_parsers=("granite",),
         thoughts=Thoughts(
             ("Here is my thought process:", "Here's my thought process:"),
@@ -432,7 +352,7 @@ ROWS = (
     ),
     Dialect(
         "granite-3.3-thinking",
-        _GRANITE_CALLS,
+        json_forms.GRANITE,
         reasoning_parsers=("granite_thinking_parser",),
         thoughts=_GRANITE_THOUGHTS,
         wrapper=("<response>", "</response>"),
@@ -440,35 +360,22 @@ ROWS = (
     ),
     Dialect(
         "granite-20b-fc",
-        JsonCalls("<function_call>"),
+        json_forms.GRANITE_20B_FC,
         sign=r"<function_call>",
         tool_parsers=("granite-20b-fc",),
         turn=Turn(("<|endoftext|>",)),
     ),
-    Dialect(
-        "internlm2",
-        JsonCalls(
-            "<|action_start|>",
-            "<|action_end|>",
-            "<|plugin|>\n",
-            objects=JsonObjects(arguments="parameters"),
-            words=("json", "<|plugin|>"),
-            dropped=("<|plugin|>",),
-        ),
-        sign=r"<\|action_start\|>",
-        tool_parsers=("internlm",),
-        turn=_CHATML,
-    ),
+    Dialect("internlm2", json_forms.INTERNLM2, sign=r"<\|action_start\|>", tool_parsers=("internlm",), turn=_CHATML),
     Dialect(
         "jamba",
-        _TOOL_CALLS,
+        json_forms.TOOL_CALLS,
         sign=r"<tool_calls>",
         tool_parsers=("jamba",),
         turn=Turn(("<|endoftext|>", "<|eom|>"), "<|assistant|>"),
     ),
     Dialect(
         "hunyuan-a13b",
-        _TOOL_CALLS,
+        json_forms.TOOL_CALLS,
         tool_parsers=("hunyuan_a13b",),
         reasoning_parsers=("hunyuan_a13b",),
         thoughts=_HUNYUAN_THOUGHTS,
@@ -478,24 +385,24 @@ ROWS = (
     ),
     Dialect(
         "longcat",
-        JsonCalls("<longcat_tool_call>", "</longcat_tool_call>", "\n", "\n"),
+        json_forms.LONGCAT,
         sign=r"<longcat_tool_call>",
         tool_parsers=("longcat",),
         turn=Turn(("</longcat_s>",)),
     ),
     Dialect(
         "gigachat3",
-        JsonCalls("function call<|role_sep|>", opening="\n", others=("<|function_call|>",)),
+        json_forms.GIGACHAT3,
         sign=r"function call<\|role_sep\|>|<\|function_call\|>",
         tool_parsers=("gigachat3",),
         turn=Turn(("<|message_sep|>", "</s>")),
     ),
     HERMES,
-    Dialect("qwen3", _HERMES_CALLS, reasoning_parsers=("qwen3",), thoughts=_QWEN3_THOUGHTS, turn=_CHATML),
-    Dialect("qwen3-thinking", _HERMES_CALLS, thoughts=_R1_THOUGHTS, turn=_CHATML),
+    Dialect("qwen3", json_forms.HERMES, reasoning_parsers=("qwen3",), thoughts=_QWEN3_THOUGHTS, turn=_CHATML),
+    Dialect("qwen3-thinking", json_forms.HERMES, thoughts=_R1_THOUGHTS, turn=_CHATML),
     Dialect(
         "ernie-4.5",
-        _HERMES_CALLS,
+        json_forms.HERMES,
         tool_parsers=("ernie45",),
         reasoning_parsers=("ernie45",),
         thoughts=_R1_THOUGHTS,
