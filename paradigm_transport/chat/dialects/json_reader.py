@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from paradigm_transport.chat.dialects.arguments import end_of
 from paradigm_transport.chat.dialects.base import is_half_mark, marks_of
 from paradigm_transport.chat.dialects.call_json import CUT_OFF, CallReader, new_call_id
 from paradigm_transport.chat.dialects.call_marks import CallMarks
@@ -141,9 +142,9 @@ class JsonCallsReader(StateReader):
             self._end_whole()
         elif self._rest.startswith("{", self._at):
             self._begin_call()
-        elif mark := self._skip_words(self._marks.begins):
+        elif mark := self._skip_word(*self._marks.begins):
             self._is_mark_used, self._is_list = False, mark.endswith("[")
-        elif self._skip_words(self._marks.ends):
+        elif self._skip_word(*self._marks.ends):
             if not self._is_mark_used:
                 self._refuse("", NOT_JSON)
             self._read = JsonCallsReader._read_text
@@ -157,22 +158,22 @@ class JsonCallsReader(StateReader):
         """Read a word between a mark and a call."""
         if self._may_become_word():
             return False
-        if not self._skip_words(self._marks.words):
+        if not self._skip_word(*self._marks.words):
             self._read = JsonCallsReader._read_header if self._marks.header else JsonCallsReader._read_unparsable
         return True
 
     def _skip_between(self) -> bool:
         """Skip what is between marks and calls and means nothing; return False if that ends the calls."""
         if self._marks.ends:
-            self._skip(_FILLER)
+            self._at = end_of(_FILLER, self._rest, self._at)
             return True
-        self._skip(_BETWEEN_ELEMENTS if self._is_list else _SPACE)
+        self._at = end_of(_BETWEEN_ELEMENTS if self._is_list else _SPACE, self._rest, self._at)
         if self._any.at(self._rest, self._at) is not None:
             return True  # at a mark, which may begin like a list
-        if not self._is_list and not self._is_mark_used and self._skip_words(("[",)):
+        if not self._is_list and not self._is_mark_used and self._skip_word("["):
             self._is_list = True
             return False
-        if self._is_list and self._skip_words(("]",)):
+        if self._is_list and self._skip_word("]"):
             self._is_list = False
             self._end_without_mark()
             return False
@@ -207,10 +208,10 @@ class JsonCallsReader(StateReader):
 
     def _read_before_arguments(self) -> bool:
         """Read what may precede the arguments if the prompt ends before them."""
-        self._skip(_FILLER_BEFORE_ARGUMENTS)
+        self._at = end_of(_FILLER_BEFORE_ARGUMENTS, self._rest, self._at)
         if self._at == len(self._rest) or self._may_become_word():
             return False
-        self._skip_words(self._marks.words)
+        self._skip_word(*self._marks.words)
         self._read = JsonCallsReader._read_call
         return True
 
@@ -252,7 +253,7 @@ class JsonCallsReader(StateReader):
 
     def _read_closers(self) -> bool:
         """Read a brace or a bracket too many, behind calls without an end mark."""
-        self._skip(_CLOSERS)
+        self._at = end_of(_CLOSERS, self._rest, self._at)
         if self._at < len(self._rest):
             self._read = JsonCallsReader._read_text
         return True
@@ -260,15 +261,6 @@ class JsonCallsReader(StateReader):
     def _is_at_part_of_mark(self) -> bool:
         """Whether all that remains may become a mark."""
         return self._any.at(self._rest, self._at) == ""
-
-    def _skip(self, filler: re.Pattern[str]) -> None:
-        found = filler.match(self._rest, self._at)
-        self._at = found.end() if found else self._at
-
-    def _skip_words(self, words: tuple[str, ...]) -> str:
-        found = next((word for word in words if self._rest.startswith(word, self._at)), "")
-        self._at += len(found)
-        return found
 
     def _may_become_word(self) -> bool:
         """Whether all that remains is a beginning of a word, or one that may be longer."""

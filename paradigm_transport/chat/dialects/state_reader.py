@@ -40,3 +40,9 @@ class StateReader:
         """Drop what follows."""
         self._at = len(self._rest)
         return False
+
+    def _skip_word(self, *words: str) -> str:
+        """Skip one of some words; return it, or an empty string if none is here."""
+        found = next((word for word in words if self._rest.startswith(word, self._at)), "")
+        self._at += len(found)
+        return found
