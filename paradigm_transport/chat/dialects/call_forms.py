@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from paradigm_transport.chat.dialects.gemma import GemmaCalls
 from paradigm_transport.chat.dialects.python_calls import PythonCalls
 from paradigm_transport.chat.dialects.tagged import TaggedCalls
@@ -18,15 +20,12 @@ QWEN_CODER = TaggedCalls(
 )
 """Qwen3-Coder, Qwen3.5, Nemotron 3, Step 3.5."""
 
-SEED_OSS = TaggedCalls(
+SEED_OSS = replace(
+    QWEN_CODER,
     begin="<seed:tool_call>\n",
     end="</seed:tool_call>",
-    call="<function=NAME>\n",
-    call_end="</function>\n",
     parameter="<parameter=KEY>",
     parameter_end="</parameter>\n",
-    trim="line",
-    style="qwen_xml",
 )
 
 GLM_45 = TaggedCalls(
@@ -40,16 +39,7 @@ GLM_45 = TaggedCalls(
     style="glm_xml",
 )
 
-GLM_47 = TaggedCalls(
-    begin="<tool_call>",
-    end="</tool_call>",
-    call="NAME",
-    call_end="",
-    parameter="<arg_key>KEY</arg_key>",
-    value="<arg_value>",
-    parameter_end="</arg_value>",
-    style="glm_xml",
-)
+GLM_47 = replace(GLM_45, call="NAME", parameter="<arg_key>KEY</arg_key>", parameter_end="</arg_value>")
 
 MINIMAX_M2 = TaggedCalls(
     begin="<minimax:tool_call>\n",
@@ -62,16 +52,7 @@ MINIMAX_M2 = TaggedCalls(
     style="minimax_xml",
 )
 
-DOTS = TaggedCalls(
-    begin="<dots_function_call>\n",
-    end="</dots_function_call>",
-    call='<invoke name="NAME">\n',
-    call_end="</invoke>\n",
-    parameter='<parameter name="KEY">',
-    parameter_end="</parameter>\n",
-    is_shared=True,
-    style="minimax_xml",
-)
+DOTS = replace(MINIMAX_M2, begin="<dots_function_call>\n", end="</dots_function_call>")
 
 DEEPSEEK_V32 = TaggedCalls(
     begin="\n\n<｜DSML｜function_calls>\n",
@@ -84,16 +65,7 @@ DEEPSEEK_V32 = TaggedCalls(
     style="deepseek_xml",
 )
 
-DEEPSEEK_V4 = TaggedCalls(
-    begin="\n\n<｜DSML｜tool_calls>\n",
-    end="</｜DSML｜tool_calls>",
-    call='<｜DSML｜invoke name="NAME">\n',
-    call_end="</｜DSML｜invoke>\n",
-    parameter='<｜DSML｜parameter name="KEY" string="IS_TEXT">',
-    parameter_end="</｜DSML｜parameter>\n",
-    is_shared=True,
-    style="deepseek_xml",
-)
+DEEPSEEK_V4 = replace(DEEPSEEK_V32, begin="\n\n<｜DSML｜tool_calls>\n", end="</｜DSML｜tool_calls>")
 
 STEP_3 = TaggedCalls(
     begin="<｜tool_calls_begin｜>",
