@@ -124,6 +124,7 @@ class MarkedReader(StateReader):
         if self._rest[self._at] == "{":
             self._json = self._call = CallReader(self._count, self._make_id())
             self._count += 1
+            self._raw = []
             self._read = MarkedReader._read_json
         elif mark:
             self._take(self._at + len(mark))
@@ -220,10 +221,9 @@ class MarkedReader(StateReader):
 
     def _end_block(self) -> None:
         """End the calls at a mark, which has been read."""
-        if not self._has_call:
-            self._raw = []
-            self._refuse("there is no call between the marks")
         self._raw = []
+        if not self._has_call:
+            self._refuse("there is no call between the marks")
         self._events += self._text.mark()
         self._read = MarkedReader._read_text
 
