@@ -395,6 +395,7 @@ ANSWERS: dict[str, list[Answer]] = {
             [ROME, NOW],
         ),
         Answer("<|assistant|>\nHi<|user|>x", "Hi"),
+        Answer("Hi<|assistant|>you", "Hi\nyou"),
         Answer(f"{HERMES_OSLO}So.", "So.", calls=[OSLO]),
     ],
     "glm-4.7": [

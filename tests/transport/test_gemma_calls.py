@@ -183,6 +183,7 @@ def test_prefill_is_the_beginning_of_a_call(family: str, form: GemmaCalls) -> No
         found = answer(form, f"{WRITTEN[family].removeprefix(prefill)} Done.", prefilled=True, name=name)
         assert found == Answer("Done.", [OSLO])
         assert len(answer(form, "Well, no.", prefilled=True, name=name).invalid) == 1
+    assert answer(form, f" \n{WRITTEN[family].removeprefix(prefill)}", prefilled=True, name=name).calls == [OSLO]
 
 
 def test_only_the_first_call_is_read_if_one_is_wanted(family: str, form: GemmaCalls) -> None:
