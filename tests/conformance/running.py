@@ -1,0 +1,44 @@
+"""A server that runs, as tests see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.conformance.servers import USUAL, Server
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers.
+
+    Attributes:
+        server: its row of the table.
+        base_url: where it is.
+        api_key: the key that it takes.
+        model: the model's name.
+        embedding_model: the name of a model that embeds texts; None if it has none.
+    """
+
+    server: Server
+    base_url: str
+    api_key: str
+    model: str
+    embedding_model: str | None = None
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """The arguments of every class that say where the server is."""
+        return {"base_url": self.base_url, "api_key": self.api_key}
+
+    def expects(self, behaviour: str) -> str:
+        """Return what the table says of a behaviour."""
+        difference = self.server.differences.get(behaviour)
+        return difference.found if difference else USUAL.get(behaviour, "honoured")
+
+    def post(self, path: str, **body: Any) -> httpx.Response:
+        """Send a request that nothing of ours has touched."""
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        return httpx.post(f"{self.base_url}/{path}", json={"model": self.model, **body}, headers=headers, timeout=300)

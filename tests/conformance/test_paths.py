@@ -1,0 +1,88 @@
+"""What must hold on every path to every server: texts, usage, stops, limits, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from paradigm_transport import CHAT_TEMPLATES, ParadigmError
+from tests.conformance.paths import TEMPLATE, Answer, Path, on_every_path
+from tests.conformance.running import Running
+
+PROMPT = "One, two, three, four,"
+GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 8}
+NEVER = ["\x01", "\x02", "\x03", "\x04", "\x05"]
+
+
+@pytest.fixture(scope="session")
+def reference(server: Running) -> Callable[[str], Answer]:
+    """The answer to the prompt over a route, as the server sends it to a request that nothing of ours has touched."""
+    known: dict[str, Answer] = {}
+
+    def ask(route: str) -> Answer:
+        if route == "chat":
+            reply = server.post("chat/completions", messages=[{"role": "user", "content": PROMPT}], **GREEDY).json()
+            text = reply["choices"][0]["message"]["content"]
+        else:
+            template = CHAT_TEMPLATES[TEMPLATE]
+            prompt, stop = (PROMPT, None) if route == "completions" else (template.render_prompt(PROMPT), template.stop)
+            reply = server.post("completions", prompt=prompt, **({"stop": stop} if stop else {}), **GREEDY).json()
+            text = reply["choices"][0]["text"]
+        usage = reply["usage"]
+        counts = usage["prompt_tokens"], usage["completion_tokens"]
+        return Answer(text, reply["choices"][0]["finish_reason"], counts)
+
+    return lambda route: known.get(route) or known.setdefault(route, ask(route))
+
+
+@on_every_path
+def test_text_usage_and_finish_reason_are_the_servers(
+    server: Running, reference: Callable[[str], Answer], path: Path
+) -> None:
+    assert path.ask(server, PROMPT, **GREEDY) == reference(path.route)
+
+
+@on_every_path
+@pytest.mark.parametrize("before", [[], NEVER], ids=["one", "six"])
+def test_stop_sequence_ends_the_text(
+    server: Running, reference: Callable[[str], Answer], path: Path, before: list[str]
+) -> None:
+    whole = reference(path.route).text
+    stop = whole[5:8]
+    assert len(stop) == 3
+    answer = path.ask(server, PROMPT, stop=[*before, stop], **GREEDY)
+    assert (answer.text, answer.finish_reason) == (whole[: whole.index(stop)], "stop")
+
+
+def refused(server: Running, path: Path, prompt: str = PROMPT, **fields: Any) -> str:
+    """Return the error that a call raises, in one word; `answered` if it does not."""
+    try:
+        path.ask(server, prompt, **{**GREEDY, "max_retries": 0, **fields})
+    except ParadigmError as error:
+        assert "\n" not in str(error)
+        assert server.api_key not in str(error)
+        kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "paradigm_transport.errors"]
+        return kinds[0]
+    return "answered"
+
+
+@on_every_path
+def test_wrong_key_is_refused(server: Running, path: Path) -> None:
+    assert refused(server, path, api_key="sk-wrong-key-of-a-test") == server.expects("wrong key")
+
+
+@on_every_path
+def test_unknown_model_is_refused(server: Running, path: Path) -> None:
+    assert refused(server, path, model="no-such-model") == server.expects("unknown model")
+
+
+@on_every_path
+def test_field_of_a_wrong_type_is_refused(server: Running, path: Path) -> None:
+    assert refused(server, path, extra_body={"top_k": "many"}) == server.expects("field of a wrong type")
+
+
+@on_every_path
+def test_prompt_beyond_the_context_is_refused(server: Running, path: Path) -> None:
+    assert refused(server, path, PROMPT * server.server.context) == server.expects("prompt beyond the context")
