@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from paradigm_transport import ParadigmError
 from tests.conformance.servers import USUAL, Server
 
 
@@ -42,3 +43,8 @@ class Running:
         """Send a request that nothing of ours has touched."""
         headers = {"Authorization": f"Bearer {self.api_key}"}
         return httpx.post(f"{self.base_url}/{path}", json={"model": self.model, **body}, headers=headers, timeout=300)
+
+
+def kind_of(error: ParadigmError) -> str:
+    """Return the name of the transport's class of an error."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "paradigm_transport.errors")

@@ -11,7 +11,7 @@ import pytest
 import langchain_paradigm
 import llama_index_paradigm
 from paradigm_transport import ParadigmClient, ParadigmError
-from tests.conformance.running import Running
+from tests.conformance.running import Running, kind_of
 
 TEXTS = ["Rivers carry salt.", "Bread is made of flour.", "A violin has four strings."]
 
@@ -41,8 +41,7 @@ def test_texts_are_embedded_in_order(server: Running, embed: Embed) -> None:
     try:
         vectors = embed(access)
     except ParadigmError as error:
-        kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "paradigm_transport.errors"]
-        outcome = kinds[0]
+        outcome = kind_of(error)
     else:
         assert len(vectors) == len(TEXTS)
         assert len({len(vector) for vector in vectors}) == 1
