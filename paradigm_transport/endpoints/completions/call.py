@@ -152,6 +152,8 @@ class GenerationStreamCall(GenerationRequest[Parameters, CompletionChunk, Event]
         if piece.text or piece.thoughts or piece.calls:
             self.meter.text()
         if piece.is_last:
+            if piece.finish_reason is None and piece.usage is None:  # so does llama-cpp-python interrupt streams
+                self.policy.warn_once("A stream of %s ended without a reason: its text may be cut.", self.policy.host)
             piece.latency = self.meter.end(piece.usage)
             piece.retries = self.retries
         return self.convert(piece)
