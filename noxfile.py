@@ -1,12 +1,13 @@
-"""The package: built, checked, and tried in clean environments, away from the sources.
+"""The package: built, checked, and tried in clean environments, away from the sources; and real servers.
 
-`make package` runs what is quick, `make test-all` everything.
+`make package` runs what is quick, `make test-all` everything but the servers, `make test-servers` those.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from zipfile import ZipFile
@@ -33,6 +34,7 @@ FITTING = {
     "all": ["tests", "--ignore=tests/e2e/test_site.py", "--ignore=tests/e2e/test_notebooks.py"],  # those need sources
 }
 NAMES = ["neither", *list(FITTING)[1:]]
+SERVERS = ["vllm", "llama-cpp-python", "litellm"]
 
 
 @nox.session
@@ -79,6 +81,21 @@ def matrix(session: nox.Session, extras: str, frameworks: str) -> None:
         companions += _group("langchain-companions")
     _install(session, extras, frameworks, *companions, *_group("test"))
     _pytest(session, extras, SMOKE, *FITTING[extras])
+
+
+@nox.session(default=False, reuse_venv=True)
+@nox.parametrize("name", SERVERS, ids=SERVERS)
+def servers(session: nox.Session, name: str) -> None:
+    """The suite of tests/conformance against a real server, which is installed here; LiteLLM needs vLLM's, too."""
+    requirements = _group(f"server-{name}")
+    if name == "vllm":
+        session.run("python", "tests/conformance/install_vllm.py", *requirements)
+    else:
+        session.install(*requirements)
+    environments = Path(session.virtualenv.location).absolute().parent
+    command = [sys.executable, "-m", "pytest", "tests/conformance", *session.posargs]
+    chosen = {"PARADIGM_TEST_SERVER": name, "PARADIGM_TEST_SERVERS": str(environments)}
+    session.run(*command, env=chosen, external=True)  # by the environment that nox is in, which has the frameworks
 
 
 def _group(name: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from paradigm_transport import ParadigmError
-from tests.conformance.servers import USUAL, Server
+from tests.conformance.servers import Server
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Running:
 
     def expects(self, behaviour: str) -> str:
         """Return what the table says of a behaviour."""
-        difference = self.server.differences.get(behaviour)
-        return difference.found if difference else USUAL.get(behaviour, "honoured")
+        return self.server.expects(behaviour)
 
     def post(self, path: str, **body: Any) -> httpx.Response:
         """Send a request that nothing of ours has touched."""

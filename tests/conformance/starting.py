@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,13 +10,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
 import paradigm_local
+from paradigm_local import LocalParadigm
 from paradigm_local.model import SMOLLM2, default_model
+from tests.conformance.servers import SERVERS, Server
 
 HOST = "127.0.0.1"
 KEY = "sk-conformance-0123456789"
@@ -24,40 +28,71 @@ START_SECONDS = 900
 STOP_SECONDS = 20
 TEMPLATE = Path(paradigm_local.__file__).with_name("chatml_tools.jinja")
 
-Command = Callable[[Path, int, Path, int], Sequence[object]]
-"""Returns a command: of the folder with the environment's programs, the port, a folder to write to and the context."""
+
+@dataclass(frozen=True)
+class Start:
+    """What a command is made of.
+
+    Attributes:
+        context: the context window, in tokens.
+        programs: the folder with the programs of the environment that the server is installed in.
+        folder: where the server may write.
+        port: where it listens.
+        behind: the base URL of the server that it passes requests on to.
+        local: a local Paradigm, which embeds.
+    """
+
+    context: int
+    programs: Path
+    folder: Path
+    port: int
+    behind: str
+    local: LocalParadigm
 
 
-def vllm(programs: Path, port: int, folder: Path, context: int) -> Sequence[object]:
-    _convert(programs / "python", folder / "model")
+def vllm(start: Start) -> Sequence[object]:
+    model = start.folder / "model"
+    if not (model / "tokenizer.json").exists():
+        script = Path(__file__).with_name("convert_model.py")
+        subprocess.run([start.programs / "python", script, default_model(SMOLLM2), model], check=True)
     return [
-        programs / "vllm", "serve", folder / "model", "--served-model-name", MODEL,
-        "--host", HOST, "--port", port, "--api-key", KEY,
-        "--max-model-len", context, "--max-num-seqs", "8", "--dtype", "float32", "--enforce-eager",
+        start.programs / "vllm", "serve", model, "--served-model-name", MODEL,
+        "--host", HOST, "--port", start.port, "--api-key", KEY,
+        "--max-model-len", start.context, "--max-num-seqs", SERVERS["vllm"].parallel,
+        "--dtype", "float32", "--enforce-eager",
+        # Contents would become lists for some templates.
         "--chat-template", TEMPLATE, "--chat-template-content-format", "string", "--trust-request-chat-template",
         "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
     ]  # fmt: skip
 
 
-def llama_cpp_python(programs: Path, port: int, _: Path, context: int) -> Sequence[object]:
+def llama_cpp_python(start: Start) -> Sequence[object]:
     return [
-        programs / "python", "-m", "llama_cpp.server", "--model", default_model(SMOLLM2), "--model_alias", MODEL,
-        "--host", HOST, "--port", port, "--api_key", KEY, "--n_ctx", context,
+        start.programs / "python", "-m", "llama_cpp.server", "--model", default_model(SMOLLM2), "--model_alias", MODEL,
+        "--host", HOST, "--port", start.port, "--api_key", KEY, "--n_ctx", start.context,
     ]  # fmt: skip
 
 
-def litellm(programs: Path, port: int, folder: Path, _: int) -> Sequence[object]:
-    config = folder / "litellm.yaml"
-    return [programs / "litellm", "--config", config, "--host", HOST, "--port", port, "--telemetry", "False"]
+def litellm(start: Start) -> Sequence[object]:
+    local, file = start.local, start.folder / "litellm.yaml"
+    chats = {"model": f"hosted_vllm/{MODEL}", "api_base": start.behind, "api_key": KEY}
+    embeds = {"model": f"openai/{local.embedding_model}", "api_base": local.base_url, "api_key": local.api_key}
+    config = {
+        "model_list": [
+            {"model_name": MODEL, "litellm_params": chats, "model_info": {"max_input_tokens": start.context}},
+            {"model_name": local.embedding_model, "litellm_params": embeds},
+        ],
+        "general_settings": {"master_key": KEY},
+        "litellm_settings": {"num_retries": 0},
+        "router_settings": {"disable_cooldowns": True},
+    }
+    file.write_text(json.dumps(config))  # which is YAML, too
+    return [start.programs / "litellm", "--config", file, "--host", HOST, "--port", start.port, "--telemetry", "False"]
 
 
-def _convert(python: Path, folder: Path) -> None:
-    if not (folder / "tokenizer.json").exists():
-        script = Path(__file__).with_name("convert_model.py")
-        subprocess.run([python, script, default_model(SMOLLM2), folder], check=True)
-
-
-COMMANDS: Mapping[str, Command] = {"vllm": vllm, "llama-cpp-python": llama_cpp_python, "litellm": litellm}
+COMMANDS: Mapping[str, Callable[[Start], Sequence[object]]] = {
+    "vllm": vllm, "llama-cpp-python": llama_cpp_python, "litellm": litellm,
+}  # fmt: skip
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -68,17 +103,18 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def started(name: str, programs: Path, folder: Path, context: int) -> Iterator[str]:
+def started(server: Server, environment: Path, behind: str, local: LocalParadigm) -> Iterator[str]:
     """Start a server; yield its base URL once it lists its models.
 
     Args:
-        name: the server's name.
-        programs: the folder with the programs of the environment that it is installed in.
-        folder: where it may write; its output is in `server.log` there.
-        context: its context window, in tokens.
+        server: the server.
+        environment: the environment that it is installed in. Its output is in `run/server.log` there.
+        behind: the base URL of the server that it passes requests on to.
+        local: a local Paradigm, which embeds.
     """
-    port = _free_port()
-    command = COMMANDS[name](programs, port, folder, context)
+    folder, port = environment / "run", _free_port()
+    folder.mkdir(exist_ok=True)
+    command = COMMANDS[server.name](Start(server.context, environment / "bin", folder, port, behind, local))
     url, log = f"http://{HOST}:{port}/v1", folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

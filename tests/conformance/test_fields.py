@@ -16,6 +16,7 @@ from paradigm_transport import (
     UnprocessableEntityError,
 )
 from tests.conformance.running import Running
+from tests.conformance.servers import HONOURED, IGNORED, REFUSED
 
 PROMPT = "One, two, three, four,"
 STORY = "Once upon a time there was a"
@@ -131,9 +132,9 @@ PROBES: dict[str, Callable[[Ask], bool]] = {
 
 def found(honours: Callable[[Ask], bool], ask: Ask) -> str:
     try:
-        return "honoured" if honours(ask) else "ignored"
+        return HONOURED if honours(ask) else IGNORED
     except (BadRequestError, UnprocessableEntityError):
-        return "refused"
+        return REFUSED
     except ServerError as error:
         return f"fails with {error.status_code}"
 
