@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from paradigm_local.model import SMOLLM2, default_model
 from paradigm_transport import ParadigmError
 from tests.conformance.servers import Server
+from tests.conformance.starting import TEMPLATE
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Running:
     embedding_model: str | None = None
 
     @property
+    def template(self) -> str:
+        """The template by which the server writes chats, in Jinja."""
+        return _template_in(default_model(SMOLLM2)) if self.server.has_own_template else TEMPLATE.read_text()
+
+    @property
     def address(self) -> dict[str, Any]:
         """The arguments of every class that say where the server is."""
         return {"base_url": self.base_url, "api_key": self.api_key}
@@ -47,3 +55,11 @@ class Running:
 def kind_of(error: ParadigmError) -> str:
     """Return the name of the transport's class of an error."""
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "paradigm_transport.errors")
+
+
+def _template_in(gguf: Path) -> str:
+    with gguf.open("rb") as file:
+        metadata = file.read(8 << 20)
+    begin = metadata.index(b"tokenizer.chat_template") + len("tokenizer.chat_template") + 4  # after the value's type
+    length = int.from_bytes(metadata[begin : begin + 8], "little")
+    return metadata[begin + 8 : begin + 8 + length].decode()

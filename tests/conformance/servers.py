@@ -20,6 +20,8 @@ OBJECTS = [
     )
 ]
 
+ROUTES = [f"both routes, {chat}" for chat in ("plain", "several turns", "tools", "result")]
+
 USUAL: dict[str, str] = {
     "completions: suffix": REFUSED,
     "completions: unknown_field": IGNORED,
@@ -34,6 +36,7 @@ USUAL: dict[str, str] = {
     "streams at once": "all end",
     "embeddings": "embedded",
     **dict.fromkeys(OBJECTS, "enforced"),
+    **dict.fromkeys(ROUTES, "alike"),
 }
 """What servers do that do not differ; fields that are not named here are honoured."""
 
@@ -71,6 +74,7 @@ class Server:
         name: its name, and that of the nox session that starts it.
         context: the context window that it is started with.
         parallel: how many completions it generates at once.
+        has_own_template: whether it writes chats by the template in the model's file, not by that of the local Paradigm.
         behind: the server that it passes requests on to, if it is a gateway.
         differences: what it does in its own way, by behaviour.
     """
@@ -78,6 +82,7 @@ class Server:
     name: str
     context: int = 2048
     parallel: int = 4
+    has_own_template: bool = False
     behind: str | None = None
     differences: Differences = field(default_factory=dict)
 
@@ -107,6 +112,7 @@ VLLM = Server(
 LLAMA = Server(
     "llama-cpp-python",
     parallel=1,
+    has_own_template=True,
     differences=_differences(
         (IGNORED, "It generates one completion a request.", [*_on_both("n"), "completions: best_of"]),
         (IGNORED, "Its name for it is `repeat_penalty`; pass that in `extra_body`.", _on_both("repetition_penalty")),
@@ -134,6 +140,11 @@ LLAMA = Server(
             "not enforced",
             "It ignores the fields for schemas; a call that `tool_choice` names is held to its schema.",
             [name for name in OBJECTS if "template" in name or "answer" in name],
+        ),
+        (
+            "not alike",
+            "The model's own template knows no tools: the server leaves them out, `ChatParadigm` writes them as text.",
+            ["both routes, tools", "both routes, result"],
         ),
     ),
 )
