@@ -20,6 +20,10 @@ OBJECTS = [
     )
 ]
 
+AGENTS = ["agent, template", "agent, chat"]
+
+LONG = ["prompt beyond the context", "prompt beyond the context, streamed"]
+
 ROUTES = [f"both routes, {chat}" for chat in ("plain", "several turns", "tools", "result")]
 
 USUAL: dict[str, str] = {
@@ -29,14 +33,14 @@ USUAL: dict[str, str] = {
     "wrong key": "AuthenticationError",
     "unknown model": "NotFoundError",
     "field of a wrong type": "BadRequestError",
-    "prompt beyond the context": "BadRequestError",
-    "prompt beyond the context, streamed": "BadRequestError",
+    **dict.fromkeys(LONG, "BadRequestError"),
     "usage of a stream": "counted",
     "context window": "listed",
     "streams at once": "all end",
     "embeddings": "embedded",
     **dict.fromkeys(OBJECTS, "enforced"),
     **dict.fromkeys(ROUTES, "alike"),
+    **dict.fromkeys(AGENTS, "calls its tool"),
 }
 """What servers do that do not differ; fields that are not named here are honoured."""
 
@@ -66,7 +70,7 @@ def _on_both(*fields: str) -> list[str]:
     return [f"{route}: {name}" for name in fields for route in ("completions", "chat")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Server:
     """A server.
 
@@ -74,7 +78,7 @@ class Server:
         name: its name, and that of the nox session that starts it.
         context: the context window that it is started with.
         parallel: how many completions it generates at once.
-        has_own_template: whether it writes chats by the template in the model's file, not by that of the local Paradigm.
+        has_own_template: whether it writes chats by the template in the model's file, not by the local Paradigm's.
         behind: the server that it passes requests on to, if it is a gateway.
         differences: what it does in its own way, by behaviour.
     """
@@ -141,6 +145,7 @@ LLAMA = Server(
             "It ignores the fields for schemas; a call that `tool_choice` names is held to its schema.",
             [name for name in OBJECTS if "template" in name or "answer" in name],
         ),
+        ("does not", "For the same reason the small model's call is malformed.", ["agent, template"]),
         (
             "not alike",
             "The model's own template knows no tools: the server leaves them out, `ChatParadigm` writes them as text.",
@@ -154,7 +159,7 @@ LITELLM = Server(
     parallel=8,
     behind="vllm",
     differences={
-        **VLLM.differences,
+        **{behaviour: each for behaviour, each in VLLM.differences.items() if behaviour != "embeddings"},
         **_differences(
             ("BadRequestError", "Without a database it answers 400 to a key that it does not know.", ["wrong key"]),
             ("BadRequestError", "It answers 400 to a model that is not in its list.", ["unknown model"]),
@@ -168,7 +173,7 @@ LITELLM = Server(
                 "Its provider `hosted_vllm` removes `strict` from tools; `json_schema` in place of a call is enforced.",
                 ["object by call, chat, constrain=vllm"],
             ),
-            ("embedded", "It passes the request on to a server that embeds.", ["embeddings"]),
+            ("does not", "For the same reason the small model's call is malformed.", ["agent, chat"]),
         ),
     },
 )
