@@ -92,10 +92,28 @@ def servers(session: nox.Session, name: str) -> None:
         session.run("python", "tests/conformance/install_vllm.py", *requirements)
     else:
         session.install(*requirements)
-    environments = Path(session.virtualenv.location).absolute().parent
+    environment = Path(session.virtualenv.location).absolute()
+    chosen = {"PARADIGM_TEST_SERVER": name, "PARADIGM_TEST_SERVERS": str(environment.parent)}
+    if name == "vllm":  # which takes a template with each request
+        chosen["PARADIGM_TEST_TEMPLATES"] = str(_real_templates(session, environment / "templates"))
     command = [sys.executable, "-m", "pytest", "tests/conformance", *session.posargs]
-    chosen = {"PARADIGM_TEST_SERVER": name, "PARADIGM_TEST_SERVERS": str(environments)}
     session.run(*command, env=chosen, external=True)  # by the environment that nox is in, which has the frameworks
+
+
+def _real_templates(session: nox.Session, folder: Path) -> Path:
+    """Return a folder with the chat templates in the sources of llama-cpp-python, which are those of many models."""
+    if not folder.exists():
+        requirement = _group("server-llama-cpp-python")[0].replace("[server]", "")
+        temporary = _own_folder(session, "sources")
+        download = ("pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(temporary))
+        session.run(*download, requirement)
+        (sdist,) = temporary.glob("*.tar.gz")
+        with tarfile.open(sdist) as archive:
+            for member in archive.getmembers():
+                if "/models/templates/" in member.name and member.name.endswith(".jinja"):
+                    archive.extract(member, temporary, filter="data")
+        shutil.copytree(next(temporary.glob("*/vendor/llama.cpp/models/templates")), folder)
+    return folder
 
 
 def _group(name: str) -> list[str]:

@@ -49,13 +49,11 @@ def test_text_usage_and_finish_reason_are_the_servers(
 
 
 @on_every_path
-@pytest.mark.parametrize("before", [[], NEVER], ids=["one", "six"])
-def test_stop_sequence_ends_the_text(
-    server: Running, reference: Callable[[str], Answer], path: Path, before: list[str]
-) -> None:
+def test_stop_sequence_ends_the_text(server: Running, reference: Callable[[str], Answer], path: Path) -> None:
     whole = reference(path.route).text
     stop = whole[5:8]
     assert len(stop) == 3
+    before = NEVER if path.is_async else []  # the server is sent four at most
     answer = path.ask(server, PROMPT, stop=[*before, stop], **GREEDY)
     assert (answer.text, answer.finish_reason) == (whole[: whole.index(stop)], "stop")
 
