@@ -96,7 +96,8 @@ def servers(session: nox.Session, name: str) -> None:
     chosen = {"PARADIGM_TEST_SERVER": name, "PARADIGM_TEST_SERVERS": str(environment.parent)}
     if name == "vllm":  # which takes a template with each request
         chosen["PARADIGM_TEST_TEMPLATES"] = str(_real_templates(session, environment / "templates"))
-    command = [sys.executable, "-m", "pytest", "tests/conformance", *session.posargs]
+    start = "--timeout=1200"  # a server may take minutes until it answers
+    command = [sys.executable, "-m", "pytest", "tests/conformance", start, *session.posargs]
     session.run(*command, env=chosen, external=True)  # by the environment that nox is in, which has the frameworks
 
 
