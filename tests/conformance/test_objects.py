@@ -30,7 +30,6 @@ FAILURES = (ParadigmError, OutputParserException, ValueError)
 of_each_library = pytest.mark.parametrize(
     ("library", "is_async"), [("LangChain", False), ("LangChain", True), ("LlamaIndex", False), ("LlamaIndex", True)]
 )
-by_each_route = pytest.mark.parametrize("route", ["template", "chat"])
 
 
 def arguments(server: Running, route: str, **fields: Any) -> dict[str, Any]:
