@@ -6,7 +6,7 @@ VENV_FRAMEWORKS := .venv-frameworks
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit package test-all test-usage test-frameworks bench soak docs notebooks clean
+.PHONY: help demo test lint format types unit package test-all test-usage test-frameworks test-servers bench soak docs notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ package: $(VENV)/.installed-dev ## build sdist and wheel into dist/, check them,
 
 test-all: $(VENV)/.installed-dev ## the tests of the wheel on all Pythons with the lowest and newest frameworks, an hour or more
 	$(BIN)/nox
+
+test-servers: $(VENV)/.installed-dev ## the same suite against vLLM, llama-cpp-python and LiteLLM, several GB and half an hour at first
+	$(BIN)/nox --session servers
 
 bench: $(VENV)/.installed-bench ## compare the cost of a call and of a chunk with the floor and a peer; rate limits; half an hour
 	$(BIN)/python -m benchmarks

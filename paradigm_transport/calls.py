@@ -210,7 +210,7 @@ class Request(ABC):
 
     def wait_before_retry(self, error: ParadigmError) -> float | None:
         """Return the seconds after which to send again; None to give up."""
-        if self._leave_out_refused(error):
+        if self._adapt_to(error):
             return 0.0
         policy, is_alone = self.policy, self.turn.was_alone()
         is_counted = is_alone or not is_limit(error) or self.turn.refusals >= MOST_REFUSALS
@@ -274,8 +274,8 @@ class Request(ABC):
         for remaining, seconds in announced_limits(response.headers, self.policy.clock):
             self.policy.pace.announce(self.turn, remaining, seconds)
 
-    def _leave_out_refused(self, error: ParadigmError) -> bool:
-        """Leave out the optional fields that the server has just refused; return whether there are any."""
+    def _adapt_to(self, error: ParadigmError) -> bool:
+        """Leave out the optional fields that the server has just refused; return whether to send the call again."""
         if not isinstance(error, APIStatusError) or error.status_code not in (400, 422):
             return False
         words = f"{error} {error.body}"

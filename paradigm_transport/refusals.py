@@ -195,6 +195,14 @@ def is_context_overflow(error: BaseException) -> bool:
     return error.status_code == 413 or _OVERFLOW.search(words) is not None
 
 
+def room_for_completion(error: Exception) -> int | None:
+    """Return how many tokens a completion may have, if a refusal says so; below 1 if the prompt is too long itself."""
+    if not isinstance(error, APIStatusError) or error.status_code not in (400, 422):
+        return None
+    limit, prompt = _LIMIT.search(str(error)), _PROMPT.search(str(error))
+    return int(limit[1]) - (int(prompt[1]) if prompt else 0) if limit else None
+
+
 _OVERFLOW = re.compile(
     r"maximum context length|(than|exceeds?) the maximum model length"  # vLLM, OpenAI
     r"|prompt \(length \d+\) is longer|longer than the model's context length"  # vLLM, SGLang
@@ -205,7 +213,8 @@ _OVERFLOW = re.compile(
     r"|must fit into the context",  # the local Paradigm
     re.IGNORECASE,
 )
-_LIMIT = re.compile(r"(?:context length is|must be <=) (\d+)")
+_LIMIT = re.compile(r"(?:context length is |must be <= |max_model_len=)(\d+)")
+_PROMPT = re.compile(r"(\d+) (?:input tokens|in (?:the|your) (?:messages|prompt)|`?inputs`? tokens)")
 _COMPLETION = re.compile(r"too large: (\d+)|(\d+) (?:in|for) the completion|(\d+) `?max_new_tokens")
 
 

@@ -101,7 +101,7 @@ class MessageRoute:
     ) -> tuple[ChatRequest, MessageParameters]:
         request.check()
         variables, request, layers = take_template_fields(request, layers)
-        parameters = self.parameters.of(*layers, _tool_fields(request))
+        parameters = self.parameters.of(*layers, _tool_fields(request, strict=self._constrain == "vllm" or None))
         if single and (parameters.n or 1) > 1:
             raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
         further = self._schema_fields(request) if self._constrain is not None else {}
@@ -168,10 +168,11 @@ def _note_missing_call(call: Request, request: ChatRequest, reader: MessageReade
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def _tool_fields(request: ChatRequest) -> JsonObject:
+def _tool_fields(request: ChatRequest, *, strict: bool | None) -> JsonObject:
+    """Return the fields of a chat's tools; `strict`, in the tools that leave it open, makes vLLM hold calls to them."""
     if not request.tools:
         return {}
-    fields: JsonObject = {"tools": [_wire_tool(tool) for tool in request.tools]}
+    fields: JsonObject = {"tools": [_wire_tool(tool, strict) for tool in request.tools]}
     if isinstance(request.tool_choice, NamedTool):
         fields["tool_choice"] = {"type": "function", "function": {"name": request.tool_choice.name}}
     elif request.tool_choice != "auto":
@@ -179,10 +180,10 @@ def _tool_fields(request: ChatRequest) -> JsonObject:
     return fields
 
 
-def _wire_tool(tool: Tool) -> JsonObject:
-    wire = tool.to_openai()
-    if tool.strict is not None:
-        wire["function"]["strict"] = tool.strict
+def _wire_tool(tool: Tool, strict: bool | None) -> JsonObject:
+    wire, chosen = tool.to_openai(), strict if tool.strict is None else tool.strict
+    if chosen is not None:
+        wire["function"]["strict"] = chosen
     return wire
 
 

@@ -125,6 +125,12 @@ def test_strict_and_single_calls_are_sent() -> None:
     assert body["parallel_tool_calls"] is False
 
 
+def test_vllm_is_asked_to_hold_calls_to_their_schemas() -> None:
+    tools = [Tool("open"), Tool("loose", strict=False)]
+    body = sent_by(MessageRoute("vllm"), ChatRequest(HELLO, tools, NamedTool("open")))
+    assert [tool["function"]["strict"] for tool in body["tools"]] == [True, False]
+
+
 def test_required_call_without_its_tool_is_refused() -> None:
     with pytest.raises(InvalidParameterError, match="tool_choice requires a tool call, but there are no tools"):
         sent(ChatRequest(HELLO, (), "any"))

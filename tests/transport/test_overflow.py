@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from paradigm_transport import APIConnectionError, InvalidParameterError
+from paradigm_transport import APIConnectionError, BadRequestError, InvalidParameterError
 from paradigm_transport.refusals import Origin, is_context_overflow, status_error
+from tests.transport.conftest import MODEL, Api
+from tests.wire import WireServer, chunk, completion, reply, sse
 
 ORIGIN = Origin("host")
 OVERFLOWS: list[tuple[int, Any]] = [
@@ -82,3 +84,57 @@ def test_other_refusals_are_not_an_overflow(status: int, words: Any) -> None:
 def test_errors_without_a_status_are_not_an_overflow() -> None:
     words = "This model's maximum context length is 4096 tokens."
     assert not any(map(is_context_overflow, (APIConnectionError(words), InvalidParameterError(words), OSError(words))))
+
+
+ROOM = [
+    # vLLM 0.32, older ones, llama-cpp-python's form, TGI
+    (400, "max_tokens=5000 cannot be greater than max_model_len=4096. Please request fewer output tokens.", 4096),
+    (400, ("'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's maximum context length is 4096 "
+          "tokens and your request has 10 input tokens (5000 > 4096 - 10)."), 4086),
+    (400, ("This model's maximum context length is 4096 tokens. However, you requested 5010 tokens (10 in the "
+          "messages, 5000 in the completion)."), 4086),
+    (400, ("This model's maximum context length is 4096 tokens, however you requested 5010 tokens (10 in your prompt; "
+          "5000 for the completion)."), 4086),
+    (422, ("Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 10 `inputs` tokens and "
+          "5000 `max_new_tokens`"), 4086),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("endpoint")
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("status", "words", "room"), ROOM)
+def test_max_tokens_beyond_the_context_is_fitted_and_sent_once_more(
+    api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture, status: int, words: str, room: int, streamed: bool
+) -> None:
+    refusal, answer = reply({"error": {"message": words}}, status), completion("five", finish_reason="length")
+    wire.script(refusal, sse(chunk("five"), chunk("", "length")) if streamed else reply(answer))
+    client = api.client(wire, max_retries=0)
+    if streamed:
+        *_, last = client.stream("four", model=MODEL, max_tokens=5000)
+        assert last.finish_reason == "length"
+    else:
+        assert client.complete("four", model=MODEL, max_tokens=5000).text == "five"
+    assert [body["max_tokens"] for body in wire.bodies] == [5000, room]
+    assert "fewer than max_tokens (5000)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 4096 tokens. However, your request has 5000 input tokens.",
+        "This model's maximum context length is 4096 tokens.",
+        "max_tokens must be at least 1, got 0.",
+    ],
+)
+def test_max_tokens_that_fits_is_not_changed(api: Api, wire: WireServer, words: str) -> None:
+    wire.always(reply({"error": {"message": words}}, 400))
+    with pytest.raises(BadRequestError):
+        api.client(wire, max_retries=0).complete("four", model=MODEL, max_tokens=256)
+    assert [body["max_tokens"] for body in wire.bodies] == [256]
+
+
+def test_max_tokens_is_fitted_once(api: Api, wire: WireServer) -> None:
+    wire.always(reply({"error": {"message": ROOM[0][1]}}, 400))
+    with pytest.raises(BadRequestError, match="max_model_len"):
+        api.client(wire, max_retries=0).complete("four", model=MODEL, max_tokens=5000)
+    assert len(wire.requests) == 2

@@ -425,6 +425,17 @@ def test_finish_reason_or_done_completes_stream(api: Api, wire: WireServer, scri
     assert chunks[-1].usage == Usage(1, 2, 3)
 
 
+@pytest.mark.parametrize(
+    ("chunks", "warns"),
+    [([chunk("a")], True), ([chunk("a", "stop")], False), ([chunk("a"), chunk(usage=usage(1, 2))], False)],
+)
+def test_stream_that_ends_with_done_alone_warns(
+    api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture, chunks: list[Any], warns: bool
+) -> None:
+    assert texts(stream(api, wire, *chunks, event("[DONE]"))) == "a"
+    assert ("ended without a reason: its text may be cut" in caplog.text) is warns
+
+
 def test_break_after_finish_reason_loses_only_usage(api: Api, wire: WireServer) -> None:
     chunks = stream(api, wire, chunk("a", "stop"), b"data: {", CUT)
     assert (texts(chunks), chunks[-1].finish_reason, chunks[-1].usage) == ("a", "stop", None)

@@ -156,6 +156,16 @@ def test_tools_that_a_template_writes_stay_if_it_writes_no_calls() -> None:
     assert no_results.endswith("user:<tool_response>\n7 degrees\n</tool_response>\nassistant:")
 
 
+def test_tool_is_described_also_if_a_text_has_its_name() -> None:
+    lists_none = JinjaTemplate(source=TURNS + OPEN)
+    asked = Message("user", "What is the weather?")
+    first = lists_none.render_chat([asked], [WEATHER])
+    assert first.startswith("system:You can call tools.")
+    assert first.endswith("user:What is the weather?\nassistant:")
+    later = lists_none.render_chat([asked, CALLED, RESULT], [WEATHER])
+    assert later.startswith(first + '!weather {"city": "Oslo"}\ntool:7 degrees\n')
+
+
 @pytest.mark.parametrize(
     "calls", ["(m.tool_calls or [])[:1] %}{{ c.function }}", "m.tool_calls or [] %}{{ c.function.name }}"]
 )

@@ -46,6 +46,11 @@ class BaseTemplate(BaseModel, ABC):
         return False
 
     @property
+    def lists_tools(self) -> bool:
+        """Whether the template itself lists tools; some write calls alone, and leave the list to the system message."""
+        return self.writes_tools
+
+    @property
     def is_exact(self) -> bool:
         """Whether the prompt holds all special tokens, so that the server must add none."""
         return False
@@ -107,7 +112,8 @@ class BaseTemplate(BaseModel, ABC):
         described = with_system(messages, dialect.describe(tools)) if tools else messages
         forms = _text_forms([Message(message.role, _text(message, dialect)) for message in described])
         if self.writes_tools:
-            forms = chain(_native_forms(messages, tools, dialect), forms)
+            native = (messages, tools) if self.lists_tools else (described, ())
+            forms = chain(_native_forms(*native, dialect), forms)
         return self._first_whole(messages, tools, forms, continue_last and can_be_continued(messages))
 
     def _first_whole(

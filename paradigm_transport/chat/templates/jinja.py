@@ -13,7 +13,7 @@ from typing_extensions import Self
 from paradigm_transport.chat.templates.base import BaseTemplate, UnwritableError
 from paradigm_transport.chat.templates.forms import Form
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, Message
+from paradigm_transport.messages import JsonObject, Message, Tool
 
 if TYPE_CHECKING:
     import jinja2
@@ -64,6 +64,11 @@ class JinjaTemplate(BaseTemplate):
     def writes_tools(self) -> bool:
         """Whether the template itself writes tools, calls and results; else they become text of its turns."""
         return "tools" in self.source or "tool_calls" in self.source
+
+    @property
+    def lists_tools(self) -> bool:
+        """Whether the template itself lists tools; see `BaseTemplate.lists_tools`."""
+        return _lists_tools(self.source)
 
     @property
     def is_exact(self) -> bool:
@@ -136,6 +141,21 @@ def _message(message: Message, form: Form, thoughts_as: tuple[str, ...]) -> Json
     elif message.thoughts:
         written.update(dict.fromkeys(thoughts_as, message.thoughts))
     return written
+
+
+@lru_cache(maxsize=16)
+def _lists_tools(source: str) -> bool:
+    """Return whether a template lists a tool in a short chat: in a longer one, its name may be part of a text."""
+    template, tool = JinjaTemplate(source=source), Tool("q7_x9", "A tool.", {"type": "object", "properties": {}})
+    has_refused = False
+    for chat in ([Message("user", "A")], [Message("system", "A"), Message("user", "B")]):
+        template._allow_work(chat)
+        try:
+            if tool.name in template._write_form(Form(chat, [tool])):
+                return True
+        except InvalidParameterError:  # with the variables of a user it may write what it refuses here
+            has_refused = True
+    return has_refused
 
 
 @lru_cache(maxsize=16)

@@ -16,8 +16,9 @@ from paradigm_transport.endpoints.completions.reply import (
     read_text,
 )
 from paradigm_transport.endpoints.completions.stream import StreamReader
+from paradigm_transport.errors import ParadigmError
 from paradigm_transport.messages import JsonObject
-from paradigm_transport.refusals import Origin
+from paradigm_transport.refusals import Origin, room_for_completion
 
 Parameters = TypeVar("Parameters", bound=GenerationParameters)
 
@@ -36,6 +37,7 @@ class GenerationRequest(Request, Generic[Parameters, Piece, Event]):
 
     echoed: int = 0
     _optional: Mapping[str, object] = {}
+    _unfitted: int | None = None
 
     def __init__(
         self,
@@ -78,11 +80,32 @@ class GenerationRequest(Request, Generic[Parameters, Piece, Event]):
     def read_contents(choice: JsonObject, is_whole: bool) -> Contents | None:
         """Read a choice of the endpoint; see `ReadContents`."""
 
+    def _adapt_to(self, error: ParadigmError) -> bool:
+        return super()._adapt_to(error) or self._fit(error)
+
+    def _fit(self, error: ParadigmError) -> bool:
+        """Ask for no more tokens than the server allows, once, if that is why it refused; return whether it is."""
+        asked, room = self.parameters.max_tokens, room_for_completion(error)
+        if self._unfitted is not None or asked is None or room is None or not 0 < room < asked:
+            return False
+        self._unfitted = asked
+        self.parameters = self.parameters.model_copy(update={"max_tokens": room})
+        self.body = self.encode()
+        return True
+
     def note_end(self, finish_reason: str | None) -> None:
         """Warn once if a completion was cut at a length that nobody chose."""
         parameters = self.parameters
         is_chosen = parameters.max_tokens is not None and "max_tokens" in parameters.model_fields_set
-        if finish_reason == "length" and not is_chosen:
+        if finish_reason != "length":
+            return
+        if self._unfitted is not None:
+            self.policy.warn_once(
+                "A completion of %s was cut at the most tokens that the server allows, fewer than max_tokens (%s).",
+                self.policy.host,
+                self._unfitted,
+            )
+        elif not is_chosen:
             self.policy.warn_once(
                 "A completion of %s was cut at a length limit that nobody chose: set max_tokens (now %s).",
                 self.policy.host,
@@ -129,6 +152,8 @@ class GenerationStreamCall(GenerationRequest[Parameters, CompletionChunk, Event]
         if piece.text or piece.thoughts or piece.calls:
             self.meter.text()
         if piece.is_last:
+            if piece.finish_reason is None and piece.usage is None:  # so does llama-cpp-python interrupt streams
+                self.policy.warn_once("A stream of %s ended without a reason: its text may be cut.", self.policy.host)
             piece.latency = self.meter.end(piece.usage)
             piece.retries = self.retries
         return self.convert(piece)
