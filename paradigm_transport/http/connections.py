@@ -7,7 +7,7 @@ import os
 import ssl
 import weakref
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from paradigm_transport._version import __version__
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.http.borrowed import AsyncBorrowedPool, BorrowedPool
 from paradigm_transport.http.closing import close_on_loop, finish_closing
+from paradigm_transport.http.direct import AsyncDirectClient, DirectClient
 from paradigm_transport.http.leases import AsyncLease, Lease
 from paradigm_transport.http.pool import KEEPALIVE_SECONDS, AsyncPool, SyncPool
 from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Request, RequestBuilder, Timeouts
@@ -142,7 +143,8 @@ class Connections(_BaseConnections):
     def _make_pool(self) -> SyncPool | BorrowedPool:
         if self._borrowed is not None:
             return BorrowedPool(self._borrowed)
-        return SyncPool(partial(self._factory.make, httpx.Client))
+        factory = self._factory
+        return SyncPool(lambda: DirectClient(factory.make(httpx.Client)))
 
     def close(self) -> None:
         """End the calls in progress and close the connections; a client that was passed in stays open.
@@ -187,7 +189,8 @@ class AsyncConnections(_BaseConnections):
     def _make_pool(self) -> AsyncPool | AsyncBorrowedPool:
         if self._borrowed is not None:
             return AsyncBorrowedPool(self._borrowed)
-        return AsyncPool(partial(self._factory.make, httpx.AsyncClient))
+        factory = self._factory
+        return AsyncPool(lambda: AsyncDirectClient(factory.make(httpx.AsyncClient)))
 
     async def aclose(self) -> None:
         """As `Connections.close`, for the calls and connections of the running event loop."""
