@@ -22,6 +22,7 @@ for needed in ("langchain_openai", "llama_index.llms.openai_like", "lighton", "l
     pytest.importorskip(needed, reason="runs where the dependency groups bench and dev are installed")
 
 import lighton
+import openai
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.retrievers import BaseRetriever
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
@@ -51,12 +52,12 @@ class Models:
     """The classes that are compared, for one server."""
 
     def __init__(self, url: str, model: str = "m", key: str = "sk-key", **ours: Any) -> None:
-        theirs = {"model": model, "api_key": key}
-        self.langchain = langchain_paradigm.ChatParadigm(**theirs, base_url=url, **ours)
-        self.llama_index = llama_index_paradigm.ChatParadigm(**theirs, base_url=url, **ours)
-        self.chat_openai = ChatOpenAI(**theirs, base_url=url)
+        all_take = {"model": model, "api_key": key, "max_tokens": 60, "temperature": 0}
+        self.langchain = langchain_paradigm.ChatParadigm(**all_take, base_url=url, **ours)
+        self.llama_index = llama_index_paradigm.ChatParadigm(**all_take, base_url=url, **ours)
+        self.chat_openai = ChatOpenAI(**all_take, base_url=url)
         like = {"is_chat_model": True, "is_function_calling_model": True}
-        self.openai_like = OpenAILike(**theirs, api_base=url, **like)
+        self.openai_like = OpenAILike(**all_take, api_base=url, **like)
 
     def cells(self, langchain: Callable[[Any], Any], llama_index: Callable[[Any], Any]) -> list[str]:
         """Return whether something works with ours in both frameworks, `ChatOpenAI` and `OpenAILike`; not the SDK."""
@@ -101,7 +102,7 @@ def chats(wire: WireServer, local: LocalParadigm) -> list[str]:
 
 
 def completions(wire: WireServer, local: LocalParadigm) -> list[str]:
-    at = {"model": local.model, "api_key": local.api_key}
+    at = {"model": local.model, "api_key": local.api_key, "max_tokens": 20}
     ours = langchain_paradigm.ParadigmLLM(**at, base_url=local.base_url).invoke("Hello")
     ours = ours and llama_index_paradigm.ParadigmLLM(**at, base_url=local.base_url).complete("Hello").text
     wire.always(message("Hello"))
@@ -167,7 +168,9 @@ def cut_streams(wire: WireServer, local: LocalParadigm) -> list[str]:
 def rate_limits(wire: WireServer, local: LocalParadigm) -> list[str]:
     def complete(model: Any) -> bool:
         limit(wire)
-        return not any(isinstance(each, Exception) for each in model.batch(["x"] * PROMPTS, many, return_exceptions=True))
+        return not any(
+            isinstance(each, Exception) for each in model.batch(["x"] * PROMPTS, many, return_exceptions=True)
+        )
 
     def complete_each(model: Any) -> bool:
         limit(wire)
@@ -209,10 +212,13 @@ def embeddings(wire: WireServer, local: LocalParadigm) -> list[str]:
     at = {"model": local.embedding_model, "api_key": local.api_key, "base_url": local.base_url}
     ours = langchain_paradigm.ParadigmEmbeddings(**at).embed_query("Hello")
     ours = ours and llama_index_paradigm.ParadigmEmbedding(**at).get_text_embedding("Hello")
-    assert OpenAIEmbeddings(**at, check_embedding_ctx_length=False).embed_query("Hello")  # see the note below the table
-    with pytest.raises(Exception):  # noqa: B017  # it wants a tokenizer from elsewhere, and sends token ids
-        OpenAIEmbeddings(**at).embed_query("Hello")
-    return [YES if ours else NO, "`OpenAIEmbeddings` [^1]", "[^2]", NO]
+    assert OpenAIEmbeddings(**at, check_embedding_ctx_length=False).embed_query("Hello")
+    assert OpenAIEmbeddings.model_fields["check_embedding_ctx_length"].default  # by default it sends token ids:
+    client = openai.OpenAI(api_key=local.api_key, base_url=local.base_url)
+    with pytest.raises(openai.BadRequestError):
+        client.embeddings.create(model=local.embedding_model, input=[[1, 2, 3]])
+    switched = "`OpenAIEmbeddings`, with `check_embedding_ctx_length=False`"
+    return [YES if ours else NO, switched, "another package", NO]
 
 
 def retriever(wire: WireServer, local: LocalParadigm) -> list[str]:
@@ -238,7 +244,7 @@ ROWS = {
     "tool calls that the server reads": tool_calls,
     "tool calls that the server leaves in the text": calls_in_text,
     "thoughts apart from the text": thoughts,
-    "token usage of streams in callbacks": usage_of_streams,
+    "token usage of streams in callbacks, by default": usage_of_streams,
     "a stream that is cut off is an error": cut_streams,
     "60 prompts at 20 requests a second, none lost": rate_limits,
     "more than four stop sequences": many_stops,

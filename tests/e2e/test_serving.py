@@ -113,9 +113,7 @@ def test_service_answers_and_streams(server: str, folder: Path, wire: WireServer
 
 
 @pytest.mark.parametrize("path", ["/stream", "/careful-answer"])
-def test_client_that_leaves_ends_the_request_to_paradigm(
-    path: str, folder: Path, wire: WireServer, port: int
-) -> None:
+def test_client_that_leaves_ends_the_request_to_paradigm(path: str, folder: Path, wire: WireServer, port: int) -> None:
     pytest.importorskip("fastapi")
     wire.always(sse(delta("Par"), STALL) if path == "/stream" else [STALL])
     with running([*SERVERS["uvicorn"], port], folder, wire, "Application startup complete"):

@@ -83,7 +83,9 @@ def test_reference_shows_arguments_of_every_class(site: Path) -> None:
         for name in kind.model_fields:
             assert re.search(rf"\b{name}: ", signature), (kind, name)
         assert "**" not in signature
-        assert not re.search(r"[:|] (Key|Waits|Opaque|Stops|Penalty|Headers|Ids|Words|Mechanism|Annotated)\b", signature)
+        assert not re.search(
+            r"[:|] (Key|Waits|Opaque|Stops|Penalty|Headers|Ids|Words|Mechanism|Annotated)\b", signature
+        )
 
 
 def test_reference_names_only_bases_that_can_be_imported(site: Path) -> None:
