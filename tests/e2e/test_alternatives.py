@@ -14,24 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from paradigm_local import LocalParadigm
-from tests.wire import Request, Script, WireServer, completion, reply, sse, usage
-
-for needed in ("langchain_openai", "llama_index.llms.openai_like", "lighton", "langchain"):
-    pytest.importorskip(needed, reason="runs where the dependency groups bench and dev are installed")
-
-import lighton
-import openai
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.retrievers import BaseRetriever
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
-from llama_index.llms.openai_like import OpenAILike
 
 import langchain_paradigm
 import llama_index_paradigm
+from paradigm_local import LocalParadigm
+from tests.wire import Request, Script, WireServer, completion, reply, sse, usage
+
+REASON = "runs where the dependency groups bench and dev are installed"
+langchain_openai = pytest.importorskip("langchain_openai", reason=REASON)
+openai_like = pytest.importorskip("llama_index.llms.openai_like", reason=REASON)
+lighton = pytest.importorskip("lighton", reason=REASON)
+openai = pytest.importorskip("openai", reason=REASON)
 
 ROOT = Path(__file__).parents[2]
 YES, NO = "yes", "no"
@@ -55,9 +52,9 @@ class Models:
         all_take = {"model": model, "api_key": key, "max_tokens": 60, "temperature": 0}
         self.langchain = langchain_paradigm.ChatParadigm(**all_take, base_url=url, **ours)
         self.llama_index = llama_index_paradigm.ChatParadigm(**all_take, base_url=url, **ours)
-        self.chat_openai = ChatOpenAI(**all_take, base_url=url)
+        self.chat_openai = langchain_openai.ChatOpenAI(**all_take, base_url=url)
         like = {"is_chat_model": True, "is_function_calling_model": True}
-        self.openai_like = OpenAILike(**all_take, api_base=url, **like)
+        self.openai_like = openai_like.OpenAILike(**all_take, api_base=url, **like)
 
     def cells(self, langchain: Callable[[Any], Any], llama_index: Callable[[Any], Any]) -> list[str]:
         """Return whether something works with ours in both frameworks, `ChatOpenAI` and `OpenAILike`; not the SDK."""
@@ -106,9 +103,9 @@ def completions(wire: WireServer, local: LocalParadigm) -> list[str]:
     ours = langchain_paradigm.ParadigmLLM(**at, base_url=local.base_url).invoke("Hello")
     ours = ours and llama_index_paradigm.ParadigmLLM(**at, base_url=local.base_url).complete("Hello").text
     wire.always(message("Hello"))
-    ChatOpenAI(model="m", api_key="k", base_url=wire.url).invoke("Hello")
+    langchain_openai.ChatOpenAI(model="m", api_key="k", base_url=wire.url).invoke("Hello")
     is_chat = wire.requests[-1].path.endswith("/chat/completions")
-    like = OpenAILike(**at, api_base=local.base_url).complete("Hello").text
+    like = openai_like.OpenAILike(**at, api_base=local.base_url).complete("Hello").text
     return [YES if each else NO for each in (ours, not is_chat, like, hasattr(lighton.LightOn, "complete"))]
 
 
@@ -212,8 +209,10 @@ def embeddings(wire: WireServer, local: LocalParadigm) -> list[str]:
     at = {"model": local.embedding_model, "api_key": local.api_key, "base_url": local.base_url}
     ours = langchain_paradigm.ParadigmEmbeddings(**at).embed_query("Hello")
     ours = ours and llama_index_paradigm.ParadigmEmbedding(**at).get_text_embedding("Hello")
-    assert OpenAIEmbeddings(**at, check_embedding_ctx_length=False).embed_query("Hello")
-    assert OpenAIEmbeddings.model_fields["check_embedding_ctx_length"].default  # by default it sends token ids:
+    assert langchain_openai.OpenAIEmbeddings(**at, check_embedding_ctx_length=False).embed_query("Hello")
+    assert langchain_openai.OpenAIEmbeddings.model_fields[
+        "check_embedding_ctx_length"
+    ].default  # by default it sends token ids:
     client = openai.OpenAI(api_key=local.api_key, base_url=local.base_url)
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model=local.embedding_model, input=[[1, 2, 3]])
@@ -229,7 +228,11 @@ def retriever(wire: WireServer, local: LocalParadigm) -> list[str]:
     config = lighton.LightOnConfiguration(base_url=local.base_url.removesuffix("/api/v2"))
     with lighton.LightOn(api_key=local.api_key, config=config) as client:
         searched = client.search("parental leave").results
-    assert not any(hasattr(each, name) for each in (ChatOpenAI, OpenAILike) for name in ("search", "retrieve"))
+    assert not any(
+        hasattr(each, name)
+        for each in (langchain_openai.ChatOpenAI, openai_like.OpenAILike)
+        for name in ("search", "retrieve")
+    )
     return [YES if ours else NO, NO, NO, "`search`, without a framework" if searched else NO]
 
 

@@ -100,16 +100,17 @@ def test_service_answers_and_streams(server: str, folder: Path, wire: WireServer
     pytest.importorskip("fastapi")
     pytest.importorskip(server if server == "uvicorn" else "uvicorn_worker")
     wire.always(answer)
-    command = SERVERS[server]
     address = str(port) if server == "uvicorn" else f"127.0.0.1:{port}"
-    with running([*command, address], folder, wire, "Application startup complete"):
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS, params={"question": "Where?"}) as http:
-            assert http.get("/answer").json() == {"answer": "Paris."}
-            assert http.get("/careful-answer").json() == {"answer": "Paris."}
-            assert http.get("/stream").text == "Paris."
-            wire.always(reply({"detail": "Wrong key"}, 401))
-            refused = http.get("/answer")
-            assert (refused.status_code, refused.json()) == (502, {"detail": "The model cannot answer now."})
+    with (
+        running([*SERVERS[server], address], folder, wire, "Application startup complete"),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS, params={"question": "Where?"}) as http,
+    ):
+        assert http.get("/answer").json() == {"answer": "Paris."}
+        assert http.get("/careful-answer").json() == {"answer": "Paris."}
+        assert http.get("/stream").text == "Paris."
+        wire.always(reply({"detail": "Wrong key"}, 401))
+        refused = http.get("/answer")
+        assert (refused.status_code, refused.json()) == (502, {"detail": "The model cannot answer now."})
 
 
 @pytest.mark.parametrize("path", ["/stream", "/careful-answer"])
