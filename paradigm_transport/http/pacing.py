@@ -72,7 +72,7 @@ SEARCH_TRUST = 0.7
 """While the rate is searched for, at least this part of it is what the server accepts."""
 
 VAIN_FALLS = 14
-"""If so many falls in a row do not end the refusals, a lower rate does not."""
+"""If this many falls in a row do not end the refusals, a lower rate does not either."""
 
 SHARE_RESPONSES = 20
 """The share of refusals is that of about as many responses."""
