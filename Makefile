@@ -20,7 +20,7 @@ lint: $(VENV)/.installed-dev ## formatting and lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-format: $(VENV)/.installed-dev ## format the code and mend what lint can mend
+format: $(VENV)/.installed-dev ## format the code and fix what lint can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -53,7 +53,7 @@ docs: $(VENV)/.installed-dev ## build the site of the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "Open site/index.html, or with search: $(BIN)/python -m http.server --directory site 8080"
 
-notebooks: $(VENV)/.installed-dev ## run the notebooks again and keep what comes out
+notebooks: $(VENV)/.installed-dev ## run the notebooks again and write their outputs
 	$(BIN)/python -m notebooks
 
 test-usage: $(VENV_USAGE)/.installed ## the usage matrix of docs/usage.md, with the real consumers

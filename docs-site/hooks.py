@@ -49,14 +49,14 @@ def page(notebook: Any, name: str) -> str:
             parts.append(cell.source)
             continue
         parts.append(f"````python\n{cell.source}\n````")
-        parts += [told(output, f"{name}-{number}.png") for output in cell.outputs]
+        parts += [shown(output, f"{name}-{number}.png") for output in cell.outputs]
     return "\n\n".join(parts)
 
 
-def told(output: Any, picture: str) -> str:
+def shown(output: Any, picture: str) -> str:
     """An output of a cell as Markdown."""
     if "image/png" in output.get("data", {}):
-        return f"![what the cell draws]({picture})"
+        return f"![output of the cell]({picture})"
     text = output.text if output.output_type == "stream" else output.data["text/plain"]
     return f"````{{ .text .output .no-copy }}\n{text.rstrip()}\n````"
 

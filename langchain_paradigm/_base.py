@@ -45,7 +45,7 @@ class LangChainModel(
         InvalidParameterError: an argument is unknown, missing, of a wrong type or out of its range.
     """
 
-    streaming: bool = Field(default=False, description="Stream inside `invoke` and its like too.")
+    streaming: bool = Field(default=False, description="Also stream inside `invoke`, `batch` and `generate`.")
     show_progress: bool = Field(default=False, description="Show a progress bar while many prompts are completed.")
 
     _argument_aliases: ClassVar[Mapping[str, str]] = {"model_name": "model"}
@@ -106,7 +106,7 @@ class LangChainModel(
         return await self._afan_out(invoke, len(inputs), configs[0]["max_concurrency"] if configs else 1)
 
     def batch_as_completed(self, inputs: Inputs, config: Configs = None, **kwargs: Any) -> Iterator[tuple[int, Any]]:
-        """As `batch`, each answer as soon as it is there: pairs of an input's index and its answer.
+        """Answer many inputs as `batch` does, and yield pairs of an input's index and its answer as they arrive.
 
         Args:
             inputs: what `invoke` takes.
@@ -122,7 +122,7 @@ class LangChainModel(
         return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
 
     def _fan_out(self, call: Callable[[int], T], count: int, limit: int | None) -> list[T]:
-        """Call a function for each index, without a detour for a single one."""
+        """Call a function for each index; a single call uses no threads."""
         return [call(0)] if count == 1 else fan_out(call, range(count), limit or 1, self.show_progress)
 
     async def _afan_out(self, call: Callable[[int], Awaitable[T]], count: int, limit: int | None) -> list[T]:

@@ -147,7 +147,7 @@ def role_of(message: BaseMessage) -> str:
 def content_of(message: BaseMessage, *, takes_images: bool = False) -> str:
     """The text of a message, a line for each of its blocks.
 
-    An assistant's message may come from a model of another provider: blocks of its own are left out.
+    An assistant's message may come from another provider's model: blocks that only it knows are left out.
 
     Args:
         message: the message.

@@ -1,4 +1,4 @@
-"""Structured output: an object of a schema, read from an answer, and asked for once more if it does not fit."""
+"""Structured output: an object of a schema, read from an answer, and requested again if it does not fit."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
             partial: the message is streamed; until it is whole, None stands for an object that cannot be read yet.
 
         Raises:
-            OutputParserException: there is no such object; `observation` says why, to the model.
+            OutputParserException: the answer holds no such object; `observation` says why, to the model.
         """
         text = result[0].text
         message = result[0].message if isinstance(result[0], ChatGeneration) else None
@@ -123,7 +123,7 @@ class StructuredOutput:
         ask: gives the answer, a message.
         parser: reads it.
         include_raw: return the message and the error too, instead of raising it.
-        retry: ask once more if the answer does not fit, unless it was cut at the length limit; it does not help if the
+        retry: ask again if the answer does not fit, unless it was cut at the length limit; it does not help if the
             server enforces the schema.
     """
 

@@ -108,7 +108,10 @@ class RetrieverState(Fields, BaseRetriever):
         description="Gets the events of each retrieval; by default that of LlamaIndex's `Settings`.",
     )
     object_map: dict[str, Any] = Field(
-        default_factory=dict, exclude=True, repr=False, description="What index nodes stand for; there are none here."
+        default_factory=dict,
+        exclude=True,
+        repr=False,
+        description="Objects that index nodes refer to; a search returns no index nodes.",
     )
 
     _verbose: bool = PrivateAttr(default=False)
@@ -204,9 +207,9 @@ def without_span(method: Method) -> Method:
 
 
 def plain_blocks(blocks: Iterable[types.ContentBlock], *, takes_images: bool = False) -> list[types.ContentBlock]:
-    """Return the blocks with the text inside citable blocks and citations as blocks of their own.
+    """Return the blocks with the text inside citable blocks and citations as separate blocks.
 
-    Upstream: `base/llms/types.py`: `block_type` tells blocks apart; `CitableBlock.content` holds blocks, and
+    Upstream: `base/llms/types.py`: `block_type` distinguishes blocks; `CitableBlock.content` holds blocks, and
         `CitationBlock.cited_content` one; neither class exists in the oldest LlamaIndex that is supported.
     If it moves: a block that is not known is refused by its type, as an image is.
     Test: `test_blocks_have_the_known_types_and_contents`

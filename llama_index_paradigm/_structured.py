@@ -1,4 +1,4 @@
-"""Structured prediction: ask for an object of a schema, read it, and ask once more if it does not fit."""
+"""Structured prediction: ask for an object of a schema, read it, and ask again if it does not fit."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Task(ABC, Generic[Model, Request, Response]):
         """Read the object and report the end.
 
         Raises:
-            ValueError: there is none, or it does not fit.
+            ValueError: the answer holds no object, or one that does not fit.
         """
         output = self._read(answer)
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
@@ -208,7 +208,7 @@ class Task(ABC, Generic[Model, Request, Response]):
         """Yield the whole object, and report it and the end.
 
         Raises:
-            ValueError: there is none, or it does not fit; what is missing at its end is not made up.
+            ValueError: the answer holds no object, or one that does not fit; a missing end is not made up.
         """
         output = self._read(self._answer)
         dispatcher.event(LLMStructuredPredictInProgressEvent(output=output))

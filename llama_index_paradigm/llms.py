@@ -72,7 +72,7 @@ class ParadigmLLM(LlamaIndexModel, PromptHook):
     constrain: Literal["vllm"] | None = Field(
         default=None,
         description="How the server enforces the JSON schema of a structured prediction: `vllm`: with vLLM's field "
-        "`structured_outputs`; None: it does not, and an answer that does not fit is asked for once more.",
+        "`structured_outputs`; None: it does not, and the model is asked again if its answer does not fit.",
     )
     structured_outputs: Literal["vllm"] | None = Field(
         default=None,

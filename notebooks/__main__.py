@@ -30,7 +30,7 @@ def read(source: Path) -> Any:
 
 
 def run(source: Path) -> Any:
-    """A notebook with what its cells give, run from top to bottom in a kernel of its own.
+    """Run a notebook from top to bottom in a new kernel, and return it with its outputs.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raises.
@@ -43,7 +43,7 @@ def run(source: Path) -> Any:
         coalesce_streams=True,
         extra_arguments=[
             "--log-level=ERROR"
-        ],  # it warns of its own ports, in the first cell's output
+        ],  # it warns about its ports, in the first cell's output
         resources={"metadata": {"path": str(FOLDER)}},
     )
     client.execute()
@@ -56,7 +56,7 @@ def run(source: Path) -> Any:
 def main() -> None:
     """Run what is named, or all, and write it."""
     parser = argparse.ArgumentParser(
-        prog="python -m notebooks", description="Run notebooks and keep what comes out."
+        prog="python -m notebooks", description="Run notebooks and write their outputs."
     )
     parser.add_argument(
         "names",

@@ -17,7 +17,7 @@ from paradigm_local.structural_grammar import structural_grammar
 from paradigm_transport.chat.structured import call_schema, closed
 from paradigm_transport.messages import Tool
 
-_HEADER = "%llguidance {}\n"  # tells llama.cpp that this is a Lark grammar
+_HEADER = "%llguidance {}\n"  # marks a Lark grammar for llama.cpp
 _BYTES = LLTokenizer("byte")
 _MAX_GRAMMAR_LENGTH = 100_000
 

@@ -125,7 +125,7 @@ class LocalParadigm:
 
     @property
     def index(self) -> "Index | None":
-        """The documents that are searched; None if there are none, or the server has not started."""
+        """The documents that are searched; None without documents, and before the server starts."""
         return self._index
 
     @property

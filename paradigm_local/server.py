@@ -69,7 +69,7 @@ class Service(NamedTuple):
         ledger: records the usage of each request.
         faults: the faults for the next replies.
         allowed_hosts: host names and addresses that requests may name, besides those of `RequestGuard`.
-        documents: the documents to search; None if there are none.
+        documents: the documents to search, or None.
     """
 
     engine: Engine

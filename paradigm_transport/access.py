@@ -101,7 +101,7 @@ class Connected(ConnectionFields):
         values = _values(self, hooks)  # which an assignment or a copy may have changed
         access = self._access
         if access is None or access.made_for != values:
-            with _making:  # one pair of clients, whichever thread comes first
+            with _making:  # so that two threads do not make two pairs of clients
                 access = self._access
                 if access is None or access.made_for != values:
                     access = self._access = Access(self, hooks)

@@ -166,7 +166,7 @@ class Request(ABC):
 
     @property
     def outgoing(self) -> Outgoing:
-        """What is sent next; with time-outs of its own if the settings' are not those of the call, or too long."""
+        """What is sent next; with other time-outs if the settings' are not those of the call, or too long."""
         left = max(self._deadline - self.policy.timer(), MIN_SECONDS)
         settings = self.policy.settings
         is_usual = self.timeout is settings.timeout and left >= self.policy.longest_wait

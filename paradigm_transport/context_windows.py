@@ -23,7 +23,7 @@ class ContextWindows:
 
     def __init__(self, known: dict[tuple[str, str], int | None] | None = None) -> None:
         self._known = known or {}  # with None if the server did not report one
-        self._lookups: dict[tuple[str, str], Event] = {}  # an event is set once nobody need wait any longer
+        self._lookups: dict[tuple[str, str], Event] = {}  # an event is set when the lookup is done
 
     def __reduce__(self) -> tuple[object, ...]:
         return ContextWindows, (dict(self._known),)  # events cannot be copied

@@ -21,7 +21,7 @@ from paradigm_transport.fan_out import afan_out, fan_out
 from paradigm_transport.usage import Usage
 
 ListSupport = dict[tuple[str, str], bool]
-"""Whether a server takes lists of texts, by its address and the model; without an entry, nobody knows yet."""
+"""Whether a server takes lists of texts, by its address and the model; without an entry, it is not known yet."""
 
 
 DOCUMENT, QUERY = "texts[{}]", "the query"
@@ -59,7 +59,7 @@ class EmbeddedTexts(NamedTuple):
 class EmbeddingJob:
     """Texts to embed: how they are divided into requests, and what the replies add up to; no I/O.
 
-    A group is the range of the positions of the texts of one request. While nobody knows whether the server takes
+    A group is the range of the positions of the texts of one request. While it is not known whether the server takes
     lists, the first group goes alone, so that one request is refused and not all that are in flight. The server is
     remembered as refusing lists once it has embedded the same texts one by one: what it refused may have been a text.
 

@@ -36,7 +36,7 @@ MAX_RETRY_AFTER_LENGTH = 64
 """Longer headers are not read: they hold neither seconds nor a date, and reading them as one takes long."""
 
 MAX_DIGITS = 300
-"""Longer whole numbers, which nobody counts by, are read as floats; Python refuses those of over 4,300 digits."""
+"""Longer whole numbers are read as floats; Python refuses those of over 4,300 digits."""
 
 _HINTS = {
     401: "Check api_key (or PARADIGM_API_KEY), and that the key belongs to this host.",

@@ -51,7 +51,7 @@ class Stream(Generic[Event]):
         return self._call.make_event(self._ready.popleft())
 
     def _advance(self) -> None:
-        """Read once more, or come to an end; an error waits until all before it is handed out."""
+        """Read once more, or end; an error waits until everything before it was handed out."""
         attempts = self._attempts = self._attempts or self._begin()
         try:
             if self._response is None or self._reader is None:
@@ -163,7 +163,7 @@ class AsyncStream(Generic[Event]):
         return self._call.make_event(self._ready.popleft())
 
     async def _advance(self) -> None:
-        """Read once more, or come to an end; an error waits until all before it is handed out."""
+        """Read once more, or end; an error waits until everything before it was handed out."""
         attempts = self._attempts = self._attempts or self._begin()
         try:
             if self._response is None or self._reader is None:

@@ -35,8 +35,8 @@ class SearchRequest(BaseModel):
     relevance_scoring: Literal["none", "scoring_only", "scoring_and_filtering"] = Field(
         "scoring_and_filtering", description="There is no scoring model: anything but `none` is answered by a warning."
     )
-    include_image: bool = Field(False, description="Images are empty: there are none.")
-    include_bboxes: bool = Field(False, description="Bounding boxes are empty: there are none.")
+    include_image: bool = Field(False, description="Accepted; images are empty.")
+    include_bboxes: bool = Field(False, description="Accepted; bounding boxes are empty.")
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield the fields that exclude each other or that this server does not support, and why."""
@@ -105,7 +105,7 @@ class Workspace(BaseModel):
 
 
 class Image(BaseModel):
-    """The image of a page; empty, since there is none."""
+    """The image of a page; always empty."""
 
     b64_content: Literal[""] = ""
 

@@ -28,7 +28,7 @@ def answer(body: bytes, index: Index | None) -> Response:
 
     Args:
         body: the JSON of the request.
-        index: the index; None if there are no documents.
+        index: the index; None without documents.
     """
     if index is None:
         return _refusal(404, "not_found", "This server has no documents: start it with --documents FOLDER.")

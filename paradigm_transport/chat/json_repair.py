@@ -218,7 +218,7 @@ def find_objects(text: str, *, is_cut: bool = False) -> list[tuple[str, object]]
         is_cut: it was cut off at `max_tokens`.
 
     Raises:
-        InvalidJSONError: there is none, or it does not end.
+        InvalidJSONError: the text holds no object, or one that does not end.
     """
     objects = []
     problem = "there is no JSON object in the answer"

@@ -18,7 +18,7 @@ class MessageReader:
 
     Args:
         make_text_reader: makes what reads the text, where a server without a parser leaves thoughts and calls; it is
-            told whether thoughts came apart.
+            given whether thoughts arrived separately.
         parallel: read more than the first call.
         make_id: makes the ids of calls that come without one.
     """

@@ -59,7 +59,7 @@ class PromptRoute:
             template: its chat template; by default that of the fields.
 
         Raises:
-            InvalidParameterError: there is no template.
+            InvalidParameterError: the model has no template.
         """
         template = template or fields.chat_template
         if template is None:

@@ -25,7 +25,7 @@ class ServerTemplates:
         self._known: dict[tuple[str, str], JinjaTemplate] = {}
 
     def known(self, template: AnyTemplate | None, model: str, access: Connected) -> AnyTemplate | None:
-        """Return a template; None if there is none, or it is the server's and was not looked up. Send no request."""
+        """Return a template without a request; None if it is missing, or is the server's and was not looked up yet."""
         return template if template != SERVER else self._known.get((access.base_url, model))
 
     def find(self, template: AnyTemplate | None, model: str, access: Connected) -> AnyTemplate | None:

@@ -55,7 +55,7 @@ class EmbeddingFields(Fields):
     def _check_extra_body(self) -> Self:
         for name in self.extra_body or ():
             if name == "input" or name in EmbeddingFields.model_fields:
-                raise ValueError(f"extra_body holds {name}, which has an argument of its own or is set by the client")
+                raise ValueError(f"extra_body holds {name}, which is an argument itself or is set by the client")
         return self
 
 
@@ -110,7 +110,7 @@ class EmbeddingCall(Call[Embeddings]):
         name: names a text by its place, for errors; by default as `texts[0]`, or "the text" if it is alone.
 
     Raises:
-        InvalidParameterError: there is no text, or something that is not a text.
+        InvalidParameterError: there is nothing to embed, or something that is not a text.
     """
 
     path = "embeddings"

@@ -1,6 +1,6 @@
 """`POST /api/v3/search`: fields, reply and call of the search in the documents that Paradigm holds.
 
-The form of a result has changed over time: whatever is missing, null or unknown is no error.
+The form of a result has changed over time: missing, null and unknown fields are accepted.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class SearchFields(Fields):
             raise ValueError("include_bboxes needs mode 'text'")
         for name in self.extra_body or ():
             if name == "query" or name in SearchParameters.model_fields:
-                raise ValueError(f"extra_body holds {name}, which has an argument of its own or is set by the client")
+                raise ValueError(f"extra_body holds {name}, which is an argument itself or is set by the client")
         return self
 
 

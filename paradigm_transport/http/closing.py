@@ -34,7 +34,7 @@ class AsyncClosable(Protocol):
 
 
 def close_stream(stream: object) -> None:
-    """Close a connection; nothing happens if it is none."""
+    """Close a connection; do nothing if it is None."""
     if isinstance(stream, Closable):
         stream.close()
 

@@ -9,7 +9,7 @@ OVERLOAD_SHARE = 0.5
 """A server that refuses this share of the requests accepts next to nothing at the present rate."""
 
 VAIN_FALLS = 8
-"""If the share is the same after so many falls of the rate, each soon after the last, its cause is another."""
+"""If the share is the same after this many falls of the rate, each soon after the last, the rate is not its cause."""
 
 
 class RefusalShare:

@@ -27,7 +27,7 @@ _VERSION = re.compile(r"/v\d+$")
 _ENDPOINT = re.compile("/((chat/)?completions|embeddings|search)$")
 
 MIN_SECRET = 4
-"""A shorter value of a header is no secret, and would garble the words that hold it."""
+"""A shorter header value is not a secret; redacting it would garble other words."""
 
 _warned_hosts: set[str] = set()
 

@@ -71,7 +71,7 @@ class translate_errors:  # noqa: N801  # a context manager, named as those of co
             self.translate(error)
 
     def translate(self, error: BaseException) -> None:
-        """Raise the error of this library for one that was caught; return if there is none for it."""
+        """Raise this library's error for a caught one; return if it has none."""
         translation = self._translate(type(error), str(error))
         if translation is not None:
             raise self._scope.error or translation from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -11,11 +13,18 @@ from pathlib import Path
 
 import pytest
 
-for needed in ("griffe_pydantic", "material", "mkdocstrings_handlers", "nbformat"):
+from paradigm_transport.arguments import Fields
+
+for needed in ("griffe", "material", "mkdocstrings_handlers", "nbformat"):
     pytest.importorskip(needed, reason="runs where the dependency group docs is installed")
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm", "paradigm_local")
+PAGES = {
+    "langchain_paradigm": "langchain.html",
+    "llama_index_paradigm": "llama-index.html",
+    "paradigm_transport": "transport.html",
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +59,52 @@ def test_notebook_pages_show_their_outputs(site: Path) -> None:
     assert pictures
     assert all((site / "notebooks" / picture).is_file() for picture in pictures)
     assert 'class="output' in page
+
+
+def models_with_arguments() -> list[tuple[str, type[Fields]]]:
+    exported = [
+        (package, getattr(importlib.import_module(package), name))
+        for package in PACKAGES
+        for name in importlib.import_module(package).__all__
+    ]
+    return [(package, each) for package, each in exported if inspect.isclass(each) and issubclass(each, Fields)]
+
+
+def test_reference_shows_arguments_of_every_class(site: Path) -> None:
+    """Each argument stands in the signature, with a type of a name that a reader can import."""
+    found = models_with_arguments()
+    assert len(found) > 10
+    for package, kind in found:
+        page = (site / "reference" / PAGES[package]).read_text()
+        section = page[page.index(f'id="{package}.{kind.__name__}"') :]
+        drawn = re.search(r'class="[^"]*doc-signature.*?</div>', section, re.DOTALL)
+        assert drawn is not None
+        signature = html.unescape(re.sub("<[^>]+>", "", drawn[0]))
+        for name in kind.model_fields:
+            assert re.search(rf"\b{name}: ", signature), (kind, name)
+        assert "**" not in signature
+        assert not re.search(
+            r"[:|] (Key|Waits|Opaque|Stops|Penalty|Headers|Ids|Words|Mechanism|Annotated)\b", signature
+        )
+
+
+def test_reference_names_only_bases_that_can_be_imported(site: Path) -> None:
+    pages = "".join(page.read_text() for page in (site / "reference").glob("*.html"))
+    bases = {
+        re.sub("<[^>]+>", "", each)
+        for line in re.findall(r'doc-class-bases">Bases: (.*?)</p>', pages)
+        for each in line.split(", ")
+    }
+    ours = {name for package in PACKAGES for name in importlib.import_module(package).__all__}
+    assert "BaseChatModel" in bases
+    assert bases - ours <= {
+        "BaseChatModel",
+        "BaseEmbedding",
+        "BaseRetriever",
+        "Embeddings",
+        "FunctionCallingLLM",
+        "LLM",
+    }
 
 
 @pytest.mark.parametrize("package", PACKAGES)

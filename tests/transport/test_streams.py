@@ -568,7 +568,7 @@ def test_cut_at_default_length_limit_warns_once(
     assert record.levelname == "WARNING"
     limit = 256 if endpoint == "completions" else "the server's default"
     assert record.getMessage() == (
-        f"A completion of {wire.host} was cut at a length limit that nobody chose: set max_tokens (now {limit})."
+        f"A completion of {wire.host} was cut at the default length limit: set max_tokens (now {limit})."
     )
     caplog.clear()
     other = api.client(wire)

@@ -54,7 +54,7 @@ class ArgumentGrammar:
             tools: the tools.
             begin: stands before the arguments, with NAME for the tool's name.
             end: stands behind them.
-            begun: so many characters of it are there already.
+            begun: how many of its characters are written already.
         """
         calls = []
         for tool in tools:

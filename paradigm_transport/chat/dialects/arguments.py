@@ -18,7 +18,7 @@ def word_at(text: str, at: int, words: tuple[str, ...]) -> str | None:
     """Return which of some words stands at a place of a text.
 
     Returns:
-        The word; an empty string if there is none, None if the text ends before that is known.
+        The word; an empty string if it is missing, None if the text ends before that is known.
     """
     for word in words:
         if text.startswith(word, at):

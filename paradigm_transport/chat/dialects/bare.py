@@ -1,4 +1,4 @@
-"""Bare calls: JSON objects that no mark tells from text, so that only a known tool's name makes one a call."""
+"""Bare calls: JSON objects without marks; an object is a call only if it names a known tool."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FORCED = CallMarks(("<tool_call>",))
 class BareCalls:
     """Calls as JSON objects without marks; see `CallFormat`.
 
-    Such an object is a call if it names a known tool and stands alone: on lines of its own, or at the end of the
+    Such an object is a call if it names a known tool and stands alone: on separate lines, or at the end of the
     answer. In a code fence it is one only if the answer begins with the fence.
 
     Attributes:
@@ -66,7 +66,7 @@ class BareCalls:
         return one_of([tag(self.prefill(tool.name).removeprefix(begin), tool.parameters, end) for tool in tools])
 
     def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
-        """As `CallFormat.offer`: no mark tells a call from text."""
+        """As `CallFormat.offer`; calls have no marks."""
         return None
 
     def reader(
@@ -191,7 +191,7 @@ class BareCallsReader(StateReader):
         return True
 
     def _read_behind_calls(self) -> bool:
-        """Read what is behind an object, up to the next one; what follows there tells whether all are calls."""
+        """Read what is behind an object, up to the next one; what follows decides whether all are calls."""
         found = _BEHIND_CALLS.match(self._rest, self._at)
         if found is not None:
             self._ends_line = self._ends_line or "\n" in found[0]

@@ -45,7 +45,7 @@ class CallFormat(Protocol):
 
     @property
     def stop(self) -> str:
-        """The stop sequence that ends an answer behind its first call; empty if there is none."""
+        """The stop sequence that ends an answer behind its first call; empty if the form has none."""
 
     def write(self, calls: Sequence[ToolCall]) -> str:
         """Write calls as the family's template writes them in earlier messages."""

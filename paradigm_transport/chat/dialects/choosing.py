@@ -70,7 +70,7 @@ def find_dialect(
         template: the template.
         tool_call_parser: a name as in vLLM's `--tool-call-parser`, which wins over the template.
         reasoning_parser: a name as in vLLM's `--reasoning-parser`, which wins over the template.
-        reads_calls: answers may hold calls; without, nobody is warned of calls in an unknown form.
+        reads_calls: answers may hold calls; without, there is no warning about calls in an unknown form.
 
     Raises:
         InvalidParameterError: a name is unknown.
@@ -105,7 +105,7 @@ def _of_template(template: JinjaTemplate, tool_call_parser: str | None, reasonin
         row = _thinking_as_told(template, row)
     thoughts = row.thoughts
     if thoughts is not None and (reasoning_parser is None or thoughts.are_begun_by(_tail(template))):
-        row = replace(row, thoughts=replace(thoughts, are_open=False))  # whether they are, each prompt tells
+        row = replace(row, thoughts=replace(thoughts, are_open=False))  # each prompt shows whether they are
     return row
 
 

@@ -21,7 +21,7 @@ class Dialect:
         calls: how it writes calls.
         sign: a pattern of calls of it in a rendered chat, with `NAME` and `KEY` for those of the tool; empty if it is
             found by its thoughts alone.
-        listed: a pattern of a rendered list of tools, if that tells more than a call.
+        listed: a pattern of a rendered list of tools, if it identifies the family better than a call.
         tool_parsers: its names as in vLLM's `--tool-call-parser`.
         reasoning_parsers: its names as in vLLM's `--reasoning-parser`.
         thoughts: how it writes thoughts; None if it has none.
@@ -30,7 +30,7 @@ class Dialect:
         dropped: marks of its answers that mean nothing.
         stops: the stop sequences that the server must know of.
         results: what is written before and behind a tool's result.
-        form: how the model is told to write calls, in words.
+        form: the instruction to the model on how to write calls.
         example: an example of a call, with placeholders; one that `calls` writes by default.
         has_channels: even a plain answer is written in marks, which the reader of calls knows.
     """

@@ -71,7 +71,7 @@ class FunctionaryReader(JsonCallsReader):
             self._read = FunctionaryReader._read_start
 
     def _read_start(self) -> bool:
-        """Read the first line, which has no mark of its own before it."""
+        """Read the first line, which has no mark before it."""
         lines = {mark.removeprefix(_NEXT): mark for mark in self._marks.all}
         if any(line.startswith(self._rest) and line != self._rest for line in lines):
             return False

@@ -25,7 +25,7 @@ class MarkedReader(StateReader):
     """Reads one answer; see `Reader`. A subclass knows what is between the marks, unless it is JSON.
 
     Args:
-        marks: what is no text wherever it stands.
+        marks: texts that are always marks.
         end: the mark that ends calls.
         parallel: read more than the first call.
         make_id: makes the ids of calls.

@@ -37,9 +37,9 @@ class PythonCalls:
     Attributes:
         begin: begins the calls; empty if they are always bare.
         end: ends them.
-        is_list: the calls are a list; else each has a line of its own.
+        is_list: the calls are a list; else each is on a separate line.
         may_be_bare: the marks may be missing. Then the whole answer must be a list of calls, one of a known tool.
-        has_echo: models write the calls once more behind the end mark, and the end mark again.
+        has_echo: models repeat the calls behind the end mark, and the end mark again.
     """
 
     begin: str = ""
@@ -77,7 +77,7 @@ class PythonCalls:
         return {"grammar": grammar.write(f"{calls} {to_json(self._closing)}" if self._closing else calls)}
 
     def offer(self, tools: Sequence[Tool], *, parallel: bool) -> JsonObject | None:
-        """As `CallFormat.offer`; a bare list cannot be told from text beforehand."""
+        """As `CallFormat.offer`; a bare list cannot be distinguished from text beforehand."""
         if not self.begin:
             return None
         grammar = ArgumentGrammar(_NOTATION)

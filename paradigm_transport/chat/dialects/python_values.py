@@ -37,7 +37,7 @@ _PART_OF_ESCAPE = re.compile(
 )
 _CHARS = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
 
-# What closes a bracket. Braces are a dict or a set; which of the two, the first element tells.
+# What closes a bracket. Braces are a dict or a set: the first element decides.
 _CLOSING = {"call": ")", "[": "]", "(": ")", "{": "}", "dict": "}", "set": "}"}
 
 
@@ -47,7 +47,7 @@ class PythonArguments(Arguments):
     Args:
         call: takes the arguments as JSON.
         end: the mark behind the calls, if there is one.
-        is_list: calls are a list; else each has a line of its own.
+        is_list: calls are a list; else each is on a separate line.
     """
 
     def __init__(self, call: CallWriter, end: str, *, is_list: bool) -> None:
@@ -330,7 +330,7 @@ def _run(quote: str, mark: str) -> re.Pattern[str]:
 
 
 def _unescape(found: re.Match[str]) -> str | None:
-    """Return the character of an escape; None if there is none."""
+    """Return the character of an escape, or None if it is not one."""
     if found["newline"]:
         return ""
     if found["char"]:

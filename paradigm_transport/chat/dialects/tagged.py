@@ -36,7 +36,7 @@ class TaggedCalls:
         parameter: begins an argument, with KEY for its name, and with IS_TEXT if it says whether the value is text or
             JSON.
         parameter_end: ends its value.
-        value: begins its value, if the argument's name has an end mark of its own.
+        value: begins its value, if the argument's name has a separate end mark.
         lead: words before a call.
         tail: words behind it.
         trim: the space around a value that is not a part of it: none, one line break on each side, or all.
@@ -121,7 +121,7 @@ class TaggedCalls:
         return among_text([begin], [block], parallel=parallel)
 
     def _tag(self, tool: Tool, style: str, begin: str = "", begun: int = 0) -> JsonObject:
-        """Return the structure of a call, without so many characters at its beginning."""
+        """Return the structure of a call, without its first characters."""
         end = self._closing if self.is_shared else f"{self._closing}{self.end}"
         return tag(f"{begin}{self._opening(tool.name)}"[begun:], tool.parameters, end, style=style)
 

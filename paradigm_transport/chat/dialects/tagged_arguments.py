@@ -107,7 +107,7 @@ class TagMarks:
         self.behind_arguments = _marks(self.call_end, *tail, self.end)
         self.behind_value = _marks(self.parameter.mark, *self.behind_arguments)
         self.in_value = Marks(*_marks(self.parameter_end, self.parameter.mark, self.call_end, self.end))
-        # Tags of a family's own are no text anywhere; those of plain XML may be.
+        # A family's special tags are never text; tags of plain XML may be.
         self.in_text = Marks(*_marks(self.begin, self.end, self.call.mark, *filter(_is_own, self.around)))
         self.may_be_text = not _is_own(self.call.mark)
 
@@ -249,7 +249,7 @@ class TaggedArguments(Arguments):
         return False
 
     def _key_at(self, text: str, at: int) -> str | None:
-        """Return the name of the argument whose mark ends at a place; empty if there is none."""
+        """Return the name of the argument whose mark ends at a place, or an empty string."""
         found = self._marks.parameter.match(text, at)
         if found is None:
             return None if self._marks.parameter.may_match(text, at) else ""

@@ -1,4 +1,4 @@
-"""Thoughts: what a model writes before it answers, and how it is told from the answer."""
+"""Thoughts: what a model writes before it answers, and how to separate it from the answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Thoughts:
         ends: the marks that end them.
         none: thoughts that are empty, which keep the model from thinking where a prompt ends in them.
         close: what ends thoughts that the prompt has opened.
-        are_open: an answer begins in thoughts, unless the prompt tells.
+        are_open: an answer begins in thoughts, unless the prompt shows otherwise.
         may_end_in_calls: calls at the end of thoughts that do not end are made; else the model only thinks of them.
         are_phrases: the marks are words, which are text in other places.
     """

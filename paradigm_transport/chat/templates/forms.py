@@ -101,7 +101,7 @@ def _alternating(messages: Sequence[Message]) -> list[Message]:
 
 
 def _one_call_each(messages: Sequence[Message]) -> list[Message]:
-    """Return messages with each of parallel calls in a message of its own, followed by its result."""
+    """Return messages with each of parallel calls in a separate message, followed by its result."""
     apart: list[Message] = []
     rest = deque(messages)
     while rest:
@@ -118,7 +118,7 @@ def _one_call_each(messages: Sequence[Message]) -> list[Message]:
 
 
 def _text_before_calls(messages: Sequence[Message]) -> list[Message]:
-    """Return messages with a text beside calls in a message of its own."""
+    """Return messages with a text beside calls in a separate message."""
     apart: list[Message] = []
     for message in messages:
         if message.content and message.tool_calls:

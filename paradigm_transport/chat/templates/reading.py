@@ -96,7 +96,7 @@ def _is_source(text: str) -> bool:
 
 
 def default_source(value: object) -> str | None:
-    """Return the Jinja source in a value of `chat_template` as files hold it; None if there is none."""
+    """Return the Jinja source in a value of `chat_template` as files hold it, or None."""
     source = _default_of(value)
     return source if isinstance(source, str) and _is_source(source) else None
 

@@ -94,7 +94,7 @@ class GenerationRequest(Request, Generic[Parameters, Piece, Event]):
         return True
 
     def note_end(self, finish_reason: str | None) -> None:
-        """Warn once if a completion was cut at a length that nobody chose."""
+        """Warn once if a completion was cut at a default length limit."""
         parameters = self.parameters
         is_chosen = parameters.max_tokens is not None and "max_tokens" in parameters.model_fields_set
         if finish_reason != "length":
@@ -107,7 +107,7 @@ class GenerationRequest(Request, Generic[Parameters, Piece, Event]):
             )
         elif not is_chosen:
             self.policy.warn_once(
-                "A completion of %s was cut at a length limit that nobody chose: set max_tokens (now %s).",
+                "A completion of %s was cut at the default length limit: set max_tokens (now %s).",
                 self.policy.host,
                 parameters.max_tokens or "the server's default",
             )

@@ -20,7 +20,7 @@ _SET_BY_CLIENT = frozenset({"messages", "prompt", "stream", "stream_options"})
 
 
 def join_stops(*groups: Iterable[str] | None) -> list[str] | None:
-    """Join groups of stop sequences, each sequence once, in order; None if there is none."""
+    """Join groups of stop sequences, each sequence once, in order, or None."""
     return list(dict.fromkeys(chain.from_iterable(filter(None, groups)))) or None
 
 
@@ -109,7 +109,7 @@ class GenerationFields(Fields):
     def _check_extra_body(self) -> Self:
         for name in self.extra_body or ():
             if name in _SET_BY_CLIENT or name in self._fields():
-                raise ValueError(f"extra_body holds {name}, which has an argument of its own or is set by the client")
+                raise ValueError(f"extra_body holds {name}, which is an argument itself or is set by the client")
         return self
 
     @classmethod
