@@ -85,12 +85,20 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer("<|im_end|>\nHi<|im_end|>more", "Hi"),
         Answer("<|im_start|>user\nHi", "user\nHi"),
         Answer("<|im_start|>assist", cut_off=True),
+        Answer("<|im_start|>assist<|im_end|>x", "assist"),
+        Answer("<|im_start|>assistant<|im_start|>assistant\nHi", "Hi"),
     ],
     "qwen3": [
         Answer("<think>\nHm.\n</think>\n\nHi <b>!", "Hi <b>!", "Hm."),
         Answer(f"<think>\nHm.\n</think>\n\n{HERMES_OSLO}", "", "Hm.", [OSLO]),
         Answer(f"<think>\nI could {HERMES_NOW}, but no.\n</think>\n\nNo.", "No.", f"I could {HERMES_NOW}, but no."),
         Answer(f"<think>\nI call.\n{HERMES_OSLO}\n{HERMES_NOW}", "", "I call.", [OSLO, NOW]),
+        Answer(f"<think>\nI could\n{HERMES_NOW}\n</think>\nNo.", "No.", f"I could\n{HERMES_NOW}"),
+        Answer(
+            '<think>\nI call.\n<tool_call>{"name": "time", "arguments": {"a": "<think>"}}</tool_call>',
+            thoughts="I call.",
+            calls=[("time", {"a": "<think>"})],
+        ),
         Answer(f"<think>\nI {HERMES_NOW} or\n{HERMES_OSLO}<|im_end|>", "", f"I {HERMES_NOW} or", [OSLO]),
         Answer(f"<think>\nI call.\n{HERMES_OSLO[:-20]}", "", f"I call.\n{HERMES_OSLO[:-20]}", cut_off=True),
         Answer("<think>Hm.<think>\nWell.</think></think>\n\nHi", "Hi", "Hm.\nWell."),
@@ -184,6 +192,7 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer("Here is my thought process:\nHm.\nHere is my response:\nHi", "Hi", "Hm."),
         Answer(f"Here's my thought process: Hm. Here's my response: <|tool_call|>{LIST}", "", "Hm.", [OSLO, NOW]),
         Answer("I say: Here is my response: x", "I say: Here is my response: x"),
+        Answer("I say: Here is my thought process: x", "I say: Here is my thought process: x"),
     ],
     "granite-3.3-thinking": [
         Answer("<think>Hm.</think><response>Hi</response>", "Hi", "Hm."),
@@ -334,6 +343,17 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer(f"{HARMONY_OSLO}<|call|>So.", "So.", calls=[OSLO]),
         Answer("<|channel|>final<|message|>A<|message|>B", "AB"),
         Answer("<|channel|>final Well:<|message|>Hi", "Well:Hi"),
+        Answer("<|channel|>final<|message|> Hi<|end", "Hi"),
+        Answer("<|channel|>final<|message|>a <", "a <"),
+        Answer("<|return|>Hi<|return|><|channel|>final<|message|>More", "Hi"),
+        Answer(" to=functions.time<|channel|>commentary json<|message|>{}", calls=[NOW]),
+        Answer("<|channel|>commentary to=user<|message|>Hi", "Hi"),
+        Answer("<|channel|>commentary to=time<|message|><|call|>", calls=[NOW]),
+        Answer("<|channel|>commentary to=time<|message|>null<|call|>", calls=[NOW]),
+        Answer("<|channel|>commentary to=time<|message|>", invalid=1, cut_off=True),
+        Answer(
+            f"<|channel|>commentary to=time<|message|>{{1}}<|call|>{HARMONY_OSLO} So.<|call|>", "So.", "", [OSLO], 1
+        ),
         Answer("<|channel|>commentary to=time I call.<|message|>{}<|call|>", "I call.", calls=[NOW]),
     ],
     "deepseek-v3.2": [

@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paradigm_transport.chat.dialects.base import Reader
+from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.dialects.rows import ROWS
-from paradigm_transport.chat.events import CallBegin, CallEnd, Event, ParsedMessage
+from paradigm_transport.chat.events import CallBegin, CallEnd, Event, ParsedMessage, Text
+from paradigm_transport.chat.json_repair import NOT_JSON
 from paradigm_transport.messages import ToolCall
 from tests.transport.answers import ANSWERS, NOW, ROME, TOOLS, Answer
 from tests.transport.splits import every_split, read
@@ -256,6 +258,36 @@ def test_brackets_that_are_missing_before_the_end_mark_are_added(name: str) -> N
             answer = written[: end - missing] + comma + written[end:].lstrip("]\n ")
             found = read(lambda: new_reader(row, row.without_thoughts("")), answer)
             assert (found.text, found.calls) == ("", [("get_weather", {"cities": ["Rome", {"a": 1}]})]), answer
+
+
+TO_TIME = "<|channel|>commentary to=time<|message|>"
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "reason"),
+    [
+        ('{"a": <|call|>', '{"a": ', NOT_JSON),
+        ('{"a": 1] 2<|call|>', '{"a": 1] 2', NOT_JSON),
+        ('{"a": "<|en', '{"a": "<|en', CUT_OFF),
+        ("{1", "{1", CUT_OFF),
+        ("{]", "{]", NOT_JSON),
+    ],
+)
+def test_call_in_a_channel_that_cannot_be_read_is_quoted(written: str, text: str, reason: str) -> None:
+    found = read(lambda: new_reader(BY_NAME["gpt-oss"]), TO_TIME + written)
+    assert (found.text, found.invalid, found.reasons) == ("", [("time", text)], [reason])
+
+
+def test_invalid_call_in_a_channel_is_not_the_only_one() -> None:
+    found = read(
+        lambda: new_reader(BY_NAME["gpt-oss"], parallel=False), f"{TO_TIME}{{1}}<|call|>{TO_TIME}{{}}<|call|>{TO_TIME}"
+    )
+    assert (found.calls, len(found.invalid)) == ([NOW], 1)
+
+
+@pytest.mark.parametrize("text", ["Hello", "to be", f"to={'x' * 200}"])
+def test_plain_text_in_place_of_channels_is_shown_at_once(text: str) -> None:
+    assert new_reader(BY_NAME["gpt-oss"]).feed(text) == [Text(text)]
 
 
 @BY_ROW
