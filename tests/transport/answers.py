@@ -79,6 +79,7 @@ ANSWERS: dict[str, list[Answer]] = {
         Answer('<tool_call>{"name": "get_weather", "arguments": {"city": "Os', invalid=1, cut_off=True),
         Answer(f"See:\n```json\n{HERMES_NOW}\n```\nDone.", "See:\nDone.", calls=[NOW]),
         Answer(f"```\nx\n{HERMES_NOW}\n```", "```\nx\n```", calls=[NOW]),
+        Answer(f"```\n{HERMES_NOW}\nOk", "```\nOk", calls=[NOW]),
         Answer("<think>x</think>", "<think>x</think>"),
         Answer("<|im_start|>assistant\nHi", "Hi"),
         Answer(f"\n<|im_start|>assistant\n{HERMES_NOW}<|im_end|>", calls=[NOW]),

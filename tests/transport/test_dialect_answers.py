@@ -308,6 +308,20 @@ def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) ->
     assert cpu_time(lambda: read(8_000)) < 60 * short  # 10 times the text
 
 
+@pytest.mark.parametrize("name", ["gemma-4", "qwen3-coder", "lfm2", "hermes"])
+def test_time_is_linear_in_the_number_of_values_without_an_end(name: str) -> None:
+    call = BY_NAME[name].calls.write([ToolCall("a1b2c3d4e", "get_weather", {"city": "Rome"})])
+    unended = re.sub(r"(?<=Rome)\s*(<\|\"\|>|</parameter>|'|\")", "", call).replace("</function>", "")
+
+    def read(count: int) -> None:
+        reader = new_reader(BY_NAME[name])
+        reader.feed(unended * count)
+        reader.finish()
+
+    short = min(cpu_time(lambda: read(30)) for _ in range(3))
+    assert cpu_time(lambda: read(600)) < 100 * short  # 20 times the text; quadratic would be 400 times the time
+
+
 @pytest.mark.parametrize("name", ["deepseek-v3.1", "functionary-v3.1", "kimi-k2", "mistral-v11", "llama-pythonic"])
 @pytest.mark.parametrize("written", ["``", "```", "\n ", "``{[", "), g h()]"])
 def test_forced_call_in_disorder_is_read_alike_in_any_split(name: str, written: str) -> None:
