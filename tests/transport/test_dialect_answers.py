@@ -14,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paradigm_transport.chat.dialects.base import Reader
+from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.dialects.rows import ROWS
-from paradigm_transport.chat.events import CallBegin, CallEnd, Event, ParsedMessage
+from paradigm_transport.chat.events import CallBegin, CallEnd, Event, ParsedMessage, Text
+from paradigm_transport.chat.json_repair import NOT_JSON
 from paradigm_transport.messages import ToolCall
 from tests.transport.answers import ANSWERS, NOW, ROME, TOOLS, Answer
 from tests.transport.splits import every_split, read
@@ -258,6 +260,36 @@ def test_brackets_that_are_missing_before_the_end_mark_are_added(name: str) -> N
             assert (found.text, found.calls) == ("", [("get_weather", {"cities": ["Rome", {"a": 1}]})]), answer
 
 
+TO_TIME = "<|channel|>commentary to=time<|message|>"
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "reason"),
+    [
+        ('{"a": <|call|>', '{"a": ', NOT_JSON),
+        ('{"a": 1] 2<|call|>', '{"a": 1] 2', NOT_JSON),
+        ('{"a": "<|en', '{"a": "<|en', CUT_OFF),
+        ("{1", "{1", CUT_OFF),
+        ("{]", "{]", NOT_JSON),
+    ],
+)
+def test_call_in_a_channel_that_cannot_be_read_is_quoted(written: str, text: str, reason: str) -> None:
+    found = read(lambda: new_reader(BY_NAME["gpt-oss"]), TO_TIME + written)
+    assert (found.text, found.invalid, found.reasons) == ("", [("time", text)], [reason])
+
+
+def test_invalid_call_in_a_channel_is_not_the_only_one() -> None:
+    found = read(
+        lambda: new_reader(BY_NAME["gpt-oss"], parallel=False), f"{TO_TIME}{{1}}<|call|>{TO_TIME}{{}}<|call|>{TO_TIME}"
+    )
+    assert (found.calls, len(found.invalid)) == ([NOW], 1)
+
+
+@pytest.mark.parametrize("text", ["Hello", "to be", f"to={'x' * 200}"])
+def test_plain_text_in_place_of_channels_is_shown_at_once(text: str) -> None:
+    assert new_reader(BY_NAME["gpt-oss"]).feed(text) == [Text(text)]
+
+
 @BY_ROW
 @pytest.mark.parametrize("behind", ["a", 'a {"b": "'])
 def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) -> None:
@@ -274,6 +306,20 @@ def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) ->
 
     short = min(cpu_time(lambda: read(800)) for _ in range(3))
     assert cpu_time(lambda: read(8_000)) < 60 * short  # 10 times the text
+
+
+@pytest.mark.parametrize("name", ["gemma-4", "qwen3-coder", "lfm2", "hermes"])
+def test_time_is_linear_in_the_number_of_values_without_an_end(name: str) -> None:
+    call = BY_NAME[name].calls.write([ToolCall("a1b2c3d4e", "get_weather", {"city": "Rome"})])
+    unended = re.sub(r"(?<=Rome)\s*(<\|\"\|>|</parameter>|'|\")", "", call).replace("</function>", "")
+
+    def read(count: int) -> None:
+        reader = new_reader(BY_NAME[name])
+        reader.feed(unended * count)
+        reader.finish()
+
+    short = min(cpu_time(lambda: read(30)) for _ in range(3))
+    assert cpu_time(lambda: read(600)) < 100 * short  # 20 times the text; quadratic would be 400 times the time
 
 
 @pytest.mark.parametrize("name", ["deepseek-v3.1", "functionary-v3.1", "kimi-k2", "mistral-v11", "llama-pythonic"])

@@ -161,7 +161,7 @@ def test_call_without_end_mark_is_invalid_unless_another_call_follows() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "hello", "call:", "call:time", "call:time[]", '{"age": 3}', '{"name" "time"}', "call:time{} x"]
+    "body", ["", "hello", "call:", "call:time", "call:time[]", "[1]", '{"age": 3}', '{"name" "time"}', "call:time{} x"]
 )
 def test_call_in_another_form_is_invalid(body: str) -> None:
     found = gemma(f"{body}<tool_call|> Done. ")

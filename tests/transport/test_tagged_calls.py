@@ -305,6 +305,7 @@ def test_call_in_another_form_is_invalid(form: TaggedCalls) -> None:
     assert answer(form, text) == Answer(
         "Done.", [], [(None, '("name": "time")')], ["not written as the model writes calls"]
     )
+    assert answer(form, f"{begin}[1, 2]{form.end} Done.").invalid == [(None, "[1, 2]")]
     assert answer(form, f"{begin}{form.end}").invalid == [(None, "")] or form is forms.STEP_3
 
 

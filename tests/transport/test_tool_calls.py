@@ -242,6 +242,15 @@ def test_arguments_that_only_look_like_a_call_are_unchanged(arguments: dict[str,
         assert events[-1] == CallEnd(0, ToolCall("id0", "add", arguments))
 
 
+def test_name_is_what_stands_behind_its_key() -> None:
+    for first, last in (("type", "name"), ("id", "tool_name")):
+        events = events_of(
+            [f'<tool_call>{{"{first}": "f", "arguments": {{}}, "{last}": "add", "name": "g"}}</tool_call>']
+        )
+        check_events(events)
+        assert events[-1] == CallEnd(0, ToolCall("id0", "add", {}))
+
+
 def test_arguments_that_begin_with_a_name_are_streamed() -> None:
     parts = [' {"name": ', '"Oslo", ', '"more": 1}']
     events = events_of(parts, prefilled=True, name="City")

@@ -31,6 +31,8 @@ def typed(text: str, schema: Any, root: Any = None) -> Any:
         ("number", "7", 7),
         ("number", "7.5", 7.5),
         ("number", "1e3", 1000),
+        ("number", ".5", 0.5),
+        ("integer", ".5", ".5"),
         ("number", "NaN", "NaN"),
         ("number", "-Infinity", "-Infinity"),
         ("number", "1e999", "1e999"),

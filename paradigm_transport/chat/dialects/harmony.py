@@ -97,7 +97,7 @@ class HarmonyReader:
     @property
     def in_value(self) -> bool:
         """As `Reader.in_value`."""
-        return self._call is not None and self._call.in_string and not self._unparsable
+        return self._call is not None and self._call.in_string
 
     def feed(self, text: str) -> list[Event]:
         """As `Reader.feed`."""
@@ -202,8 +202,8 @@ class HarmonyReader:
         if call.is_complete:
             events += self._end(call.end())
             return [*events, *(self._read(self, text[at:]) if at < len(text) else [])]
-        if call.is_broken and at < len(text):
-            self._unparsable = [*self._unparsable, text[at:]]
+        if call.is_broken:
+            self._unparsable.append(text[at:])
         return events
 
     # Calls
@@ -220,7 +220,7 @@ class HarmonyReader:
         call = self._call
         if call is None:
             return []
-        if not call.text.strip() and not cut_off and not self._unparsable:
+        if not call.text.strip() and not cut_off:
             call.feed("null")
         call.finish()
         if call.is_complete:

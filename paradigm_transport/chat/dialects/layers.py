@@ -137,8 +137,10 @@ class TurnLayer(Layer):
         return "" if self._reads_role else text.removeprefix(role)
 
     def _read_mark(self, mark: str) -> list[Event]:
-        events = self._show(self._inner.feed(self._role)) if self._role else []
-        self._reads_role, self._role = mark == self._turn.begin, ""
+        held, self._role = self._role, ""
+        self._reads_role = False
+        events = self._read(held) if held != self._turn.role.rstrip() else []
+        self._reads_role = mark == self._turn.begin
         if mark in self._turn.ends and self._is_begun and not self._is_ended:
             self._is_ended = True
             events += self._show(self._inner.finish())

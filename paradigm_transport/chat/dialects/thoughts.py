@@ -84,7 +84,6 @@ class ThoughtsLayer(Layer):
         words = marks if thoughts.are_phrases else ()
         super().__init__(() if words else marks, inner, (*words, *call_begins))
         self._thoughts, self._make_inner, self._call_begins = thoughts, make_inner, call_begins
-        self._text = JoinedText(after_mark=opened)
         self._thought = JoinedText(Thought, after_mark=True)
         self._is_thinking = opened
         self._is_begun = opened
