@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV_USAGE := .venv-usage
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE # the tests start many processes: each would compile everything again
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types unit package test-all test-usage bench soak docs notebooks clean
@@ -26,9 +27,9 @@ format: $(VENV)/.installed-dev ## format the code and mend what lint can mend
 types: $(VENV)/.installed-dev ## mypy, strict, over the packages
 	$(BIN)/mypy
 
-unit: $(VENV)/.installed-dev ## pytest with coverage
+unit: $(VENV)/.installed-dev ## pytest on all cores, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses logical --dist worksteal
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -13,8 +13,8 @@ import pytest
 from tests.local.handbook import handbook as handbook
 from tests.wire import WireServer
 
-# Variables that would redirect requests or supply a real key.
-FOREIGN = ("PARADIGM_API_KEY", "PARADIGM_BASE_URL", "LIGHTON_", "SSL_CERT_")
+# Variables that would redirect requests, supply a real key, or measure the coverage of a test's own processes.
+FOREIGN = ("PARADIGM_API_KEY", "PARADIGM_BASE_URL", "LIGHTON_", "SSL_CERT_", "COVERAGE_PROCESS_")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 

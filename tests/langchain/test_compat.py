@@ -610,7 +610,7 @@ def test_a_profile_without_a_known_context_window_has_none() -> None:
 # Exceptions
 
 
-NAMES = ["LangChainException", "ContextOverflowError", *set(_errors._COUNTERPARTS.values())]
+NAMES = ["LangChainException", "ContextOverflowError", *sorted(set(_errors._COUNTERPARTS.values()))]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if hasattr(exceptions, name)])

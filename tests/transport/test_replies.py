@@ -420,7 +420,9 @@ def test_gzip_reply_sent_byte_by_byte_is_read(api: Api, wire: WireServer) -> Non
     assert api.client(wire).complete("Hi", model=MODEL).text == "Hello" * 1000
 
 
-@pytest.mark.parametrize("packed", [b"not gzip", gzip.compress(b"x" * 1000)[:20] + b"\0" * 40])
+@pytest.mark.parametrize(
+    "packed", [b"not gzip", gzip.compress(b"x" * 1000)[:20] + b"\0" * 40], ids=["not gzip", "damaged"]
+)
 def test_body_that_cannot_be_decompressed_raises(api: Api, wire: WireServer, packed: bytes) -> None:
     wire.script(reply(packed, headers={"Content-Encoding": "gzip"}))
     with pytest.raises(APIResponseError, match="cannot be decompressed"):
