@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ LIMIT = 100_000
 TOO_LARGE = r"more than 100,000 bytes \(max_response_bytes\)"
 
 
-def bomb(size: int) -> bytes:
-    return gzip.compress(b" " * size)
+@cache
+def bomb() -> bytes:
+    return gzip.compress(b" " * 50_000_000)
 
 
 def large_scripts() -> list[Any]:
@@ -29,8 +31,8 @@ def large_scripts() -> list[Any]:
     return [
         reply(completion("x" * LIMIT)),
         [head(200, chunked), *[frame(b" " * 10_000)] * 11, STALL],
-        reply(bomb(50_000_000), headers=packed),
-        [head(200, {**chunked, **packed}), frame(bomb(50_000_000)), STALL],
+        reply(bomb(), headers=packed),
+        [head(200, {**chunked, **packed}), frame(bomb()), STALL],
     ]
 
 

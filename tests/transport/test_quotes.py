@@ -115,7 +115,8 @@ def test_malformed_response_is_not_quoted(
     caplog.set_level(logging.INFO)
     wire.always(lambda request: [*way(request), CUT])
     module = pytest.importorskip(library) if library else None
-    borrowed = {} if module is None else {api.client_field: module.AsyncClient() if api.is_async else module.Client()}
+    client_class = "AsyncClient" if api.is_async else "Client"
+    borrowed = {} if module is None else {api.client_field: getattr(module, client_class)(verify=False)}
     with pytest.raises(ParadigmError) as caught:
         list(getattr(api.client(wire, max_retries=1, **borrowed), call)(PROMPT, model=MODEL))
     assert wire.host in str(caught.value)
@@ -180,7 +181,7 @@ def test_aiohttp_is_not_quoted_either(
     api: Api, wire: WireServer, way: Callable[[Request], Script], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its errors reach us as they are. It waits for ever after a malformed chunk."""
-    borrowed = pytest.importorskip("httpx_aiohttp").HttpxAiohttpClient()
+    borrowed = pytest.importorskip("httpx_aiohttp").HttpxAiohttpClient(verify=False)
     wire.always(lambda request: [*way(request), CUT])
     with pytest.raises(ParadigmError) as caught:
         api.client(wire, max_retries=0, http_async_client=borrowed).complete(PROMPT, model=MODEL)
