@@ -273,7 +273,7 @@ class WireServer:
         """End all STALL steps, present and future."""
         self._released.set()
 
-    def wait_for(self, requests: int, seconds: float = 5.0) -> bool:
+    def wait_for(self, requests: int, seconds: float = 30) -> bool:
         """Wait until the number of requests has arrived; return whether it has."""
         until = time.monotonic() + seconds
         while len(self.requests) < requests and time.monotonic() < until:

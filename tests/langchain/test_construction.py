@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import ssl
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -151,12 +151,11 @@ def test_server_specific_field_raises_with_hint_to_extra_body(name: str) -> None
         ParadigmLLM(model="m", api_key=KEY, **{name: 1})
 
 
-def test_construction_is_fast_and_opens_no_connection(wire: WireServer, make: Make) -> None:
+def test_construction_reads_no_certificates_and_opens_no_connection(
+    wire: WireServer, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: pytest.fail("it takes 20 ms"))
     make()
-    began = time.process_time()
-    for _ in range(100):
-        make()
-    assert (time.process_time() - began) / 100 < 0.01  # loading the TLS certificates each time takes twice as long
     assert wire.connections == 0
 
 

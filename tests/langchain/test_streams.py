@@ -194,7 +194,7 @@ def test_closed_stream_ends_request_and_reports_error(wire: WireServer, make: Ma
     pieces = make().stream("x", config={"callbacks": [recorder]})
     assert next(pieces) == "Hel"
     pieces.close()  # type: ignore[attr-defined]
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
     assert [type(error) for error in recorder.errors] == [GeneratorExit]
 
 
@@ -203,7 +203,7 @@ def test_dropped_stream_ends_request(wire: WireServer, make: Make) -> None:
     for _ in make().stream("x"):
         break
     gc.collect()
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
 
 
 def test_closed_async_stream_ends_request_and_reports_error(wire: WireServer, make: Make, recorder: Recorder) -> None:
@@ -213,7 +213,7 @@ def test_closed_async_stream_ends_request_and_reports_error(wire: WireServer, ma
         pieces = make().astream("x", config={"callbacks": [recorder]})
         assert await anext(pieces) == "Hel"
         await pieces.aclose()  # type: ignore[attr-defined]
-        assert await asyncio.to_thread(wire.requests[0].left.wait, 5)
+        assert await asyncio.to_thread(wire.requests[0].left.wait, 30)
 
     asyncio.run(leave())
     assert [type(error) for error in recorder.errors] == [GeneratorExit]
@@ -226,7 +226,7 @@ def test_dropped_async_stream_ends_request(wire: WireServer, make: Make) -> None
         async for _ in make().astream("x"):
             break
         gc.collect()
-        assert await asyncio.to_thread(wire.requests[0].left.wait, 5)
+        assert await asyncio.to_thread(wire.requests[0].left.wait, 30)
 
     asyncio.run(leave())
 
@@ -246,7 +246,7 @@ def test_cancelled_call_ends_request_and_reports_error(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(wire.requests[0].left.wait, 5)
+        assert await asyncio.to_thread(wire.requests[0].left.wait, 30)
 
     asyncio.run(cancel())
     assert [type(error) for error in recorder.errors] == [asyncio.CancelledError]

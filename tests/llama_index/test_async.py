@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +14,7 @@ from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Wor
 
 from llama_index_paradigm import ParadigmLLM
 from tests.llama_index.conftest import Method, text_of
-from tests.wire import Request, Script, WireServer, chunk, completion, models, pause, reply, sse
+from tests.wire import STALL, Request, Script, WireServer, chunk, completion, models, pause, reply, sse
 
 Make = Callable[..., ParadigmLLM]
 
@@ -44,36 +43,42 @@ def test_context_window_lookup_does_not_block_the_event_loop(wire: WireServer, m
 
 
 def test_event_loop_runs_while_a_call_waits(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
-    wire.script([pause(0.3), *async_method.answer("Hello")])
-    turns = 0
+    has_turned = threading.Event()
+
+    def answer(_: Request) -> Script:
+        assert has_turned.wait(30)
+        return async_method.answer("Hello")
+
+    wire.script(answer)
 
     async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0.01)
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        has_turned.set()
 
     async def call() -> None:
         counting = asyncio.create_task(count())
         await async_method.run(llm)
-        counting.cancel()
+        await counting
 
     asyncio.run(call())
-    assert turns > 10
 
 
 def test_stream_yields_each_piece_as_it_arrives(wire: WireServer, stream_method: Method, llm: ParadigmLLM) -> None:
-    wire.script(sse(chunk("Hel"), pause(0.3), chunk("lo", "stop")))
+    wire.script(sse(chunk("Hel"), STALL, chunk("lo", "stop")))
+    stream = getattr(llm, stream_method.name)
     prompt = stream_method.input("Hi")
 
-    async def watch() -> list[float]:
-        return [time.perf_counter() async for _ in await getattr(llm, stream_method.name)(prompt)]
+    async def watch() -> None:
+        async for _ in await stream(prompt):
+            wire.release()  # the server goes on once the first piece is here
 
     if stream_method.is_async:
-        came = asyncio.run(watch())
+        asyncio.run(watch())
     else:
-        came = [time.perf_counter() for _ in getattr(llm, stream_method.name)(prompt)]
-    assert came[1] - came[0] > 0.2
+        for _ in stream(prompt):
+            wire.release()
+    assert wire.unused == 0
 
 
 def echoing(request: Request) -> Script:
@@ -170,6 +175,6 @@ def test_cancelled_call_closes_its_connection(wire: WireServer, async_method: Me
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(wire.requests[0].left.wait, 5)
+        assert await asyncio.to_thread(wire.requests[0].left.wait, 30)
 
     asyncio.run(call())

@@ -282,10 +282,10 @@ def test_closed_stream_closes_its_connection(wire: WireServer, stream_method: Me
             async for _ in stream:
                 break
             await stream.aclose()
-            assert await asyncio.to_thread(wire.requests[0].left.wait, 5)
+            assert await asyncio.to_thread(wire.requests[0].left.wait, 30)
 
         asyncio.run(drop())
     else:
         for _ in getattr(llm, stream_method.name)(prompt):
             break
-        assert wire.requests[0].left.wait(5)
+        assert wire.requests[0].left.wait(30)

@@ -13,7 +13,7 @@ import pytest
 from paradigm_local import LocalParadigm
 from tests.local.fake import FakeEngine, Served
 
-DEADLINE_SECONDS = 5
+DEADLINE_SECONDS = 30
 
 
 def eventually(holds: Callable[[], bool]) -> None:

@@ -63,7 +63,7 @@ def test_first_error_ends_the_requests_in_flight(wire: WireServer, at: str, stre
         asyncio.run(run_tasks(wire, streams), debug=True) if is_async else run_threads(wire, streams)
     assert len(wire.requests) == everyone
     for request in wire.requests:
-        assert request.left.wait(5)
+        assert request.left.wait(30)
 
 
 def run_threads(wire: WireServer, streams: bool) -> None:
@@ -119,7 +119,7 @@ def test_interrupt_ends_the_requests_in_flight(wire: WireServer, at: str, stream
     if at != "retry":  # there, a refusal that arrives at the same time is the error
         assert all(isinstance(error, APIConnectionError) and STOPPED in str(error) for error in errors)
     for request in wire.requests:
-        assert request.left.wait(5)
+        assert request.left.wait(30)
     wire.always(reply(completion("b")))
     assert client.complete("Hi", model=MODEL).text == "b"
     client.close()

@@ -109,7 +109,7 @@ async def turn_until(is_true: Callable[[], object]) -> None:
 
 async def nothing_is_left(client: AsyncParadigmClient, wire: WireServer) -> None:
     """The server has seen the connection close, and the client is as new."""
-    assert await asyncio.to_thread(wire.requests[0].left.wait, 5)
+    assert await asyncio.to_thread(wire.requests[0].left.wait, 30)
     await asyncio.gather(*_closing)
     assert getattr(client._connections.pool(), "in_use", set()) == set()
     wire.always(reply(completion("b")))
@@ -227,7 +227,7 @@ def test_call_cancelled_in_the_tls_handshake_ends_its_connection(run: Run, cance
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = AsyncParadigmClient(api_key=KEY, base_url=url)
         await connect(client, connected, CANCELS[cancel])
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(left.wait(), 30)
         await client.aclose()
         server.close()
 
@@ -367,7 +367,7 @@ def test_client_that_leaves_a_streaming_response_ends_the_stream(
 
         scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}}
         serving = asyncio.create_task(responses.StreamingResponse(texts(client))(scope, receive, send))
-        await asyncio.wait_for(has_text.wait(), 5)
+        await asyncio.wait_for(has_text.wait(), 30)
         is_gone.set()
         await serving
         del serving  # with it goes the response, which holds the generator
@@ -422,5 +422,5 @@ def test_connections_close_although_the_loop_ends_at_once(wire: WireServer, read
 
     asyncio.run(main(), debug=True)
     for request in wire.requests:
-        assert request.left.wait(5)
+        assert request.left.wait(30)
     assert not pool._open_pools

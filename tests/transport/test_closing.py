@@ -82,7 +82,7 @@ class Tasks:
             self.run(asyncio.sleep(0.001))
 
     def result(self, call: asyncio.Task[str]) -> str:
-        return self.run(asyncio.wait_for(call, 5))
+        return self.run(asyncio.wait_for(call, 30))
 
     def close(self, client: Any) -> None:
         self.run(client.aclose())
@@ -173,7 +173,7 @@ def test_closing_ends_calls_that_wait_for_the_server(
     with pytest.raises(APIConnectionError, match=CLOSED) as caught:
         calls.result(call)
     assert caught.value.partial_text == ("a" if at == "text" and streams else "")
-    assert wire.requests[-1].left.wait(5)
+    assert wire.requests[-1].left.wait(30)
     assert len(wire.requests) == before + 1
 
 
@@ -332,7 +332,7 @@ def test_closing_ends_calls_over_an_injected_client(
         wire.release()
     with pytest.raises(APIConnectionError, match=CLOSED):
         calls.result(call)
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
     assert len(wire.requests) == 1
 
 
@@ -417,5 +417,5 @@ def test_closing_does_not_end_the_encryption_first(
         monkeypatch.undo()
         with pytest.raises(APIConnectionError, match=CLOSED):
             calls.result(call)
-        assert server.requests[0].left.wait(5)
+        assert server.requests[0].left.wait(30)
         assert len(server.requests) == 1

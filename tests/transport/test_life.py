@@ -77,7 +77,7 @@ def test_client_works_in_one_event_loop_after_another(echoes: WireServer) -> Non
         assert asyncio.run(aboth(client, str(i))) == [str(i)] * 2
     assert echoes.connections == 3
     for request in echoes.requests:
-        assert request.left.wait(5)
+        assert request.left.wait(30)
     assert len(client._connections._by_loop) == 1  # pools of closed loops do not pile up
 
 
@@ -115,11 +115,11 @@ def test_connections_of_a_closed_loop_are_forgotten_at_the_next_use(echoes: Wire
         loop.close()
         del loop
     gc.collect()
-    assert echoes.requests[0].left.wait(5)
+    assert echoes.requests[0].left.wait(30)
     assert len(client._connections._by_loop) == 1
     del client
     gc.collect()
-    assert echoes.requests[-1].left.wait(5)
+    assert echoes.requests[-1].left.wait(30)
     assert pool._open_pools <= before
 
 
@@ -204,14 +204,14 @@ def test_closed_client_opens_new_connections(api: Api, echoes: WireServer) -> No
         assert client.complete("Hi", model=MODEL).text == "Hi"
         client.close()
         client.close()
-        assert echoes.requests[i].left.wait(5)
+        assert echoes.requests[i].left.wait(30)
     assert echoes.connections == 2
 
 
 def test_with_closes_the_connections(api: Api, echoes: WireServer) -> None:
     with api.client(echoes) as client:
         client.complete("Hi", model=MODEL)
-    assert echoes.requests[0].left.wait(5)
+    assert echoes.requests[0].left.wait(30)
 
 
 def test_call_sends_nothing_when_the_client_closes_just_before(
@@ -248,7 +248,7 @@ def test_idle_connections_beyond_the_limit_are_closed(
     client = api.client(echoes)
     at_once(client, 5)
     for request in echoes.requests[:3]:
-        assert request.left.wait(5)
+        assert request.left.wait(30)
     at_once(client, 2)
     assert echoes.connections == 5
     assert not any(request.left.is_set() for request in echoes.requests[3:])
@@ -261,7 +261,7 @@ def test_connections_idle_for_too_long_are_closed(
     at_once(client, 2)
     monkeypatch.setattr(pool, "KEEPALIVE_SECONDS", 0.0)
     assert client.complete("Hi", model=MODEL).text == "Hi"
-    assert echoes.requests[0].left.wait(5)
+    assert echoes.requests[0].left.wait(30)
     assert not echoes.requests[1].left.is_set()
 
 
@@ -288,7 +288,7 @@ def test_loop_may_end_while_its_connections_close(echoes: WireServer, monkeypatc
     loop.close()
     assert noise == []
     assert _closing == set()
-    assert echoes.requests[0].left.wait(5)
+    assert echoes.requests[0].left.wait(30)
 
 
 def test_loop_without_asyncgen_hooks_closes_without_noise(wire: WireServer) -> None:
@@ -342,7 +342,7 @@ def test_closing_wakes_a_thread_that_waits_for_the_server(wire: WireServer) -> N
         reading = other.submit(next, stream)
         time.sleep(0.2)  # by now it waits for the server
         client.close()
-        assert wire.requests[0].left.wait(5)
+        assert wire.requests[0].left.wait(30)
         with pytest.raises(APIConnectionError):
             reading.result(10)
 
@@ -358,7 +358,7 @@ def test_closing_completes_although_its_caller_is_cancelled(echoes: WireServer) 
             await closing
         await asyncio.gather(*_closing)
         for request in echoes.requests:
-            assert await asyncio.to_thread(request.left.wait, 5)
+            assert await asyncio.to_thread(request.left.wait, 30)
 
     asyncio.run(main())
     assert not pool._open_pools
@@ -385,7 +385,7 @@ def test_call_cancelled_while_closing_idle_connections_leaves_the_rest_in_the_po
             await task
         await client.aclose()
         for request in echoes.requests:
-            assert await asyncio.to_thread(request.left.wait, 5)
+            assert await asyncio.to_thread(request.left.wait, 30)
 
     asyncio.run(main())
 
@@ -516,7 +516,7 @@ def test_leaving_a_stream_of_an_injected_client_ends_its_connection(api: Api, wi
             chunks.close()
         del chunks
         api.turn()
-        assert wire.requests[i].left.wait(5)
+        assert wire.requests[i].left.wait(30)
 
 
 def test_closed_injected_client_is_reported(api: Api, wire: WireServer) -> None:

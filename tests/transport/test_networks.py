@@ -183,7 +183,7 @@ def test_leaving_a_stream_over_tls_ends_its_connection(
         assert [piece.is_last for piece in chunks] == [True]
     del chunks
     api.turn()
-    assert tls.requests[0].left.wait(5)
+    assert tls.requests[0].left.wait(30)
 
 
 # Proxies.

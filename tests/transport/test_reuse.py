@@ -60,7 +60,7 @@ def test_bytes_after_a_response_are_not_read_as_the_next_one(
     client = api.client(wire, max_retries=0)
     call(client, name)
     assert client.complete("Hi", model=MODEL).text == "mine"
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
     assert wire.connections == 2
 
 
@@ -218,7 +218,7 @@ def test_connection_that_cannot_be_looked_into_is_not_used_again(
     client = api.client(wire)
     for i in range(3):
         call(client, "whole")
-        assert wire.requests[i].left.wait(5)
+        assert wire.requests[i].left.wait(30)
     assert wire.connections == 3
 
 

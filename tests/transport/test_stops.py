@@ -143,7 +143,7 @@ def test_fifth_stop_ends_stream_and_generation(api: Api, wire: WireServer) -> No
     chunks = list(api.client(wire).stream("Hi", model=MODEL, stop=FIVE))
     assert [c.text for c in chunks] == ["Hel", "lo ", ""]
     assert (chunks[-1].finish_reason, chunks[-1].is_last) == ("stop", True)
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
 
 
 def test_logprobs_of_a_stop_are_not_shown() -> None:

@@ -237,7 +237,7 @@ def test_event_over_size_limit_raises_with_text_so_far(
     with pytest.raises(APIResponseError, match="more than 1,000 bytes") as caught:
         chunks.extend(api.client(wire).stream("Hi", model=MODEL))
     assert caught.value.partial_text == "a"
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
 
 
 def test_gzip_stream_is_read(api: Api, wire: WireServer) -> None:
@@ -322,7 +322,7 @@ def test_malformed_event_raises_with_text_so_far(api: Api, wire: WireServer, bad
         next(chunks)
     assert caught.value.partial_text == "a"
     assert list(chunks) == []
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
 
 
 ERRORS = [
@@ -508,7 +508,7 @@ def test_connection_is_dropped_if_response_does_not_end_after_done(
     chunks = list(client.stream("Hi", model=MODEL))
     assert time.perf_counter() - begin < 5
     assert (texts(chunks), chunks[-1].finish_reason) == ("a", "stop")
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
     assert texts(client.stream("Hi", model=MODEL)) == "b"
     assert wire.connections == 2
 
@@ -580,7 +580,7 @@ def test_closed_stream_ends_at_once(api: Api, wire: WireServer) -> None:
     assert next(chunks).text == "a"
     chunks.close()
     assert list(chunks) == []
-    assert wire.requests[0].left.wait(5)
+    assert wire.requests[0].left.wait(30)
     unused = api.client(wire).stream("Hi", model=MODEL)
     unused.close()
     assert list(unused) == []
