@@ -19,6 +19,8 @@ from paradigm_local.errors import ModelError
 
 # Prompts are processed in batches of this many tokens; a generation can be stopped between two of them.
 _PROMPT_BATCH_TOKENS = 128
+# Prompts that begin as an earlier one are not processed again. llama.cpp's default would keep 8 GiB of them.
+_PROMPT_CACHE_MIB = 256
 _TOKENIZE_TIMEOUT_SECONDS = 30
 _MAX_SOCKET_PATH = 100  # in bytes; macOS allows 103, Linux 107
 
@@ -267,7 +269,7 @@ def common_parameters(path: Path, context: int, parallel: int, host: str, secret
     threads = max(1, (os.cpu_count() or 1) // 2)
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
-    parameters.cache_ram_mib = 0  # the default may use 8 GiB
+    parameters.cache_ram_mib = _PROMPT_CACHE_MIB
     if hasattr(parameters, "hostnames"):
         parameters.hostnames = [host]
     else:  # as in xllamacpp 2026.9

@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -91,12 +93,12 @@ def test_socket_of_llama_is_for_this_user_only_and_needs_its_key(engine: Engine)
 
 
 @needs_unix_sockets
-def test_socket_of_llama_is_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    engine = Engine(default_model(), 256, 1)
-    assert len(list(tmp_path.glob("*/llama.sock"))) == 1
-    engine.close()
-    assert list(tmp_path.iterdir()) == []
+def test_socket_of_llama_is_removed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory() as folder:  # in a worker, tmp_path is too long for a socket
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        with closing(Engine(default_model(), 256, 1)):
+            assert len(list(Path(folder).glob("*/llama.sock"))) == 1
+        assert list(Path(folder).iterdir()) == []
 
 
 def test_folder_of_the_socket_is_removed_if_the_model_cannot_be_loaded(
