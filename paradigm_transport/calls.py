@@ -119,9 +119,9 @@ class Request(ABC):
         timeout: in place of the settings'; `bind` sets it if the call has none.
     """
 
-    method: ClassVar[str] = "POST"
-    path: ClassVar[str]
-    version: ClassVar[str | None] = None
+    method: str = "POST"
+    path: str
+    version: str | None = None
     hints: ClassVar[Mapping[int, str]] = {}
     optional: frozenset[str] = frozenset()
     body: bytes | None = None

@@ -1,0 +1,174 @@
+"""Questions about streams, about the tokens that the server counts, and about its speed."""
+
+from __future__ import annotations
+
+from paradigm_transport.check.findings import Finding, UnclearError, question
+from paradigm_transport.check.probes import Reply
+from paradigm_transport.check.prompts import COUNT
+from paradigm_transport.check.routes import CHAT, Route
+from paradigm_transport.check.server import Server
+from paradigm_transport.errors import APIStatusError
+from paradigm_transport.messages import JsonObject
+from paradigm_transport.usage import read_count, read_usage
+
+GROUP = "Streams and usage"
+
+_FEW, _MANY = 5, 40
+_REFUSED = (400, 422)
+_USAGE = {"stream_options": {"include_usage": True}}
+
+
+@question("usage", GROUP)
+def usage(server: Server) -> Finding:
+    """Whether a whole response counts its tokens, and believably."""
+    generated = server.generate(COUNT, max_tokens=_FEW)
+    return _usage_finding(generated.body.get("usage"), _FEW)
+
+
+def _usage_finding(wire: object, most: int) -> Finding:
+    if not wire:
+        return Finding("missing")
+    counted = read_usage(wire)
+    if counted is None:
+        zero = isinstance(wire, dict) and read_count(wire.get("prompt_tokens")) == 0
+        return Finding("missing", "zeros, which are not counts" if zero else "in a form that is not known")
+    if not counted.completion_tokens or counted.completion_tokens > most:
+        return Finding("failed", f"it counts {counted.completion_tokens} tokens of a text of at most {most}")
+    if counted.total_tokens != counted.prompt_tokens + counted.completion_tokens:
+        return Finding("failed", "its total is not the sum")
+    return Finding("works")
+
+
+@question("stream", GROUP)
+def stream(server: Server) -> Finding:
+    """Whether a completion arrives in pieces while it is generated."""
+    return _stream_finding(server.stream(server.route, COUNT))
+
+
+@question("stream of a chat", GROUP)
+def stream_of_a_chat(server: Server) -> Finding:
+    """Whether an answer of the chat endpoint arrives in pieces."""
+    server.require(CHAT)
+    if server.route is CHAT:
+        raise UnclearError("as above")
+    return _stream_finding(server.stream(CHAT, COUNT))
+
+
+def _stream_finding(reply: Reply) -> Finding:
+    if not reply.is_stream:
+        return Finding("ignored", "the response arrives whole")
+    texts = [event for _, event in reply.events if has_text(event)]
+    if not texts:
+        return Finding("failed", "no event holds text")
+    if _finish_reason(reply) is None:
+        return Finding("failed", "it ends without finish_reason" + ("" if reply.is_done else " and without [DONE]"))
+    if len(texts) == 1:
+        return Finding("ignored", "all of the text arrives in one event")
+    return Finding("honoured", "" if reply.is_done else "it ends without [DONE]")
+
+
+def has_text(event: JsonObject) -> bool:
+    """Whether an event of a stream holds text, thoughts, or a part of a call."""
+    for choice in _choices(event):
+        delta = choice.get("delta")
+        parts = (*delta.values(), "") if isinstance(delta, dict) else (choice.get("text"),)
+        if any(part for part in parts if part != "assistant"):
+            return True
+    return False
+
+
+def _choices(event: JsonObject) -> list[JsonObject]:
+    choices = event.get("choices")
+    return [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
+
+
+def _finish_reason(reply: Reply) -> object:
+    reasons = [choice.get("finish_reason") for _, event in reply.events for choice in _choices(event)]
+    return next(filter(None, reasons), None)
+
+
+@question("stream_options", GROUP, is_quick=True)
+def stream_options(server: Server) -> Finding:
+    """Whether `stream_options` makes a completion's stream count its tokens."""
+    return _streamed_usage(server, server.route)
+
+
+@question("stream_options of a chat", GROUP)
+def stream_options_of_a_chat(server: Server) -> Finding:
+    """Whether `stream_options` makes the stream of a chat count its tokens."""
+    server.require(CHAT)
+    if server.route is CHAT:
+        raise UnclearError("as above")
+    return _streamed_usage(server, CHAT)
+
+
+def _streamed_usage(server: Server, route: Route) -> Finding:
+    unasked = last_usage(server.stream(route, COUNT, max_tokens=_FEW))
+    try:
+        reply = server.stream(route, COUNT, max_tokens=_FEW, **_USAGE)
+    except APIStatusError as error:
+        if error.status_code in _REFUSED and isinstance(unasked, dict):
+            return Finding("refused", "but streams count their tokens without it")
+        raise
+    found = _usage_finding(last_usage(reply), _FEW)
+    if found.status == "missing":
+        return Finding("ignored", f"the stream has no usage{': ' * bool(found.detail)}{found.detail}")
+    if found.is_good:
+        without = " and without it" * (read_usage(unasked) is not None)
+        zeros = "; without it, there are zeros" * (unasked is not None and not without)
+        return Finding("honoured", f"usage with it{without}{zeros}")
+    return found
+
+
+def last_usage(reply: Reply) -> object:
+    """Return the last usage in a stream that is not null."""
+    found = [event["usage"] for _, event in reply.events if event.get("usage") is not None]
+    return found[-1] if found else None
+
+
+@question("finish_reason", GROUP)
+def finish_reason(server: Server) -> Finding:
+    """Whether a completion that was cut says so."""
+    reason = server.generate(COUNT, max_tokens=_FEW).finish_reason
+    if reason == "length":
+        return Finding("works")
+    return Finding("missing" if reason is None else "unknown", f"it is {reason!r}"[:40] if reason else "")
+
+
+@question("speed", "Speed", seconds=30)
+def speed(server: Server) -> Finding:
+    """How soon the first token of a short prompt arrives, and how many a second follow."""
+    route = server.route
+    fields: JsonObject = {"max_tokens": _MANY}
+    try:
+        reply = server.stream(route, COUNT, **fields, **_USAGE)
+    except APIStatusError as error:
+        if error.status_code not in _REFUSED:
+            raise
+        reply = server.stream(route, COUNT, **fields)
+    seconds = [at for at, event in reply.events if has_text(event)]
+    if not seconds:
+        raise UnclearError("no text arrived")
+    counted = read_usage(last_usage(reply))
+    count = len(seconds) if counted is None else counted.completion_tokens
+    took = seconds[-1] - seconds[0]
+    detail = f"first token after {seconds[0]:.2f} s"
+    if len(seconds) > 1 and took > 0:
+        unit = "events" if counted is None else "tokens"
+        detail += f", then {(count - 1) / took:.0f} {unit} a second"
+    return Finding("works", detail, round(seconds[0], 3))
+
+
+@question("announced limits", "Speed")
+def announced_limits(server: Server) -> Finding:
+    """Whether responses announce rate limits in their headers."""
+    if not server.limits:
+        server.route  # noqa: B018  # has asked
+    if not server.limits:
+        return Finding("missing")
+    return Finding("works", ", ".join(f"{name}: {value[:24]}" for name, value in sorted(server.limits.items())))
+
+
+QUESTIONS = (
+    usage, stream_options, stream, finish_reason, stream_of_a_chat, stream_options_of_a_chat, speed, announced_limits,
+)  # fmt: skip
