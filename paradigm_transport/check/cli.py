@@ -126,7 +126,7 @@ def _only_model(client: ParadigmClient) -> str:
     if len(names) == 1:
         return names[0]
     known = ", ".join(names) or "none"
-    raise InvalidParameterError(f"--model is needed: the server lists {len(names)} models that may generate: {known}")
+    raise InvalidParameterError(f"--model is needed: the server lists {len(names)} models of text: {known}")
 
 
 def _write(text: str) -> None:

@@ -101,17 +101,21 @@ def as_table(report: Report, columns: int) -> str:
 
 
 def _rows(answers: Sequence[Answer], all_answers: Sequence[Answer], columns: int) -> Iterator[str]:
-    name_width = max(len(answer.question.name) for answer in all_answers)
+    width = max(len(answer.question.name) for answer in all_answers)
     for answer in answers:
-        finding = answer.finding
-        head = f"  {answer.question.name:<{name_width}}  {finding.status:<8}"
-        indent = 6 if columns < _NARROW else len(head) + 2
-        details = textwrap.wrap(finding.detail, columns - indent) if finding.detail else []
-        if columns >= _NARROW and details:
-            yield f"{head}  {details.pop(0)}"
+        name, finding = answer.question.name, answer.finding
+        if columns < _NARROW:
+            yield from _indented(f"{name}: {finding.status}", columns, 2, 4)
+            yield from _indented(finding.detail, columns, 6, 6)
         else:
-            yield head.rstrip() if len(head.rstrip()) <= columns else f"  {answer.question.name}: {finding.status}"
-        yield from (" " * indent + line for line in details)
+            head = f"  {name:<{width}}  {finding.status:<8}  "
+            first, *more = _indented(finding.detail, columns, len(head), len(head)) or [""]
+            yield f"{head}{first.strip()}".rstrip()
+            yield from more
+
+
+def _indented(text: str, columns: int, first: int, others: int) -> list[str]:
+    return textwrap.wrap(text, columns, initial_indent=" " * first, subsequent_indent=" " * others)
 
 
 def _summary(report: Report) -> str:

@@ -76,18 +76,21 @@ def number_of_stops(server: Server) -> Finding:
     for count in _COUNTS_OF_STOPS:
         stops = [*(f"@@{number}@@" for number in range(count - 1)), mark]
         try:
-            found = server.generate(COUNT, stop=stops)
+            generated = server.generate(COUNT, stop=stops)
         except APIStatusError as error:
+            if not most:
+                raise
             return _most_stops(most, f"{count} are refused with {error.status_code}")
-        if not _stop_finding(found.text, "stop", text, mark).is_good:
+        found = _stop_finding(generated.text, "stop", text, mark)
+        if found.status == "ignored" and most:
             return _most_stops(most, f"of {count}, the last is ignored")
+        if not found.is_good:
+            return found
         most = count
     return Finding("honoured", f"{most} or more", most)
 
 
 def _most_stops(most: int, then: str) -> Finding:
-    if not most:
-        return Finding("refused" if "refused" in then else "ignored", then, 0)
     at_least = "" if most + 1 in _COUNTS_OF_STOPS else " at least"
     return Finding("honoured", f"{most}{at_least}; {then}", most)
 

@@ -1,0 +1,162 @@
+"""What `paradigm-check` finds out about servers that honour, ignore, refuse and lack what it asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.transport.answering import MODEL, WINDOW, AnsweringServer
+from tests.transport.checking import Check
+from tests.transport.checking import check as check
+
+GOOD = {"works", "honoured"}
+OTHER = {
+    "wrong key": "refused",
+    "announced limits": "missing",
+    "unknown fields": "ignored",
+    "thoughts": "unknown",
+    "a wrong value": "refused",
+    "an unknown model": "refused",
+    "a long prompt": "refused",
+}
+
+
+def test_server_that_honours_everything_is_found_out(check: Check) -> None:
+    found = check()
+    assert found["ok"]
+    assert {name: status for name, status in found["status"].items() if status not in GOOD} == OTHER
+    assert found["model"] == MODEL
+    assert found["found"]["context window"]["value"] == WINDOW
+    assert found["found"]["number of stops"]["detail"] == "16 or more"
+
+
+FIELDS = {
+    "max_tokens": "max_tokens",
+    "stop": "stop",
+    "n": "n",
+    "echo": "echo",
+    "logprobs": "logprobs",
+    "logit_bias": "logit_bias",
+    "skip_special_tokens": "skip_special_tokens",
+    "temperature": "temperature",
+    "seed": "seed",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "stream_options": "stream_options",
+    "response_format (completions)": "response_format",
+    "response_format (chat)": "response_format",
+    "structured_outputs (completions)": "structured_outputs",
+    "structured_outputs (chat)": "structured_outputs",
+    "structural_tag (completions)": "structured_outputs",
+    "guided_json (completions)": "guided_json",
+    "guided_json (chat)": "guided_json",
+    "json_schema (completions)": "json_schema",
+    "grammar (completions)": "grammar",
+    "stream_options of a chat": "stream_options",
+    "stream": "stream",
+    "stream of a chat": "stream",
+    "tools": "tools",
+    "tool_choice: required": "tools",
+}
+
+
+@pytest.mark.parametrize("field", dict.fromkeys(FIELDS.values()))
+def test_ignored_field_is_found_out(check: Check, field: str) -> None:
+    found = check(ignored=[field])
+    ignored = {name for name, status in found["status"].items() if status == "ignored"}
+    further = {"number of stops"} if field == "stop" else set()
+    assert ignored == {name for name, its in FIELDS.items() if its == field} | further | {"unknown fields"}
+
+
+@pytest.mark.parametrize("field", dict.fromkeys(set(FIELDS.values()) - {"max_tokens"}))
+def test_refused_field_is_found_out(check: Check, field: str) -> None:
+    found = check(refused=[field])
+    for name, its in FIELDS.items():
+        if its == field:
+            assert found["status"][name] == "refused"
+            assert found["found"][name]["detail"] == f"400: {field} is not allowed"
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint"),
+    [("models", "models"), ("embeddings", "embeddings"), ("search", "search"), ("tokenize", "tokenize"),
+     ("chat", "chat/completions"), ("completions", "completions")],
+)  # fmt: skip
+def test_missing_endpoint_is_found_out(check: Check, name: str, endpoint: str) -> None:
+    found = check(AnsweringServer(missing=[endpoint]), "--model", MODEL)
+    assert found["status"][name] == "missing"
+    assert found["found"][name]["detail"] == "404: Not found."
+
+
+def test_fields_are_tried_on_chats_without_completions(check: Check) -> None:
+    status = check(missing=["completions"])["status"]
+    fields = {name for name, its in FIELDS.items() if "(completions)" not in name and its != "echo"}
+    assert {status[name] for name in fields - {"stream of a chat", "stream_options of a chat"}} == {"honoured"}
+    assert status["echo"] == status["BOS"] == status["grammar (completions)"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "status", "detail"),
+    [
+        ({"bos": 0}, "BOS", "missing", "nothing is added"),
+        ({"bos": 3}, "BOS", "failed", "3 tokens are added to a prompt: more than a BOS"),
+        ({"usage": False}, "usage", "missing", ""),
+        ({"usage": False}, "stream_options", "ignored", "the stream has no usage"),
+        ({"usage": False}, "BOS", "unknown", "there is no usage to count with"),
+        ({"usage": False}, "max_tokens", "honoured", ""),
+        ({"most_stops": 4}, "number of stops", "honoured", "4; 5 are refused with 400"),
+        ({"most_stops": 6}, "number of stops", "honoured", "5 at least; 8 are refused with 400"),
+        ({"entry": {"max_model_len": None}}, "context window", "missing", "the model list does not name it"),
+        ({"entry": {"max_model_len": None}}, "a long prompt", "unknown", "the context window is not known"),
+        ({"headers": {"X-RateLimit-Remaining": "9"}}, "announced limits", "works", "x-ratelimit-remaining: 9"),
+        ({"thinks": ("reasoning", "Hm.")}, "thoughts", "works", "in reasoning"),
+        (
+            {"thinks": ("content", "<think>Hm.</think> Both.")},
+            "thoughts",
+            "missing",
+            "they stay in the text, in the form that the parser qwen3 reads",
+        ),
+        (
+            {"call_in_text": "<tool_call>{}"},
+            "tools",
+            "ignored",
+            "a call stayed in the text, in the form that the parser hermes reads",
+        ),
+        (
+            {"call_in_text": "[TOOL_CALLS][]"},
+            "tools",
+            "ignored",
+            "a call stayed in the text, in the form that the parser mistral reads",
+        ),
+        ({}, "chat template", "works", "'chatml': it writes the same prompt as the chat endpoint"),
+        ({"missing": ["chat/completions"]}, "chat template", "works", "'alfred': its marks are tokens"),
+    ],
+)
+def test_detail_is_found_out(check: Check, options: dict[str, Any], name: str, status: str, detail: str) -> None:
+    found = check(**options)["found"][name]
+    assert (found["status"], found["detail"]) == (status, detail)
+
+
+SOURCE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+)
+
+
+def test_template_of_the_server_is_recommended(check: Check) -> None:
+    found = check(entry={"chat_template": SOURCE}, ignored=["tools"])
+    assert found["found"]["chat template"]["value"] == "server"
+    for code in found["recommended"]["langchain"], found["recommended"]["llama_index"]:
+        assert f'ChatParadigm(model="{MODEL}", chat_template="server", constrain="vllm")' in code
+
+
+def test_templates_of_the_server_need_jinja(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paradigm_transport.check.questions.prompts.find_spec", lambda name: None)
+    found = check(entry={"chat_template": SOURCE})["found"]["chat template"]
+    assert found["value"] == "chatml"
+    found = check(entry={"chat_template": SOURCE}, more_in_chats=2)["found"]["chat template"]
+    assert found["status"] == "missing"
+    assert found["detail"].startswith("the server's templates need jinja2: pip install jinja2; ")
