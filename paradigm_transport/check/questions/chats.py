@@ -17,7 +17,7 @@ GROUP = "Chat"
 _TOOL = Tool(
     "get_weather",
     "The weather of a city now.",
-    {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    {"type": "object", "properties": {"city": {"enum": ["Oslo"]}}, "required": ["city"]},
 )
 _TOOL_TOKENS, _THOUGHT_TOKENS = 48, 64
 
