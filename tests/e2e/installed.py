@@ -54,7 +54,7 @@ def test_metadata_matches_code() -> None:
     installed = distribution("paradigm-llm")
     assert installed.version == __version__
     assert installed.metadata["License-Expression"] == "MIT"
-    assert {point.name for point in installed.entry_points} == {"paradigm-local", "paradigm_local"}
+    assert {point.name for point in installed.entry_points} == {"paradigm-check", "paradigm-local", "paradigm_local"}
     assert any(str(path).endswith("licenses/LICENSE") for path in installed.files or ())
 
 
@@ -153,3 +153,12 @@ def test_local_paradigm_runs_or_names_its_extra(command: str) -> None:
         assert run.returncode == 1
         assert run.stderr.count("\n") == 1
         assert "pip install 'paradigm-llm[" in run.stderr
+
+
+def test_paradigm_check_runs_with_any_extras(wire: WireServer) -> None:
+    wire.always(WHOLE)
+    script = Path(sysconfig.get_path("scripts"), "paradigm-check")
+    env = {**os.environ, "PARADIGM_API_KEY": "k", "PARADIGM_BASE_URL": wire.url}
+    run = subprocess.run([script, "--model", "m", "--quick"], capture_output=True, text=True, check=False, env=env)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "completions" in run.stdout

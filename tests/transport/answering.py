@@ -36,7 +36,7 @@ class AnsweringServer:
         usage: whether it counts tokens.
         thinks: what the model thinks, and the field that it arrives in.
         entry: more of the model's entry in the model list.
-        call_in_text: a call that stays in the text; None for calls in their own field.
+        call_in_text: a call that stays in the text, cut off if it ends in `{`; None for calls in their own field.
     """
 
     def __init__(
@@ -156,9 +156,11 @@ class AnsweringServer:
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if body.get("tools") and body.get("tool_choice") != "none":
             call = {"id": "c", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-            message = {"role": "assistant", "content": self.call_in_text, "tool_calls": [call]}
+            message = {"role": "assistant", "content": None, "tool_calls": [call]}
+            common["finish_reason"] = "tool_calls"
             if self.call_in_text:
-                del message["tool_calls"]
+                message = {"role": "assistant", "content": self.call_in_text}
+                common["finish_reason"] = "length" if self.call_in_text.endswith("{") else "stop"
         elif self.thinks:
             message[self.thinks[0]] = self.thinks[1]
         return {**common, "message": message}

@@ -132,6 +132,13 @@ def test_fields_are_tried_on_chats_without_completions(check: Check) -> None:
             "ignored",
             "a call stayed in the text, in the form that the parser mistral reads",
         ),
+        ({"call_in_text": "<tool_call>{"}, "tools", "unknown", "the model began a call, which was cut off"),
+        (
+            {"call_in_text": "<tool_call>{"},
+            "tool_choice: required",
+            "honoured",
+            "the answer begins a call, which was cut off",
+        ),
         ({}, "chat template", "works", "'chatml': it writes the same prompt as the chat endpoint"),
         ({"missing": ["chat/completions"]}, "chat template", "works", "'alfred': its marks are tokens"),
     ],
