@@ -19,10 +19,10 @@ from paradigm_transport.check.probes import LimitsOnly
 from paradigm_transport.check.questions import QUESTIONS
 from paradigm_transport.check.questions.endpoints import seems_to_embed
 from paradigm_transport.check.report import Report, as_json, as_table
-from paradigm_transport.check.runner import CheckError, connect, run
+from paradigm_transport.check.runner import OPENING_SECONDS, CheckError, connect, run
 from paradigm_transport.check.server import Server
 from paradigm_transport.client import ParadigmClient
-from paradigm_transport.errors import InvalidParameterError, ParadigmError
+from paradigm_transport.errors import APIResponseError, InvalidParameterError, NotFoundError, ParadigmError
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.http.timeouts import Timeout
 
@@ -100,7 +100,7 @@ def _ask(client: ParadigmClient, options: argparse.Namespace) -> int:
     try:
         model = options.model or _only_model(client)
         server = Server(client, model, options.embedding_model)
-        connect(server)
+        connect(server, min(OPENING_SECONDS, options.seconds))
     except (CheckError, ParadigmError) as error:
         if isinstance(error, InvalidParameterError):
             raise
@@ -120,9 +120,13 @@ def _only_model(client: ParadigmClient) -> str:
 
     Raises:
         InvalidParameterError: there are none, or several.
-        ParadigmError: the server does not list its models.
+        CheckError: the server does not list its models.
+        ParadigmError: it does not respond, or refuses.
     """
-    names = [model.id for model in client.models() if not seems_to_embed(model)]
+    try:
+        names = [model.id for model in client.models() if not seems_to_embed(model)]
+    except (NotFoundError, APIResponseError) as error:
+        raise CheckError(f"{error} If the address is right, pass --model.") from None
     if len(names) == 1:
         return names[0]
     known = ", ".join(names) or "none"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from paradigm_transport.check.findings import Finding, Question, UnclearError
-from paradigm_transport.check.routes import CHAT, COMPLETIONS
+from paradigm_transport.check.routes import CHAT, COMPLETIONS, Route
 from paradigm_transport.check.server import Server
 from paradigm_transport.errors import (
     APIConnectionError,
@@ -22,7 +22,8 @@ _FORBIDDEN = (401, 403)
 _NAMED = 8
 """The most models that are named to a user who chose another one."""
 
-_OPENING_SECONDS = 60.0
+OPENING_SECONDS = 60.0
+"""How long a first request may take: a model may have to be loaded."""
 
 
 class CheckError(Exception):
@@ -44,16 +45,20 @@ class Answer:
     seconds: float
 
 
-def connect(server: Server) -> None:
+def connect(server: Server, seconds: float = OPENING_SECONDS) -> None:
     """Check that there is a server which takes the key and serves something, before anything else is asked.
+
+    Args:
+        server: who is asked.
+        seconds: how long each of three requests may take.
 
     Raises:
         CheckError: there is not.
     """
-    server.ends = server.timer() + _OPENING_SECONDS
+    server.ends = server.timer() + seconds
     if isinstance(server.listed, APIConnectionError):
         raise CheckError(str(server.listed))
-    errors = [_error_of(server, route) for route in (COMPLETIONS, CHAT)]
+    errors = [_error_of(server, route, seconds) for route in (COMPLETIONS, CHAT)]
     if None in errors:
         return
     for error in errors:
@@ -68,9 +73,10 @@ def connect(server: Server) -> None:
         raise CheckError(_unknown_model(server, [model.id for model in server.listed]))
 
 
-def _error_of(server: Server, route: object) -> ParadigmError | None:
+def _error_of(server: Server, route: Route, seconds: float) -> ParadigmError | None:
+    server.ends = server.timer() + seconds
     try:
-        server.opening(route)  # type: ignore[arg-type]
+        server.opening(route)
     except ParadigmError as error:
         return error
     return None

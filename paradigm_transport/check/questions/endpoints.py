@@ -21,7 +21,6 @@ SERVER, ENDPOINTS = "Server", "Endpoints"
 _ABSENT = (404, 405, 501)
 _FORBIDDEN = (401, 403)
 _WRONG_KEY = "paradigm-check-wrong-key"
-_OPENING_SECONDS = 60.0  # a model may have to be loaded first
 _EMBEDS = re.compile(r"embed|\be5\b|\bbge\b|\bgte\b|denseon|minilm", re.IGNORECASE)
 
 
@@ -70,13 +69,13 @@ def _generates(server: Server, route: Route) -> Finding:
     return Finding("works", "" if generated.text else "the model wrote nothing")
 
 
-@question("completions", ENDPOINTS, is_quick=True, seconds=_OPENING_SECONDS)
+@question("completions", ENDPOINTS, is_quick=True)
 def completions(server: Server) -> Finding:
     """Whether `POST /completions` completes a prompt."""
     return _generates(server, COMPLETIONS)
 
 
-@question("chat", ENDPOINTS, is_quick=True, seconds=_OPENING_SECONDS)
+@question("chat", ENDPOINTS, is_quick=True)
 def chat(server: Server) -> Finding:
     """Whether `POST /chat/completions` answers a message."""
     return _generates(server, CHAT)

@@ -162,11 +162,11 @@ def speed(server: Server) -> Finding:
 @question("announced limits", "Speed")
 def announced_limits(server: Server) -> Finding:
     """Whether responses announce rate limits in their headers."""
-    if not server.limits:
-        server.route  # noqa: B018  # has asked
+    server.require(server.route)  # which has asked
     if not server.limits:
         return Finding("missing")
-    return Finding("works", ", ".join(f"{name}: {value[:24]}" for name, value in sorted(server.limits.items())))
+    announced = ", ".join(f"{name}: {value}" for name, value in sorted(server.limits.items()))
+    return Finding("works", server.words.clean(announced))
 
 
 QUESTIONS = (
