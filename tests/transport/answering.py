@@ -33,6 +33,8 @@ class AnsweringServer:
         bos: the number of tokens in front of each prompt.
         more_in_chats: the number of further tokens in front of each chat.
         most_stops: the most stop sequences that it accepts.
+        heeded_stops: the number of those that it heeds; None for all.
+        samples: whether it samples if no temperature is given.
         usage: whether it counts tokens.
         thinks: what the model thinks, and the field that it arrives in.
         entry: more of the model's entry in the model list.
@@ -49,6 +51,8 @@ class AnsweringServer:
         bos: int = 1,
         more_in_chats: int = 0,
         most_stops: int = 99,
+        heeded_stops: int | None = None,
+        samples: bool = True,
         usage: bool = True,
         thinks: tuple[str, str] | None = None,
         entry: Mapping[str, Any] | None = None,
@@ -57,7 +61,8 @@ class AnsweringServer:
         self.ignored, self.refused, self.missing = set(ignored), set(refused), set(missing)
         self.headers = headers
         self.bos, self.more_in_chats = bos, more_in_chats
-        self.most_stops = most_stops
+        self.most_stops, self.heeded_stops = most_stops, heeded_stops
+        self.samples = samples
         self.usage = usage
         self.thinks = thinks
         self.entry = {"max_model_len": WINDOW, **(entry or {})}
@@ -133,7 +138,7 @@ class AnsweringServer:
             return ['{"is_even": ', "true}"], "stop"
         tokens = [self.token(prompt, body, place) for place in range(most)]
         text = "".join(tokens)
-        ends = [at for stop in body.get("stop", ()) if (at := text.find(stop)) >= 0]
+        ends = [at for stop in body.get("stop", [])[: self.heeded_stops] if (at := text.find(stop)) >= 0]
         return ([text[: min(ends)]], "stop") if ends else (tokens, "length")
 
     def token(self, prompt: str, body: dict[str, Any], place: int) -> str:
@@ -141,7 +146,8 @@ class AnsweringServer:
             return " biased"
         if place > 3 and (body.get("frequency_penalty") or body.get("presence_penalty")):
             return f" other{place}"
-        if any(body.get(name) == value for name, value in _GREEDY.items()):
+        given = {"temperature": int(self.samples), **body}
+        if any(given.get(name) == value for name, value in _GREEDY.items()):
             return " ha" if "ha ha" in prompt else f" {17 + place}"
         chance = random.Random(f"{body['seed']} {place}") if "seed" in body else self.chance
         return f" word{chance.randrange(10_000)}"

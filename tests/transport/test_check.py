@@ -72,6 +72,14 @@ def test_ignored_field_is_found_out(check: Check, field: str) -> None:
     assert ignored == {name for name, its in FIELDS.items() if its == field} | further | {"unknown fields"}
 
 
+def test_server_that_never_samples_is_found_out(check: Check) -> None:
+    found = check(ignored=["temperature"], samples=False)["found"]
+    assert found["temperature"]["status"] == "ignored"
+    assert found["temperature"]["detail"] == "texts at temperature 1.5 are those at 0"
+    for name in ("top_p", "top_k", "min_p", "seed"):
+        assert found[name]["status"] == "unknown"
+
+
 @pytest.mark.parametrize("field", dict.fromkeys(set(FIELDS.values()) - {"max_tokens"}))
 def test_refused_field_is_found_out(check: Check, field: str) -> None:
     found = check(refused=[field])
@@ -110,6 +118,7 @@ def test_fields_are_tried_on_chats_without_completions(check: Check) -> None:
         ({"usage": False}, "max_tokens", "honoured", ""),
         ({"most_stops": 4}, "number of stops", "honoured", "4; 5 are refused with 400"),
         ({"most_stops": 6}, "number of stops", "honoured", "5 at least; 8 are refused with 400"),
+        ({"heeded_stops": 4}, "number of stops", "honoured", "4; of 5, the last is ignored"),
         ({"entry": {"max_model_len": None}}, "context window", "missing", "the model list does not name it"),
         ({"entry": {"max_model_len": None}}, "a long prompt", "unknown", "the context window is not known"),
         ({"headers": {"X-RateLimit-Remaining": "9"}}, "announced limits", "works", "x-ratelimit-remaining: 9"),
