@@ -34,6 +34,7 @@ class AnsweringServer:
         more_in_chats: the number of further tokens in front of each chat.
         most_stops: the most stop sequences that it accepts.
         heeded_stops: the number of those that it heeds; None for all.
+        most_temperature: the highest temperature that it accepts.
         samples: whether it samples if no temperature is given.
         usage: whether it counts tokens.
         thinks: what the model thinks, and the field that it arrives in.
@@ -53,6 +54,7 @@ class AnsweringServer:
         more_in_chats: int = 0,
         most_stops: int = 99,
         heeded_stops: int | None = None,
+        most_temperature: float = 2,
         samples: bool = True,
         usage: bool = True,
         thinks: tuple[str, str] | None = None,
@@ -64,7 +66,7 @@ class AnsweringServer:
         self.headers = headers
         self.bos, self.more_in_chats = bos, more_in_chats
         self.most_stops, self.heeded_stops = most_stops, heeded_stops
-        self.samples = samples
+        self.samples, self.most_temperature = samples, most_temperature
         self.usage = usage
         self.thinks = thinks
         self.entry = {"max_model_len": WINDOW, **(entry or {})}
@@ -124,6 +126,8 @@ class AnsweringServer:
             return "There is no such model."
         if not isinstance(body.get("temperature", 0), (int, float)):
             return "temperature must be a number"
+        if body.get("temperature", 0) > self.most_temperature:
+            return f"temperature must be at most {self.most_temperature}"
         stops = body.get("stop", [])
         return f"stop: at most {self.most_stops}" if len(stops) > self.most_stops else None
 

@@ -82,6 +82,18 @@ def test_server_that_never_samples_is_found_out(check: Check) -> None:
         assert found[name]["status"] == "unknown"
 
 
+def test_lower_temperatures_are_tried_if_high_ones_are_refused(check: Check) -> None:
+    status = check(most_temperature=1)["status"]
+    assert {status[name] for name in ("temperature", "seed", "top_p", "top_k", "min_p")} == {"honoured"}
+
+
+def test_model_with_one_temperature_can_be_checked(check: Check) -> None:
+    status = check(refused=["temperature"], samples=False)["status"]
+    assert status["temperature"] == "refused"
+    assert {status[name] for name in ("max_tokens", "stop", "n", "frequency_penalty", "logprobs")} == {"honoured"}
+    assert {status[name] for name in ("top_p", "top_k", "min_p", "seed")} == {"unknown"}
+
+
 @pytest.mark.parametrize("field", dict.fromkeys(set(FIELDS.values()) - {"max_tokens"}))
 def test_refused_field_is_found_out(check: Check, field: str) -> None:
     found = check(refused=[field])
