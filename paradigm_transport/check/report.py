@@ -89,7 +89,7 @@ def as_table(report: Report, columns: int) -> str:
         columns: the width of the terminal.
     """
     columns = max(FEWEST_COLUMNS, min(columns, MOST_COLUMNS))
-    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    versions = ", ".join(map(" ".join, _versions().items()))
     lines = textwrap.wrap(f"{report.model}, asked by {versions}", columns)
     for group, answers in groupby(report.answers, lambda answer: answer.question.group):
         lines += ["", group, *_rows(list(answers), report.answers, columns)]

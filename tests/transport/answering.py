@@ -17,7 +17,7 @@ MODEL = "alfred-4.2"
 KEY = "a-key-that-is-secret"
 WINDOW = 512
 
-_TOKEN = re.compile(r"<[^<>\s]+>|\w+|[^\w\s]")
+_TOKEN, _TOKEN_WITHOUT_MARKS = re.compile(r"<[^<>\s]+>|\w+|[^\w\s]"), re.compile(r"\w+|[^\w\s]")
 _SCHEMAS = ("response_format", "structured_outputs", "guided_json", "json_schema", "grammar")
 _GREEDY = {"top_k": 1, "min_p": 1.0, "top_p": 0.0001, "temperature": 0}
 
@@ -39,6 +39,7 @@ class AnsweringServer:
         usage: whether it counts tokens.
         thinks: what the model thinks, and the field that it arrives in.
         entry: more of the model's entry in the model list.
+        knows_marks: whether a mark is one token.
         accepts_anything: whether it takes any key, model and value, and cuts prompts.
         call_in_text: a call that stays in the text, cut off if it ends in `{`; None for calls in their own field.
     """
@@ -59,6 +60,7 @@ class AnsweringServer:
         usage: bool = True,
         thinks: tuple[str, str] | None = None,
         entry: Mapping[str, Any] | None = None,
+        knows_marks: bool = True,
         accepts_anything: bool = False,
         call_in_text: str | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class AnsweringServer:
         self.thinks = thinks
         self.entry = {"max_model_len": WINDOW, **(entry or {})}
         self.accepts_anything = accepts_anything
+        self.knows_marks = knows_marks
         self.call_in_text = call_in_text
         self.chance = random.Random(0)
 
@@ -101,7 +104,7 @@ class AnsweringServer:
         for name in self.ignored:
             body.pop(name, None)
         prompt = self.prompt_of(body, is_chat)
-        count = len(_TOKEN.findall(prompt)) + self.bos + self.more_in_chats * is_chat
+        count = self.count(prompt) + self.more_in_chats * is_chat
         if count > WINDOW and not self.accepts_anything:
             return reply({"detail": f"This model's maximum context length is {WINDOW} tokens."}, 400)
         answers = [self.answer(prompt, body) for _ in range(body.get("n", 1))]
@@ -115,6 +118,10 @@ class AnsweringServer:
         choices = [self.choice(body, prompt, index, *answer, is_chat) for index, answer in enumerate(answers)]
         whole = {"id": "1", "object": "text_completion", "model": MODEL, "choices": choices}
         return reply({**whole, **({"usage": counted} if self.usage else {})}, headers=self.headers)
+
+    def count(self, prompt: str) -> int:
+        pattern = _TOKEN if self.knows_marks else _TOKEN_WITHOUT_MARKS
+        return len(pattern.findall(prompt)) + self.bos
 
     def problem_with(self, body: dict[str, Any]) -> str | None:
         for name in body:
@@ -157,7 +164,7 @@ class AnsweringServer:
             return f" other{place}"
         given = {"temperature": int(self.samples), **body}
         if any(given.get(name) == value for name, value in _GREEDY.items()):
-            return " ha" if "ha ha" in prompt else f" {17 + place}"
+            return " ha" if "ha ha" in prompt else f" {17 + len(prompt) + place}"
         chance = random.Random(f"{body['seed']} {place}") if "seed" in body else self.chance
         return f" word{chance.randrange(10_000)}"
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from paradigm_transport import CHAT_TEMPLATES
+from paradigm_transport.check import prompts
 from tests.transport.answering import MODEL, WINDOW, AnsweringServer
 from tests.transport.checking import Check
 from tests.transport.checking import check as check
@@ -181,6 +183,18 @@ def test_template_of_the_server_is_recommended(check: Check) -> None:
     assert found["found"]["chat template"]["value"] == "server"
     for code in found["recommended"]["langchain"], found["recommended"]["llama_index"]:
         assert f'ChatParadigm(model="{MODEL}", chat_template="server", constrain="vllm")' in code
+
+
+def test_template_that_is_as_long_by_chance_is_not_taken(check: Check) -> None:
+    server = AnsweringServer(knows_marks=False)
+    alfred, chatml = (
+        server.count(CHAT_TEMPLATES[name].render([("system", prompts.SYSTEM), ("user", prompts.HELLO)]))
+        for name in ("alfred", "chatml")
+    )
+    server.more_in_chats = alfred - chatml
+    found = check(server, only="chat template")["found"]["chat template"]
+    assert found["status"] == "missing"
+    assert found["detail"] == "the chat endpoint writes other prompts than alfred, chatml"
 
 
 def test_templates_of_the_server_need_jinja(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
