@@ -8,9 +8,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import groupby
-
-import httpx
 
 from paradigm_transport._version import __version__
 from paradigm_transport.check.advice import Advice
@@ -75,7 +74,7 @@ def as_json(report: Report) -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {"paradigm-llm": __version__, "httpx": httpx.__version__, "python": platform.python_version()}
+    return {"paradigm-llm": __version__, "httpx": version("httpx"), "python": platform.python_version()}
 
 
 def _advice_as_json(advice: Advice) -> JsonObject:
@@ -90,7 +89,7 @@ def as_table(report: Report, columns: int) -> str:
         columns: the width of the terminal.
     """
     columns = max(FEWEST_COLUMNS, min(columns, MOST_COLUMNS))
-    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    versions = ", ".join(map(" ".join, _versions().items()))
     lines = textwrap.wrap(f"{report.model}, asked by {versions}", columns)
     for group, answers in groupby(report.answers, lambda answer: answer.question.group):
         lines += ["", group, *_rows(list(answers), report.answers, columns)]

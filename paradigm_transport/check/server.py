@@ -20,8 +20,8 @@ from paradigm_transport.http.timeouts import CONNECT_SECONDS, Timeout
 SAMPLE_TOKENS = 24
 """The length of texts that are compared: two samples of this length are hardly ever equal."""
 
-HOT = 1.5
-"""A temperature at which samples differ, also on servers that leave all but a few tokens out."""
+HOT, WARM = 1.5, 1.0
+"""A temperature at which samples differ, also on servers that leave all but a few tokens out; one that all accept."""
 
 _LIMIT_HEADERS = ("x-ratelimit", "ratelimit", "retry-after")
 
@@ -57,6 +57,7 @@ class Server:
         self.words = Words(client.settings)
         self._openings: dict[str, Generated | ParadigmError] = {}
         self._greedy: dict[tuple[str, str, int], str] = {}
+        self._greedy_fields: dict[str, dict[str, object]] = {}
 
     # Requests
 
@@ -182,24 +183,21 @@ class Server:
                 return route
         raise UnclearError("no endpoint that generates text works")
 
-    @cached_property
-    def _refusers_of_zero(self) -> dict[str, bool]:
-        return {}
-
     def greedy_fields(self, route: Route) -> dict[str, object]:
-        """Return the fields that make the model choose the likeliest token, as far as the endpoint takes them."""
-        known = self._refusers_of_zero
-        if route.name not in known:
-            self.require(route)
-            body = {"model": self.model, **route.text_fields(COUNT), "max_tokens": 1, "temperature": 0}
+        """Return the fields that make the model choose the likeliest token, as far as the endpoint takes them.
+
+        Raises:
+            UnclearError: the endpoint does not work.
+        """
+        self.require(route)
+        if route.name not in self._greedy_fields:
+            fields: dict[str, object] = {"temperature": 0}
             try:
-                self.send(route.target, body)
-                known[route.name] = False
-            except APIStatusError as error:
-                if error.status_code >= 500:
-                    raise UnclearError("temperature 0 fails") from None
-                known[route.name] = True
-        return {} if known[route.name] else {"temperature": 0}
+                self.send(route.target, {"model": self.model, **route.text_fields(COUNT), "max_tokens": 1, **fields})
+            except APIStatusError:  # some models have one temperature
+                fields = {}
+            self._greedy_fields[route.name] = fields
+        return self._greedy_fields[route.name]
 
     def require(self, route: Route) -> None:
         """Check that an endpoint works.
@@ -228,13 +226,22 @@ class Server:
         return self._greedy[place]
 
     @cached_property
+    def hot(self) -> float:
+        """The highest temperature to sample at that the server accepts."""
+        try:
+            self.generate(STORY, temperature=HOT, max_tokens=1)
+        except APIStatusError:
+            return WARM
+        return HOT
+
+    @cached_property
     def samples(self) -> tuple[str, str]:
         """Two texts at a high temperature.
 
         Raises:
             ParadigmError: the temperature was refused.
         """
-        first, second = (self.generate(STORY, temperature=HOT).text for _ in range(2))
+        first, second = (self.generate(STORY, temperature=self.hot).text for _ in range(2))
         return first, second
 
     @property

@@ -17,7 +17,7 @@ MODEL = "alfred-4.2"
 KEY = "a-key-that-is-secret"
 WINDOW = 512
 
-_TOKEN = re.compile(r"<[^<>\s]+>|\w+|[^\w\s]")
+_TOKEN, _TOKEN_WITHOUT_MARKS = re.compile(r"<[^<>\s]+>|\w+|[^\w\s]"), re.compile(r"\w+|[^\w\s]")
 _SCHEMAS = ("response_format", "structured_outputs", "guided_json", "json_schema", "grammar")
 _GREEDY = {"top_k": 1, "min_p": 1.0, "top_p": 0.0001, "temperature": 0}
 
@@ -33,9 +33,14 @@ class AnsweringServer:
         bos: the number of tokens in front of each prompt.
         more_in_chats: the number of further tokens in front of each chat.
         most_stops: the most stop sequences that it accepts.
+        heeded_stops: the number of those that it heeds; None for all.
+        most_temperature: the highest temperature that it accepts.
+        samples: whether it samples if no temperature is given.
         usage: whether it counts tokens.
         thinks: what the model thinks, and the field that it arrives in.
         entry: more of the model's entry in the model list.
+        knows_marks: whether a mark is one token.
+        accepts_anything: whether it takes any key, model and value, and cuts prompts.
         call_in_text: a call that stays in the text, cut off if it ends in `{`; None for calls in their own field.
     """
 
@@ -49,24 +54,32 @@ class AnsweringServer:
         bos: int = 1,
         more_in_chats: int = 0,
         most_stops: int = 99,
+        heeded_stops: int | None = None,
+        most_temperature: float = 2,
+        samples: bool = True,
         usage: bool = True,
         thinks: tuple[str, str] | None = None,
         entry: Mapping[str, Any] | None = None,
+        knows_marks: bool = True,
+        accepts_anything: bool = False,
         call_in_text: str | None = None,
     ) -> None:
         self.ignored, self.refused, self.missing = set(ignored), set(refused), set(missing)
         self.headers = headers
         self.bos, self.more_in_chats = bos, more_in_chats
-        self.most_stops = most_stops
+        self.most_stops, self.heeded_stops = most_stops, heeded_stops
+        self.samples, self.most_temperature = samples, most_temperature
         self.usage = usage
         self.thinks = thinks
         self.entry = {"max_model_len": WINDOW, **(entry or {})}
+        self.accepts_anything = accepts_anything
+        self.knows_marks = knows_marks
         self.call_in_text = call_in_text
         self.chance = random.Random(0)
 
     def __call__(self, request: Request) -> Script:
         endpoint = request.path.removeprefix("/api/v2/").removeprefix("/api/v3/").removeprefix("/api/")
-        if request.headers.get("authorization") != f"Bearer {KEY}":
+        if request.headers.get("authorization") != f"Bearer {KEY}" and not self.accepts_anything:
             return reply({"detail": "Invalid API key."}, 401)
         if endpoint in self.missing:
             return reply({"detail": "Not found."}, 404)
@@ -91,8 +104,8 @@ class AnsweringServer:
         for name in self.ignored:
             body.pop(name, None)
         prompt = self.prompt_of(body, is_chat)
-        count = len(_TOKEN.findall(prompt)) + self.bos + self.more_in_chats * is_chat
-        if count > WINDOW:
+        count = self.count(prompt) + self.more_in_chats * is_chat
+        if count > WINDOW and not self.accepts_anything:
             return reply({"detail": f"This model's maximum context length is {WINDOW} tokens."}, 400)
         answers = [self.answer(prompt, body) for _ in range(body.get("n", 1))]
         counted = {
@@ -106,14 +119,22 @@ class AnsweringServer:
         whole = {"id": "1", "object": "text_completion", "model": MODEL, "choices": choices}
         return reply({**whole, **({"usage": counted} if self.usage else {})}, headers=self.headers)
 
+    def count(self, prompt: str) -> int:
+        pattern = _TOKEN if self.knows_marks else _TOKEN_WITHOUT_MARKS
+        return len(pattern.findall(prompt)) + self.bos
+
     def problem_with(self, body: dict[str, Any]) -> str | None:
         for name in body:
             if name in self.refused:
                 return f"{name} is not allowed"
+        if self.accepts_anything:
+            return None
         if body["model"] != MODEL:
             return "There is no such model."
         if not isinstance(body.get("temperature", 0), (int, float)):
             return "temperature must be a number"
+        if body.get("temperature", 0) > self.most_temperature:
+            return f"temperature must be at most {self.most_temperature}"
         stops = body.get("stop", [])
         return f"stop: at most {self.most_stops}" if len(stops) > self.most_stops else None
 
@@ -133,7 +154,7 @@ class AnsweringServer:
             return ['{"is_even": ', "true}"], "stop"
         tokens = [self.token(prompt, body, place) for place in range(most)]
         text = "".join(tokens)
-        ends = [at for stop in body.get("stop", ()) if (at := text.find(stop)) >= 0]
+        ends = [at for stop in body.get("stop", [])[: self.heeded_stops] if (at := text.find(stop)) >= 0]
         return ([text[: min(ends)]], "stop") if ends else (tokens, "length")
 
     def token(self, prompt: str, body: dict[str, Any], place: int) -> str:
@@ -141,8 +162,9 @@ class AnsweringServer:
             return " biased"
         if place > 3 and (body.get("frequency_penalty") or body.get("presence_penalty")):
             return f" other{place}"
-        if any(body.get(name) == value for name, value in _GREEDY.items()):
-            return " ha" if "ha ha" in prompt else f" {17 + place}"
+        given = {"temperature": int(self.samples), **body}
+        if any(given.get(name) == value for name, value in _GREEDY.items()):
+            return " ha" if "ha ha" in prompt else f" {17 + len(prompt) + place}"
         chance = random.Random(f"{body['seed']} {place}") if "seed" in body else self.chance
         return f" word{chance.randrange(10_000)}"
 

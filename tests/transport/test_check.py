@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from paradigm_transport import CHAT_TEMPLATES
+from paradigm_transport.check import prompts
 from tests.transport.answering import MODEL, WINDOW, AnsweringServer
 from tests.transport.checking import Check
 from tests.transport.checking import check as check
+from tests.wire import CUT, Request, Script, chunk, completion, reply, sse, trickle, usage
 
 GOOD = {"works", "honoured"}
 OTHER = {
@@ -72,6 +76,26 @@ def test_ignored_field_is_found_out(check: Check, field: str) -> None:
     assert ignored == {name for name, its in FIELDS.items() if its == field} | further | {"unknown fields"}
 
 
+def test_server_that_never_samples_is_found_out(check: Check) -> None:
+    found = check(ignored=["temperature"], samples=False)["found"]
+    assert found["temperature"]["status"] == "ignored"
+    assert found["temperature"]["detail"] == "texts at temperature 1.5 are those at 0"
+    for name in ("top_p", "top_k", "min_p", "seed"):
+        assert found[name]["status"] == "unknown"
+
+
+def test_lower_temperatures_are_tried_if_high_ones_are_refused(check: Check) -> None:
+    status = check(most_temperature=1)["status"]
+    assert {status[name] for name in ("temperature", "seed", "top_p", "top_k", "min_p")} == {"honoured"}
+
+
+def test_model_with_one_temperature_can_be_checked(check: Check) -> None:
+    status = check(refused=["temperature"], samples=False)["status"]
+    assert status["temperature"] == "refused"
+    assert {status[name] for name in ("max_tokens", "stop", "n", "frequency_penalty", "logprobs")} == {"honoured"}
+    assert {status[name] for name in ("top_p", "top_k", "min_p", "seed")} == {"unknown"}
+
+
 @pytest.mark.parametrize("field", dict.fromkeys(set(FIELDS.values()) - {"max_tokens"}))
 def test_refused_field_is_found_out(check: Check, field: str) -> None:
     found = check(refused=[field])
@@ -87,7 +111,7 @@ def test_refused_field_is_found_out(check: Check, field: str) -> None:
      ("chat", "chat/completions"), ("completions", "completions")],
 )  # fmt: skip
 def test_missing_endpoint_is_found_out(check: Check, name: str, endpoint: str) -> None:
-    found = check(AnsweringServer(missing=[endpoint]), "--model", MODEL)
+    found = check(AnsweringServer(missing=[endpoint]), "--model", MODEL, only=name)
     assert found["status"][name] == "missing"
     assert found["found"][name]["detail"] == "404: Not found."
 
@@ -110,6 +134,7 @@ def test_fields_are_tried_on_chats_without_completions(check: Check) -> None:
         ({"usage": False}, "max_tokens", "honoured", ""),
         ({"most_stops": 4}, "number of stops", "honoured", "4; 5 are refused with 400"),
         ({"most_stops": 6}, "number of stops", "honoured", "5 at least; 8 are refused with 400"),
+        ({"heeded_stops": 4}, "number of stops", "honoured", "4; of 5, the last is ignored"),
         ({"entry": {"max_model_len": None}}, "context window", "missing", "the model list does not name it"),
         ({"entry": {"max_model_len": None}}, "a long prompt", "unknown", "the context window is not known"),
         ({"headers": {"X-RateLimit-Remaining": "9"}}, "announced limits", "works", "x-ratelimit-remaining: 9"),
@@ -144,7 +169,7 @@ def test_fields_are_tried_on_chats_without_completions(check: Check) -> None:
     ],
 )
 def test_detail_is_found_out(check: Check, options: dict[str, Any], name: str, status: str, detail: str) -> None:
-    found = check(**options)["found"][name]
+    found = check(only=name, **options)["found"][name]
     assert (found["status"], found["detail"]) == (status, detail)
 
 
@@ -160,6 +185,18 @@ def test_template_of_the_server_is_recommended(check: Check) -> None:
         assert f'ChatParadigm(model="{MODEL}", chat_template="server", constrain="vllm")' in code
 
 
+def test_template_that_is_as_long_by_chance_is_not_taken(check: Check) -> None:
+    server = AnsweringServer(knows_marks=False)
+    alfred, chatml = (
+        server.count(CHAT_TEMPLATES[name].render([("system", prompts.SYSTEM), ("user", prompts.HELLO)]))
+        for name in ("alfred", "chatml")
+    )
+    server.more_in_chats = alfred - chatml
+    found = check(server, only="chat template")["found"]["chat template"]
+    assert found["status"] == "missing"
+    assert found["detail"] == "the chat endpoint writes other prompts than alfred, chatml"
+
+
 def test_templates_of_the_server_need_jinja(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paradigm_transport.check.questions.prompts.find_spec", lambda name: None)
     found = check(entry={"chat_template": SOURCE})["found"]["chat template"]
@@ -167,3 +204,106 @@ def test_templates_of_the_server_need_jinja(check: Check, monkeypatch: pytest.Mo
     found = check(entry={"chat_template": SOURCE}, more_in_chats=2)["found"]["chat template"]
     assert found["status"] == "missing"
     assert found["detail"].startswith("the server's templates need jinja2: pip install jinja2; ")
+
+
+def at(applies: Callable[[Request], bool], script: Script) -> Callable[[Request], Script]:
+    """A server that answers some requests with a script."""
+    server = AnsweringServer()
+    return lambda request: script if applies(request) else server(request)
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "detail"),
+    [
+        ([CUT], "failed", "the connection broke"),
+        (reply("<html>Welcome</html>"), "failed", "not the response that was asked for: Welcome"),
+        (reply({"choices": []}), "failed", "not the response that was asked for"),
+        (reply({"choices": [{"text": 7}]}), "failed", "not the response that was asked for"),
+        (reply({"detail": "Boom."}, 500), "failed", "500: Boom."),
+        (reply(status=422), "refused", "422"),
+        (reply({"detail": "Later."}, 429, {"Retry-After": "3600"}), "unknown", "rate limited, 429: Later."),
+    ],
+)
+def test_response_to_a_field_is_a_finding(check: Check, script: Script, status: str, detail: str) -> None:
+    found = check(at(lambda request: "seed" in (request.body or ()), script), only="seed")["found"]["seed"]
+    assert (found["status"], found["detail"]) == (status, detail)
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "status", "detail"),
+    [
+        (sse(chunk("a", "stop")), "stream", "ignored", "all of the text arrives in one event"),
+        (sse(chunk("a"), chunk("b", "stop"), done=False), "stream", "honoured", "it ends without [DONE]"),
+        (sse(chunk("a"), chunk("b")), "stream", "failed", "it ends without finish_reason"),
+        (sse(chunk("a"), done=False), "stream", "failed", "it ends without finish_reason and without [DONE]"),
+        (sse(chunk("", "stop")), "stream", "failed", "no event holds text"),
+        (sse(chunk("a"), CUT), "stream", "failed", "the stream broke off"),
+        (sse(chunk("a"), {"error": {"message": "Boom.", "code": 500}}), "stream", "failed", "500: Boom."),
+        (trickle(sse(chunk("a"), chunk("b", "stop"))), "stream", "honoured", ""),
+        (sse(chunk("", "stop")), "speed", "unknown", "no text arrived"),
+        (
+            sse(chunk("a"), chunk("b", "stop", usage=usage(0, 0))),
+            "stream_options",
+            "ignored",
+            "the stream has no usage: zeros, which are not counts",
+        ),
+        (
+            sse(chunk("a"), chunk("b", "stop", usage=usage(3, 5))),
+            "stream_options",
+            "honoured",
+            "usage with it and without it",
+        ),
+        (
+            sse(chunk("a"), chunk("b", "stop", usage=usage(3, 99))),
+            "stream_options",
+            "failed",
+            "it counts 99 tokens of a text of at most 5",
+        ),
+    ],
+)
+def test_stream_is_looked_at(check: Check, script: Script, name: str, status: str, detail: str) -> None:
+    found = check(at(lambda request: "stream" in (request.body or ()), script), only=name)["found"][name]
+    assert (found["status"], found["detail"]) == (status, detail)
+
+
+def test_stream_options_that_are_not_needed_are_found_out(check: Check) -> None:
+    script = sse(chunk("a"), chunk("b", "stop", usage=usage(3, 5)))
+    refuses = at(lambda request: "stream_options" in (request.body or ()), reply({"detail": "No stream_options."}, 400))
+    plain = at(lambda request: "stream" in (request.body or ()), script)
+    found = check(lambda request: (refuses if "stream_options" in (request.body or ()) else plain)(request))["found"]
+    assert found["stream_options"]["status"] == "refused"
+    assert found["stream_options"]["detail"] == "but streams count their tokens without it"
+    assert found["speed"]["status"] == "works"
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "status", "detail"),
+    [
+        (completion("a", usage=usage(3, 9)), "usage", "failed", "it counts 9 tokens of a text of at most 5"),
+        (completion("a", usage=usage(0, 0)), "usage", "missing", "zeros, which are not counts"),
+        (completion("a", usage={"tokens": 3}), "usage", "missing", "in a form that is not known"),
+        (completion("a", usage={**usage(3, 5), "total_tokens": 9}), "usage", "failed", "its total is not the sum"),
+        (completion("a", usage=usage(3, 99)), "max_tokens", "ignored", "99 tokens in place of 5"),
+        (completion("a", usage=None), "max_tokens", "unknown", "the text is another one"),
+        (completion("a", finish_reason=None), "finish_reason", "missing", ""),
+        (completion("a", finish_reason="eos"), "finish_reason", "unknown", "it is 'eos'"),
+    ],
+)
+def test_whole_response_is_looked_at(check: Check, body: dict[str, Any], name: str, status: str, detail: str) -> None:
+    short = at(lambda request: (request.body or {}).get("max_tokens") == 5, reply(body))
+    found = check(short, only=name)["found"][name]
+    assert (found["status"], found["detail"]) == (status, detail)
+
+
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("a wrong value", "it is accepted"),
+        ("an unknown model", "it is accepted"),
+        ("a long prompt", "it is accepted, so a part of it is cut off"),
+        ("wrong key", "any key is accepted"),
+    ],
+)
+def test_server_that_accepts_anything_is_found_out(check: Check, name: str, detail: str) -> None:
+    found = check(only=name, accepts_anything=True)["found"][name]
+    assert (found["status"], found["detail"]) == ("ignored", detail)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import trustme
 
-from paradigm_transport import ParadigmClient
+from paradigm_transport import ParadigmClient, Settings
 from paradigm_transport.check import cli
 from paradigm_transport.check.questions import QUESTIONS
+from paradigm_transport.check.redaction import Words
 from paradigm_transport.check.runner import run
 from paradigm_transport.check.server import Server
 from tests.transport.answering import KEY, MODEL, AnsweringServer
@@ -201,6 +202,26 @@ def test_report_holds_no_key_host_or_prompt(check: Check, wire: WireServer) -> N
     assert len(words) > 20
     for text in (KEY, wire.host, "127.0.0.1", "private", "Counting", "6 7 8 9", "village", "ha ha ha"):
         assert text not in written
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("models.corp.example refuses", "[…] refuses"),
+        ("at models.corp.example:8443!", "at […]!"),
+        ("see https://other.example/help?key=1 for help", "see […] for help"),
+        ("upstream 10.0.0.7:8000 and [::1]:80 and localhost:9", "upstream […] and […] and […]"),
+        ("ask admin@corp.example", "ask […]"),
+        ("no file /srv/models/private.gguf", "no file […]"),
+        (f"the key {KEY} is wrong", "the key […] is wrong"),
+        ("you said: village by the sea, there", "you said:[…]"),
+        ("temperature must be at most 2.0 and/or 1", "temperature must be at most 2.0 and/or 1"),
+    ],
+)
+def test_words_of_a_server_are_redacted(said: str, written: str) -> None:
+    words = Words(Settings(api_key=KEY, base_url="https://models.corp.example:8443/v1"))
+    assert words.clean({"detail": said}) == written
+    assert words.clean({"error": {"message": said}}) == written
 
 
 @pytest.mark.parametrize("columns", [30, 50, 80, 200])

@@ -55,9 +55,8 @@ def wrong_key(server: Server) -> Finding:
         try:
             server.send(route.target, body, other)
         except APIStatusError as error:
-            if error.status_code in _FORBIDDEN:
-                return Finding("refused", f"{error.status_code}")
-            return Finding("refused", f"{error.status_code}, which does not say that it is the key")
+            words = "" if error.status_code in _FORBIDDEN else server.words.of_error(error)
+            return Finding("refused", f"{error.status_code}{': ' * bool(words)}{words}")
     return Finding("ignored", "any key is accepted")
 
 

@@ -8,7 +8,7 @@ from paradigm_transport.check.findings import Finding, UnclearError, question
 from paradigm_transport.check.probes import Target
 from paradigm_transport.check.prompts import COUNT, STORY
 from paradigm_transport.check.routes import COMPLETIONS
-from paradigm_transport.check.server import Server
+from paradigm_transport.check.server import WARM, Server
 from paradigm_transport.endpoints.completions.fields import MAX_STOPS
 from paradigm_transport.endpoints.completions.logprobs import read_logprobs
 from paradigm_transport.errors import APIStatusError, ParadigmError
@@ -98,7 +98,8 @@ def _most_stops(most: int, then: str) -> Finding:
 @question("n", GROUP)
 def n(server: Server) -> Finding:
     """Whether one request can generate two completions."""
-    count = len(server.generate(STORY, n=2, temperature=1, max_tokens=_FEW).choices)
+    temperature = WARM if server.greedy_fields(server.route) else None  # many refuse equal completions
+    count = len(server.generate(STORY, n=2, temperature=temperature, max_tokens=_FEW).choices)
     return Finding("honoured") if count == 2 else Finding("ignored", f"{count} completion{'s' * (count > 1)}")
 
 

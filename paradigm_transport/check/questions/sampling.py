@@ -6,7 +6,7 @@ from typing import Any
 
 from paradigm_transport.check.findings import Finding, UnclearError, question
 from paradigm_transport.check.prompts import REPEAT, STORY, Prompt
-from paradigm_transport.check.server import HOT, Server
+from paradigm_transport.check.server import Server
 
 GROUP = "Sampling"
 
@@ -22,17 +22,18 @@ def temperature(server: Server) -> Finding:
     if not is_steady and server.generate(STORY, temperature=0).text not in cold:
         return Finding("ignored", "texts differ at temperature 0")
     if {first, second} == {cold[0]}:
-        return Finding("ignored", f"texts at temperature {HOT:g} are those at 0")
+        return Finding("ignored", f"texts at temperature {server.hot:g} are those at 0")
     return Finding("honoured", "texts at 0 are equal" if is_steady else "texts at 0 are nearly always equal", is_steady)
 
 
 @question("seed", GROUP)
 def seed(server: Server) -> Finding:
     """Whether the same seed gives the same text."""
-    first, again = (server.generate(STORY, temperature=HOT, seed=7).text for _ in range(2))
+    _ = server.varies  # or a refusal would be that of the temperature
+    first, again = (server.generate(STORY, temperature=server.hot, seed=7).text for _ in range(2))
     if first != again:
         return Finding("ignored", "texts of one seed differ")
-    if server.generate(STORY, temperature=HOT, seed=8).text == first:
+    if server.generate(STORY, temperature=server.hot, seed=8).text == first:
         raise UnclearError("texts of two seeds are equal, as are those without")
     return Finding("honoured")
 
@@ -56,10 +57,11 @@ def min_p(server: Server) -> Finding:
 
 
 def _narrows(server: Server, **field: Any) -> Finding:
-    first = server.generate(STORY, temperature=HOT, **field).text
-    if not server.varies:
+    varies = server.varies
+    first = server.generate(STORY, temperature=server.hot, **field).text
+    if not varies:
         raise UnclearError("texts do not differ without it either")
-    is_narrow = first == server.greedy(STORY) or first == server.generate(STORY, temperature=HOT, **field).text
+    is_narrow = first == server.greedy(STORY) or first == server.generate(STORY, temperature=server.hot, **field).text
     return Finding("honoured") if is_narrow else Finding("ignored", "texts still differ")
 
 
