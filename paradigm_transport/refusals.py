@@ -213,7 +213,7 @@ _OVERFLOW = re.compile(
     r"|must fit into the context",  # the local Paradigm
     re.IGNORECASE,
 )
-_LIMIT = re.compile(r"(?:context length is |must be <= |max_model_len=)(\d+)")
+_LIMIT = re.compile(r"(?:context length is |max_new_tokens`? must be <= |max_model_len=)(\d+)")
 _PROMPT = re.compile(r"(\d+) (?:input tokens|in (?:the|your) (?:messages|prompt)|`?inputs`? tokens)")
 _COMPLETION = re.compile(r"too large: (\d+)|(\d+) (?:in|for) the completion|(\d+) `?max_new_tokens")
 

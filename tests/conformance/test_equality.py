@@ -53,6 +53,7 @@ def test_both_routes_of_langchain_answer_alike(server: Running, name: str, strea
         calls = [(call["name"], call["args"]) for call in answer.tool_calls]
         return answer.text, calls, usage and (usage["input_tokens"], usage["output_tokens"])
 
+    ask(max_tokens=1)  # both find the prompt in the server's cache: results of computing it differ in their last digits
     alike = ask() == ask(chat_template=server.template)
     assert ("alike" if alike else "not alike") == server.expects(f"both routes, {name}")
 
@@ -67,5 +68,6 @@ def test_both_routes_of_llama_index_answer_alike(server: Running, name: str) -> 
             answer = await llm.achat(messages)
         return answer.message.content, answer.raw["usage"]["prompt_tokens"], answer.raw["usage"]["completion_tokens"]
 
+    asyncio.run(ask(max_tokens=1))
     alike = asyncio.run(ask()) == asyncio.run(ask(chat_template=server.template))
     assert ("alike" if alike else "not alike") == server.expects(f"both routes, {name}")

@@ -13,7 +13,7 @@ import llama_index_paradigm
 from paradigm_transport import AsyncParadigmClient, ParadigmClient, Timeout
 from tests.conformance.running import Running
 
-CALLS, STREAMS = 24, 12
+CALLS, STREAMS = 16, 8
 FIELDS: dict[str, Any] = {"temperature": 0, "max_tokens": 2}
 PROMPTS = [f"{number}, {number + 1}, {number + 2}," for number in range(CALLS)]
 LEAVING_SECONDS = 30

@@ -24,16 +24,17 @@ def reference(server: Running) -> Callable[[str], Answer]:
 
     def ask(route: str) -> Answer:
         if route == "chat":
-            reply = server.post("chat/completions", messages=[{"role": "user", "content": PROMPT}], **GREEDY).json()
-            text = reply["choices"][0]["message"]["content"]
+            path, body = "chat/completions", {"messages": [{"role": "user", "content": PROMPT}]}
+        elif route == "completions":
+            path, body = "completions", {"prompt": PROMPT}
         else:
             template = CHAT_TEMPLATES[TEMPLATE]
-            prompt, stop = (PROMPT, None) if route == "completions" else (template.render_prompt(PROMPT), template.stop)
-            reply = server.post("completions", prompt=prompt, **({"stop": stop} if stop else {}), **GREEDY).json()
-            text = reply["choices"][0]["text"]
-        usage = reply["usage"]
-        counts = usage["prompt_tokens"], usage["completion_tokens"]
-        return Answer(text, reply["choices"][0]["finish_reason"], counts)
+            path, body = "completions", {"prompt": template.render_prompt(PROMPT), "stop": template.stop}
+        server.post(path, **body, **GREEDY)  # later calls find the prompt in the server's cache
+        reply = server.post(path, **body, **GREEDY).json()
+        choice, usage = reply["choices"][0], reply["usage"]
+        text = choice["message"]["content"] if route == "chat" else choice["text"]
+        return Answer(text, choice["finish_reason"], (usage["prompt_tokens"], usage["completion_tokens"]))
 
     return lambda route: known.get(route) or known.setdefault(route, ask(route))
 

@@ -313,7 +313,7 @@ def test_stream_gives_same_calls_as_completion(text: str, is_forced: bool) -> No
     ).generations
     stream = route.stream_call(request, {"model": "m"})
     pieces = [CompletionChunk(text[at : at + 3]) for at in range(0, len(text), 3)]
-    chunks = map(stream.make_event, [*pieces, CompletionChunk("", is_last=True)])
+    chunks = map(stream.make_event, [*pieces, CompletionChunk("", finish_reason="stop", is_last=True)])
     written = map(ChunkWriter().write, chunks)
     streamed = merged([chunk.message for chunk in written if chunk])  # type: ignore[misc]
 

@@ -195,7 +195,10 @@ def test_stream_split_anywhere_reads_as_the_whole_answer(pieces: list[str], cuts
     chunks = [CompletionChunk(text[begin:end]) for begin, end in itertools.pairwise(ends)]
     call = route.stream_call(request, {"model": "m"})
     reader = ChatReader()
-    responses = [reader.read_chunk(call.make_event(chunk)) for chunk in [*chunks, CompletionChunk("", is_last=True)]]
+    responses = [
+        reader.read_chunk(call.make_event(chunk))
+        for chunk in [*chunks, CompletionChunk("", finish_reason="stop", is_last=True)]
+    ]
     last = responses[-1].message
     assert "".join(response.delta or "" for response in responses) == (whole.message.content or "")
     assert (last.content or "") == (whole.message.content or "")

@@ -124,6 +124,7 @@ def test_max_tokens_beyond_the_context_is_fitted_and_sent_once_more(
         "This model's maximum context length is 4096 tokens. However, your request has 5000 input tokens.",
         "This model's maximum context length is 4096 tokens.",
         "max_tokens must be at least 1, got 0.",
+        "temperature must be <= 2, got 3.",
     ],
 )
 def test_max_tokens_that_fits_is_not_changed(api: Api, wire: WireServer, words: str) -> None:
