@@ -36,11 +36,13 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
         output: the pydantic class of the object; anything else for a dict.
         tool_name: the tool whose arguments are the object; None if it is the JSON in the text.
         answer_schema: the JSON schema of the object in the text, if the prompt holds it.
+        advice: what the user can do if the message holds no call; empty for nothing.
     """
 
     output: Any
     tool_name: str | None = None
     answer_schema: JsonObject | None = None
+    advice: str = ""
 
     @property
     def validates(self) -> bool:
@@ -55,7 +57,7 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
             partial: the message is streamed; until it is whole, None stands for an object that cannot be read yet.
 
         Raises:
-            OutputParserException: there is no such object; `observation` says why.
+            OutputParserException: there is no such object; `observation` says why, to the model.
         """
         text = result[0].text
         message = result[0].message if isinstance(result[0], ChatGeneration) else None
@@ -75,7 +77,8 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
             reason = explain(problem)
         if is_cut and "max_tokens" not in reason:
             reason += "; the answer was cut off: raise max_tokens"
-        raise OutputParserException(reason, observation=reason, llm_output=text)
+        advice = "" if is_cut or _has_calls(message) else self.advice
+        raise OutputParserException(f"{reason}. {advice}" if advice else reason, observation=reason, llm_output=text)
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> object:
         """As `parse_result`, without the thread that LangChain would start for each chunk."""
@@ -97,6 +100,10 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
 
 def _is_cut(message: BaseMessage | None) -> bool:
     return message is not None and message.response_metadata.get("finish_reason") == "length"
+
+
+def _has_calls(message: BaseMessage | None) -> bool:
+    return bool(getattr(message, "tool_calls", None) or getattr(message, "invalid_tool_calls", None))
 
 
 def _arguments(message: BaseMessage | None, tool: str, is_cut: bool) -> object:

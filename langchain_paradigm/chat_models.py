@@ -28,6 +28,7 @@ from paradigm_transport.chat.routes import ChatRequest, ChatRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.context_windows import ContextWindows
+from paradigm_transport.endpoints.chat_completions import WITHOUT_TOOLS
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import (
     JsonObject,
@@ -38,6 +39,8 @@ from paradigm_transport.messages import (
     to_json,
 )
 from paradigm_transport.refusals import is_context_overflow
+
+_WITHOUT_CALL = f"method='json_schema' needs no tool calls. {WITHOUT_TOOLS}"
 
 
 class ChatParadigm(
@@ -156,10 +159,12 @@ class ChatParadigm(
         """
         kwargs = {**_compat.structured_output_mark(schema, method), **kwargs}
         tool_name = json_schema = None
+        advice = ""
         if method == "function_calling":
             (tool,) = openai_tools([schema], strict)
             tool_name = tool["function"]["name"]
             choice = {"type": "function", "function": {"name": tool_name}}
+            advice = _WITHOUT_CALL if self.chat_template is None else ""
             ask = self.bind(tools=[tool], tool_choice=choice, **kwargs)
         elif method == "json_mode":
             ask = self.bind(response_format={"type": "json_object"}, **kwargs)
@@ -167,7 +172,7 @@ class ChatParadigm(
             json_schema = convert_to_json_schema(as_function(schema), strict=strict)
             named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
-        parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema)
+        parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema, advice=advice)
         # `json_mode` sends no schema: an object of any kind is enforced, and a class may still refuse it.
         is_enforced = self._route.enforces_schemas and (method != "json_mode" or not parser.validates)
         return StructuredOutput(ask, parser, include_raw, retry=not is_enforced).runnable()
@@ -272,7 +277,7 @@ class ChatParadigm(
         """The number of tokens of messages and tools, as they are sent.
 
         On the chat endpoint the server counts the prompt of an answer of one token; its counts are remembered. Messages
-        that are longer than the model's context are counted one by one.
+        that are longer than the model's context are counted one by one. No messages are 0 tokens.
 
         Args:
             messages: the messages.
@@ -281,6 +286,8 @@ class ChatParadigm(
         Raises:
             ParadigmError: see `get_num_tokens`.
         """
+        if not messages:
+            return 0
         if self.chat_template is not None or self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(messages, tools)
         request = self._request(messages, openai_tools(tools or (), None))

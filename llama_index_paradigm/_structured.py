@@ -65,10 +65,10 @@ class StructuredPrediction(LLM):
         answer = task.ask(task.request)
         try:
             return task.end(answer)
-        except ValueError as problem:
+        except UnreadableError as problem:
             if task.schema_enforced or isinstance(problem, CutOffError):
                 raise
-            answer = task.ask(task.repair(answer, str(problem)))
+            answer = task.ask(task.repair(answer, problem.reason))
         return task.end(answer)
 
     async def astructured_predict(
@@ -79,10 +79,10 @@ class StructuredPrediction(LLM):
         answer = await task.aask(task.request)
         try:
             return task.end(answer)
-        except ValueError as problem:
+        except UnreadableError as problem:
             if task.schema_enforced or isinstance(problem, CutOffError):
                 raise
-            answer = await task.aask(task.repair(answer, str(problem)))
+            answer = await task.aask(task.repair(answer, problem.reason))
         return task.end(answer)
 
     def stream_structured_predict(
@@ -113,7 +113,20 @@ class StructuredPrediction(LLM):
         return outputs()
 
 
-class CutOffError(ValueError):
+class UnreadableError(ValueError):
+    """An answer that does not hold the object.
+
+    Args:
+        reason: what is wrong with it, in words for the model that wrote it.
+        advice: what the user can do about it; empty for nothing.
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}. {advice}" if advice else reason)
+        self.reason = reason
+
+
+class CutOffError(UnreadableError):
     """`max_tokens` ended an answer before its object did; another attempt would end there, too."""
 
 
@@ -153,6 +166,10 @@ class Task(ABC, Generic[Model, Request, Response]):
     @abstractmethod
     def text_of(self, answer: Response) -> str:
         """Return the text of an answer that holds the object."""
+
+    def advise(self, answer: Response) -> str:
+        """Return what the user can do about an answer without the object; empty for nothing."""
+        return ""
 
     @abstractmethod
     def repair(self, answer: Response, problem: str) -> Request:
@@ -203,12 +220,14 @@ class Task(ABC, Generic[Model, Request, Response]):
         try:
             return read_object(text, self._output_cls.model_validate_json)
         except InvalidJSONError as problem:
-            if answer is None or not is_cut_off(answer):
-                raise
-            raise CutOffError(f"{problem}: it was cut off at {name_limit(self.max_tokens)}; raise max_tokens") from None
+            reason = str(problem)
+            if answer is not None and is_cut_off(answer):
+                limit = name_limit(self.max_tokens)
+                raise CutOffError(f"{reason}: it was cut off at {limit}; raise max_tokens") from None
         except ValueError as problem:
             reason = explain(problem)
-        raise ValueError(reason)  # outside `except`: pydantic's error, which quotes the answer, is not its context
+        advice = "" if answer is None else self.advise(answer)
+        raise UnreadableError(reason, advice)  # outside `except`: pydantic's error, its context, would quote the answer
 
     @cached_property
     def _partial_cls(self) -> type[FlexibleModel] | None:

@@ -26,7 +26,10 @@ from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
 from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.chat.text_route import TextRoute
+from paradigm_transport.endpoints.chat_completions import WITHOUT_TOOLS
 from paradigm_transport.messages import JsonObject, read_tool_choice, read_tools
+
+_WITHOUT_CALL = f"pydantic_program_mode=PydanticProgramMode.LLM needs no tool calls. {WITHOUT_TOOLS}"
 
 
 class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
@@ -220,7 +223,8 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         if not calls and (error_on_no_tool_call or (invalid and is_cut_off(response))):
             reasons = "; ".join(call.reason for call in invalid)
             problem = f"the model's tool call is malformed: {reasons}" if reasons else "the model did not call a tool"
-            raise ValueError(problem)
+            is_endpoint_at_fault = not reasons and self.chat_template is None
+            raise ValueError(f"{problem}. {WITHOUT_TOOLS}" if is_endpoint_at_fault else problem)
         return calls if error_on_no_tool_call else [*calls, *map(unknown_tool_call, invalid)]
 
     # Structured prediction
@@ -247,12 +251,14 @@ class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
         fields: JsonObject,
     ) -> None:
         super().__init__(output_cls, template, template_args, llm._messages(template, template_args))
+        self._advice = ""
         self.schema_enforced, self.max_tokens = llm._route.enforces_schemas, llm._max_tokens(fields)
         if llm.pydantic_program_mode == PydanticProgramMode.LLM:
             fields = {**fields, "schema": schema_of(output_cls)}
         else:
             tool = tool_of(output_cls)
             choice = {"type": "function", "function": {"name": tool.name}}
+            self._advice = _WITHOUT_CALL if llm.chat_template is None else ""
             fields = {**fields, "tools": [tool.to_openai()], "tool_choice": choice}
         self.ask, self.aask = partial(llm.chat, **fields), partial(llm.achat, **fields)
         self.stream, self.astream = partial(llm.stream_chat, **fields), partial(llm.astream_chat, **fields)
@@ -260,6 +266,11 @@ class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
     def text_of(self, answer: ChatResponse) -> str:
         """As in `Task`."""
         return written_object(answer.message)
+
+    def advise(self, answer: ChatResponse) -> str:
+        """As in `Task`: how to go without a call, if there was none."""
+        message = answer.message
+        return "" if tool_calls_of(message) or invalid_tool_calls_of(message) else self._advice
 
     def repair(self, answer: ChatResponse, problem: str) -> list[ChatMessage]:
         """As in `Task`."""

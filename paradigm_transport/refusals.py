@@ -220,10 +220,18 @@ def aborted(finish_reason: str, text: str, body: object, origin: Origin) -> Serv
     )
 
 
-def unexpected_response(body: object, origin: Origin) -> APIResponseError:
-    """Return the error for a response that is not what was asked for."""
+def unexpected_response(
+    body: object, origin: Origin, hint: str = "Check base_url (or PARADIGM_BASE_URL)."
+) -> APIResponseError:
+    """Return the error for a response that is not what was asked for.
+
+    Args:
+        body: the response.
+        origin: where it came from.
+        hint: what is wrong with it, or what to do.
+    """
     body = _clean(body, origin)
-    message = _message("returned an unexpected response", body, "Check base_url (or PARADIGM_BASE_URL).", origin)
+    message = _message("returned an unexpected response", body, hint, origin)
     return APIResponseError(message, body=body, request_id=origin.request_id)
 
 

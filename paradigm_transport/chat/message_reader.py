@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from paradigm_transport.chat.dialects.base import Reader
@@ -39,13 +39,18 @@ class MessageReader:
         self._by_index: dict[int | None, _StreamedCall] = {}
         self._places: dict[int, int] = {}  # of calls in the text
 
+    @property
+    def count(self) -> int:
+        """The number of calls so far, invalid ones included."""
+        return len(self._calls) + len(self._places)
+
     def feed(self, part: Choice | CompletionChunk) -> list[Event]:
         """Read the next part of the message; return what is certain by now and has not been returned before."""
         events: list[Event] = [Thought(part.thoughts)] if part.thoughts else []
         self._has_thoughts = self._has_thoughts or bool(part.thoughts)
         if part.text:
             self._text_reader = self._text_reader or self._make_text_reader(self._has_thoughts)
-            events += map(self._placed, self._text_reader.feed(part.text))
+            events += self._placed(self._text_reader.feed(part.text))
         for each in part.calls:
             call = self._find(each)
             if call is not None:
@@ -59,7 +64,7 @@ class MessageReader:
             cut_off: the message ended by its length.
         """
         rest = self._text_reader.finish(cut_off=cut_off) if self._text_reader is not None else []
-        events = list(map(self._placed, rest))
+        events = list(self._placed(rest))
         for call in self._calls:
             events += call.finish()
         return events
@@ -69,23 +74,21 @@ class MessageReader:
         last = self._calls[-1] if self._calls else None
         known = last if part.index is None else self._by_index.get(part.index)
         if known is None or known.is_followed_by(part):
-            if self._count and not self._parallel:
+            if self.count and not self._parallel:
                 self._by_index[part.index] = _StreamedCall(-1, self._make_id)  # whose further parts come here, too
                 return None
-            known = self._by_index[part.index] = _StreamedCall(self._count, self._make_id)
+            known = self._by_index[part.index] = _StreamedCall(self.count, self._make_id)
             self._calls.append(known)
         return known if known.place >= 0 else None
 
-    @property
-    def _count(self) -> int:
-        return len(self._calls) + len(self._places)
-
-    def _placed(self, event: Event) -> Event:
-        """Number a call in the text together with the others."""
-        if isinstance(event, Text | Thought):
-            return event
-        place = self._places.setdefault(event.index, self._count)
-        return event if place == event.index else replace(event, index=place)
+    def _placed(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Number the calls in the text together with the others; leave out those that are not wanted."""
+        for event in events:
+            if isinstance(event, Text | Thought):
+                yield event
+            elif event.index in self._places or self._parallel or not self.count:
+                place = self._places.setdefault(event.index, self.count)
+                yield event if place == event.index else replace(event, index=place)
 
 
 class _StreamedCall:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from paradigm_transport.calls import Request
 from paradigm_transport.chat.dialects.base import Reader, TextReader
 from paradigm_transport.chat.dialects.choosing import dialect_of
 from paradigm_transport.chat.events import ParsedMessage
@@ -24,7 +25,11 @@ from paradigm_transport.chat.routes import (
 from paradigm_transport.chat.structured import closed, schema_instruction
 from paradigm_transport.chat.templates import AnyTemplate
 from paradigm_transport.chat.unfenced import UnfencedReader
-from paradigm_transport.endpoints.chat_completions import ChatCompletionCall, ChatCompletionStreamCall
+from paradigm_transport.endpoints.chat_completions import (
+    WITHOUT_TOOLS,
+    ChatCompletionCall,
+    ChatCompletionStreamCall,
+)
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import JsonObject, Message, NamedTool, Tool, ToolCall, to_json, with_system
@@ -70,9 +75,11 @@ class MessageRoute:
             reader, message = self._reader(request), ParsedMessage()
             message.add(reader.feed(choice))
             message.add(end_events(reader, choice.finish_reason, parameters.max_tokens))
+            _note_missing_call(call, request, reader, choice.finish_reason)
             return message
 
-        return ChatCompletionCall(wire_messages(request), parameters, convert, self._optional(request))
+        call = ChatCompletionCall(wire_messages(request), parameters, convert, self._optional(request))
+        return call
 
     def stream_call(self, request: ChatRequest, *layers: Layer) -> ChatCompletionStreamCall[ChatChunk]:
         """Return the call that streams the answer; see `call`."""
@@ -83,14 +90,16 @@ class MessageRoute:
             events = reader.feed(chunk)
             if chunk.is_last:
                 events += end_events(reader, chunk.finish_reason, parameters.max_tokens)
+                _note_missing_call(call, request, reader, chunk.finish_reason)
             return ChatChunk(chunk, events)
 
-        return ChatCompletionStreamCall(wire_messages(request), parameters, convert, self._optional(request))
+        call = ChatCompletionStreamCall(wire_messages(request), parameters, convert, self._optional(request))
+        return call
 
     def _prepared(
         self, request: ChatRequest, layers: Sequence[Layer], *, single: bool
     ) -> tuple[ChatRequest, MessageParameters]:
-        request.check_tool_choice()
+        request.check()
         variables, request, layers = take_template_fields(request, layers)
         parameters = self.parameters.of(*layers, _tool_fields(request))
         if single and (parameters.n or 1) > 1:
@@ -146,6 +155,14 @@ class MessageRoute:
             )
 
         return MessageReader(make_text_reader, parallel=not request.is_single)
+
+
+def _note_missing_call(call: Request, request: ChatRequest, reader: MessageReader, finish_reason: str | None) -> None:
+    """Warn once if a message lacks the call that was required of it. The message stands: it is the server's."""
+    if request.requires_call and not reader.count and finish_reason != "length":
+        call.policy.warn_once(
+            f"%s sent no tool call, although tool_choice requires one. {WITHOUT_TOOLS}", call.policy.host
+        )
 
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")

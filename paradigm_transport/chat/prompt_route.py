@@ -124,7 +124,7 @@ class PromptRoute:
             InvalidParameterError: the template cannot write it, or a required tool is unknown.
         """
         name = request.required_name
-        request.check_tool_choice()
+        request.check()
         messages = request.messages
         if request.schema is not None:
             messages = with_system(messages, schema_instruction(request.schema))

@@ -78,12 +78,14 @@ class ChatRequest:
         """Whether the message ends with its first call."""
         return not self.parallel_tool_calls or self.required_name is not None
 
-    def check_tool_choice(self) -> None:
-        """Check that a call that is required is possible.
+    def check(self) -> None:
+        """Check that there is something to answer, and that a call that is required is possible.
 
         Raises:
-            InvalidParameterError: there are no tools, or not the one that was named.
+            InvalidParameterError: there are no messages, no tools, or not the tool that was named.
         """
+        if not self.messages:
+            raise InvalidParameterError("a chat needs at least one message")
         if self.requires_call and not self.offered:
             if self.required_name is None:
                 raise InvalidParameterError("tool_choice requires a tool call, but there are no tools")

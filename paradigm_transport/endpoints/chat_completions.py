@@ -211,7 +211,7 @@ class _ChatRequest(GenerationRequest[ChatCompletionParameters, Piece, Event]):
 
 WITHOUT_TOOLS = (
     "If this server cannot call tools with this model, pass chat_template: ChatParadigm then uses the completions "
-    "endpoint, and reads calls itself."
+    "endpoint, and reads calls itself. If the server leaves calls in the text, pass tool_call_parser."
 )
 """What to do if the endpoint refuses or ignores tools."""
 

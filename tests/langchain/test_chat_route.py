@@ -228,6 +228,30 @@ def test_refused_tools_say_what_to_do(wire: WireServer, chat: ChatParadigm, call
         calls.invoke(chat.bind_tools([weather]), "Hi")
 
 
+@pytest.mark.parametrize("choice", ["any", "weather"])
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_required_call_that_the_server_leaves_out_is_warned_of(
+    wire: WireServer, chat: ChatParadigm, calls: Calls, choice: str, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = sse(delta(content="It rains."), delta("stop")) if way == "stream" else reply(message(content="It rains."))
+    wire.always(text)
+    for _ in range(2):
+        answer = getattr(calls, way)(chat.bind_tools([weather], tool_choice=choice), "Hi")
+        assert (reduce(add, answer) if way == "stream" else answer).content == "It rains."
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "sent no tool call, although tool_choice requires one. If this server cannot call tools" in warning
+
+
+@pytest.mark.parametrize("template", [None, "chatml"])
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_chat_without_messages_is_refused(
+    wire: WireServer, chat: ChatParadigm, calls: Calls, template: str | None, way: str
+) -> None:
+    with pytest.raises(InvalidParameterError, match="a chat needs at least one message"):
+        getattr(calls, way)(chat.model_copy(update={"chat_template": template}), [])
+    assert not wire.requests
+
+
 ROME = '{"name": "Rome", "people": 2800000}'
 FIELDS = {
     None: "response_format",
@@ -267,9 +291,12 @@ def test_answer_that_never_fits_raises(wire: WireServer, chat: ChatParadigm, cal
     wire.always(reply(message(content="It is Rome.")))
     for method in ("function_calling", "json_schema", "json_mode"):
         wire.requests.clear()
-        with pytest.raises(OutputParserException):
+        with pytest.raises(OutputParserException) as caught:
             calls.invoke(chat.with_structured_output(City, method=method), "Where?")
         assert len(wire.requests) == 2
+        advice = "method='json_schema' needs no tool calls. If this server cannot call tools with this model, pass"
+        assert (advice in str(caught.value)) == (method == "function_calling")
+        assert "json_schema" not in wire.bodies[-1]["messages"][-1]["content"]
 
 
 def test_fields_of_one_endpoint_are_refused_on_the_other(chat: ChatParadigm) -> None:
@@ -299,6 +326,7 @@ def test_tokens_of_messages_are_counted_by_the_chat_endpoint(wire: WireServer, c
     (body,) = wire.bodies
     assert (body["max_tokens"], body["tools"][0]["function"]["name"]) == (1, "weather")
     assert chat.get_num_tokens("Hi") == 42
+    assert chat.get_num_tokens_from_messages([]) == 0
 
 
 def test_switching_the_route_changes_one_argument(wire: WireServer, chat: ChatParadigm, calls: Calls) -> None:

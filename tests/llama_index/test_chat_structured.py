@@ -146,6 +146,17 @@ def test_second_answer_that_does_not_fit_raises_without_its_values(
     assert len(wire.requests) == 2
 
 
+@pytest.mark.parametrize("route", ["chat"], indirect=True)
+def test_object_that_is_not_a_call_points_to_other_ways(
+    wire: WireServer, make_chat: Make, predict: Callable[..., Any], mode: PydanticProgramMode
+) -> None:
+    wire.always(reply(completion("It is the Rhône.")))
+    with pytest.raises(ValueError, match="JSON") as caught:
+        predict(make_chat(pydantic_program_mode=mode), River, ASK, what="a river")
+    assert ("PydanticProgramMode.LLM needs no tool calls. If this server" in str(caught.value)) == (mode is TOOL)
+    assert "PydanticProgramMode" not in prompt_of(wire.bodies[1])
+
+
 def test_refused_request_is_not_repeated(wire: WireServer, chat: ChatParadigm, predict: Callable[..., Any]) -> None:
     wire.script(reply({"error": {"message": "no"}}, 400))
     with pytest.raises(BadRequestError):

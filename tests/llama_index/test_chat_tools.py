@@ -24,7 +24,7 @@ from paradigm_transport import Choice, Completion, CompletionChunk, InvalidParam
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatCompletion, ChatRequest
-from paradigm_transport.messages import read_tools
+from paradigm_transport.messages import Message, read_tools
 from tests.chat_form import prompt_of
 from tests.llama_index.conftest import Callbacks, Events, Limiter, Spans, needs_rate_limiter, over_completions
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
@@ -186,7 +186,7 @@ def test_stream_gives_the_arguments_of_a_call_as_they_arrive(
 )
 def test_stream_split_anywhere_reads_as_the_whole_answer(pieces: list[str], cuts: set[int]) -> None:
     llm = ChatParadigm(model="m", api_key="k", chat_template="chatml")
-    request = ChatRequest([], read_tools([tool.metadata.to_openai_tool() for tool in TOOLS]))
+    request = ChatRequest([Message("user", "Hi")], read_tools([tool.metadata.to_openai_tool() for tool in TOOLS]))
     route = PromptRoute("chatml")
     text = "".join(pieces)
     completion = Completion("1", "m", 1, [Choice(0, text, "stop")])
@@ -213,8 +213,26 @@ def test_answer_without_a_call_raises_unless_allowed(wire: WireServer, method: M
     last = method(chat)[-1]
     assert last.message.content == "It is 42."
     assert chat.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
-    with pytest.raises(ValueError, match=r"^the model did not call a tool$"):
+    advice = r"\. If this server cannot call tools" if chat.chat_template is None else "$"
+    with pytest.raises(ValueError, match=f"^the model did not call a tool{advice}"):
         chat.get_tool_calls_from_response(last)
+
+
+def test_required_call_that_the_server_leaves_out_is_warned_of(
+    wire: WireServer, method: Method, make_chat: Make, route: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.always(method.answer("It is 42."))
+    chat = make_chat()
+    for _ in range(2):
+        assert method(chat, tool_required=True)[-1].message.content == ("It is 42." if route == "chat" else "")
+    warnings = [record for record in caplog.records if record.name == "paradigm_transport"]
+    assert ["sent no tool call" in each.getMessage() for each in warnings] == [True] * (route == "chat")
+
+
+def test_chat_without_messages_is_refused(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+    with pytest.raises(InvalidParameterError, match="a chat needs at least one message"):
+        method(chat, user_msg=None)
+    assert not wire.requests
 
 
 @pytest.mark.parametrize(

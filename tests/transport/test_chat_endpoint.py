@@ -16,6 +16,7 @@ from paradigm_transport.chat.dialects.base import TextReader
 from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, ParsedMessage, Text
 from paradigm_transport.chat.message_reader import MessageReader
 from paradigm_transport.chat.message_route import MessageRoute
+from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatChunk, ChatRequest
 from paradigm_transport.endpoints.chat_completions import read_message
 from paradigm_transport.endpoints.completions.reply import CallPart, Choice
@@ -26,6 +27,7 @@ from tests.wire import WireServer, reply, sse, usage
 HELLO = [Message("user", "Hello there, how are you?")]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 CLOSED = {**CITY, "additionalProperties": False}
+MARKED = 'I look.\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
 WEATHER, TIME = Tool("weather", "The weather.", CITY), Tool("time")
 
 
@@ -389,8 +391,10 @@ def test_message_that_cannot_be_read_raises(api: Api, wire: WireServer, choice: 
     for way, part in ((whole, choice), (streamed, {"delta": choice["message"]})):
         if part in ({"delta": {}}, {"delta": {"role": "assistant"}}):  # which is the beginning of any stream
             continue
-        with pytest.raises(APIResponseError, match="returned an unexpected response"):
+        with pytest.raises(APIResponseError, match="returned an unexpected response") as caught:
             way(api, wire, {"choices": [part]})
+        assert "A choice holds no text and no tool call that can be read" in str(caught.value)
+        assert "base_url" not in str(caught.value)
 
 
 def test_text_in_the_form_of_completions_is_read(api: Api, wire: WireServer) -> None:
@@ -417,9 +421,64 @@ def test_single_call_ends_the_message(api: Api, wire: WireServer) -> None:
     assert streamed(api, wire, *parts, delta("stop"), request=request) == expected
 
 
-# Text that the server has not parsed
+@pytest.mark.parametrize("text", ["I look.\n", ""], ids=["text", "no text"])
+@pytest.mark.parametrize("order", ["beside it first", "text first", "text in pieces"])
+def test_single_call_is_single_if_another_stands_in_the_text(api: Api, wire: WireServer, order: str, text: str) -> None:
+    marked, calls = MARKED.replace("I look.\n", text), [call("weather", '{"city": "Rome"}', id="1", index=0)]
+    parts = [delta(content=marked), delta(tool_calls=calls)]
+    if order == "beside it first":
+        parts.reverse()
+    elif order == "text in pieces":  # the call in the text is not known before the other
+        parts = [delta(content=marked[:-40]), delta(tool_calls=calls), delta(content=marked[-40:])]
+    wire.script(sse(*parts, delta("stop")), reply(message(content=marked, tool_calls=calls)))
+    route = MessageRoute(tool_call_parser="hermes")
+    request = ChatRequest(HELLO, [WEATHER, TIME], parallel_tool_calls=False)
+    answer = ParsedMessage()
+    for chunk in api.client(wire).open(route.stream_call(request, {"model": MODEL})):
+        answer.add(chunk.events)
+    assert [each.name for each in answer.calls] == ["time" if order == "text first" else "weather"]
+    (at_once,) = api.client(wire).send(route.call(request, {"model": MODEL})).messages
+    assert len(at_once.calls) == 1
 
-MARKED = 'I look.\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
+
+def test_two_calls_in_the_text_are_one_if_one_is_wanted(api: Api, wire: WireServer) -> None:
+    wire.script(reply(message(content=MARKED + MARKED)))
+    request = ChatRequest(HELLO, [TIME], parallel_tool_calls=False)
+    (answer,) = api.client(wire).send(MessageRoute(tool_call_parser="hermes").call(request, {"model": MODEL})).messages
+    assert [each.name for each in answer.calls] == ["time"]
+
+
+# A required call that the server leaves out
+
+
+@pytest.mark.parametrize("choice", ["any", NamedTool("time"), "auto", "none"])
+@pytest.mark.parametrize(
+    ("text", "ends"), [("Hello", "stop"), ("Hello", "length"), (MARKED, "stop"), ("<tool_call>\n{", "stop")]
+)
+def test_required_call_that_is_missing_is_warned_of_once(
+    api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture, choice: ToolChoice, text: str, ends: str
+) -> None:
+    route, request = MessageRoute(tool_call_parser="hermes"), ChatRequest(HELLO, [TIME], choice)
+    client, fields = api.client(wire), {"model": MODEL, "max_tokens": 9}
+    wire.script(reply(message(ends, content=text)), sse(delta(content=text), delta(ends)))
+    client.send(route.call(request, fields))
+    list(client.open(route.stream_call(request, fields)))
+    is_missing = choice not in ("auto", "none") and text == "Hello" and ends == "stop"
+    warnings = [record.getMessage() for record in caplog.records]
+    assert ["sent no tool call, although tool_choice requires one." in each for each in warnings] == [True] * is_missing
+    if is_missing:
+        assert "pass chat_template: ChatParadigm then uses the completions endpoint" in warnings[0]
+
+
+@pytest.mark.parametrize("schema", [None, CITY])
+def test_chat_without_messages_is_refused(schema: Any) -> None:
+    for route in (MessageRoute(), PromptRoute("chatml")):
+        for make in (route.call, route.stream_call):
+            with pytest.raises(InvalidParameterError, match="a chat needs at least one message"):
+                make(ChatRequest([], schema=schema), {"model": MODEL})
+
+
+# Text that the server has not parsed
 
 
 @pytest.mark.parametrize("name", ["hermes", "qwen3_coder"])

@@ -194,6 +194,12 @@ def read_completion(
     return Completion(*read_identity(body), choices, read_usage(body.get("usage")), origin.request_id, body)
 
 
+UNREADABLE = (
+    "A choice holds no text and no tool call that can be read: the server, or a gateway before it, does not follow "
+    "OpenAI's API. Report this to its administrator."
+)
+"""What is wrong with a reply that has choices."""
+
 ABORTED = frozenset({"abort", "aborted", "cancelled", "canceled", "error", "failed"})
 """Finish reasons of completions that the server gave up."""
 
@@ -235,7 +241,7 @@ def read_choices(
     for position, wire in enumerate(wires):
         contents = read_contents(wire, is_whole) if isinstance(wire, dict) else None
         if contents is None:
-            raise unexpected_response(body, origin)
+            raise unexpected_response(body, origin, UNREADABLE)
         index = wire.get("index")
         index = index if type(index) is int else position
         if 0 <= index < n:
