@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed ## complete, stream and answer questions with a real model on this machine
+demo: $(VENV)/.installed ## a chain, a tool, documents, a batch and usage, with real models on this machine
 	@$(BIN)/paradigm-local demo
 
 test: lint types unit ## formatting, lint, types, unit and end-to-end tests

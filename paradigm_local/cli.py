@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--documents", metavar="FOLDER", help="folder of text, Markdown, HTML and PDF to search at /api/v3/search"
     )
     serve.add_argument("--faults", action="store_true", help=f"let clients request faults with the header {HEADER}")
-    demo = commands.add_parser("demo", help="show both ParadigmLLM classes at work")
+    demo = commands.add_parser("demo", help="show chains, tools, documents, a batch and usage")
     demo.set_defaults(run=_demo)
     _add_model_options(demo)
     return parser

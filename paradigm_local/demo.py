@@ -1,40 +1,44 @@
-"""`paradigm-local demo`: LLMs and embeddings of both frameworks with real models, and the usage of every call."""
+"""`paradigm-local demo`: chains, tools, documents and a rate limit, with real models, and the usage of every call."""
 
 from __future__ import annotations
 
 import argparse
-import re
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from math import acos, cos, radians, sin
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from paradigm_local.errors import LocalParadigmError
 from paradigm_local.local import LocalParadigm
-from paradigm_transport import ParadigmError, ParadigmUsage, get_paradigm_usage
+from paradigm_transport import ParadigmError, get_paradigm_usage
 
 try:
-    from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.documents import Document
+    from langchain_core.messages import BaseMessage, HumanMessage
     from langchain_core.output_parsers import StrOutputParser
-    from langchain_core.outputs import LLMResult
     from langchain_core.prompts import ChatPromptTemplate
+    from langchain_core.tools import tool
     from langchain_core.vectorstores import InMemoryVectorStore
-    from llama_index.core import SimpleDirectoryReader, VectorStoreIndex, get_response_synthesizer
-    from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+    from llama_index.core import SimpleDirectoryReader, VectorStoreIndex
     from llama_index.core.node_parser import MarkdownNodeParser, SentenceSplitter
-    from llama_index.core.query_engine import RetrieverQueryEngine
     from llama_index.core.schema import BaseNode
     from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
 
-    from langchain_paradigm import ParadigmEmbeddings
+    from langchain_paradigm import ChatParadigm, ParadigmEmbeddings
     from langchain_paradigm import ParadigmLLM as LangChainLLM
     from llama_index_paradigm import ParadigmEmbedding
     from llama_index_paradigm import ParadigmLLM as LlamaIndexLLM
+    from paradigm_local.demo_output import (
+        Part,
+        make_console,
+        show_pace,
+        show_sources,
+        show_stream,
+        show_title,
+        show_usage,
+    )
 except ModuleNotFoundError as missing:
     raise LocalParadigmError(
         f"The demo needs {missing.name}, which is not installed: run `pip install 'paradigm-llm[all]'`."
@@ -44,13 +48,21 @@ if TYPE_CHECKING:
     from llama_index.core.base.response.schema import StreamingResponse
 
 TOPIC = "the sea salty"
-LLAMA_INDEX_QUESTIONS = ("How many stop sequences can I give?", "Which extra brings both frameworks?")
+LLAMA_INDEX_QUESTION = "How many stop sequences can I give?"
 LANGCHAIN_QUESTION = "What is the largest response?"
 LANGCHAIN_PROMPT = (
     "Passages:\n---------\n{context}\n---------\n"
     "Answer from these passages alone, and not from memory.\nQuestion: {question}\nAnswer: "
 )
-BEGINNINGS = ("The capital of France is", "The opposite of hot is", "The sun rises in the", "One, two, three,")
+TOOL_QUESTION = "How far is Rome from Paris?"
+ENDPOINTS = {"/chat/completions": None, "/completions": "chatml"}
+"""The endpoints that a chat can use, and the `chat_template` that leads there."""
+
+COUNTRIES = (
+    "France", "Italy", "Spain", "Germany", "Portugal", "Greece", "Norway", "Sweden", "Denmark", "Austria",
+    "Japan", "China", "Russia", "Cuba", "Kenya", "Canada", "Mexico", "Thailand", "Hungary", "England",
+)  # fmt: skip
+RATE = 5  # requests a second that the server takes during the batch
 PASSAGES = 2
 PAGES = ("index.md", "errors.md")
 """The pages that the questions are about: LlamaIndex's the first, LangChain's the second."""
@@ -58,15 +70,6 @@ PAGES = ("index.md", "errors.md")
 PASSAGE_TOKENS = 200
 PREFIXES = {"query_prefix": "query: ", "document_prefix": "passage: "}
 """What E5 was trained to see in front of texts."""
-
-
-@dataclass(frozen=True)
-class _Call:
-    """The tokens of one call, as reported to a callback of its framework."""
-
-    name: str
-    prompt_tokens: int
-    completion_tokens: int
 
 
 def main(options: argparse.Namespace) -> int:
@@ -81,7 +84,7 @@ def main(options: argparse.Namespace) -> int:
     Raises:
         LocalParadigmError: the local Paradigm cannot start, or a call to it failed.
     """
-    console = Console(highlight=False)
+    console = make_console()
     paradigm = LocalParadigm(
         options.model,
         embedding_model=options.embedding_model,
@@ -90,89 +93,126 @@ def main(options: argparse.Namespace) -> int:
     )
     began = time.perf_counter()
     with paradigm:
-        ready = time.perf_counter() - began
         console.print(
-            f"A local Paradigm serves {paradigm.model} at {paradigm.base_url}, ready in {ready:.1f} s.\n"
-            "Everything below is generated by this small model; larger ones know more. "
-            f"{paradigm.embedding_model} finds the passages.",
-            soft_wrap=True,
+            f"A local Paradigm serves {paradigm.model} at {paradigm.base_url}. All texts below are generated by this "
+            f"small model; larger ones know more. {paradigm.embedding_model} finds the passages."
         )
         try:
-            parts = (_stream_a_chain, _ask_with_llama_index, _ask_with_langchain, _batch)
-            calls = [call for part in parts for call in part(console, paradigm)]
+            parts = [
+                _stream_a_chain(console, paradigm),
+                _chat_with_a_tool(console, paradigm),
+                _ask_with_llama_index(console, paradigm),
+                _ask_with_langchain(console, paradigm),
+                _batch_under_a_limit(console, paradigm),
+            ]
         except ParadigmError as error:
             raise LocalParadigmError(str(error)) from None
-        return _show_usage(console, calls, paradigm)
+        show_title(console, "Usage: tokens, as the callers saw them and as the server counted them")
+        is_equal = show_usage(console, parts, paradigm.total_usage)
+        console.print("Both are equal." if is_equal else "[bold red]They differ: please report this.[/]", end=" ")
+        console.print(f"The demo took {time.perf_counter() - began:.0f} s.")
+        return 0 if is_equal else 1
 
 
-def _stream_a_chain(console: Console, paradigm: LocalParadigm) -> list[_Call]:
-    """Stream a LangChain chain of prompt, model and parser."""
-    console.rule("LangChain: a chain, streaming", align="left")
-    usage = _UsageHandler("LangChain stream")
+def _stream_a_chain(console: Console, paradigm: LocalParadigm) -> Part:
+    """Stream a chain of prompt, model and parser."""
+    show_title(console, "LangChain: a chain, streamed")
     llm = LangChainLLM(**_access(paradigm), chat_template="chatml", max_tokens=60, temperature=0.0)
     prompt = ChatPromptTemplate.from_messages([("human", "Why is {topic}? Answer in one sentence.")])
     chain = prompt | llm | StrOutputParser()
-    _show_stream(console, chain.stream({"topic": TOPIC}, config={"callbacks": [usage]}))
-    console.print()
-    return usage.calls
+    with get_paradigm_usage() as usage:
+        show_stream(console, chain.stream({"topic": TOPIC}))
+    return Part.of("chain", usage)
 
 
-def _ask_with_llama_index(console: Console, paradigm: LocalParadigm) -> list[_Call]:
-    """Index a page of this project's docs with LlamaIndex, and query it; show the passages behind the answers."""
-    console.rule("LlamaIndex: questions about this project's docs", align="left")
-    counter = TokenCountingHandler(tokenizer=str.split)  # unused: the server reports all counts
+PLACES = {"Paris": (48.86, 2.35), "Rome": (41.89, 12.48), "Oslo": (59.91, 10.75), "Madrid": (40.42, -3.70)}
+EARTH_RADIUS = 6371
+
+
+@tool
+def distance_from_paris(city: Literal["Rome", "Oslo", "Madrid"]) -> str:
+    """Return the distance from Paris to a city."""
+    (north, east), (paris_north, paris_east) = (map(radians, PLACES[name]) for name in (city, "Paris"))
+    angle = acos(sin(north) * sin(paris_north) + cos(north) * cos(paris_north) * cos(east - paris_east))
+    return f"{EARTH_RADIUS * angle:,.0f} km"
+
+
+def _chat_with_a_tool(console: Console, paradigm: LocalParadigm) -> Part:
+    """Let the model call a tool, run it, and stream the answer, over both endpoints."""
+    show_title(console, "LangChain: a chat that calls a tool, over both endpoints")
+    console.print(f"[bold]{TOOL_QUESTION}[/]")
+    with get_paradigm_usage() as usage:
+        for endpoint, template in ENDPOINTS.items():
+            console.print(Text(f"POST {endpoint}, by chat_template={template!r}", style="dim"))
+            chat = ChatParadigm(
+                **_access(paradigm), chat_template=template, constrain="vllm", max_tokens=60, temperature=0.0
+            )
+            messages: list[BaseMessage] = [HumanMessage(TOOL_QUESTION)]
+            # A larger model decides by itself whether to call a tool; this small one has to.
+            request = chat.bind_tools([distance_from_paris], tool_choice="distance_from_paris").invoke(messages)
+            messages.append(request)
+            for call in request.tool_calls:
+                result = distance_from_paris.invoke(call)
+                messages.append(result)
+                arguments = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
+                console.print(Text(f"  {call['name']}({arguments}) returns {result.content}"))
+            show_stream(console, (chunk.text for chunk in chat.stream(messages)))
+    return Part.of("chat with a tool", usage)
+
+
+def _ask_with_llama_index(console: Console, paradigm: LocalParadigm) -> Part:
+    """Index a page of this project's docs, query it, and show the sources of the answer."""
+    show_title(console, "LlamaIndex: an answer from this project's docs, and its sources")
     llm = LlamaIndexLLM(**_access(paradigm), chat_template="chatml", max_tokens=60, temperature=0.0, stop="\n\n")
-    synthesizer = get_response_synthesizer(llm=llm, callback_manager=CallbackManager([counter]), streaming=True)
     embed_model = ParadigmEmbedding(**_embedding_access(paradigm), **PREFIXES)
+    console.print(f"[bold]{LLAMA_INDEX_QUESTION}[/]")
     with get_paradigm_usage() as usage:
         index = VectorStoreIndex(_passages(PAGES[0]), embed_model=embed_model)
-        engine = RetrieverQueryEngine(index.as_retriever(similarity_top_k=PASSAGES), synthesizer)
-        for question in LLAMA_INDEX_QUESTIONS:
-            console.print(f"[bold]{question}[/]")
-            answer = cast("StreamingResponse", engine.query(question))
-            _show_stream(console, answer.response_gen)
-            for node in answer.source_nodes:
-                _show_passage(console, node.get_content())
-    counts = counter.llm_token_counts
-    calls = [_Call("LlamaIndex query", each.prompt_token_count, each.completion_token_count) for each in counts]
-    return [_embedding_call("LlamaIndex embeddings", usage, paradigm), *calls]
+        engine = index.as_query_engine(llm=llm, similarity_top_k=PASSAGES, streaming=True)
+        answer = cast("StreamingResponse", engine.query(LLAMA_INDEX_QUESTION))
+        show_stream(console, answer.response_gen)
+    found = [(node.metadata["section"], node.score or 0.0) for node in answer.source_nodes]
+    show_sources(console, [(PAGES[0], *each) for each in found])
+    return Part.of("LlamaIndex's index", usage)
 
 
-def _ask_with_langchain(console: Console, paradigm: LocalParadigm) -> list[_Call]:
-    """Search another page with a vector store of LangChain, and answer from what its retriever finds."""
-    console.rule("LangChain: a vector store, a retriever and a chain", align="left")
-    handler = _UsageHandler("LangChain answer")
+def _ask_with_langchain(console: Console, paradigm: LocalParadigm) -> Part:
+    """Search another page with a vector store, and answer from what it finds."""
+    show_title(console, "LangChain: an answer from a vector store, and its sources")
     llm = LangChainLLM(**_access(paradigm), chat_template="chatml", max_tokens=60, temperature=0.0, stop="\n\n")
     embeddings = ParadigmEmbeddings(**_embedding_access(paradigm), **PREFIXES)
-    prompt = ChatPromptTemplate.from_template(LANGCHAIN_PROMPT)
-    with get_paradigm_usage() as usage:
-        texts = [passage.get_content() for passage in _passages(PAGES[1])]
-        retriever = InMemoryVectorStore.from_texts(texts, embeddings).as_retriever(search_kwargs={"k": PASSAGES})
-        found: list[Document] = retriever.invoke(LANGCHAIN_QUESTION)
-    context = "\n\n".join(document.page_content for document in found)
+    chain = ChatPromptTemplate.from_template(LANGCHAIN_PROMPT) | llm | StrOutputParser()
     console.print(f"[bold]{LANGCHAIN_QUESTION}[/]")
-    chain = prompt | llm | StrOutputParser()
-    given = {"context": context, "question": LANGCHAIN_QUESTION}
-    _show_stream(console, chain.stream(given, config={"callbacks": [handler]}))
-    for document in found:
-        _show_passage(console, document.page_content)
-    return [_embedding_call("LangChain embeddings", usage, paradigm), *handler.calls]
+    with get_paradigm_usage() as usage:
+        passages = [Document(each.get_content(), metadata=each.metadata) for each in _passages(PAGES[1])]
+        store = InMemoryVectorStore.from_documents(passages, embeddings)
+        found = store.similarity_search_with_score(LANGCHAIN_QUESTION, k=PASSAGES)
+        context = "\n\n".join(document.page_content for document, _ in found)
+        show_stream(console, chain.stream({"context": context, "question": LANGCHAIN_QUESTION}))
+    show_sources(console, [(PAGES[1], document.metadata["section"], score) for document, score in found])
+    return Part.of("LangChain's vector store", usage)
 
 
-def _embedding_call(name: str, usage: ParadigmUsage, paradigm: LocalParadigm) -> _Call:
-    return _Call(name, usage.by_model[paradigm.embedding_model].prompt_tokens, 0)
+def _batch_under_a_limit(console: Console, paradigm: LocalParadigm) -> Part:
+    """Complete many prompts at once, while the server refuses requests that come too fast."""
+    title = f"LangChain: {len(COUNTRIES)} capitals in a batch, to a server that takes {RATE} requests a second"
+    show_title(console, title)
+    llm = LangChainLLM(**_access(paradigm), max_tokens=5, temperature=0.0, stop=[".", ",", "\n"])
 
+    def answers() -> Iterator[tuple[float, str]]:
+        began = time.perf_counter()
+        for _, ending in llm.batch_as_completed([f"The capital of {country} is" for country in COUNTRIES]):
+            yield time.perf_counter() - began, ending.strip()
 
-def _batch(console: Console, paradigm: LocalParadigm) -> list[_Call]:
-    """Complete several plain prompts at once, one request each."""
-    console.rule("LangChain: a batch", align="left")
-    usage = _UsageHandler("LangChain batch")
-    llm = LangChainLLM(**_access(paradigm), max_tokens=12, temperature=0.0, stop=[".", "\n"])
-    endings = llm.batch(list(BEGINNINGS), config={"callbacks": [usage]})
-    for beginning, ending in zip(BEGINNINGS, endings, strict=True):
-        console.print(f"{beginning}[bold]{ending}[/]")
-    console.print()
-    return usage.calls
+    paradigm.limit_requests(RATE)
+    with get_paradigm_usage() as usage:
+        count = show_pace(console, answers())
+    paradigm.limit_requests(None)
+    pace = llm.client.pace
+    console.print(
+        f"{count} of {len(COUNTRIES)} answers arrived. {pace.refusals} requests were refused, and sent again."
+    )
+    return Part.of("batch", usage)
 
 
 def _access(paradigm: LocalParadigm) -> dict[str, str]:
@@ -183,23 +223,13 @@ def _embedding_access(paradigm: LocalParadigm) -> dict[str, str]:
     return {**_access(paradigm), "model": paradigm.embedding_model}
 
 
-class _UsageHandler(BaseCallbackHandler):
-    """Records the usage of each run that LangChain reports to callbacks."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self.calls: list[_Call] = []
-
-    def on_llm_end(self, response: LLMResult, **kwargs: object) -> None:
-        info = response.generations[0][0].generation_info or {}
-        usage = info["usage_metadata"]
-        self.calls.append(_Call(self._name, usage["input_tokens"], usage["output_tokens"]))
-
-
 def _passages(page: str) -> list[BaseNode]:
+    """Split a page into passages; their metadata names the section."""
     documents = SimpleDirectoryReader(input_files=[docs_folder() / page]).load_data()
     sections = MarkdownNodeParser().get_nodes_from_documents(documents)
-    splitter = SentenceSplitter(chunk_size=PASSAGE_TOKENS, chunk_overlap=0, include_metadata=False)
+    for section in sections:
+        section.metadata = {"section": section.get_content().partition("\n")[0].strip("#` ")}
+    splitter = SentenceSplitter(chunk_size=PASSAGE_TOKENS, chunk_overlap=0)
     return list(splitter(sections))
 
 
@@ -207,58 +237,3 @@ def docs_folder() -> Path:
     """Return the folder of this project's docs: inside an installed package, beside it in a checkout."""
     here = Path(__file__).parent
     return here / "docs" if (here / "docs").is_dir() else here.parent / "docs"
-
-
-def _show_stream(console: Console, pieces: Iterable[str]) -> None:
-    """Print a text as it arrives, word by word, so that lines break between words."""
-    column = 0
-    for word in _words(pieces):
-        if "\n" in word:
-            column = 0
-        elif column + len(word) > console.width:
-            console.print()
-            column, word = 0, word.lstrip()
-        console.print(word, end="", markup=False, soft_wrap=True)
-        column += len(word.rpartition("\n")[2])
-    console.print()
-
-
-def _words(pieces: Iterable[str]) -> Iterator[str]:
-    """Split a text that arrives in pieces into words, each with the space before it."""
-    held = ""
-    for piece in pieces:
-        *whole, held = re.split(r"(?<=\S)(?=\s)", held + piece)
-        yield from whole
-    yield held
-
-
-def _show_passage(console: Console, text: str) -> None:
-    heading, _, body = text.partition("\n\n") if text.startswith("#") else ("", "", text)
-    source = f"from “{heading.lstrip('# ')}”: " if heading else "from "
-    first = " ".join(body.strip().split("\n\n")[0].split())
-    shown = f"{first[:160]}…" if len(first) > 160 else first
-    console.print(Padding(Text(source + shown, style="dim"), (0, 0, 0, 4)))
-    console.print()
-
-
-def _show_usage(console: Console, calls: Iterable[_Call], paradigm: LocalParadigm) -> int:
-    """Print the usage, and return the exit code: 0 if all that was reported and the server counted the same."""
-    calls = list(calls)
-    console.rule("Token usage, as reported to callbacks and counters", align="left")
-    table = Table("call", box=None)
-    for heading in ("prompt", "completion", "total"):
-        table.add_column(heading, justify="right")
-    for call in calls:
-        _add_row(table, call.name, call.prompt_tokens, call.completion_tokens)
-    reported = sum(call.prompt_tokens for call in calls), sum(call.completion_tokens for call in calls)
-    counted = paradigm.total_usage.prompt_tokens, paradigm.total_usage.completion_tokens
-    table.add_section()
-    _add_row(table, "all together", *reported)
-    _add_row(table, "the server's own count", *counted)
-    console.print(table)
-    console.print("Both are equal." if reported == counted else "[bold red]They differ: please report this.[/]")
-    return 0 if reported == counted else 1
-
-
-def _add_row(table: Table, name: str, prompt_tokens: int, completion_tokens: int) -> None:
-    table.add_row(name, str(prompt_tokens), str(completion_tokens), str(prompt_tokens + completion_tokens))

@@ -1,9 +1,11 @@
 """Faults on demand, for testing how client code handles them."""
 
 import asyncio
+import math
 import re
+import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Literal, NamedTuple, TypeVar, cast, get_args
 
@@ -50,16 +52,44 @@ def read_fault(text: str) -> Fault:
     return Fault(cast("Kind", match[1]), float(match[2] or 1))
 
 
+class RateLimit:
+    """A limit on requests: a token bucket that holds the requests of one second.
+
+    Args:
+        per_second: the number of requests that are accepted a second.
+        clock: returns seconds that only grow.
+    """
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._most = per_second, max(per_second, 1)
+        self._clock = clock
+        self._left, self._at = self._most, clock()
+
+    def take(self) -> Fault | None:
+        """Accept a request, or return the refusal."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return Fault("429", math.ceil((1 - self._left) / self._rate))
+        self._left -= 1
+        return None
+
+
 class Faults:
-    """The queue of faults for the next replies.
+    """The faults of the next replies: a queue, and a limit on requests.
 
     Args:
         by_header: whether clients may request faults by header.
+
+    Attributes:
+        limit: refuses requests that come too fast; None for no limit.
     """
 
     def __init__(self, by_header: bool) -> None:
         self._by_header = by_header
         self._queue: deque[Fault] = deque()
+        self.limit: RateLimit | None = None
 
     def add(self, fault: Fault, times: int) -> None:
         """Queue a fault for the next ``times`` replies."""
@@ -77,7 +107,9 @@ class Faults:
         """
         if header is not None and self._by_header:
             return read_fault(header)
-        return self._queue.popleft() if self._queue else None
+        if self._queue:
+            return self._queue.popleft()
+        return self.limit.take() if self.limit is not None else None
 
 
 async def inject_fault_at_once(fault: Fault) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from paradigm_local.contract import Usage
 from paradigm_local.errors import LocalParadigmError, PortError
-from paradigm_local.faults import Faults, read_fault
+from paradigm_local.faults import Faults, RateLimit, read_fault
 from paradigm_local.hosts import is_loopback, read_host
 from paradigm_local.ledger import Ledger
 from paradigm_local.model import E5_SMALL, SMOLLM2, ModelSource, cache_folder, check_model, default_model
@@ -154,6 +154,20 @@ class LocalParadigm:
             ValueError: the fault is unknown.
         """
         self._faults.add(read_fault(fault), times)
+
+    def limit_requests(self, per_second: float | None) -> None:
+        """Refuse requests that come faster than this with 429. At first, those of one second are accepted at once.
+
+        Args:
+            per_second: the number of completions, embeddings and searches that are accepted a second; None for no
+                limit.
+
+        Raises:
+            ValueError: the number is not above 0.
+        """
+        if per_second is not None and not per_second > 0:
+            raise ValueError(f"per_second must be above 0, not {per_second!r}")
+        self._faults.limit = None if per_second is None else RateLimit(per_second)
 
     def clear_faults(self) -> None:
         """Remove the faults that were requested and have not happened yet."""

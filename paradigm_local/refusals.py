@@ -37,7 +37,9 @@ def refusal(status: int, body: Mapping[str, object], headers: Mapping[str, str] 
 
 def too_many_requests(retry_after: float) -> Response:
     """Return a 429; ``retry_after`` is in seconds."""
-    return refusal(429, {"detail": "Too many requests are waiting already."}, {"Retry-After": f"{retry_after:g}"})
+    return refusal(
+        429, {"detail": "Too many requests: wait before you send more."}, {"Retry-After": f"{retry_after:g}"}
+    )
 
 
 def error_event(error: Exception) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from paradigm_local.faults import HEADER, Fault, read_fault
+from paradigm_local.faults import HEADER, Fault, RateLimit, read_fault
 from tests.local.conftest import Caller
 from tests.local.fake import FakeEngine
 
@@ -52,6 +52,32 @@ def test_queued_faults_affect_only_authenticated_completions(serve: Serve) -> No
     assert caller.http.get("/models").status_code == 200
     assert caller.http.post("/completions", headers={"Authorization": "Bearer wrong"}).status_code == 401
     assert caller.post().status_code == 503
+
+
+def test_requests_beyond_the_limit_are_refused_until_it_is_lifted(serve: Serve) -> None:
+    caller = serve()
+    caller.paradigm.limit_requests(0.01)
+    responses = [caller.post() for _ in range(3)]
+    assert [response.status_code for response in responses] == [200, 429, 429]
+    assert responses[1].headers["Retry-After"] == "100"
+    caller.paradigm.limit_requests(None)
+    assert caller.post().status_code == 200
+
+
+def test_limit_accepts_the_requests_of_a_second_at_once_and_then_one_at_a_time() -> None:
+    now = 0.0
+    limit = RateLimit(4, lambda: now)
+    assert [limit.take() for _ in range(5)] == [None] * 4 + [Fault("429", 1)]
+    now = 0.25
+    assert [limit.take() for _ in range(2)] == [None, Fault("429", 1)]
+    now = 9
+    assert [limit.take() for _ in range(5)] == [None] * 4 + [Fault("429", 1)]
+
+
+@pytest.mark.parametrize("per_second", [0, -1, float("nan")])
+def test_limit_must_be_above_0(serve: Serve, per_second: float) -> None:
+    with pytest.raises(ValueError, match="per_second must be above 0"):
+        serve().paradigm.limit_requests(per_second)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])

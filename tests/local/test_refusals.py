@@ -74,7 +74,7 @@ def test_requests_beyond_the_queue_are_429(serve: Serve) -> None:
     for stream in (False, True):
         response = caller.post(stream=stream)
         assert response.status_code == 429
-        assert response.json() == {"detail": "Too many requests are waiting already."}
+        assert response.json() == {"detail": "Too many requests: wait before you send more."}
         assert response.headers["Retry-After"] == "1"
     engine.gate.set()
     for thread in waiting:
