@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 VENV_USAGE := .venv-usage
+VENV_FRAMEWORKS := .venv-frameworks
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit package test-all test-usage bench soak docs notebooks clean
+.PHONY: help demo test lint format types unit package test-all test-usage test-frameworks bench soak docs notebooks clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## a chain, a tool, documents, a batch and usage, with real models on this machine
 	@$(BIN)/paradigm-local demo
@@ -55,8 +56,11 @@ notebooks: $(VENV)/.installed-dev ## run the notebooks again and keep what comes
 test-usage: $(VENV_USAGE)/.installed ## the usage matrix of docs/usage.md, with the real consumers
 	$(VENV_USAGE)/bin/python -m pytest tests/usage
 
+test-frameworks: $(VENV_FRAMEWORKS)/.installed ## CrewAI, pydantic-ai and others against the local Paradigm
+	$(VENV_FRAMEWORKS)/bin/python -m pytest tests/frameworks
+
 clean: ## remove the environment and all that was built
-	rm -rf $(VENV) $(VENV_USAGE) .nox build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VENV_USAGE) $(VENV_FRAMEWORKS) .nox build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(VENV)/.pip:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
@@ -85,4 +89,11 @@ $(VENV_USAGE)/.installed: pyproject.toml
 	@$(PYTHON) -m venv $(VENV_USAGE)
 	@$(VENV_USAGE)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@$(VENV_USAGE)/bin/python -m pip install --quiet --editable '.[all]' --group consumers
+	@touch $@
+
+$(VENV_FRAMEWORKS)/.installed: pyproject.toml
+	@echo "Installing other frameworks into $(VENV_FRAMEWORKS) (a few minutes)"
+	@$(PYTHON) -m venv $(VENV_FRAMEWORKS)
+	@$(VENV_FRAMEWORKS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(VENV_FRAMEWORKS)/bin/python -m pip install --quiet --editable '.[all]' --group frameworks
 	@touch $@

@@ -81,6 +81,13 @@ def matrix(session: nox.Session, extras: str, frameworks: str) -> None:
     _pytest(session, extras, SMOKE, *FITTING[extras])
 
 
+@nox.session(requires=["build"], default=False)
+def frameworks(session: nox.Session) -> None:
+    """The examples and tests of other frameworks; they need several hundred packages."""
+    _install(session, "all", "newest", *_group("frameworks"))
+    _pytest(session, "all", "tests/frameworks")
+
+
 def _group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
