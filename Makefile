@@ -61,7 +61,7 @@ test-usage: $(VENV_USAGE)/.installed ## the usage matrix of docs/usage.md, with 
 	$(VENV_USAGE)/bin/python -m pytest tests/usage
 
 test-frameworks: $(VENV_FRAMEWORKS)/.installed ## CrewAI, pydantic-ai and others against the local Paradigm
-	$(VENV_FRAMEWORKS)/bin/python -m pytest tests/frameworks
+	$(VENV_FRAMEWORKS)/bin/python -m pytest -W ignore tests/frameworks
 
 clean: ## remove the environment and all that was built
 	rm -rf $(VENV) $(VENV_USAGE) $(VENV_FRAMEWORKS) .nox build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

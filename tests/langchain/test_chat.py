@@ -49,7 +49,7 @@ from paradigm_transport import (
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatCompletion, ChatRequest
-from paradigm_transport.messages import NamedTool, Tool
+from paradigm_transport.messages import Message, NamedTool, Tool
 from tests.chat_form import prompt_of
 from tests.langchain.conftest import KEY, Calls, MakeChat, Recorder, over_completions
 from tests.langchain.obedient import call_text, streamed, time_there, weather
@@ -306,7 +306,7 @@ PARTS = [
 @example(f'<tool_call>{{"name": "weather", "arguments": {"[" * 2000}', False)
 @example(f'<tool_call>{{"name": "weather", "arguments": {{"city": {"[" * 2000}', False)
 def test_stream_gives_same_calls_as_completion(text: str, is_forced: bool) -> None:
-    request = ChatRequest([], [Tool("weather")], NamedTool("weather") if is_forced else "auto")
+    request = ChatRequest([Message("user", "Hi")], [Tool("weather")], NamedTool("weather") if is_forced else "auto")
     route = PromptRoute("chatml")
     (whole,) = chat_result(
         ChatCompletion(Completion(None, None, None, [Choice(0, text)]), [read_message(route.reader(request), text)])
