@@ -1,171 +1,162 @@
-"""The classes that are compared: a floor, ours, and the best-known peer, for each framework.
-
-The floor is what no adapter can do without: bare httpx, the JSON, and the framework's own LLM around it.
-"""
+"""The classes that are compared: a floor, ours, and the best-known peer, in each framework and each way of calling."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import httpx
-from langchain_core.language_models.llms import LLM as LangChainBase
-from langchain_core.outputs import GenerationChunk
-from langchain_openai import OpenAI
-from llama_index.core.base.llms.types import CompletionResponse, LLMMetadata
-from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.llm import LLM as LlamaIndexBase
+from langchain_openai import ChatOpenAI, OpenAI
+from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai_like import OpenAILike
-from pydantic import PrivateAttr
 
-from langchain_paradigm import ParadigmLLM as LangChainOurs
-from llama_index_paradigm import ParadigmLLM as LlamaIndexOurs
+from benchmarks.floors import KEY, MODEL, Endpoint, LangChainChatFloor, LangChainFloor, LlamaIndexFloor
+from langchain_paradigm import ChatParadigm as LangChainChat
+from langchain_paradigm import ParadigmLLM as LangChainLLM
+from llama_index_paradigm import ChatParadigm as LlamaIndexChat
+from llama_index_paradigm import ParadigmLLM as LlamaIndexLLM
 
-MODEL = "canned"
-KEY = "benchmark"
-
-
-class _Endpoint:
-    """Bare httpx: post, read the JSON, take the text."""
-
-    def __init__(self, url: str, max_tokens: int, user: str | None) -> None:
-        self._url = f"{url}/completions"
-        self._headers = {"Authorization": f"Bearer {KEY}"}
-        self._fields = {"model": MODEL, "max_tokens": max_tokens, **({"user": user} if user else {})}
-        self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        self._sync = httpx.Client(limits=self._limits, timeout=120)
-        self._async = httpx.AsyncClient(limits=self._limits, timeout=120)
-
-    def _request(self, prompt: str, **others: Any) -> dict[str, Any]:
-        return {"url": self._url, "headers": self._headers, "json": {**self._fields, "prompt": prompt, **others}}
-
-    def post(self, prompt: str) -> str:
-        return str(self._sync.post(**self._request(prompt)).json()["choices"][0]["text"])
-
-    async def apost(self, prompt: str) -> str:
-        return str((await self._async.post(**self._request(prompt))).json()["choices"][0]["text"])
-
-    def stream(self, prompt: str) -> Iterator[str]:
-        with self._sync.stream("POST", **self._request(prompt, stream=True)) as response:
-            for line in response.iter_lines():
-                if line.startswith("data: {"):
-                    yield json.loads(line[6:])["choices"][0]["text"]
-
-    async def astream(self, prompt: str) -> AsyncIterator[str]:
-        async with self._async.stream("POST", **self._request(prompt, stream=True)) as response:
-            async for line in response.aiter_lines():
-                if line.startswith("data: {"):
-                    yield json.loads(line[6:])["choices"][0]["text"]
-
-
-class LangChainFloor(LangChainBase):
-    """Bare httpx in a LangChain LLM that does nothing else."""
-
-    _endpoint: _Endpoint = PrivateAttr()
-
-    @property
-    def _llm_type(self) -> str:
-        return "floor"
-
-    def _call(self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> str:
-        return self._endpoint.post(prompt)
-
-    async def _acall(self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> str:
-        return await self._endpoint.apost(prompt)
-
-    def _stream(self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Iterator[Any]:
-        for text in self._endpoint.stream(prompt):
-            chunk = GenerationChunk(text=text)
-            run_manager.on_llm_new_token(text, chunk=chunk)
-            yield chunk
-
-    async def _astream(
-        self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        async for text in self._endpoint.astream(prompt):
-            chunk = GenerationChunk(text=text)
-            await run_manager.on_llm_new_token(text, chunk=chunk)
-            yield chunk
-
-
-class LlamaIndexFloor(LlamaIndexBase):
-    """Bare httpx in a LlamaIndex LLM that does nothing else."""
-
-    _endpoint: _Endpoint = PrivateAttr()
-
-    @property
-    def metadata(self) -> LLMMetadata:
-        return LLMMetadata()
-
-    @llm_completion_callback()
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return CompletionResponse(text=self._endpoint.post(prompt))
-
-    @llm_completion_callback()
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return CompletionResponse(text=await self._endpoint.apost(prompt))
-
-    @llm_completion_callback()
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        def pieces() -> Iterator[CompletionResponse]:
-            text = ""
-            for delta in self._endpoint.stream(prompt):
-                text += delta
-                yield CompletionResponse(text=text, delta=delta)
-
-        return pieces()
-
-    @llm_completion_callback()
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        async def pieces() -> AsyncIterator[CompletionResponse]:
-            text = ""
-            async for delta in self._endpoint.astream(prompt):
-                text += delta
-                yield CompletionResponse(text=text, delta=delta)
-
-        return pieces()
-
-    @llm_chat_callback()
-    def chat(self, messages: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
-
-    achat = stream_chat = astream_chat = chat
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "note",
+        "description": "Write a note.",
+        "parameters": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+    },
+}
 
 
 class Contenders(NamedTuple):
-    """One framework's three classes, set up alike."""
+    """Three models of one framework, set up alike."""
 
     floor: Any
     ours: Any
     peer: Any
 
 
-def langchain(url: str, max_tokens: int, user: str | None = None) -> Contenders:
-    """LangChain's three."""
+class Clients(NamedTuple):
+    """Clients of another HTTP library, for the floor and ours."""
+
+    client: Any = None
+    async_client: Any = None
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of calling: the methods by their names, and what they take.
+
+    Attributes:
+        name: as it stands in the table.
+        make: makes the contenders: of an address, fields, clients and options of ours.
+        methods: those that return a whole answer, sync and async, and those that stream.
+        takes_messages: they take a list of messages.
+        options: of ours, beside the fields of a request.
+        kind: what the canned server writes; see `server.py`.
+    """
+
+    name: str
+    make: Callable[..., Contenders]
+    methods: tuple[str, str, str, str]
+    takes_messages: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    kind: str | None = None
+
+    def contenders(
+        self, url: str, max_tokens: int = 10, user: str | None = None, clients: Clients | None = None
+    ) -> Contenders:
+        """Return the contenders for a length of the answer, and what the server makes of `user`."""
+        user = user or self.kind
+        fields = {"max_tokens": max_tokens, **({"user": user} if user else {})}
+        return self.make(url, fields, clients or Clients(), **self.options)
+
+    def question(self) -> Any:
+        """Return what the methods take."""
+        return [ChatMessage("x")] if self.takes_messages else "x"
+
+
+def _ours(url: str, fields: dict[str, Any], clients: Clients) -> dict[str, Any]:
+    injected = {"http_client": clients.client, "http_async_client": clients.async_client}
+    return {"model": MODEL, "api_key": KEY, "base_url": url, **fields, **{k: v for k, v in injected.items() if v}}
+
+
+def _langchain(url: str, fields: dict[str, Any], clients: Clients) -> Contenders:
     floor = LangChainFloor()
-    floor._endpoint = _Endpoint(url, max_tokens, user)
+    floor._endpoint = Endpoint(url, fields, False, *clients)
+    others = {name: value for name, value in fields.items() if name != "max_tokens"}
     return Contenders(
         floor,
-        LangChainOurs(model=MODEL, api_key=KEY, base_url=url, max_tokens=max_tokens, user=user, max_concurrency=64),
-        OpenAI(
-            model=MODEL, api_key=KEY, base_url=url, max_tokens=max_tokens, model_kwargs={"user": user} if user else {}
-        ),
+        LangChainLLM(**_ours(url, fields, clients), max_concurrency=64),
+        OpenAI(model=MODEL, api_key=KEY, base_url=url, max_tokens=fields["max_tokens"], model_kwargs=others),
     )
 
 
-def llama_index(url: str, max_tokens: int, user: str | None = None) -> Contenders:
-    """LlamaIndex's three."""
+def _langchain_chat(url: str, fields: dict[str, Any], clients: Clients, **options: Any) -> Contenders:
+    tools = options.pop("tools", None)
+    floor = LangChainChatFloor()
+    floor._endpoint = Endpoint(url, fields, "chat_template" not in options, *clients)
+    ours: Any = LangChainChat(**_ours(url, fields, clients), **options)
+    others = {name: value for name, value in fields.items() if name != "max_tokens"}
+    peer: Any = ChatOpenAI(model=MODEL, api_key=KEY, base_url=url, max_tokens=fields["max_tokens"], model_kwargs=others)
+    return Contenders(floor, ours.bind_tools(tools), peer.bind_tools(tools)) if tools else Contenders(floor, ours, peer)
+
+
+def _llama_index(url: str, fields: dict[str, Any], clients: Clients) -> Contenders:
     floor = LlamaIndexFloor()
-    floor._endpoint = _Endpoint(url, max_tokens, user)
-    return Contenders(
-        floor,
-        LlamaIndexOurs(model=MODEL, api_key=KEY, base_url=url, max_tokens=max_tokens, user=user, context_window=4096),
-        OpenAILike(
-            model=MODEL,
-            api_key=KEY,
-            api_base=url,
-            max_tokens=max_tokens,
-            additional_kwargs={"user": user} if user else {},
-        ),
+    floor._endpoint = Endpoint(url, fields, False, *clients)
+    ours = LlamaIndexLLM(**_ours(url, fields, clients), context_window=4096)
+    return Contenders(floor, ours, _open_ai_like(url, fields, is_chat_model=False))
+
+
+def _llama_index_chat(url: str, fields: dict[str, Any], clients: Clients, **options: Any) -> Contenders:
+    tools = options.pop("tools", None)
+    floor = LlamaIndexFloor()
+    floor._endpoint = Endpoint(url, fields, "chat_template" not in options, *clients)
+    call: dict[str, Any] = {"tools": tools} if tools else {}
+    ours = LlamaIndexChat(**_ours(url, fields, clients), context_window=4096, additional_kwargs={}, **options)
+    peer = _open_ai_like(url, fields, is_chat_model=True)
+    return Contenders(floor, _Calling(ours, call) if call else ours, _Calling(peer, call) if call else peer)
+
+
+def _open_ai_like(url: str, fields: dict[str, Any], is_chat_model: bool) -> Any:
+    others = {name: value for name, value in fields.items() if name != "max_tokens"}
+    return OpenAILike(
+        model=MODEL,
+        api_key=KEY,
+        api_base=url,
+        max_tokens=fields["max_tokens"],
+        additional_kwargs=others,
+        is_chat_model=is_chat_model,
     )
+
+
+class _Calling:
+    """A model whose methods get further arguments."""
+
+    def __init__(self, llm: Any, arguments: dict[str, Any]) -> None:
+        self._llm = llm
+        self._arguments = arguments
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._llm, name)
+        return lambda question: method(question, **self._arguments)
+
+
+_RUNNABLE = ("invoke", "ainvoke", "stream", "astream")
+_COMPLETIONS = ("complete", "acomplete", "stream_complete", "astream_complete")
+_CHATS = ("chat", "achat", "stream_chat", "astream_chat")
+_TEMPLATE = {"chat_template": "chatml"}
+_THINKING = {**_TEMPLATE, "reasoning_parser": "qwen3"}
+
+LANGCHAIN = Way("LangChain", _langchain, _RUNNABLE)
+LLAMA_INDEX = Way("LlamaIndex", _llama_index, _COMPLETIONS)
+LLMS = (LANGCHAIN, LLAMA_INDEX)
+CHATS = (
+    Way("LangChain chat", _langchain_chat, _RUNNABLE),
+    Way("LlamaIndex chat", _llama_index_chat, _CHATS, takes_messages=True),
+)
+CHATS_WITH_MORE = (
+    Way("LangChain chat with template and tools", _langchain_chat, _RUNNABLE, False, {**_TEMPLATE, "tools": [TOOL]}),
+    Way("LlamaIndex chat with template and tools", _llama_index_chat, _CHATS, True, {**_TEMPLATE, "tools": [TOOL]}),
+    Way("LangChain chat with thoughts", _langchain_chat, _RUNNABLE, False, _THINKING, "thoughts"),
+    Way("LlamaIndex chat with thoughts", _llama_index_chat, _CHATS, True, _THINKING, "thoughts"),
+)

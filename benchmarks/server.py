@@ -2,8 +2,9 @@
 
     python -m benchmarks.server      prints its port, and ends with its standard input
 
-The request chooses the answer: `max_tokens` chunks where it asks for a stream, an embedding of 1024 numbers where it
-has an `input`, and `user` milliseconds of latency.
+The request chooses the answer: `max_tokens` chunks if it asks for a stream, a message at `/chat/completions`, an
+embedding of 1024 numbers if it has an `input`. `user` holds milliseconds of latency, `thoughts` for a stream whose
+first half is thoughts, or `arguments` for a stream of a tool call whose arguments come in pieces of four characters.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import functools
 import json
 import math
 import sys
+from collections.abc import Iterator
 
 CHUNK_TEXT = " word"
 USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 
 
-def _body(text: str, finish_reason: str | None, **others: object) -> bytes:
-    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason, "stop_reason": None}
+def _body(text: str, finish_reason: str | None, *, chat: str = "", **others: object) -> bytes:
+    choice = {"index": 0, "logprobs": None, "finish_reason": finish_reason, "stop_reason": None}
+    choice |= {chat: {"role": "assistant", "content": text}} if chat else {"text": text}
     head = {"id": "cmpl-0123456789abcdef0123456789abcdef", "object": "text_completion", "created": 1795000000}
     return json.dumps({**head, "model": "canned", "choices": [choice], **others}, separators=(",", ":")).encode()
 
@@ -30,28 +33,41 @@ def _event(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(event), event)
 
 
-@functools.cache
-def whole() -> bytes:
-    """The whole response to a request without a stream."""
-    body = _body(CHUNK_TEXT, "stop", usage=USAGE)
+def _response(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 @functools.cache
-def _stream(chunks: int) -> bytes:
+def whole(is_chat: bool = False) -> bytes:
+    """Return the whole response to a request without a stream."""
+    return _response(_body(CHUNK_TEXT, "stop", chat="message" if is_chat else "", usage=USAGE))
+
+
+def _texts(chunks: int, kind: str) -> Iterator[tuple[str, int]]:
+    """Yield the texts of a stream, each with the number of chunks that it is the text of."""
+    if kind == "thoughts":
+        yield from (("<think>", 1), (CHUNK_TEXT, chunks // 2), ("</think>", 1), (CHUNK_TEXT, chunks - chunks // 2 - 2))
+    elif kind == "arguments":
+        yield from (('<tool_call>\n{"name": "note", "arguments": {"text": "', 1), ("word", chunks - 2))
+        yield '"}}\n</tool_call>', 1
+    else:
+        yield CHUNK_TEXT, chunks
+
+
+@functools.cache
+def _stream(chunks: int, is_chat: bool, kind: str) -> bytes:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    last = _event(_body("", "stop", usage=USAGE)) + _event(b"[DONE]") + b"0\r\n\r\n"
-    return head + _event(_body(CHUNK_TEXT, None)) * chunks + last
+    chat = "delta" if is_chat else ""
+    events = b"".join(_event(_body(text, None, chat=chat)) * count for text, count in _texts(chunks, kind))
+    last = _event(_body("", "stop", chat=chat, usage=USAGE)) + _event(b"[DONE]") + b"0\r\n\r\n"
+    return head + events + last
 
 
 @functools.cache
 def _embeddings() -> bytes:
     data = [{"object": "embedding", "index": 0, "embedding": [math.sin(place) / 16 for place in range(1024)]}]
     body = json.dumps({"object": "list", "data": data, "model": "canned", "usage": USAGE}, separators=(",", ":"))
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
-        len(body),
-        body.encode(),
-    )
+    return _response(body.encode())
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,18 +76,24 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             request = json.loads(await reader.readexactly(length))
-            await asyncio.sleep(int(request.get("user") or 0) / 1000)
+            kind = request.get("user") or ""
+            if kind.isdecimal():
+                await asyncio.sleep(int(kind) / 1000)
+            is_chat = b"/chat/completions " in head[:80]
             if "input" in request:
                 writer.write(_embeddings())
+            elif request.get("stream"):
+                chunks = request.get("max_tokens") or request["max_completion_tokens"]
+                writer.write(_stream(chunks, is_chat, kind))
             else:
-                writer.write(_stream(request["max_tokens"]) if request.get("stream") else whole())
+                writer.write(whole(is_chat))
             await writer.drain()
     writer.close()
 
 
 async def main() -> None:
     """Serve until the standard input ends."""
-    server = await asyncio.start_server(_serve, "127.0.0.1", 0, limit=2**20, backlog=1024)
+    server = await asyncio.start_server(_serve, "127.0.0.1", 0, limit=2**21, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
