@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
@@ -11,6 +10,7 @@ import anyio
 from typing_extensions import Self
 
 from paradigm_transport.errors import APIResponseError, ParadigmError
+from paradigm_transport.http.bodies import join_chunks, read_to_end
 from paradigm_transport.http.closing import close_on_loop, finish_closing
 from paradigm_transport.http.leases import AsyncLease, Lease
 from paradigm_transport.http.protocols import AsyncHTTPResponse, HTTPResponse, ResponseHead
@@ -93,6 +93,7 @@ class Response(BaseResponse):
         """
         try:  # not `with`: this runs for every chunk
             if self._parts is None:
+                join_chunks(self._response)
                 self._parts = self._response.iter_bytes()
             part = next(self._parts, None)
         except BaseException as error:
@@ -109,23 +110,10 @@ class Response(BaseResponse):
 
         The connection of a server that does not end the response within DRAIN_SECONDS and DRAIN_BYTES is lost.
         """
-        # httpx fixes its read time-out, which is too long, when it begins to read; and only another thread can end
-        # a read in progress.
-        end = threading.Lock()  # for the first of the two: the timer or the end of the response
-
-        def give_up() -> None:
-            if end.acquire(blocking=False):
-                self._lease.interrupt()
-
-        timer = threading.Timer(DRAIN_SECONDS, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
+        if read_to_end(self._response, DRAIN_SECONDS, DRAIN_BYTES):
+            self._response.close()
+        elif self._lease.network_stream is None:  # a client written by hand, which no time-out could interrupt
             self._read_rest()
-        finally:
-            timer.cancel()
-            if not end.acquire(blocking=False):
-                timer.join()  # or it would shut down the connection under the next request
 
     def _read_rest(self) -> None:
         left = DRAIN_BYTES
@@ -186,6 +174,7 @@ class AsyncResponse(BaseResponse):
         """As `Response.next_part`."""
         try:
             if self._parts is None:
+                join_chunks(self._response)
                 self._parts = self._response.aiter_bytes()
             part = await anext(self._parts, None)
         except BaseException as error:

@@ -29,7 +29,7 @@ from paradigm_transport import (
     RetryPolicy,
     Settings,
 )
-from paradigm_transport.http import leases, pool, responses
+from paradigm_transport.http import pool, responses
 from paradigm_transport.http.closing import _closing
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import CUT, STALL, Request, Script, WireServer, chunk, completion, pause, reply, sse, texts
@@ -410,16 +410,7 @@ def test_stream_closed_in_a_fork_goes_on_in_the_parent(wire: WireServer) -> None
 def test_drain_that_times_out_as_the_response_ends_spares_the_next_request(
     wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The timer and the end of the response race; one of them wins the connection."""
     monkeypatch.setattr("paradigm_transport.http.responses.DRAIN_SECONDS", 0.01)
-    shut_down = leases.shut_down
-
-    def late(stream: object) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            time.sleep(0.2)  # enough for the next request to reach the server, if it were sent
-        shut_down(stream)
-
-    monkeypatch.setattr(leases, "shut_down", late)
     wire.script([*sse(chunk("a", "stop"))[:-1], pause(0.05), sse()[-1]], [pause(0.4), *reply(completion("b"))])
     with ParadigmClient(api_key=KEY, base_url=wire.url, max_retries=0) as client:
         assert texts(client.stream("Hi", model=MODEL)) == "a"

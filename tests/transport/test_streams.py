@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import time
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +18,6 @@ from paradigm_transport import (
     BadRequestError,
     CompletionChunk,
     Logprobs,
-    ParadigmClient,
     ParadigmError,
     RateLimitError,
     ServerError,
@@ -29,7 +27,7 @@ from paradigm_transport import (
 from paradigm_transport.endpoints.completions.stream import StreamReader
 from paradigm_transport.http import sse as sse_module
 from paradigm_transport.refusals import Origin
-from tests.transport.conftest import KEY, MODEL, Api, over_completions
+from tests.transport.conftest import MODEL, Api, over_completions
 from tests.wire import (
     CUT,
     RESET,
@@ -511,46 +509,6 @@ def test_connection_is_dropped_if_response_does_not_end_after_done(
     assert wire.requests[0].left.wait(5)
     assert texts(client.stream("Hi", model=MODEL)) == "b"
     assert wire.connections == 2
-
-
-class ManualTimer:
-    """A `threading.Timer` whose time is up when the test says so, and which is never cancelled in time."""
-
-    made: ClassVar[list[ManualTimer]] = []
-    is_early: ClassVar[bool] = False
-
-    def __init__(self, _: float, function: Callable[[], None]) -> None:
-        self.daemon = False
-        self.is_joined = False
-        self.function = function
-        self.made.append(self)
-
-    def start(self) -> None:
-        if self.is_early:
-            self.function()
-
-    def cancel(self) -> None:
-        pass
-
-    def join(self) -> None:
-        self.is_joined = True
-
-
-@pytest.mark.parametrize("is_early", [True, False])
-def test_only_the_first_of_timer_and_end_of_response_counts(
-    wire: WireServer, monkeypatch: pytest.MonkeyPatch, is_early: bool
-) -> None:
-    monkeypatch.setattr("threading.Timer", ManualTimer)
-    monkeypatch.setattr(ManualTimer, "made", made := [])
-    monkeypatch.setattr(ManualTimer, "is_early", is_early)
-    wire.always(sse(chunk("a", "stop")))
-    with ParadigmClient(api_key=KEY, base_url=wire.url) as client:
-        for _ in range(2):
-            assert texts(client.stream("Hi", model=MODEL)) == "a"
-            assert made[-1].is_joined is is_early
-            made[-1].function()  # too late: it must neither wait nor end the connection
-    assert wire.connections == (2 if is_early else 1)
-    assert all(timer.daemon for timer in made)  # or the program would not end before them
 
 
 def test_drain_limits_are_small() -> None:
