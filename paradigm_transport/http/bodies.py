@@ -34,8 +34,8 @@ def join_chunks(response: ResponseHead) -> None:
     """
     if "content-encoding" in response.headers:
         return
-    state = getattr(connection_of(response), "_h11_state", None)
-    reader = getattr(state, "_reader", None)
+    state: Any = getattr(connection_of(response), "_h11_state", None)
+    reader: Any = getattr(state, "_reader", None)
     if type(reader).__name__ == "ChunkedReader":
         state._reader = _JoinedChunks(reader)  # h11 makes another for the next response
 

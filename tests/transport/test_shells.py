@@ -11,7 +11,7 @@ import pytest
 
 import paradigm_transport
 from paradigm_transport import client, embedder, streams
-from paradigm_transport.http import attempts, borrowed, leases, pool, responses
+from paradigm_transport.http import attempts, borrowed, direct, leases, pool, responses
 
 RENAMED = {
     "AsyncParadigmClient": "ParadigmClient",
@@ -20,6 +20,13 @@ RENAMED = {
     "AsyncAttempts": "Attempts",
     "AsyncResponse": "Response",
     "AsyncHTTPResponse": "HTTPResponse",
+    "AsyncDirectClient": "DirectClient",
+    "AsyncReply": "Reply",
+    "AsyncClient": "Client",
+    "AsyncHTTPTransport": "HTTPTransport",
+    "AsyncConnectionPool": "ConnectionPool",
+    "AsyncHTTPConnection": "HTTPConnection",
+    "handle_async_request": "handle_request",
     "AsyncLease": "Lease",
     "AsyncPool": "SyncPool",
     "AsyncBorrowedPool": "BorrowedPool",
@@ -101,6 +108,10 @@ def test_sync_and_async_embed_many_alike() -> None:
     assert sync_source(embedder, "aembed_many") == sync_source(embedder, "embed_many")
 
 
+def test_sync_and_async_direct_clients_are_the_same_code() -> None:
+    assert sync_source(direct, "AsyncDirectClient") == sync_source(direct, "DirectClient")
+
+
 def test_sync_and_async_attempts_open_alike() -> None:
     assert sync_source(attempts, "AsyncAttempts.open") == sync_source(attempts, "Attempts.open")
 
@@ -140,6 +151,7 @@ def imports(path: Path) -> set[str]:
 def test_few_modules_import_httpx_or_read_the_environment() -> None:
     package = Path(inspect.getfile(paradigm_transport)).parent
     files = {file.relative_to(package).as_posix(): file for file in package.rglob("*.py")}
-    assert {name for name, file in files.items() if "httpx" in imports(file)} == {"http/connections.py", "http/tls.py"}
+    users = {name for name, file in files.items() if "httpx" in imports(file)}
+    assert users == {"http/connections.py", "http/direct.py", "http/tls.py"}
     readers = {name for name, file in files.items() if "os.environ" in file.read_text()}
     assert readers == {"http/settings.py", "http/tls.py"}
