@@ -16,9 +16,8 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from paradigm_transport.errors import APIStatusError, APITimeoutError, ParadigmError
 from paradigm_transport.http.announcements import announced_limits
-from paradigm_transport.http.connections import Outgoing
 from paradigm_transport.http.pacing import Pace, Turn
-from paradigm_transport.http.protocols import TimeoutLike
+from paradigm_transport.http.protocols import Outgoing, TimeoutLike
 from paradigm_transport.http.responses import BaseResponse
 from paradigm_transport.http.retry import RetryPolicy, RetryQuota, is_limit
 from paradigm_transport.http.settings import Secrets, Settings, secret_values

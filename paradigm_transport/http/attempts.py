@@ -9,9 +9,10 @@ from typing import Protocol
 
 from paradigm_transport.errors import APIConnectionError
 from paradigm_transport.http.borrowed import AsyncBorrowedPool, BorrowedPool
-from paradigm_transport.http.connections import AsyncConnections, Connections, Outgoing
+from paradigm_transport.http.connections import AsyncConnections, Connections
 from paradigm_transport.http.pacing import Turn
 from paradigm_transport.http.pool import AsyncPool, SyncPool
+from paradigm_transport.http.protocols import Outgoing
 from paradigm_transport.http.responses import AsyncResponse, Response
 from paradigm_transport.http.scopes import CallScope, current_batch, interruptible
 from paradigm_transport.http.translate import CONNECTION_HINT, translate_errors

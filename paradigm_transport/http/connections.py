@@ -6,10 +6,9 @@ import asyncio
 import os
 import ssl
 import weakref
-from collections.abc import Mapping
 from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import httpx
 
@@ -17,34 +16,16 @@ from paradigm_transport._version import __version__
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.http.borrowed import AsyncBorrowedPool, BorrowedPool
 from paradigm_transport.http.closing import close_on_loop, finish_closing
-from paradigm_transport.http.direct import AsyncDirectClient, DirectClient
+from paradigm_transport.http.direct import AsyncDirectClient, DirectClient, Head, OwnRequest
 from paradigm_transport.http.leases import AsyncLease, Lease
 from paradigm_transport.http.pool import KEEPALIVE_SECONDS, AsyncPool, SyncPool
-from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Request, RequestBuilder, Timeouts
+from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Outgoing, Request, RequestBuilder, lower
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.http.timeouts import seconds_of
 from paradigm_transport.http.tls import create_ssl_context
 from paradigm_transport.refusals import Redaction
 
 OwnClient = TypeVar("OwnClient", httpx.Client, httpx.AsyncClient)
-
-
-class Outgoing(NamedTuple):
-    """What is sent.
-
-    Attributes:
-        method: the HTTP method.
-        url: the whole address.
-        body: the JSON body.
-        headers: further headers, which win over the settings'.
-        timeouts: time-outs in place of the settings'.
-    """
-
-    method: str
-    url: str
-    body: bytes | None = None
-    headers: Mapping[str, str] | None = None
-    timeouts: Timeouts | None = None
 
 
 class _BaseConnections:
@@ -54,30 +35,21 @@ class _BaseConnections:
         self.settings = settings
         self.host = settings.host
         self.is_borrowed = is_borrowed
-        self._heads: dict[str, httpx.Request] = {}
+        self._heads: dict[str, Head] = {}
         self._factory = _Factory(settings)
 
     def request(self, lease: Lease | AsyncLease, sent: Outgoing) -> Request:
         """Build a request for the client of a lease."""
         if self.is_borrowed:
             return self._build(lease.client, sent)
-        # Everything but the body is the same each time, and takes most of the time to build.
         head = self._heads.get(sent.url)
         if head is None:
-            head = self._build(lease.client, Outgoing(sent.method, sent.url))
-            head.headers.pop("content-length", None)
-            self._heads[sent.url] = head  # only when finished: other threads use it as it is
-        extensions = {**head.extensions, "trace": lease.trace}
-        if sent.timeouts is not None:
-            extensions["timeout"] = httpx.Timeout(sent.timeouts).as_dict()
-        request = httpx.Request(sent.method, head.url, headers=head.headers, content=sent.body, extensions=extensions)
-        if sent.headers:
-            request.headers.update(_lower(sent.headers))
-        return request
+            head = self._heads[sent.url] = Head(self._build(lease.client, Outgoing(sent.method, sent.url)))
+        return OwnRequest(head, sent, lease.trace)
 
     def _build(self, client: RequestBuilder, sent: Outgoing) -> Request:
         timeouts = sent.timeouts
-        headers = {**self._headers(), **_lower(sent.headers)}
+        headers = {**self._headers(), **lower(sent.headers)}
         if timeouts is None:
             if self.is_borrowed and "timeout" not in self.settings.model_fields_set:
                 return client.build_request(sent.method, sent.url, headers=headers, content=sent.body)
@@ -91,7 +63,7 @@ class _BaseConnections:
             "user-agent": f"paradigm-llm/{__version__}",
         }
         # In lower case, so that a header of the user's replaces ours however it is written.
-        return own | _lower(self.settings.default_headers)
+        return own | lower(self.settings.default_headers)
 
 
 class _Factory:
@@ -115,10 +87,6 @@ class _Factory:
     @cached_property
     def _ssl_context(self) -> ssl.SSLContext:
         return create_ssl_context(self._settings)
-
-
-def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()} if headers else {}
 
 
 class Connections(_BaseConnections):

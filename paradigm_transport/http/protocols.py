@@ -7,13 +7,36 @@ recognised by the name of the exception's class: httpx's names, or `OSError` (`T
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 Request: TypeAlias = Any
 """A request of the client's own library; passed from `build_request` to `send`, and not looked into."""
 
 Timeouts: TypeAlias = tuple[float | None, float | None, float | None, float | None]
 """The most seconds to connect, to read, to write and to wait for a free connection; None for no limit."""
+
+
+class Outgoing(NamedTuple):
+    """What is sent.
+
+    Attributes:
+        method: the HTTP method.
+        url: the whole address.
+        body: the JSON body.
+        headers: further headers, which win over the settings'.
+        timeouts: time-outs in place of the settings'.
+    """
+
+    method: str
+    url: str
+    body: bytes | None = None
+    headers: Mapping[str, str] | None = None
+    timeouts: Timeouts | None = None
+
+
+def lower(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return headers by their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()} if headers else {}
 
 
 class TimeoutLike(Protocol):

@@ -19,12 +19,10 @@ Connection: TypeAlias = Any
 
 def connection_of(response: ResponseHead) -> Connection | None:
     """Return the connection under a response of httpx, or of a library built like it; None if it is not found."""
-    # The stream of httpx's client, if one sent the request, is around that of its transport.
-    connection: Any = getattr(response, "stream", None)
-    connection = getattr(connection, "_stream", connection)
-    # The streams of the transport, of httpcore's pool and of its connection.
-    for name in ("_httpcore_stream", "_stream", "_connection"):
-        connection = getattr(connection, name, None)
+    # The streams of httpx's client, of its transport, of httpcore's pool and of its connection, if there are such.
+    connection: Any = response
+    for name in ("stream", "_stream", "_httpcore_stream", "_stream", "_connection"):
+        connection = getattr(connection, name, connection)
     return connection if hasattr(connection, "_h11_state") else None
 
 

@@ -18,8 +18,9 @@ CONNECTION_HINT = "Check base_url (or PARADIGM_BASE_URL), the network and the pr
 TIMEOUT_HINT = "Raise timeout, or ask for fewer tokens."
 
 _TIMEOUTS = {"TimeoutException", "TimeoutError"}
-# httpx lets an OSError through now and then (an SSLError while reading), httpx-aiohttp a ClientError of aiohttp.
-_FAILURES = {"HTTPError", "StreamError", "InvalidURL", "OSError", "ClientError"}
+# httpx lets an OSError through now and then (an SSLError while reading), httpx-aiohttp a ClientError of aiohttp. Those
+# of httpcore are named as httpx's are, but have no base in common.
+_FAILURES = {"HTTPError", "StreamError", "InvalidURL", "OSError", "ClientError", "NetworkError", "ProtocolError"}
 
 
 _BYTES = re.compile(r"\b(?:bytearray\(|b['\"])")

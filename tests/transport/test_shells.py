@@ -11,7 +11,7 @@ import pytest
 
 import paradigm_transport
 from paradigm_transport import client, embedder, streams
-from paradigm_transport.http import attempts, borrowed, leases, pool, responses
+from paradigm_transport.http import attempts, borrowed, direct, leases, pool, responses
 
 RENAMED = {
     "AsyncParadigmClient": "ParadigmClient",
@@ -20,6 +20,13 @@ RENAMED = {
     "AsyncAttempts": "Attempts",
     "AsyncResponse": "Response",
     "AsyncHTTPResponse": "HTTPResponse",
+    "AsyncDirectClient": "DirectClient",
+    "AsyncReply": "Reply",
+    "AsyncClient": "Client",
+    "AsyncHTTPTransport": "HTTPTransport",
+    "AsyncConnectionPool": "ConnectionPool",
+    "AsyncHTTPConnection": "HTTPConnection",
+    "handle_async_request": "handle_request",
     "AsyncLease": "Lease",
     "AsyncPool": "SyncPool",
     "AsyncBorrowedPool": "BorrowedPool",
@@ -99,6 +106,10 @@ def test_sync_and_async_responses_are_the_same_code(name: str) -> None:
 
 def test_sync_and_async_embed_many_alike() -> None:
     assert sync_source(embedder, "aembed_many") == sync_source(embedder, "embed_many")
+
+
+def test_sync_and_async_direct_clients_are_the_same_code() -> None:
+    assert sync_source(direct, "AsyncDirectClient") == sync_source(direct, "DirectClient")
 
 
 def test_sync_and_async_attempts_open_alike() -> None:
