@@ -20,7 +20,7 @@ def main() -> None:
     """Run the demo in a terminal of that many columns, and draw what it prints."""
     command = [sys.executable, "-c", "from paradigm_local.cli import main; raise SystemExit(main())", "demo"]
     variables = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)}
-    output = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
+    output = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603
     console = Console(record=True, width=COLUMNS, file=StringIO())
     console.print(Text.from_ansi(output))
     drawn = console.export_svg(title="make demo", unique_id="demo")
