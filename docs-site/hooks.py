@@ -20,6 +20,7 @@ STYLE = """\
 .md-grid { max-width: 72rem }
 .md-typeset table:not([class]) :is(td, th) { min-width: 0; padding: .6em .8em }
 .md-typeset table:not([class]) :is(th, td:first-child) code { white-space: nowrap }
+.md-typeset img[src$="architecture.svg"] { display: block; margin: 0 auto; max-width: min(100%, 32rem) }
 .md-typeset .output { border-left: .15rem solid var(--md-primary-fg-color); margin-top: -1em }
 .md-typeset .output code { background: none; padding-bottom: .4em; padding-top: .4em; white-space: pre-wrap }
 """

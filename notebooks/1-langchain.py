@@ -8,6 +8,16 @@
 # sentences and knows little.
 
 # %%
+# A fresh machine, in a checkout: this installs what is missing.
+import subprocess
+import sys
+from importlib.util import find_spec
+
+if not all(map(find_spec, ("paradigm_local", "langchain", "matplotlib"))):
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "..[all]", "langchain", "matplotlib"], check=True)
+
+# %%
 import os
 
 from paradigm_local import LocalParadigm

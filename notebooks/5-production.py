@@ -7,6 +7,16 @@
 # [local Paradigm](../docs/local-paradigm.md), as for the outputs below.
 
 # %%
+# A fresh machine, in a checkout: this installs what is missing.
+import subprocess
+import sys
+from importlib.util import find_spec
+
+if not all(map(find_spec, ("paradigm_local", "langchain", "matplotlib"))):
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "..[all]", "langchain", "matplotlib"], check=True)
+
+# %%
 import os
 
 from paradigm_local import LocalParadigm
@@ -151,6 +161,25 @@ paced = ParadigmLLM(model=model, max_tokens=1, max_concurrency=2, rate_limiter=l
 began = perf_counter()
 paced.batch(prompts)
 print(f"{len(prompts)} requests in {perf_counter() - began:.1f} s")
+
+# %% [markdown]
+# ## The pace of a batch
+#
+# If the server refuses requests with 429, the calls take turns at the rate that it accepts. Here it refuses twelve of
+# them, and asks to wait a second: the answers pause, then go on, and none is lost.
+
+# %%
+import matplotlib.pyplot as plt
+
+rehearsal.fail_next("429", times=12)
+began = perf_counter()
+answers = fragile().batch_as_completed(prompts * 8)
+moments = [perf_counter() - began for _ in answers]
+
+figure, axes = plt.subplots(figsize=(6, 2.4), layout="constrained")
+axes.step(moments, range(1, len(moments) + 1), where="post")
+axes.set(xlabel="seconds", ylabel="answers", ylim=(0, None), xlim=(0, None))
+plt.show()
 
 # %% [markdown]
 # ## Caching
