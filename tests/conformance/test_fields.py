@@ -41,7 +41,7 @@ def asker(client: ParadigmClient, model: str, route: str) -> Ask:
 
 def changes(**fields: Any) -> Callable[[Ask], bool]:
     """Whether fields change a greedy text that repeats words."""
-    return lambda ask: ask(STORY, max_tokens=40, **fields).text != ask(STORY, max_tokens=40).text
+    return lambda ask: ask(STORY, max_tokens=32, **fields).text != ask(STORY, max_tokens=32).text
 
 
 def keeps_greedy(**fields: Any) -> Callable[[Ask], bool]:

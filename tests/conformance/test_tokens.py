@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 import langchain_paradigm
 import llama_index_paradigm
 from paradigm_transport import ParadigmClient
-from tests.conformance.paths import TEMPLATE, Path, on_every_path
+from tests.conformance.paths import PATHS, TEMPLATE, Path
 from tests.conformance.running import Running
 
 TEXT = "What is the capital of France? Answer in one word."
@@ -48,7 +48,7 @@ def test_tokens_of_messages_are_those_of_their_prompt(server: Running, template:
         assert chat.get_num_tokens_from_messages(CHAT) == usage["input_tokens"]
 
 
-@on_every_path
+@pytest.mark.parametrize("path", [path for path in PATHS if path.library == "transport"], ids=str)
 def test_limit_beyond_the_context_does_not_fail(server: Running, path: Path) -> None:
     answer = path.ask(server, TEXT, max_tokens=10 * server.server.context, stop=[" ", "\n", "a", "e", "i"])
     assert answer.finish_reason == "stop"
