@@ -1,6 +1,7 @@
 """The benchmark: one table of ratios, a JSON file and a plot.
 
-python -m benchmarks                          everything, half an hour
+python -m benchmarks                          everything, a quarter of an hour
+python -m benchmarks calls chunks             these parts; the results of others stay
 python -m benchmarks --quick --only ainvoke   three rounds of the rows whose names hold a word
 """
 
@@ -104,23 +105,39 @@ def _open_sockets() -> int:
     return sum(link.startswith("socket:") for link in links)
 
 
+PARTS = (calls, chunks, apart, concurrent_streams, thousand_streams, other_stacks, fan_out, embeddings, memory)
+PARTS += (imports, long_streams, long_arguments, long_chats, leftovers)
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="three rounds instead of fifteen")
-    parser.add_argument("--only", metavar="WORDS", default="", help="the rows whose names hold these words")
+    parser.add_argument("parts", nargs="*", help="parts to measure, by their names; the rows of others stay")
+    parser.add_argument("--quick", action="store_true", help="three rounds instead of fifteen; nothing is written")
+    parser.add_argument("--only", metavar="WORDS", default="", help="rows whose names hold these words; likewise")
     options = parser.parse_args()
-    parts = (calls, chunks, apart, concurrent_streams, thousand_streams, other_stacks, fan_out, embeddings, memory)
-    parts += (imports, long_streams, long_arguments, long_chats, leftovers)
+    parts = {part.__name__: part for part in PARTS}
     with canned_server() as url, event_loop() as loop:
         bench = Bench(url, 3 if options.quick else 15, loop, options.only)
         print(f"{'microseconds of the floor, then ratios to it':62}{'':>12}{'floor':>10}{'ours':>10}{'peer':>10}")
-        for part in parts:
-            part(bench)
-    if not options.only:
-        result = {"python": platform.python_version(), "date": time.strftime("%Y-%m-%d"), "rows": bench.rows}
-        (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-        plot.main()
+        for name in options.parts or parts:
+            parts[name](bench)
+    if not (options.quick or options.only):
+        write(bench.rows, keep=bool(options.parts))
+
+
+def write(rows: dict[str, dict[str, float]], *, keep: bool) -> None:
+    """Write the results, the page and the picture.
+
+    Args:
+        rows: what was measured.
+        keep: add them to the rows of the last results.
+    """
+    path = HERE / "results.json"
+    known = json.loads(path.read_text())["rows"] if keep else {}
+    result = {"python": platform.python_version(), "date": time.strftime("%Y-%m-%d"), "rows": {**known, **rows}}
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    plot.main()
 
 
 if __name__ == "__main__":
