@@ -99,6 +99,25 @@ async def aexhaust(stream: Any, size: int) -> None:
     assert count >= size - 2
 
 
+def apart(bench: Bench) -> None:
+    """Measure streams whose chunks arrive one by one, as those of a model do: CPU of a chunk."""
+    for way in LLMS:
+        contenders = way.contenders(bench.url, CROWD, user="apart")._asdict()
+        for method in (2, 3):
+            turns = {name: stream_turn(bench, way, llm, method, CROWD) for name, llm in contenders.items()}
+            bench.compare(f"{way.name} {way.methods[method]}, {CROWD} chunks one by one", turns)
+
+
+def thousand_streams(bench: Bench) -> None:
+    """Read 1,000 streams at once; an error would end the run."""
+    for way in LLMS:
+        name = f"{way.name} {way.methods[3]}, 1,000 at once"
+        if bench.wants(name):
+            ours = way.contenders(bench.url, CROWD).ours
+            cost = stream_turn(bench, way, ours, 3, CROWD, 1_000)()
+            bench.note(name, microseconds_a_chunk=cost, errors=0)
+
+
 def concurrent_streams(bench: Bench) -> None:
     """Measure many streams on one loop: CPU of a chunk, as the number of streams rises."""
     for way in LLMS:

@@ -66,7 +66,7 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Show what was measured last."""
-    from benchmarks.__main__ import SIZES, STREAMS
+    from benchmarks.cost import SIZES, STREAMS
 
     result = json.loads((HERE / "results.json").read_text())
     draw(result["rows"], SIZES, STREAMS)

@@ -3,8 +3,9 @@
     python -m benchmarks.server      prints its port, and ends with its standard input
 
 The request chooses the answer: `max_tokens` chunks if it asks for a stream, a message at `/chat/completions`, an
-embedding of 1024 numbers if it has an `input`. `user` holds milliseconds of latency, `thoughts` for a stream whose
-first half is thoughts, or `arguments` for a stream of a tool call whose arguments come in pieces of four characters.
+embedding of 1024 numbers if it has an `input`. `user` holds milliseconds of latency, or what a stream is like: `apart`
+for chunks half a millisecond apart, `thoughts` if its first half is thoughts, `arguments` for a tool call whose
+arguments come in pieces of four characters.
 """
 
 from __future__ import annotations
@@ -54,13 +55,20 @@ def _texts(chunks: int, kind: str) -> Iterator[tuple[str, int]]:
         yield CHUNK_TEXT, chunks
 
 
+def _frames(chunks: int, is_chat: bool, kind: str) -> Iterator[bytes]:
+    """Yield the head of a stream, then its chunks."""
+    yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chat = "delta" if is_chat else ""
+    for text, count in _texts(chunks, kind):
+        event = _event(_body(text, None, chat=chat))
+        for _ in range(count):
+            yield event
+    yield _event(_body("", "stop", chat=chat, usage=USAGE)) + _event(b"[DONE]") + b"0\r\n\r\n"
+
+
 @functools.cache
 def _stream(chunks: int, is_chat: bool, kind: str) -> bytes:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    chat = "delta" if is_chat else ""
-    events = b"".join(_event(_body(text, None, chat=chat)) * count for text, count in _texts(chunks, kind))
-    last = _event(_body("", "stop", chat=chat, usage=USAGE)) + _event(b"[DONE]") + b"0\r\n\r\n"
-    return head + events + last
+    return b"".join(_frames(chunks, is_chat, kind))
 
 
 @functools.cache
@@ -68,6 +76,15 @@ def _embeddings() -> bytes:
     data = [{"object": "embedding", "index": 0, "embedding": [math.sin(place) / 16 for place in range(1024)]}]
     body = json.dumps({"object": "list", "data": data, "model": "canned", "usage": USAGE}, separators=(",", ":"))
     return _response(body.encode())
+
+
+async def _send(writer: asyncio.StreamWriter, chunks: int, is_chat: bool, kind: str) -> None:
+    if kind != "apart":
+        writer.write(_stream(chunks, is_chat, kind))
+        return
+    for frame in _frames(chunks, is_chat, kind):
+        writer.write(frame)
+        await asyncio.sleep(0.0005)
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -84,7 +101,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                 writer.write(_embeddings())
             elif request.get("stream"):
                 chunks = request.get("max_tokens") or request["max_completion_tokens"]
-                writer.write(_stream(chunks, is_chat, kind))
+                await _send(writer, chunks, is_chat, kind)
             else:
                 writer.write(whole(is_chat))
             await writer.drain()
