@@ -19,6 +19,8 @@ from paradigm_transport.http.reuse import connection_of
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 _END = b"\r\n"
+_STATE = ("_bytes_in_chunk", "_bytes_to_discard", "_reading_trailer")
+"""What is read of h11's reader of chunks."""
 
 JOINED_BYTES = 16 * 1024
 """No chunk is added to as many bytes or more."""
@@ -36,7 +38,7 @@ def join_chunks(response: ResponseHead) -> None:
         return
     state: Any = getattr(connection_of(response), "_h11_state", None)
     reader: Any = getattr(state, "_reader", None)
-    if type(reader).__name__ == "ChunkedReader":
+    if type(reader).__name__ == "ChunkedReader" and all(hasattr(reader, name) for name in _STATE):
         state._reader = _JoinedChunks(reader)  # h11 makes another for the next response
 
 

@@ -121,3 +121,12 @@ def test_chunks_are_read_one_by_one_if_the_connection_cannot_be_looked_into(
     client = api.client(wire)
     for _ in range(2):
         assert texts(client.stream("Hi", model=MODEL)) == "ab"
+
+
+def test_chunks_are_read_one_by_one_if_h11_keeps_its_state_in_another_way(
+    api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_STATE", ("_moved",))
+    monkeypatch.setattr(bodies, "_JoinedChunks", None)  # would fail if it were made
+    wire.always(sse(chunk("a"), chunk("b", "stop")))
+    assert texts(api.client(wire).stream("Hi", model=MODEL)) == "ab"
