@@ -119,7 +119,7 @@ def _only_model(client: ParadigmClient) -> str:
     """The model to ask about if none was named.
 
     Raises:
-        InvalidParameterError: there are none, or several.
+        InvalidParameterError: the server lists no model for text, or several.
         CheckError: the server does not list its models.
         ParadigmError: it does not respond, or refuses.
     """

@@ -66,7 +66,7 @@ class Server:
         """The time that is left.
 
         Raises:
-            UnclearError: there is none.
+            UnclearError: no time is left.
         """
         left = self.ends - self.timer()
         if left <= 0:
@@ -83,7 +83,7 @@ class Server:
 
         Raises:
             ParadigmError: as `ParadigmClient.send`.
-            UnclearError: there is no time.
+            UnclearError: no time is left.
         """
         reply = (client or self.client).send(ProbeCall(target, fields, self.timeout))
         self._note(reply)
@@ -108,7 +108,7 @@ class Server:
         Raises:
             APIResponseError: the reply holds no text.
             ParadigmError: as `send`.
-            UnclearError: no endpoint works, or there is no time.
+            UnclearError: no endpoint works, or no time is left.
         """
         route = route or self.route
         reply = self.send(route.target, self._body(route, prompt, fields))

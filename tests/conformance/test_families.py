@@ -60,7 +60,7 @@ DIFFERENT = {
     # vLLM changes the order of keys in calls.
     "mistralai-Mistral-Nemo-Instruct-2407": ["result", "thoughts"],
 }
-UNWRITABLE = ["fireworks-ai-llama-3-firefunction-v2"]  # it needs a variable of its own
+UNWRITABLE = ["fireworks-ai-llama-3-firefunction-v2"]  # it needs a variable that only its own host passes
 TEMPLATES = {
     file.stem: file.read_text() for file in sorted(Path(os.environ["PARADIGM_TEST_TEMPLATES"]).glob("*.jinja"))
 }

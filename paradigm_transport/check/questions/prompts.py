@@ -25,7 +25,7 @@ _NO_JINJA = "the server's templates need jinja2: pip install jinja2"
 
 @question("BOS", GROUP)
 def beginning(server: Server) -> Finding:
-    """Whether the server begins a prompt with a token of its own, as models with a BOS expect."""
+    """Whether the server adds a BOS token to prompts, as some models expect."""
     server.require(COMPLETIONS)
     count = _prompt_tokens(server, "a")
     if count is None:
@@ -78,7 +78,7 @@ def _candidates(server: Server) -> Iterator[tuple[str, Template]]:
 
 
 def _template_of_server(server: Server) -> Template | None:
-    """The template that the server lists; None if there is none, or none that can be read here."""
+    """The template that the server lists; None if it lists no template that can be read here."""
     if find_spec("jinja2") is None:
         return None
     settings = server.client.settings
