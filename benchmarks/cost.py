@@ -105,7 +105,7 @@ def apart(bench: Bench) -> None:
         contenders = way.contenders(bench.url, CROWD, user="apart")._asdict()
         for method in (2, 3):
             turns = {name: stream_turn(bench, way, llm, method, CROWD) for name, llm in contenders.items()}
-            bench.compare(f"{way.name} {way.methods[method]}, {CROWD} chunks one by one", turns)
+            bench.compare(f"{way.name} {way.methods[method]}, {CROWD} chunks one by one", turns, rounds=5)
 
 
 def thousand_streams(bench: Bench) -> None:

@@ -92,6 +92,15 @@ def test_each_prompt_is_rendered_once(
     assert sorted(renderings) == sorted(prompt_of(body) for body in wire.bodies)
 
 
+def test_long_chat_is_rendered_once_to_be_counted(wire: WireServer, make_chat: MakeChat, renderings: list[str]) -> None:
+    wire.always(answer)
+    chat = [HumanMessage(f"Why {number}?") for number in range(1_000)]
+    llm = make_chat(chat_template="chatml")
+    assert [llm.get_num_tokens_from_messages(chat) for _ in range(2)] == [3, 3]
+    assert len(wire.bodies) == 1
+    assert len(renderings) == 2
+
+
 def test_rendered_prompt_is_not_rendered_again(
     wire: WireServer, make: Make, calls: Calls, renderings: list[str]
 ) -> None:
