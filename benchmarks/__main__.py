@@ -25,7 +25,16 @@ from typing import Any
 from benchmarks import embeddings as many_texts
 from benchmarks import plot
 from benchmarks.contenders import LANGCHAIN, LLAMA_INDEX
-from benchmarks.cost import apart, calls, chunks, concurrent_streams, exhaust, other_stacks, thousand_streams
+from benchmarks.cost import (
+    apart,
+    calls,
+    chat_chunks,
+    chunks,
+    concurrent_streams,
+    exhaust,
+    other_stacks,
+    thousand_streams,
+)
 from benchmarks.growth import long_arguments, long_chats, long_streams, memory
 from benchmarks.measuring import HERE, Bench, canned_server, cpu, event_loop, wall
 
@@ -105,7 +114,18 @@ def _open_sockets() -> int:
     return sum(link.startswith("socket:") for link in links)
 
 
-PARTS = (calls, chunks, apart, concurrent_streams, thousand_streams, other_stacks, fan_out, embeddings, memory)
+PARTS = (
+    calls,
+    chunks,
+    chat_chunks,
+    apart,
+    concurrent_streams,
+    thousand_streams,
+    other_stacks,
+    fan_out,
+    embeddings,
+    memory,
+)
 PARTS += (imports, long_streams, long_arguments, long_chats, leftovers)
 
 

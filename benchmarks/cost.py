@@ -56,6 +56,10 @@ def chunks(bench: Bench) -> None:
     for size in SIZES:
         for way in LLMS:
             _compare_chunks(bench, way, size)
+
+
+def chat_chunks(bench: Bench) -> None:
+    """Measure streams of chats, with tools and with thoughts."""
     for way in (*CHATS, *CHATS_WITH_MORE):
         _compare_chunks(bench, way, 1_000)
 
