@@ -218,7 +218,7 @@ def main() -> None:
         return
     rows = []
     runs = [(way, kind, prompts, 1) for prompts in RATES for way in WAYS for kind in REFUSALS]
-    runs += [(way, "429", 3000, 2) for way in ("LangChain batch", "LangChain abatch")]
+    runs += [(way, "429", prompts, 2) for prompts in RATES for way in ("LangChain batch", "LangChain abatch")]
     for run in runs[: len(WAYS) * len(REFUSALS)] if options.quick else runs:
         rows.append(measure(*run))
         print(rows[-1], flush=True)
