@@ -76,7 +76,7 @@ def imports(bench: Bench) -> None:
     for package in ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm"):
         compileall.compile_dir(HERE.parent / package, quiet=1)  # as pip does with what it installs
     ours_and_theirs = {
-        "LangChain": ("langchain_paradigm", "langchain_core.language_models, langchain_openai"),
+        "LangChain": ("langchain_paradigm", "langchain_core.language_models.llms, langchain_openai"),
         "LlamaIndex": ("llama_index_paradigm", "llama_index.core.llms.llm, llama_index.llms.openai_like"),
     }
     for framework, (ours, theirs) in ours_and_theirs.items():
