@@ -217,7 +217,7 @@ def embeddings(wire: WireServer, local: LocalParadigm) -> list[str]:
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model=local.embedding_model, input=[[1, 2, 3]])
     switched = "`OpenAIEmbeddings`, with `check_embedding_ctx_length=False`"
-    return [YES if ours else NO, switched, "another package", NO]
+    return [YES if ours else NO, switched, "separate package", NO]
 
 
 def retriever(wire: WireServer, local: LocalParadigm) -> list[str]:
@@ -244,16 +244,16 @@ def documents(wire: WireServer, local: LocalParadigm) -> list[str]:
 ROWS = {
     "chats": chats,
     "completions": completions,
-    "tool calls that the server reads": tool_calls,
-    "tool calls that the server leaves in the text": calls_in_text,
-    "thoughts apart from the text": thoughts,
+    "tool calls parsed by the server": tool_calls,
+    "tool calls the server leaves in the text": calls_in_text,
+    "thoughts (reasoning) separate from the text": thoughts,
     "token usage of streams in callbacks, by default": usage_of_streams,
-    "a stream that is cut off is an error": cut_streams,
-    "60 prompts at 20 requests a second, none lost": rate_limits,
+    "a truncated stream raises an error": cut_streams,
+    "60 prompts under a limit of 20 requests a second, none lost": rate_limits,
     "more than four stop sequences": many_stops,
     "embeddings": embeddings,
     "Paradigm's search as a retriever": retriever,
-    "uploading documents, asking Paradigm about them": documents,
+    "uploading documents and asking questions about them": documents,
 }
 
 
