@@ -1,4 +1,4 @@
-"""Draws docs/architecture.svg, the way of a call: `python docs-site/drawing.py`."""
+"""Draws docs/architecture.svg, the path of a call: `python docs-site/drawing.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTH, BOX, HEIGHT, GAP, TOP = 540, 250, 62, 30, 34
 DOWN = [
     ("Framework input", "prompt, messages, tools", "#ffe0b2"),
     ("_in.py", "one form for both frameworks", "#c5cae9"),
-    ("Route", "which endpoint, whose markup", "#b2dfdb"),
+    ("Route", "which endpoint, which markup", "#b2dfdb"),
     ("Call", "path, body, how to read the reply", "#b2dfdb"),
     ("Pace, retries, pool", "turns, back-off, connections", "#b2dfdb"),
 ]
@@ -60,7 +60,7 @@ def drawing() -> str:
     height = bottom + HEIGHT + 10
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">'
-        "<title>The way of a call</title>"
+        "<title>The path of a call</title>"
         "<style>text{fill:#263238;text-anchor:middle}.title{font-size:17px;font-weight:bold}.words{font-size:14.5px}"
         ".key{text-anchor:start;font-size:14.5px;fill:#78909c}.arrow{stroke:#78909c;stroke-width:2.5}</style>"
         '<defs><marker id="head" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="5" markerHeight="5" '
