@@ -72,7 +72,7 @@ def embeddings(bench: Bench) -> None:
 
 
 def imports(bench: Bench) -> None:
-    """Importing an adapter beside what it cannot do without: its framework's LLM, httpx and pydantic."""
+    """Importing an adapter's `ParadigmLLM` beside what it cannot do without: its framework's LLM, and httpx."""
     for package in ("paradigm_transport", "langchain_paradigm", "llama_index_paradigm"):
         compileall.compile_dir(HERE.parent / package, quiet=1)  # as pip does with what it installs
     ours_and_theirs = {

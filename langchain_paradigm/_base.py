@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models.base import LanguageModelInput, LanguageModelOutputVar
+from langchain_core.language_models.base import BaseLanguageModel, LanguageModelInput, LanguageModelOutputVar
 from langchain_core.messages import BaseMessage
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
@@ -36,7 +36,8 @@ class LangChainModel(
     CompletionFields,
     TemplateFields,
     LangChainComponent,
-    LangSmithHook[LanguageModelOutputVar],
+    LangSmithHook,
+    BaseLanguageModel[LanguageModelOutputVar],
     Generic[LanguageModelOutputVar],
 ):
     """Fields, batches, token counts and serialisation of both classes.

@@ -20,17 +20,22 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, wraps
 from inspect import iscoroutinefunction
-from typing import Any, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.callbacks.base import BaseCallbackHandler, Callbacks
 from langchain_core.callbacks.manager import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, BaseLLM
-from langchain_core.language_models.base import BaseLanguageModel, LangSmithParams, LanguageModelOutputVar
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import AIMessage, ToolCallChunk
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.json import parse_partial_json
-from pydantic import PrivateAttr, field_validator
+from pydantic import PrivateAttr
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+else:  # what the mixins are mixed into; it takes long to import, and `ParadigmLLM` does without
+    BaseChatModel = object
 
 logger = logging.getLogger("langchain_paradigm")
 
@@ -57,7 +62,7 @@ class RunOptions(TypedDict, total=False):
 # langchain_core/language_models/base.py
 
 
-class LangSmithHook(BaseLanguageModel[LanguageModelOutputVar]):
+class LangSmithHook:
     """Names the provider in traces, also for subclasses.
 
     Upstream: `langchain_core/language_models/llms.py: BaseLLM._get_ls_params`,
@@ -68,7 +73,8 @@ class LangSmithHook(BaseLanguageModel[LanguageModelOutputVar]):
     """
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": "paradigm"}
+        params: LangSmithParams = super()._get_ls_params(stop=stop, **kwargs)  # type: ignore[misc]  # the model's
+        return {**params, "ls_provider": "paradigm"}
 
 
 def with_version(metadata: Mapping[str, object] | None, version: str) -> dict[str, object]:
@@ -303,12 +309,6 @@ class ProfileHook(BaseChatModel):
 
     def _resolve_model_profile(self) -> Any:
         return self._profile()
-
-    @field_validator("profile", mode="before", check_fields=False)
-    @classmethod
-    def _ask_again(cls, profile: object) -> object:
-        # LangChain makes a configured copy from the values of all fields.
-        return None if isinstance(profile, Profile) else profile
 
 
 class Profile(dict[str, object]):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.prompt_values import ChatPromptValue, ImagePromptValue, PromptValue, StringPromptValue
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
@@ -20,9 +19,12 @@ from paradigm_transport.chat.json_repair import parse
 from paradigm_transport.chat.structured import tool_of
 from paradigm_transport.chat.templates import Template
 
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
 logger = logging.getLogger("langchain_paradigm")
 
-AnyTool = chat.JsonObject | type | Callable[..., Any] | BaseTool
+AnyTool: TypeAlias = "chat.JsonObject | type | Callable[..., Any] | BaseTool"
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 

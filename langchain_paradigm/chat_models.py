@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, field_validator
 
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
@@ -44,7 +45,12 @@ _WITHOUT_CALL = f"method='json_schema' needs no tool calls. {WITHOUT_TOOLS}"
 
 
 class ChatParadigm(
-    ChatFields, LangChainModel[AIMessage], _compat.StreamingHooks, _compat.CacheKeyHook, _compat.ProfileHook
+    ChatFields,
+    LangChainModel[AIMessage],
+    _compat.StreamingHooks,
+    _compat.CacheKeyHook,
+    _compat.ProfileHook,
+    BaseChatModel,
 ):
     """A chat model of LightOn's Paradigm: messages, tools, structured output.
 
@@ -318,6 +324,12 @@ class ChatParadigm(
         return ChatRequest(to_messages(messages, takes_images=self.chat_template is None), read_tools(tools))
 
     # What the model can do
+
+    @field_validator("profile", mode="before", check_fields=False)
+    @classmethod
+    def _ask_again(cls, profile: object) -> object:
+        # LangChain makes a configured copy from the values of all fields.
+        return None if isinstance(profile, _compat.Profile) else profile
 
     _windows: ContextWindows = PrivateAttr(default_factory=ContextWindows)
     _templates: ServerTemplates = PrivateAttr(default_factory=ServerTemplates)

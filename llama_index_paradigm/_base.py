@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, LLMMetadata, MessageRole
+from llama_index.core.llms import LLM, ChatMessage, ChatResponse, CompletionResponse, LLMMetadata, MessageRole
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
@@ -27,7 +27,7 @@ from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.messages import JsonObject
 
 
-class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPrediction, MessagesHook):
+class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPrediction, MessagesHook, LLM):
     """Shared base of `ParadigmLLM` (completes text) and `ChatParadigm` (answers messages, calls tools).
 
     Each public method is decorated once and calls none of the others: one event, one `rate_limiter.acquire`, one

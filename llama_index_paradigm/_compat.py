@@ -27,7 +27,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms import types
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.embeddings import BaseEmbedding
-from llama_index.core.llms import LLM, ChatMessage
+from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
@@ -39,8 +39,11 @@ from paradigm_transport.arguments import Fields
 from paradigm_transport.messages import InvalidToolCall, JsonObject
 
 if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
     from llama_index.core.program.utils import FlexibleModel as FlexibleModel
     from llama_index.core.tools import BaseTool
+else:  # what the hooks are mixed into; pydantic would build a model of each hook
+    LLM = object
 
 logger = logging.getLogger(__name__)
 

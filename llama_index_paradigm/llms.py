@@ -24,7 +24,7 @@ from paradigm_transport.endpoints.completions.call import CompletionCall, Comple
 from paradigm_transport.messages import JsonObject, to_json
 
 
-class ParadigmLLM(LlamaIndexModel, PromptHook):
+class ParadigmLLM(PromptHook, LlamaIndexModel):
     """Completions of LightOn's Paradigm.
 
     Setup:

@@ -36,7 +36,11 @@ class Fields(BaseModel):
     """
 
     model_config = ConfigDict(
-        arbitrary_types_allowed=True, hide_input_in_errors=True, populate_by_name=True, protected_namespaces=()
+        arbitrary_types_allowed=True,
+        defer_build=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        protected_namespaces=(),
     )
 
     _argument_aliases: ClassVar[Mapping[str, str]] = {}

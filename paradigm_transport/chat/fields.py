@@ -9,7 +9,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields
-from paradigm_transport.chat.dialects.choosing import check_parser, find_dialect
 from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
 from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters, ChatOnlyFields
 from paradigm_transport.endpoints.completions.fields import (
@@ -117,6 +116,8 @@ class ChatFields(TemplateFields, ChatOnlyFields):
     @field_validator("tool_call_parser", "reasoning_parser")
     @classmethod
     def _check_parser(cls, name: str | None, info: ValidationInfo) -> str | None:
+        from paradigm_transport.chat.dialects.choosing import check_parser  # the table takes long to import
+
         check_parser(str(info.field_name), name)
         return name
 
@@ -128,6 +129,8 @@ class ChatFields(TemplateFields, ChatOnlyFields):
     def _check_dialect(self) -> Self:
         template = None if self._has_template_of_server else template_of(self)
         if template is not None:
+            from paradigm_transport.chat.dialects.choosing import find_dialect  # the table takes long to import
+
             find_dialect(template, self.tool_call_parser, self.reasoning_parser)
         return self
 

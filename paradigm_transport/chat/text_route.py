@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from paradigm_transport.calls import Event, Reply
-from paradigm_transport.chat.dialects.choosing import find_dialect
-from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.events import ParsedMessage
 from paradigm_transport.chat.templates import Template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
+
+if TYPE_CHECKING:
+    from paradigm_transport.chat.dialects.dialect import Dialect
 
 _SHOW_MARKS = {"skip_special_tokens": False}
 """Marks are special tokens of many models, which vLLM leaves out by default."""
@@ -27,8 +29,7 @@ class TextRoute:
     """
 
     def __init__(self, template: Template | None, reasoning_parser: str | None = None) -> None:
-        dialect = None if template is None else find_dialect(template, None, reasoning_parser, reads_calls=False)
-        self._dialect = dialect if dialect is not None and dialect.reads_plain_answers else None
+        self._dialect = None if template is None else _dialect_of_thoughts(template, reasoning_parser)
 
     def call(
         self, prompt: str, parameters: CompletionParameters, convert: Callable[[Completion], Reply]
@@ -71,6 +72,14 @@ class TextRoute:
             return convert(replace(chunk, text=message.text, thoughts=message.thoughts))
 
         return CompletionStreamCall(prompt, _with_stops(dialect, parameters), separate, _SHOW_MARKS)
+
+
+def _dialect_of_thoughts(template: Template, reasoning_parser: str | None) -> Dialect | None:
+    """Return the dialect in which thoughts are written; None if answers are text as it is."""
+    from paradigm_transport.chat.dialects.choosing import find_dialect  # the table takes long to import
+
+    dialect = find_dialect(template, None, reasoning_parser, reads_calls=False)
+    return dialect if dialect.reads_plain_answers else None
 
 
 def _with_stops(dialect: Dialect, parameters: CompletionParameters) -> CompletionParameters:

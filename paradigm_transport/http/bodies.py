@@ -12,8 +12,6 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import h11
-
 from paradigm_transport.http.protocols import ResponseHead
 from paradigm_transport.http.reuse import connection_of
 
@@ -49,7 +47,10 @@ class _JoinedChunks:
     """
 
     def __init__(self, reader: Any) -> None:
+        from h11 import Data  # takes long to import, and is there once a request was sent
+
         self._reader = reader
+        self._data = Data
         self.read_eof = reader.read_eof
 
     def __call__(self, buffer: Any) -> Any:
@@ -72,7 +73,7 @@ class _JoinedChunks:
             return reader(buffer)
         buffer.maybe_extract_at_most(at)
         reader._bytes_to_discard = b""
-        return h11.Data(data=b"".join(parts))
+        return self._data(data=b"".join(parts))
 
 
 def read_to_end(response: ResponseHead, seconds: float, max_bytes: int) -> bool:
@@ -88,14 +89,16 @@ def read_to_end(response: ResponseHead, seconds: float, max_bytes: int) -> bool:
     Returns:
         Whether the response could be looked into. If not, nothing was read.
     """
+    from h11 import NEED_DATA, SEND_BODY  # as above
+
     connection = connection_of(response)
     if connection is None:
         return False
     end = time.monotonic() + seconds
     state, left = connection._h11_state, max_bytes
     with suppress(Exception):  # the body is complete for its reader; only the connection is lost
-        while state.their_state is h11.SEND_BODY and left > 0:
-            if state.next_event() is h11.NEED_DATA:
+        while state.their_state is SEND_BODY and left > 0:
+            if state.next_event() is NEED_DATA:
                 arrived = connection._network_stream.read(READ_BYTES, max(end - time.monotonic(), 0.001))
                 left -= len(arrived)
                 state.receive_data(arrived)

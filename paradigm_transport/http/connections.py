@@ -8,7 +8,7 @@ import ssl
 import weakref
 from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
@@ -16,7 +16,6 @@ from paradigm_transport._version import __version__
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.http.borrowed import AsyncBorrowedPool, BorrowedPool
 from paradigm_transport.http.closing import close_on_loop, finish_closing
-from paradigm_transport.http.direct import AsyncDirectClient, DirectClient, Head, OwnRequest
 from paradigm_transport.http.leases import AsyncLease, Lease
 from paradigm_transport.http.pool import KEEPALIVE_SECONDS, AsyncPool, SyncPool
 from paradigm_transport.http.protocols import AsyncHTTPClient, HTTPClient, Outgoing, Request, RequestBuilder, lower
@@ -24,6 +23,9 @@ from paradigm_transport.http.settings import Settings
 from paradigm_transport.http.timeouts import seconds_of
 from paradigm_transport.http.tls import create_ssl_context
 from paradigm_transport.refusals import Redaction
+
+if TYPE_CHECKING:
+    from paradigm_transport.http.direct import Head
 
 OwnClient = TypeVar("OwnClient", httpx.Client, httpx.AsyncClient)
 
@@ -44,8 +46,10 @@ class _BaseConnections:
             return self._build(lease.client, sent)
         head = self._heads.get(sent.url)
         if head is None:
+            from paradigm_transport.http.direct import Head  # httpcore takes long to import
+
             head = self._heads[sent.url] = Head(self._build(lease.client, Outgoing(sent.method, sent.url)))
-        return OwnRequest(head, sent, lease.trace)
+        return head.request_with(sent, lease.trace)
 
     def _build(self, client: RequestBuilder, sent: Outgoing) -> Request:
         timeouts = sent.timeouts
@@ -111,6 +115,8 @@ class Connections(_BaseConnections):
     def _make_pool(self) -> SyncPool | BorrowedPool:
         if self._borrowed is not None:
             return BorrowedPool(self._borrowed)
+        from paradigm_transport.http.direct import DirectClient  # httpcore takes long to import
+
         factory = self._factory
         return SyncPool(lambda: DirectClient(factory.make(httpx.Client)))
 
@@ -157,6 +163,8 @@ class AsyncConnections(_BaseConnections):
     def _make_pool(self) -> AsyncPool | AsyncBorrowedPool:
         if self._borrowed is not None:
             return AsyncBorrowedPool(self._borrowed)
+        from paradigm_transport.http.direct import AsyncDirectClient  # httpcore takes long to import
+
         factory = self._factory
         return AsyncPool(lambda: AsyncDirectClient(factory.make(httpx.AsyncClient)))
 

@@ -42,6 +42,15 @@ class Head:
         url = request.url
         self.url = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
+    def request_with(self, sent: Outgoing, trace: Callable[..., object]) -> OwnRequest:
+        """Return a request.
+
+        Args:
+            sent: what is sent.
+            trace: takes httpcore's events, if the request may open a connection.
+        """
+        return OwnRequest(self, sent, trace)
+
 
 class OwnRequest:
     """A request of our own clients, for httpx or for httpcore.

@@ -19,9 +19,13 @@ from paradigm_transport import __version__
 ROOT = Path(__file__).parents[2]
 
 
-def imported_by(statement: str) -> set[str]:
-    code = f"import sys; {statement}; print(*{{name.split('.')[0] for name in sys.modules}})"
+def modules_of(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def imported_by(statement: str) -> set[str]:
+    return {name.partition(".")[0] for name in modules_of(statement)}
 
 
 def test_adapters_do_not_import_each_other() -> None:
@@ -31,6 +35,19 @@ def test_adapters_do_not_import_each_other() -> None:
 
 def test_transport_imports_no_framework() -> None:
     assert not {"langchain_core", "llama_index", "xllamacpp", "starlette"} & imported_by("import paradigm_transport")
+
+
+@pytest.mark.parametrize(
+    ("package", "chat_model"),
+    [
+        ("langchain_paradigm", "langchain_core.language_models.chat_models"),
+        ("llama_index_paradigm", "llama_index_paradigm.chat"),
+    ],
+)
+def test_import_leaves_what_a_plain_completion_does_without(package: str, chat_model: str) -> None:
+    slow = {chat_model, "paradigm_transport.chat.dialects.rows", "paradigm_transport.http.direct"}
+    assert not slow & modules_of(f"from {package} import ParadigmLLM")
+    assert chat_model in modules_of(f"from {package} import ChatParadigm")
 
 
 @pytest.mark.parametrize(

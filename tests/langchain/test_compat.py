@@ -570,7 +570,7 @@ needs_profiles = pytest.mark.skipif(
 
 @needs_profiles
 def test_a_model_is_asked_for_its_profile_when_it_is_made() -> None:
-    class Profiled(Chat, _compat.ProfileHook):
+    class Profiled(_compat.ProfileHook, Chat):
         def _profile(self) -> _compat.Profile:
             return _compat.Profile({"tool_calling": True}, lambda: None)
 

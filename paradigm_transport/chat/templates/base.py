@@ -6,13 +6,11 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
-from paradigm_transport.chat.dialects.dialect import Dialect
-from paradigm_transport.chat.dialects.rows import HERMES
 from paradigm_transport.chat.templates.forms import SYSTEM, Form, forms_of
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import (
@@ -25,6 +23,9 @@ from paradigm_transport.messages import (
     to_json,
     with_system,
 )
+
+if TYPE_CHECKING:
+    from paradigm_transport.chat.dialects.dialect import Dialect
 
 
 class UnwritableError(InvalidParameterError):
@@ -92,7 +93,7 @@ class BaseTemplate(BaseModel, ABC):
         self,
         messages: Sequence[Message],
         tools: Sequence[Tool] = (),
-        dialect: Dialect = HERMES,
+        dialect: Dialect | None = None,
         *,
         continue_last: bool = False,
     ) -> str:
@@ -101,13 +102,18 @@ class BaseTemplate(BaseModel, ABC):
         Args:
             messages: the chat.
             tools: what the model may call.
-            dialect: how tools, calls and results are written, unless the template writes them itself.
+            dialect: how tools, calls and results are written, unless the template writes them itself; by default as
+                Hermes writes them.
             continue_last: if the last message is an assistant's without calls, end the prompt where its text ends, so
                 that the model continues it; else the model begins a new message.
 
         Raises:
             InvalidParameterError: the template cannot write the messages, or leaves one out.
         """
+        if dialect is None:
+            from paradigm_transport.chat.dialects.rows import HERMES  # the table takes long to import
+
+            dialect = HERMES
         messages = in_order_of_calls(messages)
         described = with_system(messages, dialect.describe(tools)) if tools else messages
         forms = _text_forms([Message(message.role, _text(message, dialect)) for message in described])
