@@ -179,15 +179,20 @@ class LocalParadigm:
         Raises:
             ModelError: the model is missing or damaged, or cannot be downloaded.
             PortError: the server cannot listen on the address.
-            LocalParadigmError: a package of the extra `local` is not installed.
+            LocalParadigmError: a package of the extra `local` is not installed, or cannot be loaded.
         """
         with ExitStack() as opened:
             listener = opened.enter_context(_listen(*self._address))
             try:
                 server = self._server = self._load(opened)
-            except ImportError as error:
+            except ModuleNotFoundError as error:
                 raise LocalParadigmError(
                     f"{error.name} is not installed: run `pip install 'paradigm-llm[local]'`."
+                ) from error
+            except ImportError as error:  # of a compiled module, such as xllamacpp in an image without OpenMP
+                raise LocalParadigmError(
+                    f"{error.name} cannot be loaded ({error}): install what it needs from the system; "
+                    "on Debian and Ubuntu, `apt-get install libgomp1`."
                 ) from error
             opened.pop_all()
         self._address = listener.getsockname()[:2]

@@ -156,6 +156,30 @@ def test_ctrl_c_while_the_model_loads_exits_without_a_traceback(monkeypatch: pyt
     assert cli.main(["serve", "--port", "0"]) == 128 + signal.SIGINT
 
 
+def test_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    monkeypatch.delitem(sys.modules, "paradigm_local.engine", raising=False)
+    assert (
+        failure(capsys, "serve", "--port", "0")
+        == "xllamacpp is not installed: run `pip install 'paradigm-llm[local]'`."
+    )
+
+
+def test_package_that_lacks_a_library_of_the_system_is_not_called_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise ImportError("libgomp.so.1: cannot open shared object file", name="xllamacpp")
+
+    monkeypatch.setattr("paradigm_local.local.LocalParadigm._load_engine", lacking)
+    assert failure(capsys, "serve", "--port", "0") == (
+        "xllamacpp cannot be loaded (libgomp.so.1: cannot open shared object file): install what it needs from the "
+        "system; on Debian and Ubuntu, `apt-get install libgomp1`."
+    )
+
+
 def test_heavy_packages_are_imported_only_when_used() -> None:
     heavy = ("xllamacpp", "uvicorn", "starlette", "rich", "llguidance", "langchain_core", "llama_index")
     code = f"import sys, paradigm_local.cli, paradigm_local.local; print([m for m in {heavy} if m in sys.modules])"
