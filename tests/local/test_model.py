@@ -42,6 +42,12 @@ arriving = pathlib.Path(os.environ["TMPDIR"], "tiny.whl")
 shutil.copy({wheel!r}, arriving)
 arriving.rename(folder / "tiny.whl")
 """
+MOVES_ITS_FILE = """
+halfway = pathlib.Path(os.environ["TMPDIR"], "halfway.whl")
+halfway.write_bytes(b"half")
+while not pathlib.Path({moved!r}).exists():
+    time.sleep(0.01)
+"""
 HANGS_HALFWAY = """
 pathlib.Path(os.environ["TMPDIR"], "tiny.whl").write_bytes(b"half")
 time.sleep(60)
@@ -160,6 +166,24 @@ def test_progress_ends_at_the_size_of_the_wheel(pip: Pip, cached: Path) -> None:
     arrived: list[int] = []
     fetch(pip.source, cached, arrived.append)
     assert arrived[-1] == pip.source.wheel_size
+
+
+def test_progress_does_not_fall_when_pip_moves_its_file(pip: Pip, cached: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    pip.run(MOVES_ITS_FILE.format(moved=str(moved)) + FETCHES.format(wheel=str(pip.wheel)))
+    arrived: list[int] = []
+
+    def watch(count: int) -> None:
+        arrived.append(count)
+        halfway = list(cached.parent.rglob("halfway.whl"))
+        if not halfway and len(b"half") in arrived:
+            moved.touch()
+        if count == len(b"half"):
+            for file in halfway:
+                file.unlink()
+
+    fetch(pip.source, cached, watch)
+    assert arrived[:-1] == sorted(arrived[:-1])
 
 
 def test_download_prints_one_line_if_stderr_is_not_a_terminal(pip: Pip, capsys: pytest.CaptureFixture[str]) -> None:
