@@ -276,7 +276,7 @@ def test_no_text_form_of_the_object_holds_secrets(make: Make) -> None:
 
 
 def test_injected_client_is_used_and_left_open(make: Make, wire: WireServer) -> None:
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         model = make(http_client=client)
         assert model.embed_query("a") == vector_of("a")
         model.close()

@@ -31,7 +31,9 @@ def call_first(request: Any, handler: Any) -> Any:
 @of_each_family
 def test_agent_calls_a_tool_as_its_family_does_and_answers(local_paradigm: LocalParadigm, family: Family) -> None:
     prompts: list[str] = []
-    with httpx.Client(event_hooks={"request": [lambda request: prompts.append(prompt_of(request))]}) as client:
+    with httpx.Client(
+        timeout=120, event_hooks={"request": [lambda request: prompts.append(prompt_of(request))]}
+    ) as client:
         chat = ChatParadigm(
             model=local_paradigm.model,
             api_key=local_paradigm.api_key,

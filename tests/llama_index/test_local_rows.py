@@ -37,7 +37,7 @@ def test_agent_calls_a_tool_as_its_family_does_and_answers(local_paradigm: Local
         prompts.append(prompt_of(request))
 
     async def talk() -> tuple[list[Any], str]:
-        async with httpx.AsyncClient(event_hooks={"request": [collect]}) as client:
+        async with httpx.AsyncClient(timeout=120, event_hooks={"request": [collect]}) as client:
             llm = ChatParadigm(
                 model=local_paradigm.model,
                 api_key=local_paradigm.api_key,

@@ -200,7 +200,7 @@ def test_unpicklable_prompt_function_raises(make_llm: Make) -> None:
 
 def test_injected_client_is_shared_by_deep_copies_and_refused_by_pickle(wire: WireServer, make_llm: Make) -> None:
     wire.script(reply(completion("Hi")))
-    with httpx.Client(headers={"X-Client": "mine"}) as client:
+    with httpx.Client(headers={"X-Client": "mine"}, timeout=60) as client:
         llm = make_llm(http_client=client)
         assert "http_client" not in llm.to_dict()
         with pytest.raises(TypeError, match="http_client"):

@@ -29,6 +29,9 @@ T = TypeVar("T")
 KEY = "sk-0123456789abcdef"
 MODEL = "alfred-40b-1123"
 
+BORROWED = {"verify": False, "timeout": 60}
+"""Reading certificates takes longer than a test, and answers of a busy machine longer than httpx's 5 seconds."""
+
 
 class Api:
     """Makes clients whose backoff takes no time.
@@ -62,7 +65,7 @@ class Api:
 
     def borrowed(self, **options: Any) -> Any:
         """Return an httpx client to inject."""
-        return httpx.Client(**{"verify": False, **options})  # reading the certificates takes longer than a test
+        return httpx.Client(**{**BORROWED, **options})
 
     def close_borrowed(self, client: Any) -> None:
         client.close()
@@ -94,7 +97,7 @@ class AsyncApi(Api):
         return _Client(self, AsyncParadigmClient(sleep=sleep, **options))
 
     def borrowed(self, **options: Any) -> Any:
-        return httpx.AsyncClient(**{"verify": False, **options})
+        return httpx.AsyncClient(**{**BORROWED, **options})
 
     def close_borrowed(self, client: Any) -> None:
         self.run(client.aclose())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import signal
 import threading
@@ -123,6 +124,22 @@ def test_interrupt_ends_the_requests_in_flight(wire: WireServer, at: str, stream
     wire.always(reply(completion("b")))
     assert client.complete("Hi", model=MODEL).text == "b"
     client.close()
+
+
+def test_interrupt_just_before_the_wait_is_noticed(wire: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paradigm_transport.fan_out.NOTICED_WITHIN", 0.01)
+    wire.always([STALL])
+    with ParadigmClient(api_key=KEY, base_url=wire.url) as client:
+
+        def interrupt() -> None:
+            wire.wait_for(2)
+            _thread.interrupt_main()  # as a signal before the wait, it wakes nobody
+
+        other = threading.Thread(target=interrupt)
+        other.start()
+        with pytest.raises(KeyboardInterrupt):
+            fan_out(lambda prompt: client.complete(prompt, model=MODEL), ["a", "b"], 2)
+        other.join()
 
 
 def test_stopped_batch_spares_the_other_calls_of_its_client(wire: WireServer) -> None:
