@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE # the tests start many processes: each would compile everything again
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types unit package test-all test-usage test-frameworks test-servers bench soak docs notebooks clean
+.PHONY: help demo test lint format types unit coverage package test-all test-usage test-frameworks test-servers bench soak docs notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,10 @@ format: $(VENV)/.installed-dev ## format the code and fix what lint can fix
 types: $(VENV)/.installed-dev ## mypy, strict, over the packages
 	$(BIN)/mypy
 
-unit: $(VENV)/.installed-dev ## pytest on all cores, with coverage
+unit: $(VENV)/.installed-dev ## pytest on all cores
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
+
+coverage: $(VENV)/.installed-dev ## the same with the lines and branches that no test reaches, half as long again
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses logical --dist worksteal
 	$(BIN)/coverage combine -q

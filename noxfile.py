@@ -31,7 +31,11 @@ FITTING = {
     "": ["tests/transport"],
     "langchain": ["tests/langchain", NEEDS_LOCAL],
     "llama-index": ["tests/llama_index", NEEDS_LOCAL],
-    "all": ["tests", "--ignore=tests/e2e/test_site.py", "--ignore=tests/e2e/test_notebooks.py"],  # those need sources
+    "all": [  # what needs the local Paradigm
+        *["tests/conformance", "tests/e2e", "tests/local", "tests/usage"],
+        *[str(path) for path in sorted(Path("tests").glob("l*/test_local*.py"))],
+        *["--ignore=tests/e2e/test_site.py", "--ignore=tests/e2e/test_notebooks.py"],  # those need the sources
+    ],
 }
 NAMES = ["neither", *list(FITTING)[1:]]
 SERVERS = ["vllm", "llama-cpp-python", "litellm"]
@@ -130,14 +134,15 @@ def _group(name: str) -> list[str]:
 
 def _install(session: nox.Session, extras: str, frameworks: str, *beside: str) -> None:
     constraints = ["--constraint", str(LOWEST)] if frameworks == "lowest" else []
-    session.install(
-        f"{_wheel()}[{extras}]" if extras else str(_wheel()), "pytest", "pytest-timeout", *beside, *constraints
-    )
+    wheel = f"{_wheel()}[{extras}]" if extras else str(_wheel())
+    tools = ("pytest", "pytest-timeout", "pytest-xdist[psutil]")
+    session.install("--no-compile", wheel, *tools, *beside, *constraints)  # Python compiles what is imported
 
 
 def _pytest(session: nox.Session, extras: str, *arguments: str) -> None:
     session.chdir(_unpack(session))
-    session.run("python", "-m", "pytest", "-q", *arguments, *session.posargs, env={"PARADIGM_EXTRAS": extras})
+    workers = ("--numprocesses", "logical", "--dist", "worksteal")
+    session.run("python", "-m", "pytest", "-q", *workers, *arguments, *session.posargs, env={"PARADIGM_EXTRAS": extras})
 
 
 def _unpack(session: nox.Session) -> Path:
