@@ -101,7 +101,7 @@ def is_public(kind: type) -> bool:
 
 def signature(cls: griffe.Class, kind: type[Fields]) -> griffe.Function:
     """Return `__init__` as callers see it: required arguments, the request, the connection, the framework."""
-    fields = kind.model_fields
+    fields = {name: field for name, field in kind.model_fields.items() if name not in getattr(kind, "_refused", ())}
     ours = {name for base in kind.__mro__ if issubclass(base, Fields) for name in vars(base).get("__annotations__", {})}
     ours &= {name for name in fields if fields[name].description}
     access = {"rate_limiter", *Settings.model_fields}

@@ -109,12 +109,15 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     _calls_tools: ClassVar[bool] = True
 
+    _refused: ClassVar[tuple[str, ...]] = ("messages_to_prompt", "completion_to_prompt")
+    """LlamaIndex's fields that do not apply."""
+
     _templates: ServerTemplates = PrivateAttr(default_factory=ServerTemplates)
 
     @model_validator(mode="before")
     @classmethod
     def _check_prompt_functions(cls, fields: object) -> object:
-        for name in ("messages_to_prompt", "completion_to_prompt"):
+        for name in cls._refused:
             function = fields.get(name) if isinstance(fields, Mapping) else None
             if function is not None and not is_default_prompt_function(function):
                 raise ValueError(f"{name} does not apply to ChatParadigm: chat_template formats all messages")
