@@ -297,7 +297,7 @@ class CacheKeyHook(BaseChatModel):
 class ProfileHook(BaseChatModel):
     """Says what the model can do, for agents and middleware, unless `profile` is given.
 
-    Upstream: `langchain_core/language_models/chat_models.py: BaseChatModel._resolve_model_profile` (not before 1.2).
+    Upstream: `langchain_core/language_models/chat_models.py: BaseChatModel._resolve_model_profile` (not in 0.3).
     Relies on: it is asked once, when the model is made without a `profile`.
     If it moves: `profile` is None: `create_agent` enforces no schemas, and summarization takes no fractions.
     Test: `test_a_model_is_asked_for_its_profile_when_it_is_made`.
@@ -316,7 +316,7 @@ class Profile(dict[str, object]):
 
     A copy and a pickle are plain dicts of what is known.
 
-    Upstream: `langchain_core/language_models/model_profile.py: ModelProfile`,
+    Upstream: `langchain_core/language_models/model_profile.py: ModelProfile` (not in 0.3),
     `langchain/agents/middleware/summarization.py: SummarizationMiddleware._get_profile_limits`.
     Relies on: readers use `get`, `[]` or `in`.
     If it moves: they find no `max_input_tokens`.

@@ -141,7 +141,7 @@ def test_package_imports_only_its_own_framework(package: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
-@pytest.mark.parametrize("command", ["serve", "demo"])
+@pytest.mark.parametrize("command", ["serve --port 0", "demo"])
 def test_local_paradigm_runs_or_names_its_extra(command: str) -> None:
     if "local" in EXTRAS:
         command += " --help"

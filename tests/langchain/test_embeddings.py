@@ -314,6 +314,7 @@ def test_embeddings_are_neither_an_llm_nor_have_its_arguments() -> None:
 
 
 def test_vector_store_finds_the_nearest_text(make: Make, calls: Calls) -> None:
+    pytest.importorskip("numpy")  # LangChain's store needs it
     store = InMemoryVectorStore.from_texts(TEXTS, make())
     if isinstance(calls, Sync):
         found = store.similarity_search(TEXTS[7], k=1)
