@@ -1,4 +1,4 @@
-"""LangChain's standard tests of embeddings, on the scripted server and on a real model."""
+"""LangChain's standard tests of embeddings, on the scripted server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from langchain_paradigm import ParadigmEmbeddings
-from paradigm_local import LocalParadigm
 from tests.wire import WireServer, embed
 
 pytest.importorskip("langchain_tests")
@@ -54,18 +53,3 @@ class TestServed(EmbeddingsIntegrationTests):
     @property
     def embedding_model_params(self) -> dict[str, Any]:
         return {"model": "multilingual-e5-large", "api_key": "k", "base_url": self.url}
-
-
-class TestLocal(EmbeddingsIntegrationTests):
-    @pytest.fixture(autouse=True)
-    def _serve(self, local_paradigm: LocalParadigm) -> None:
-        self.paradigm = local_paradigm
-
-    @property
-    def embeddings_class(self) -> type[ParadigmEmbeddings]:
-        return ParadigmEmbeddings
-
-    @property
-    def embedding_model_params(self) -> dict[str, Any]:
-        paradigm = self.paradigm
-        return {"model": paradigm.embedding_model, "api_key": paradigm.api_key, "base_url": paradigm.base_url}
