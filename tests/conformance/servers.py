@@ -24,7 +24,7 @@ AGENTS = ["agent, template", "agent, chat"]
 
 LONG = ["prompt beyond the context", "prompt beyond the context, streamed"]
 
-ROUTES = [f"both routes, {chat}" for chat in ("plain", "several turns", "tools", "result")]
+ROUTES = [f"both endpoints, {chat}" for chat in ("plain", "several turns", "tools", "result")]
 
 USUAL: dict[str, str] = {
     "completions: suffix": REFUSED,
@@ -36,10 +36,10 @@ USUAL: dict[str, str] = {
     **dict.fromkeys(LONG, "BadRequestError"),
     "usage of a stream": "counted",
     "context window": "listed",
-    "streams at once": "all end",
+    "concurrent streams": "all complete",
     "embeddings": "embedded",
     **dict.fromkeys(OBJECTS, "enforced"),
-    **dict.fromkeys(ROUTES, "alike"),
+    **dict.fromkeys(ROUTES, "same"),
     **dict.fromkeys(AGENTS, "calls its tool"),
 }
 """What servers do that do not differ; fields that are not named here are honoured."""
@@ -102,14 +102,14 @@ VLLM = Server(
     "vllm",
     parallel=8,
     differences=_differences(
-        (IGNORED, "Its engine has no such field any more.", ["completions: best_of"]),
-        (IGNORED, "`structured_outputs` has replaced it.", ["chat: guided_json"]),
+        (IGNORED, "The engine no longer has this field.", ["completions: best_of"]),
+        (IGNORED, "Replaced by `structured_outputs`.", ["chat: guided_json"]),
         (
             "not enforced",
-            'It holds arguments of calls to a schema only if the tool is strict; `constrain="vllm"` makes it so.',
+            'Only calls of strict tools follow the schema; `constrain="vllm"` makes tools strict.',
             ["object by call, chat, constrain=None"],
         ),
-        ("NotFoundError", "It serves one model, which generates.", ["embeddings"]),
+        ("NotFoundError", "It serves one model, which generates text.", ["embeddings"]),
     ),
 )
 
@@ -118,42 +118,46 @@ LLAMA = Server(
     parallel=1,
     has_own_template=True,
     differences=_differences(
-        (IGNORED, "It generates one completion a request.", [*_on_both("n"), "completions: best_of"]),
-        (IGNORED, "Its name for it is `repeat_penalty`; pass that in `extra_body`.", _on_both("repetition_penalty")),
+        (IGNORED, "It generates one completion per request.", [*_on_both("n"), "completions: best_of"]),
+        (IGNORED, "The field is called `repeat_penalty`; pass it in `extra_body`.", _on_both("repetition_penalty")),
         (IGNORED, "It does not know the field.", [*_on_both("ignore_eos", "structured_outputs"), "chat: guided_json"]),
-        (IGNORED, "It has it for chats alone.", ["completions: json_schema", "completions: json_object"]),
+        (IGNORED, "Supported for chats only.", ["completions: json_schema", "completions: json_object"]),
         (
             "fails with 500",
-            "It has the form `json_object` alone, which takes a `schema`; an unknown form is a failure to it.",
+            "It supports only the type `json_object`, which takes a `schema`, and fails on others.",
             ["chat: json_schema"],
         ),
-        (IGNORED, "It keeps no log-probabilities of prompts.", ["completions: logprobs of an echo"]),
+        (IGNORED, "It does not keep log-probabilities of prompts.", ["completions: logprobs of an echo"]),
         (HONOURED, "It writes the suffix into the prompt.", ["completions: suffix"]),
-        ("answered", "It answers with the model that it has.", ["unknown model"]),
-        ("ServerError", "Its own error handler takes a wrong field for a failure.", ["field of a wrong type"]),
+        ("answered", "It uses the model that it has loaded.", ["unknown model"]),
+        (
+            "ServerError",
+            "Its error handler treats an invalid field as a failure of the server.",
+            ["field of a wrong type"],
+        ),
         (
             "StreamInterruptedError",
-            "It begins the stream, and ends it when it finds the prompt too long.",
+            "It begins the stream before it finds the prompt too long.",
             ["prompt beyond the context, streamed"],
         ),
         ("none", "It does not know `stream_options`.", ["usage of a stream"]),
-        ("not listed", "Its model list has none: pass LlamaIndex `context_window`.", ["context window"]),
+        ("not listed", "Its model list lacks it: in LlamaIndex, pass `context_window`.", ["context window"]),
         (
             "some are cut",
             "A new request interrupts a stream; `--interrupt_requests false` lets it wait instead.",
-            ["streams at once"],
+            ["concurrent streams"],
         ),
-        ("ServerError", "It embeds with a model that is loaded for that alone (`--embedding true`).", ["embeddings"]),
+        ("ServerError", "A model embeds only if it is loaded with `--embedding true`.", ["embeddings"]),
         (
             "not enforced",
-            "It ignores the fields for schemas; a call that `tool_choice` names is held to its schema.",
+            "It ignores the fields for schemas; only a call that `tool_choice` names follows its schema.",
             [name for name in OBJECTS if "template" in name or "answer" in name],
         ),
         ("does not", "For the same reason the small model's call is malformed.", ["agent, template"]),
         (
-            "not alike",
-            "The model's own template knows no tools: the server leaves them out, `ChatParadigm` writes them as text.",
-            ["both routes, tools", "both routes, result"],
+            "different",
+            "The model's template lacks tools: the server leaves them out, `ChatParadigm` writes them as text.",
+            ["both endpoints, tools", "both endpoints, result"],
         ),
     ),
 )
@@ -165,8 +169,8 @@ LITELLM = Server(
     differences={
         **{behaviour: each for behaviour, each in VLLM.differences.items() if behaviour != "embeddings"},
         **_differences(
-            ("BadRequestError", "Without a database it answers 400 to a key that it does not know.", ["wrong key"]),
-            ("BadRequestError", "It answers 400 to a model that is not in its list.", ["unknown model"]),
+            ("BadRequestError", "Without a database, it refuses an unknown key with 400.", ["wrong key"]),
+            ("BadRequestError", "It refuses a model that is not in its list with 400.", ["unknown model"]),
             (
                 "fails with 500",
                 "It passes the field to a function that does not take it.",
@@ -174,7 +178,7 @@ LITELLM = Server(
             ),
             (
                 "not enforced",
-                "Its provider `hosted_vllm` removes `strict` from tools; `json_schema` in place of a call is enforced.",
+                "Its provider `hosted_vllm` removes `strict` from tools; `json_schema` is enforced.",
                 ["object by call, chat, constrain=vllm"],
             ),
             ("does not", "For the same reason the small model's call is malformed.", ["agent, chat"]),

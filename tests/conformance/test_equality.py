@@ -55,7 +55,7 @@ def test_both_routes_of_langchain_answer_alike(server: Running, name: str, strea
 
     ask(max_tokens=1)  # both find the prompt in the server's cache: results of computing it differ in their last digits
     alike = ask() == ask(chat_template=server.template)
-    assert ("alike" if alike else "not alike") == server.expects(f"both routes, {name}")
+    assert ("same" if alike else "different") == server.expects(f"both endpoints, {name}")
 
 
 @pytest.mark.parametrize("name", ["plain", "several turns"])
@@ -70,4 +70,4 @@ def test_both_routes_of_llama_index_answer_alike(server: Running, name: str) -> 
 
     asyncio.run(ask(max_tokens=1))
     alike = asyncio.run(ask()) == asyncio.run(ask(chat_template=server.template))
-    assert ("alike" if alike else "not alike") == server.expects(f"both routes, {name}")
+    assert ("same" if alike else "different") == server.expects(f"both endpoints, {name}")
