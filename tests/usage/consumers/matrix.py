@@ -41,14 +41,14 @@ REASONS: dict[tuple[str, str], Reason] = {
     ("llama_index", "Traceloop"): Reason(
         "opentelemetry.instrumentation.llamaindex.dispatcher_wrapper",
         "def _(self, event: LLMChatEndEvent):",
-        "usage is read at the end of a chat alone: `update_span_for_event` has no case for `LLMCompletionEndEvent`",
+        "it reads usage only at the end of a chat: `update_span_for_event` has no case for `LLMCompletionEndEvent`",
         ("complete", "acomplete", "stream_complete", "astream_complete"),
     ),
     ("llama_index", "MLflow"): Reason(
         "mlflow.llama_index.tracer",
         "inspect.isgenerator(result)",
-        "an async generator is not waited for: `is_streaming_result` knows sync ones alone, so the span is over "
-        "before the usage comes",
+        "it does not wait for an async generator: `is_streaming_result` recognises only sync ones, so the span ends "
+        "before the usage arrives",
         ("astream_complete", "astream_chat"),
     ),
 }
@@ -108,7 +108,7 @@ def render(cells: Cells) -> str:
     """Render the tables and the reasons below them."""
     exact = sum(verdict == "exact" for (_, consumer, _), verdict in cells.items() if consumer != "get_paradigm_usage")
     count = sum(consumer != "get_paradigm_usage" for _, consumer, _ in cells)
-    parts = [f"Of {count} cells of other consumers, {exact} are exact.\n"]
+    parts = [f"Of {count} cells of other packages, {exact} are exact.\n"]
     notes = list(REASONS)
     for framework, known in CONSUMERS.items():
         parts.append(f"| {NAMES[framework]} | {' | '.join(f'`{path}`' for path in PATHS[framework])} |")
