@@ -36,63 +36,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="paradigm-local", description="LightOn Paradigm's endpoints on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="paradigm-local", description="Serve LightOn Paradigm's endpoints on this machine."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve the endpoints until Ctrl-C or SIGTERM")
     serve.set_defaults(run=_serve)
     _add_model_options(serve)
-    serve.add_argument("--host", default=local.LOOPBACK, help="address to listen on (%(default)s)")
+    serve.add_argument("--host", default=local.LOOPBACK, help="address to listen on (default: %(default)s)")
     serve.add_argument(
         "--allowed-host",
         action="append",
         default=[],
         metavar="HOST",
-        help="further name or address by which clients reach the server; may be repeated",
+        help="another name or address that clients use for the server; may be repeated",
     )
-    serve.add_argument("--port", type=int, default=_DEFAULT_PORT, help="port to listen on; 0: any (%(default)s)")
+    serve.add_argument(
+        "--port", type=int, default=_DEFAULT_PORT, help="port to listen on; 0 picks a free one (default: %(default)s)"
+    )
     serve.add_argument(
         "--api-key",
         default=local.DEFAULT_API_KEY,
         metavar="KEY",
-        help="key that clients must send (%(default)s)",
+        help="key that clients must send (default: %(default)s)",
     )
     serve.add_argument(
         "--documents", metavar="FOLDER", help="folder of text, Markdown, HTML and PDF to search at /api/v3/search"
     )
     serve.add_argument("--faults", action="store_true", help=f"let clients request faults with the header {HEADER}")
-    demo = commands.add_parser("demo", help="show chains, tools, documents, a batch and usage")
+    demo = commands.add_parser("demo", help="show a chain, a tool, answers from documents, a batch and usage")
     demo.set_defaults(run=_demo)
     _add_model_options(demo)
     return parser
 
 
 def _add_model_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", metavar="path.gguf", help="GGUF file (SmolLM2-135M-Instruct, downloaded once)")
+    command.add_argument(
+        "--model", metavar="path.gguf", help="GGUF file (default: SmolLM2-135M-Instruct, downloaded once)"
+    )
     command.add_argument(
         "--embedding-model",
         metavar="path.gguf",
-        help="GGUF file of a model that embeds texts (multilingual-e5-small, downloaded once when it is first needed)",
+        help="GGUF file of an embedding model (default: multilingual-e5-small, downloaded once on first use)",
     )
     command.add_argument(
         "--context",
         type=_positive,
         default=local.DEFAULT_CONTEXT,
         metavar="TOKENS",
-        help="maximum tokens of a prompt and its completion together (%(default)s)",
+        help="maximum tokens of a prompt and its completion together (default: %(default)s)",
     )
     command.add_argument(
         "--parallel",
         type=_positive,
         default=local.DEFAULT_PARALLEL,
         metavar="N",
-        help="number of completions generated at once (%(default)s)",
+        help="number of completions generated at once (default: %(default)s)",
     )
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return number
 
 

@@ -74,7 +74,9 @@ def advise(model: str, answers: Sequence[Answer]) -> Advice | None:
     if found.has("search"):
         objects["ParadigmRetriever"] = {}
     if found.lacks("context window"):
-        notes.append("LlamaIndex plans prompts by context_window, which this server does not report: pass the model's.")
+        notes.append(
+            "LlamaIndex fits prompts into context_window, which this server does not report: pass the model's."
+        )
     return Advice(_code("langchain_paradigm", objects), _code("llama_index_paradigm", objects), notes)
 
 
@@ -102,7 +104,7 @@ def _arguments_of_chats(found: Findings) -> Arguments:
             arguments[argument] = found[name].value
     if found.lacks("response_format (chat)"):
         arguments["constrain"] = _constraint_of_chats(found)
-    return {**arguments, **_stream_arguments(found, "stream_options of a chat")}
+    return {**arguments, **_stream_arguments(found, "stream_options (chat)")}
 
 
 def _constraint_of_chats(found: Findings) -> str:
@@ -114,7 +116,7 @@ def _arguments_of_completions(found: Findings, template: object, notes: list[str
     """Arguments for chats over the completions endpoint."""
     arguments: Arguments = {"chat_template": template or "tokenizer_config.json"}
     if not template:
-        notes.append("No chat template was found: tokenizer_config.json is a file of the model's repository.")
+        notes.append("No chat template was found: take tokenizer_config.json from the model's repository.")
     if found.has("structured_outputs (completions)"):
         arguments["constrain"] = "vllm"
     return {**arguments, **_stream_arguments(found, "stream_options")}

@@ -31,10 +31,10 @@ WORKS, FAILS, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 _SECONDS = 120.0
 _DESCRIPTION = """\
-Ask a Paradigm server, or any other with the endpoints of OpenAI's API, what it can do, and recommend arguments for
-LangChain and LlamaIndex. The key is read from PARADIGM_API_KEY, or LIGHTON_API_KEY, and the address from
-PARADIGM_BASE_URL. The report holds no key, host or prompt, so that it can be attached to a bug report."""
-_CODES = "Exit codes: 0 text can be generated; 1 it cannot, or the server was not reached; 2 wrong use; 130 Ctrl-C."
+Find out what a Paradigm server, or any server with the endpoints of OpenAI's API, supports, and recommend arguments for
+LangChain and LlamaIndex. The key is read from PARADIGM_API_KEY or LIGHTON_API_KEY, the address from PARADIGM_BASE_URL.
+The report contains no key, host or prompt, so you can attach it to a bug report."""
+_CODES = "Exit codes: 0 completions or chats work; 1 neither works, or the check failed; 2 wrong usage; 130 Ctrl-C."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,27 +60,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paradigm-check", description=_DESCRIPTION, epilog=_CODES)
-    parser.add_argument("--model", metavar="NAME", help="the model to ask about (the only one that the server lists)")
+    parser.add_argument("--model", metavar="NAME", help="the model to check (default: the only one listed)")
     parser.add_argument(
-        "--embedding-model", metavar="NAME", help="the model for embeddings (one in the list that seems to embed)"
+        "--embedding-model", metavar="NAME", help="the embedding model (default: a listed one that seems to embed)"
     )
-    parser.add_argument("--base-url", metavar="URL", help="the server's address (PARADIGM_BASE_URL)")
+    parser.add_argument("--base-url", metavar="URL", help="the server's address (default: PARADIGM_BASE_URL)")
     parser.add_argument(
-        "--api-key-header", default="Authorization", choices=["Authorization", "X-Api-Key"], help="(%(default)s)"
+        "--api-key-header",
+        default="Authorization",
+        choices=["Authorization", "X-Api-Key"],
+        help="the header that carries the key (default: %(default)s)",
     )
-    parser.add_argument("--quick", action="store_true", help="ask a few questions only")
+    parser.add_argument("--quick", action="store_true", help="ask only five questions")
     parser.add_argument("--json", action="store_true", help="write the report as JSON")
     parser.add_argument(
-        "--seconds", type=_positive, default=_SECONDS, metavar="N", help="stop asking after this time (%(default)g)"
+        "--seconds",
+        type=_positive,
+        default=_SECONDS,
+        metavar="N",
+        help="ask nothing more after this time (default: %(default)g)",
     )
     parser.add_argument("--version", action="version", version=f"paradigm-check {__version__}")
     return parser
 
 
 def _positive(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
     if not 0 < number < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return number
 
 
@@ -130,7 +140,7 @@ def _only_model(client: ParadigmClient) -> str:
     if len(names) == 1:
         return names[0]
     known = ", ".join(names) or "none"
-    raise InvalidParameterError(f"--model is needed: the server lists {len(names)} models of text: {known}")
+    raise InvalidParameterError(f"pass --model: the server lists {len(names)} text models: {known}")
 
 
 def _write(text: str) -> None:
@@ -145,7 +155,7 @@ def _say(line: str, code: int = WORKS) -> int:
 
 
 class _Progress:
-    """Shows on a terminal which question is asked.
+    """Shows on a terminal which question is being asked.
 
     Args:
         stream: where to.

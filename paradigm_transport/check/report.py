@@ -90,7 +90,7 @@ def as_table(report: Report, columns: int) -> str:
     """
     columns = max(FEWEST_COLUMNS, min(columns, MOST_COLUMNS))
     versions = ", ".join(map(" ".join, _versions().items()))
-    lines = textwrap.wrap(f"{report.model}, asked by {versions}", columns)
+    lines = textwrap.wrap(f"{report.model}, checked with {versions}", columns)
     for group, answers in groupby(report.answers, lambda answer: answer.question.group):
         lines += ["", group, *_rows(list(answers), report.answers, columns)]
     lines += ["", *textwrap.wrap(_summary(report), columns)]

@@ -68,7 +68,7 @@ def connect(server: Server, seconds: float = OPENING_SECONDS) -> None:
             raise CheckError(str(error))
     if isinstance(server.listed, ParadigmError):
         if all(isinstance(error, NotFoundError | APIResponseError) for error in (*errors, server.listed)):
-            raise CheckError(f"{errors[0]} It is no better for chat/completions and models.")
+            raise CheckError(f"{errors[0]} chat/completions and models fail too.")
     elif server.entry is None:
         raise CheckError(_unknown_model(server, [model.id for model in server.listed]))
 
@@ -125,7 +125,7 @@ def _ask(server: Server, each: Question) -> Finding:
         return Finding("failed", "the connection broke")
     except APIResponseError as error:
         words = server.words.of_error(error)
-        return Finding("failed", f"not the response that was asked for{': ' * bool(words)}{words}")
+        return Finding("failed", f"unexpected response{': ' * bool(words)}{words}")
 
 
 def _of_status(server: Server, error: APIStatusError) -> Finding:

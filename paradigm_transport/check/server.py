@@ -70,7 +70,7 @@ class Server:
         """
         left = self.ends - self.timer()
         if left <= 0:
-            raise UnclearError("there was no time left")
+            raise UnclearError("no time was left")
         return Timeout(left, min(left, CONNECT_SECONDS), left, left)
 
     def send(self, target: Target, fields: Mapping[str, object] | None, client: ParadigmClient | None = None) -> Reply:
@@ -181,7 +181,7 @@ class Server:
         for route in (COMPLETIONS, CHAT):
             if self.works(route):
                 return route
-        raise UnclearError("no endpoint that generates text works")
+        raise UnclearError("neither completions nor chat works")
 
     def greedy_fields(self, route: Route) -> dict[str, object]:
         """Return the fields that make the model choose the likeliest token, as far as the endpoint takes them.
@@ -220,7 +220,7 @@ class Server:
             try:
                 self._greedy[place] = self.generate(prompt, route, max_tokens=max_tokens).text
             except ParadigmError:
-                raise UnclearError("a plain request to compare with failed") from None
+                raise UnclearError("the plain request to compare with failed") from None
         if not self._greedy[place]:
             raise UnclearError("the model wrote nothing to compare with")
         return self._greedy[place]

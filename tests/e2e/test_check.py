@@ -22,16 +22,16 @@ OTHER = {
     "wrong key": "refused",
     "search": "missing",  # it was started without documents
     "tokenize": "missing",
-    "announced limits": "missing",
+    "rate limit headers": "missing",
     "skip_special_tokens": "ignored",
     "unknown fields": "ignored",
     "guided_json (completions)": "ignored",  # a field of chats
     "json_schema (completions)": "ignored",
     "grammar (completions)": "ignored",
-    "BOS": "missing",  # SmolLM2 has none
-    "a wrong value": "refused",
-    "an unknown model": "refused",
-    "a long prompt": "refused",
+    "BOS token": "missing",  # SmolLM2 has none
+    "invalid value": "refused",
+    "unknown model": "refused",
+    "long prompt": "refused",
 }
 """What the local Paradigm is known not to do; it does all else."""
 
@@ -55,7 +55,7 @@ def test_findings_are_what_the_local_paradigm_does(found: Mapping[str, Any], loc
     differ = {name: status for name, status in statuses.items() if status not in ("works", "honoured")}
     assert {name: differ[name] for name in differ.keys() - DECIDED_BY_THE_MODEL} == OTHER
     values = {each["name"]: each["value"] for each in found["findings"]}
-    assert values["number of stops"] == MAX_STOPS
+    assert values["number of stop sequences"] == MAX_STOPS
     assert values["context window"] == DEFAULT_CONTEXT
     assert values["embeddings"] == local_paradigm.embedding_model
     assert values["chat template"] == "chatml"

@@ -148,6 +148,13 @@ def test_wrong_arguments_print_the_usage(capsys: pytest.CaptureFixture[str], arg
     assert "usage: paradigm-local" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["0", "x"])
+def test_wrong_number_is_named(capsys: pytest.CaptureFixture[str], number: str) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--context", number])
+    assert f"argument --context: '{number}' is not a positive whole number" in capsys.readouterr().err
+
+
 def test_ctrl_c_while_the_model_loads_exits_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -17,12 +17,12 @@ from tests.wire import CUT, Request, Script, chunk, completion, reply, sse, tric
 GOOD = {"works", "honoured"}
 OTHER = {
     "wrong key": "refused",
-    "announced limits": "missing",
+    "rate limit headers": "missing",
     "unknown fields": "ignored",
     "thoughts": "unknown",
-    "a wrong value": "refused",
-    "an unknown model": "refused",
-    "a long prompt": "refused",
+    "invalid value": "refused",
+    "unknown model": "refused",
+    "long prompt": "refused",
 }
 
 
@@ -32,7 +32,7 @@ def test_server_that_honours_everything_is_found_out(check: Check) -> None:
     assert {name: status for name, status in found["status"].items() if status not in GOOD} == OTHER
     assert found["model"] == MODEL
     assert found["found"]["context window"]["value"] == WINDOW
-    assert found["found"]["number of stops"]["detail"] == "16 or more"
+    assert found["found"]["number of stop sequences"]["detail"] == "16 or more"
 
 
 FIELDS = {
@@ -60,9 +60,9 @@ FIELDS = {
     "guided_json (chat)": "guided_json",
     "json_schema (completions)": "json_schema",
     "grammar (completions)": "grammar",
-    "stream_options of a chat": "stream_options",
+    "stream_options (chat)": "stream_options",
     "stream": "stream",
-    "stream of a chat": "stream",
+    "stream (chat)": "stream",
     "tools": "tools",
     "tool_choice: required": "tools",
 }
@@ -72,14 +72,14 @@ FIELDS = {
 def test_ignored_field_is_found_out(check: Check, field: str) -> None:
     found = check(ignored=[field])
     ignored = {name for name, status in found["status"].items() if status == "ignored"}
-    further = {"number of stops"} if field == "stop" else set()
+    further = {"number of stop sequences"} if field == "stop" else set()
     assert ignored == {name for name, its in FIELDS.items() if its == field} | further | {"unknown fields"}
 
 
 def test_server_that_never_samples_is_found_out(check: Check) -> None:
     found = check(ignored=["temperature"], samples=False)["found"]
     assert found["temperature"]["status"] == "ignored"
-    assert found["temperature"]["detail"] == "texts at temperature 1.5 are those at 0"
+    assert found["temperature"]["detail"] == "texts at temperature 1.5 equal those at 0"
     for name in ("top_p", "top_k", "min_p", "seed"):
         assert found[name]["status"] == "unknown"
 
@@ -119,53 +119,53 @@ def test_missing_endpoint_is_found_out(check: Check, name: str, endpoint: str) -
 def test_fields_are_tried_on_chats_without_completions(check: Check) -> None:
     status = check(missing=["completions"])["status"]
     fields = {name for name, its in FIELDS.items() if "(completions)" not in name and its != "echo"}
-    assert {status[name] for name in fields - {"stream of a chat", "stream_options of a chat"}} == {"honoured"}
-    assert status["echo"] == status["BOS"] == status["grammar (completions)"] == "unknown"
+    assert {status[name] for name in fields - {"stream (chat)", "stream_options (chat)"}} == {"honoured"}
+    assert status["echo"] == status["BOS token"] == status["grammar (completions)"] == "unknown"
 
 
 @pytest.mark.parametrize(
     ("options", "name", "status", "detail"),
     [
-        ({"bos": 0}, "BOS", "missing", "nothing is added"),
-        ({"bos": 3}, "BOS", "failed", "3 tokens are added to a prompt: more than a BOS"),
+        ({"bos": 0}, "BOS token", "missing", "the server adds none"),
+        ({"bos": 3}, "BOS token", "failed", "the server adds 3 tokens to a prompt, not only a BOS token"),
         ({"usage": False}, "usage", "missing", ""),
         ({"usage": False}, "stream_options", "ignored", "the stream has no usage"),
-        ({"usage": False}, "BOS", "unknown", "there is no usage to count with"),
+        ({"usage": False}, "BOS token", "unknown", "the server reports no usage to count with"),
         ({"usage": False}, "max_tokens", "honoured", ""),
-        ({"most_stops": 4}, "number of stops", "honoured", "4; 5 are refused with 400"),
-        ({"most_stops": 6}, "number of stops", "honoured", "5 at least; 8 are refused with 400"),
-        ({"heeded_stops": 4}, "number of stops", "honoured", "4; of 5, the last is ignored"),
-        ({"entry": {"max_model_len": None}}, "context window", "missing", "the model list does not name it"),
-        ({"entry": {"max_model_len": None}}, "a long prompt", "unknown", "the context window is not known"),
-        ({"headers": {"X-RateLimit-Remaining": "9"}}, "announced limits", "works", "x-ratelimit-remaining: 9"),
+        ({"most_stops": 4}, "number of stop sequences", "honoured", "4; 5 are refused with 400"),
+        ({"most_stops": 6}, "number of stop sequences", "honoured", "at least 5; 8 are refused with 400"),
+        ({"heeded_stops": 4}, "number of stop sequences", "honoured", "4; of 5, the last is ignored"),
+        ({"entry": {"max_model_len": None}}, "context window", "missing", "not in the model list"),
+        ({"entry": {"max_model_len": None}}, "long prompt", "unknown", "the context window is unknown"),
+        ({"headers": {"X-RateLimit-Remaining": "9"}}, "rate limit headers", "works", "x-ratelimit-remaining: 9"),
         ({"thinks": ("reasoning", "Hm.")}, "thoughts", "works", "in reasoning"),
         (
             {"thinks": ("content", "<think>Hm.</think> Both.")},
             "thoughts",
             "missing",
-            "they stay in the text, in the form that the parser qwen3 reads",
+            "thoughts stay in the text; the parser qwen3 reads them",
         ),
         (
             {"call_in_text": "<tool_call>{}"},
             "tools",
             "ignored",
-            "a call stayed in the text, in the form that the parser hermes reads",
+            "the call stayed in the text; the parser hermes reads it",
         ),
         (
             {"call_in_text": "[TOOL_CALLS][]"},
             "tools",
             "ignored",
-            "a call stayed in the text, in the form that the parser mistral reads",
+            "the call stayed in the text; the parser mistral reads it",
         ),
-        ({"call_in_text": "<tool_call>{"}, "tools", "unknown", "the model began a call, which was cut off"),
+        ({"call_in_text": "<tool_call>{"}, "tools", "unknown", "the model began a call, but was cut off"),
         (
             {"call_in_text": "<tool_call>{"},
             "tool_choice: required",
             "honoured",
-            "the answer begins a call, which was cut off",
+            "the answer begins a call, but was cut off",
         ),
-        ({}, "chat template", "works", "'chatml': it writes the same prompt as the chat endpoint"),
-        ({"missing": ["chat/completions"]}, "chat template", "works", "'alfred': its marks are tokens"),
+        ({}, "chat template", "works", "'chatml': it gives the same prompt as the chat endpoint"),
+        ({"missing": ["chat/completions"]}, "chat template", "works", "'alfred': its end mark is one token"),
     ],
 )
 def test_detail_is_found_out(check: Check, options: dict[str, Any], name: str, status: str, detail: str) -> None:
@@ -194,7 +194,7 @@ def test_template_that_is_as_long_by_chance_is_not_taken(check: Check) -> None:
     server.more_in_chats = alfred - chatml
     found = check(server, only="chat template")["found"]["chat template"]
     assert found["status"] == "missing"
-    assert found["detail"] == "the chat endpoint writes other prompts than alfred, chatml"
+    assert found["detail"] == "none gives the same prompt as the chat endpoint; tried alfred, chatml"
 
 
 def test_templates_of_the_server_need_jinja(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,9 +216,9 @@ def at(applies: Callable[[Request], bool], script: Script) -> Callable[[Request]
     ("script", "status", "detail"),
     [
         ([CUT], "failed", "the connection broke"),
-        (reply("<html>Welcome</html>"), "failed", "not the response that was asked for: Welcome"),
-        (reply({"choices": []}), "failed", "not the response that was asked for"),
-        (reply({"choices": [{"text": 7}]}), "failed", "not the response that was asked for"),
+        (reply("<html>Welcome</html>"), "failed", "unexpected response: Welcome"),
+        (reply({"choices": []}), "failed", "unexpected response"),
+        (reply({"choices": [{"text": 7}]}), "failed", "unexpected response"),
         (reply({"detail": "Boom."}, 500), "failed", "500: Boom."),
         (reply(status=422), "refused", "422"),
         (reply({"detail": "Later."}, 429, {"Retry-After": "3600"}), "unknown", "rate limited, 429: Later."),
@@ -232,11 +232,11 @@ def test_response_to_a_field_is_a_finding(check: Check, script: Script, status: 
 @pytest.mark.parametrize(
     ("script", "name", "status", "detail"),
     [
-        (sse(chunk("a", "stop")), "stream", "ignored", "all of the text arrives in one event"),
-        (sse(chunk("a"), chunk("b", "stop"), done=False), "stream", "honoured", "it ends without [DONE]"),
-        (sse(chunk("a"), chunk("b")), "stream", "failed", "it ends without finish_reason"),
-        (sse(chunk("a"), done=False), "stream", "failed", "it ends without finish_reason and without [DONE]"),
-        (sse(chunk("", "stop")), "stream", "failed", "no event holds text"),
+        (sse(chunk("a", "stop")), "stream", "ignored", "all text arrives in one event"),
+        (sse(chunk("a"), chunk("b", "stop"), done=False), "stream", "honoured", "ends without [DONE]"),
+        (sse(chunk("a"), chunk("b")), "stream", "failed", "ends without finish_reason"),
+        (sse(chunk("a"), done=False), "stream", "failed", "ends without finish_reason and without [DONE]"),
+        (sse(chunk("", "stop")), "stream", "failed", "no event contains text"),
         (sse(chunk("a"), CUT), "stream", "failed", "the stream broke off"),
         (sse(chunk("a"), {"error": {"message": "Boom.", "code": 500}}), "stream", "failed", "500: Boom."),
         (trickle(sse(chunk("a"), chunk("b", "stop"))), "stream", "honoured", ""),
@@ -245,19 +245,19 @@ def test_response_to_a_field_is_a_finding(check: Check, script: Script, status: 
             sse(chunk("a"), chunk("b", "stop", usage=usage(0, 0))),
             "stream_options",
             "ignored",
-            "the stream has no usage: zeros, which are not counts",
+            "the stream has no usage: only zeros",
         ),
         (
             sse(chunk("a"), chunk("b", "stop", usage=usage(3, 5))),
             "stream_options",
             "honoured",
-            "usage with it and without it",
+            "usage with and without it",
         ),
         (
             sse(chunk("a"), chunk("b", "stop", usage=usage(3, 99))),
             "stream_options",
             "failed",
-            "it counts 99 tokens of a text of at most 5",
+            "99 tokens reported for a text of at most 5",
         ),
     ],
 )
@@ -272,19 +272,19 @@ def test_stream_options_that_are_not_needed_are_found_out(check: Check) -> None:
     plain = at(lambda request: "stream" in (request.body or ()), script)
     found = check(lambda request: (refuses if "stream_options" in (request.body or ()) else plain)(request))["found"]
     assert found["stream_options"]["status"] == "refused"
-    assert found["stream_options"]["detail"] == "but streams count their tokens without it"
+    assert found["stream_options"]["detail"] == "but streams report usage without it"
     assert found["speed"]["status"] == "works"
 
 
 @pytest.mark.parametrize(
     ("body", "name", "status", "detail"),
     [
-        (completion("a", usage=usage(3, 9)), "usage", "failed", "it counts 9 tokens of a text of at most 5"),
-        (completion("a", usage=usage(0, 0)), "usage", "missing", "zeros, which are not counts"),
-        (completion("a", usage={"tokens": 3}), "usage", "missing", "in a form that is not known"),
-        (completion("a", usage={**usage(3, 5), "total_tokens": 9}), "usage", "failed", "its total is not the sum"),
-        (completion("a", usage=usage(3, 99)), "max_tokens", "ignored", "99 tokens in place of 5"),
-        (completion("a", usage=None), "max_tokens", "unknown", "the text is another one"),
+        (completion("a", usage=usage(3, 9)), "usage", "failed", "9 tokens reported for a text of at most 5"),
+        (completion("a", usage=usage(0, 0)), "usage", "missing", "only zeros"),
+        (completion("a", usage={"tokens": 3}), "usage", "missing", "in an unknown form"),
+        (completion("a", usage={**usage(3, 5), "total_tokens": 9}), "usage", "failed", "the total is not the sum"),
+        (completion("a", usage=usage(3, 99)), "max_tokens", "ignored", "99 tokens instead of 5"),
+        (completion("a", usage=None), "max_tokens", "unknown", "the text differs"),
         (completion("a", finish_reason=None), "finish_reason", "missing", ""),
         (completion("a", finish_reason="eos"), "finish_reason", "unknown", "it is 'eos'"),
     ],
@@ -298,9 +298,9 @@ def test_whole_response_is_looked_at(check: Check, body: dict[str, Any], name: s
 @pytest.mark.parametrize(
     ("name", "detail"),
     [
-        ("a wrong value", "it is accepted"),
-        ("an unknown model", "it is accepted"),
-        ("a long prompt", "it is accepted, so a part of it is cut off"),
+        ("invalid value", "accepted"),
+        ("unknown model", "accepted"),
+        ("long prompt", "accepted, so a part of it is cut off"),
         ("wrong key", "any key is accepted"),
     ],
 )

@@ -47,7 +47,7 @@ def chat_of(findings: dict[str, Finding]) -> str:
         ),
         ({"response_format (chat)": Finding("failed")}, 'constrain="prompt"'),
         ({"response_format (chat)": Finding("unknown")}, ""),
-        ({"stream_options of a chat": Finding("refused")}, "stream_usage=False"),
+        ({"stream_options (chat)": Finding("refused")}, "stream_usage=False"),
         ({"stream_options": Finding("refused")}, ""),
         ({**IGNORES_TOOLS}, ""),
         ({**IGNORES_TOOLS, **TEMPLATE}, 'chat_template="server"'),

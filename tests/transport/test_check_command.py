@@ -92,7 +92,7 @@ def test_server_that_generates_nothing_is_reported_and_fails(check: Check) -> No
     assert not found["ok"]
     assert found["recommended"] is None
     assert found["status"]["completions"] == found["status"]["chat"] == "refused"
-    assert found["found"]["stop"]["detail"] == "no endpoint that generates text works"
+    assert found["found"]["stop"]["detail"] == "neither completions nor chat works"
     assert found["status"]["embeddings"] == "works"
 
 
@@ -113,6 +113,13 @@ def test_wrong_use_is_explained(arguments: list[str], capsys: pytest.CaptureFixt
     assert "usage: paradigm-check" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["0", "soon", "inf"])
+def test_wrong_number_of_seconds_is_named(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--seconds", number])
+    assert f"argument --seconds: '{number}' is not a positive number" in capsys.readouterr().err
+
+
 def test_wrong_address_is_wrong_use(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PARADIGM_API_KEY", KEY)
     assert cli.main(["--base-url", "ftp://host"]) == 2
@@ -125,7 +132,7 @@ def test_model_must_be_named_if_there_are_several(
     monkeypatch.setenv("PARADIGM_API_KEY", KEY)
     wire.always(reply({"data": [{"id": "a"}, {"id": "b"}, {"id": "multilingual-e5-large"}]}))
     assert cli.main(["--base-url", wire.url]) == 2
-    assert capsys.readouterr().err == ("paradigm-check: --model is needed: the server lists 2 models of text: a, b\n")
+    assert capsys.readouterr().err == ("paradigm-check: pass --model: the server lists 2 text models: a, b\n")
 
 
 def test_quick_asks_five_questions(check: Check) -> None:
@@ -167,9 +174,7 @@ def test_no_question_is_asked_after_the_time_is_over() -> None:
     now = iter(range(0, 10_000_000, 100))
     client = ParadigmClient(api_key=KEY, base_url="http://127.0.0.1:1")
     answers = run(Server(client, MODEL, timer=lambda: float(next(now))), QUESTIONS, 50.0, lambda each: None)
-    assert {(answer.finding.status, answer.finding.detail) for answer in answers} == {
-        ("unknown", "there was no time left")
-    }
+    assert {(answer.finding.status, answer.finding.detail) for answer in answers} == {("unknown", "no time was left")}
 
 
 def test_rate_limit_is_waited_for(check: Check) -> None:

@@ -24,32 +24,32 @@ _TOOL_TOKENS, _THOUGHT_TOKENS = 64, 64
 
 @question("tools", GROUP, seconds=30)
 def tools(server: Server) -> Finding:
-    """Whether the model is offered tools, and may choose to call them."""
+    """Whether the model gets the tools and can call them."""
     generated = _offer(server, "auto")
     contents = generated.contents[0]
     if contents.calls:
-        return Finding("honoured", "the model called one")
+        return Finding("honoured", "the model called a tool")
     parser = _parser_of_calls(contents.text)
     if parser is not None and generated.finish_reason == "length":
-        raise UnclearError("the model began a call, which was cut off")
+        raise UnclearError("the model began a call, but was cut off")
     if parser is not None:
-        return Finding("ignored", f"a call stayed in the text, in the form that the parser {parser} reads", parser)
+        return Finding("ignored", f"the call stayed in the text; the parser {parser} reads it", parser)
     offered, plain = (_prompt_tokens(server, with_tools) for with_tools in (True, False))
     if offered and plain and offered <= plain:
-        return Finding("ignored", "the prompt does not grow by them")
-    return Finding("honoured" if offered and plain else "unknown", "accepted, but the model did not call one")
+        return Finding("ignored", "the prompt is no longer with tools than without")
+    return Finding("honoured" if offered and plain else "unknown", "accepted, but the model did not call a tool")
 
 
 @question("tool_choice: required", GROUP, seconds=30)
 def required_tools(server: Server) -> Finding:
-    """Whether a call of a tool can be required."""
+    """Whether a tool call can be required."""
     generated = _offer(server, "required")
     contents = generated.contents[0]
     if contents.calls:
         return Finding("honoured")
     if generated.finish_reason == "length" and _parser_of_calls(contents.text):  # vLLM leaves it in the text
-        return Finding("honoured", "the answer begins a call, which was cut off")
-    return Finding("ignored", "the answer is a text")
+        return Finding("honoured", "the answer begins a call, but was cut off")
+    return Finding("ignored", "the model answered with text")
 
 
 def _offer(server: Server, choice: str) -> Generated:
@@ -72,7 +72,7 @@ def _parser_of_calls(text: str) -> str | None:
 
 @question("thoughts", GROUP, seconds=30)
 def thoughts(server: Server) -> Finding:
-    """Whether what the model thinks arrives apart from its answer."""
+    """Whether the model's thoughts arrive separately from its answer."""
     server.require(CHAT)
     generated = server.generate(RIDDLE, CHAT, max_tokens=_THOUGHT_TOKENS)
     contents = generated.contents[0]
@@ -80,8 +80,8 @@ def thoughts(server: Server) -> Finding:
         return Finding("works", f"in {_field_of_thoughts(generated)}")
     parser = _parser_of_thoughts(contents)
     if parser is not None:
-        return Finding("missing", f"they stay in the text, in the form that the parser {parser} reads", parser)
-    return Finding("unknown", "the model did not think before it answered")
+        return Finding("missing", f"thoughts stay in the text; the parser {parser} reads them", parser)
+    return Finding("unknown", "the model answered without thinking")
 
 
 def _field_of_thoughts(generated: Generated) -> str:

@@ -26,27 +26,27 @@ _EMBEDS = re.compile(r"embed|\be5\b|\bbge\b|\bgte\b|denseon|minilm", re.IGNORECA
 
 @question("models", SERVER, is_quick=True)
 def models(server: Server) -> Finding:
-    """Whether the server lists its models, and this one among them."""
+    """Whether the server lists its models, including this one."""
     if isinstance(server.listed, ParadigmError):
         return _absent_or_raise(server, server.listed)
     count = f"{len(server.listed)} listed"
     if server.entry is None:
         return Finding("missing", f"{count}, but not this one")
-    return Finding("works", f"{count}, this one among them")
+    return Finding("works", f"{count}, including this one")
 
 
 @question("context window", SERVER)
 def context_window(server: Server) -> Finding:
-    """Whether the model list names the most tokens of a prompt and its completion."""
+    """Whether the model list reports the context window, the most tokens of a prompt and its completion."""
     window = server.entry and server.entry.context_window
     if not window:
-        return Finding("missing", "the model list does not name it")
+        return Finding("missing", "not in the model list")
     return Finding("works", f"{window:,} tokens", window)
 
 
 @question("wrong key", SERVER)
 def wrong_key(server: Server) -> Finding:
-    """What a wrong key is answered."""
+    """How the server responds to a wrong key."""
     settings = server.client.settings
     other = ParadigmClient(settings.model_copy(update={"api_key": type(settings.api_key)(_WRONG_KEY)}))
     route = server.route
@@ -88,7 +88,7 @@ def embeddings(server: Server) -> Finding:
         found = server.client.send(_embedding_call(server, model, [HELLO]))
     except APIStatusError as error:
         return _absent_or_raise(server, error)
-    return Finding("works", f"{len(found.vectors[0]):,} numbers", model)
+    return Finding("works", f"{len(found.vectors[0]):,} dimensions", model)
 
 
 @question("embeddings of lists", ENDPOINTS)
@@ -132,7 +132,7 @@ def search(server: Server) -> Finding:
 
 @question("tokenize", ENDPOINTS)
 def tokenize(server: Server) -> Finding:
-    """Whether `POST /tokenize` counts tokens, beside the other endpoints or at the root as in vLLM."""
+    """Whether `POST /tokenize` counts tokens, next to the other endpoints or at the root as in vLLM."""
     refusal: APIStatusError | None = None
     for target, where in ((Target("tokenize"), ""), (Target("tokenize", version=""), "at the root of the server")):
         try:
@@ -143,7 +143,7 @@ def tokenize(server: Server) -> Finding:
         if count is not None:
             return Finding("works", where)
     if refusal is None:
-        return Finding("unknown", "the response has no number of tokens")
+        return Finding("unknown", "the response has no token count")
     return _absent_or_raise(server, refusal)
 
 

@@ -22,21 +22,21 @@ _COUNTS_OF_STOPS = (1, MAX_STOPS, MAX_STOPS + 1, 8, 16)
 
 @question("max_tokens", GROUP)
 def max_tokens(server: Server) -> Finding:
-    """Whether a completion has exactly as many tokens as it may."""
+    """Whether a completion ends after `max_tokens`."""
     whole = server.greedy(COUNT)
     generated = server.generate(COUNT, max_tokens=_FEW)
     counted = generated.usage
     if counted is not None and counted.completion_tokens == _FEW:
         return Finding("honoured", "exactly")
     if counted is not None and counted.completion_tokens > _FEW:
-        return Finding("ignored", f"{counted.completion_tokens} tokens in place of {_FEW}")
+        return Finding("ignored", f"{counted.completion_tokens} tokens instead of {_FEW}")
     if len(generated.text) < len(whole) and whole.startswith(generated.text):
-        return Finding("honoured", "" if counted is None else f"{counted.completion_tokens} tokens in place of {_FEW}")
+        return Finding("honoured", "" if counted is None else f"{counted.completion_tokens} tokens instead of {_FEW}")
     return Finding("ignored", "the text is not shorter") if generated.text == whole else _unlike(generated.text)
 
 
 def _unlike(text: str) -> Finding:
-    return Finding("unknown", "the text is another one" if text else "the model wrote nothing")
+    return Finding("unknown", "the text differs" if text else "the model wrote nothing")
 
 
 @question("stop", GROUP, is_quick=True)
@@ -53,7 +53,7 @@ def _text_with_mark(server: Server) -> tuple[str, str]:
     words = [found[0] for found in re.finditer(r"\w+", text)]
     inner = [word for word in words[1:-1] if text.find(word) > 0]
     if not inner:
-        raise UnclearError("the text to compare with is too short")
+        raise UnclearError("the text is too short to compare")
     return text, inner[len(inner) // 2]
 
 
@@ -62,15 +62,15 @@ def _stop_finding(found: str, reason: object, text: str, mark: str) -> Finding:
     if found.rstrip() == before.rstrip():
         return Finding("honoured", "" if reason == "stop" else f"but finish_reason is {reason!r}"[:60])
     if found == before + mark:
-        return Finding("honoured", "the sequence is part of the text")
+        return Finding("honoured", "the text includes the stop sequence")
     if mark in found:
         return Finding("ignored")
-    return Finding("unknown", "the text is another one")
+    return Finding("unknown", "the text differs")
 
 
-@question("number of stops", GROUP, seconds=30)
+@question("number of stop sequences", GROUP, seconds=30)
 def number_of_stops(server: Server) -> Finding:
-    """How many stop sequences are accepted, and whether the last one counts."""
+    """How many stop sequences are accepted, and whether the last one works."""
     text, mark = _text_with_mark(server)
     most = 0
     for count in _COUNTS_OF_STOPS:
@@ -91,8 +91,8 @@ def number_of_stops(server: Server) -> Finding:
 
 
 def _most_stops(most: int, then: str) -> Finding:
-    at_least = "" if most + 1 in _COUNTS_OF_STOPS else " at least"
-    return Finding("honoured", f"{most}{at_least}; {then}", most)
+    at_least = "" if most + 1 in _COUNTS_OF_STOPS else "at least "
+    return Finding("honoured", f"{at_least}{most}; {then}", most)
 
 
 @question("n", GROUP)
@@ -105,7 +105,7 @@ def n(server: Server) -> Finding:
 
 @question("echo", GROUP)
 def echo(server: Server) -> Finding:
-    """Whether a completion begins with its prompt if that is asked for."""
+    """Whether `echo` returns the prompt in front of the completion."""
     server.require(COMPLETIONS)
     text = server.generate(COUNT, COMPLETIONS, echo=True, max_tokens=_FEW).text
     return Finding("honoured") if text.startswith(COUNT.text) else Finding("ignored")
@@ -121,14 +121,14 @@ def logprobs(server: Server) -> Finding:
         return Finding("ignored")
     found = read_logprobs(wire)
     if found is None or not len(found):
-        return Finding("unknown", "they have a form that is not known")
+        return Finding("unknown", "in an unknown form")
     most = max((len(each or ()) for each in found.top_logprobs), default=0)
-    return Finding("honoured", f"with the {most} likeliest" if most else "without the likeliest others")
+    return Finding("honoured", f"with the {most} likeliest tokens" if most else "without the likeliest tokens")
 
 
 @question("logit_bias", GROUP)
 def logit_bias(server: Server) -> Finding:
-    """Whether a bias makes a token certain."""
+    """Whether `logit_bias` changes the text."""
     plain = server.greedy(STORY)
     biased = server.generate(STORY, logit_bias={"1000": 100}).text
     return Finding("honoured") if biased != plain else Finding("ignored")
@@ -136,7 +136,7 @@ def logit_bias(server: Server) -> Finding:
 
 @question("skip_special_tokens", GROUP)
 def skip_special_tokens(server: Server) -> Finding:
-    """Whether special tokens stay in the text if that is asked for; marks of calls and thoughts are such tokens."""
+    """Whether special tokens, which often mark calls and thoughts, stay in the text on request."""
     forced: JsonObject = {"max_tokens": 2, "ignore_eos": True, "logit_bias": {str(_special_token(server)): 100}}
     server.generate(COUNT, max_tokens=2, skip_special_tokens=False)  # is it refused, and not what it is tried with?
     try:
@@ -172,9 +172,9 @@ def _special_token(server: Server) -> int:
 
 @question("unknown fields", GROUP)
 def unknown_fields(server: Server) -> Finding:
-    """What a field that no server knows does."""
+    """What the server does with a field that does not exist."""
     server.generate(COUNT, max_tokens=1, paradigm_check_field=1)
-    return Finding("ignored", "as most servers do")
+    return Finding("ignored", "as on most servers")
 
 
 QUESTIONS = (

@@ -23,17 +23,17 @@ _ANSWER_TOKENS = 8
 _NO_JINJA = "the server's templates need jinja2: pip install jinja2"
 
 
-@question("BOS", GROUP)
+@question("BOS token", GROUP)
 def beginning(server: Server) -> Finding:
     """Whether the server adds a BOS token to prompts, as some models expect."""
     server.require(COMPLETIONS)
     count = _prompt_tokens(server, "a")
     if count is None:
-        raise UnclearError("there is no usage to count with")
+        raise UnclearError("the server reports no usage to count with")
     added = count - 1  # the letter is one token in every vocabulary
     if added > 1:
-        return Finding("failed", f"{added} tokens are added to a prompt: more than a BOS", added)
-    return Finding("works", "added by the server", 1) if added else Finding("missing", "nothing is added", 0)
+        return Finding("failed", f"the server adds {added} tokens to a prompt, not only a BOS token", added)
+    return Finding("works", "added by the server", 1) if added else Finding("missing", "the server adds none", 0)
 
 
 def _prompt_tokens(server: Server, prompt: str) -> int | None:
@@ -43,19 +43,21 @@ def _prompt_tokens(server: Server, prompt: str) -> int | None:
 
 @question("chat template", GROUP, seconds=30)
 def chat_template(server: Server) -> Finding:
-    """How chats must be written for the model on the completions endpoint."""
+    """Which template writes chats for the model on the completions endpoint."""
     server.require(COMPLETIONS)
     answer = _answer_of_chats(server)
     tried = []
     for name, template in _candidates(server):
         if answer is None:
             if name == SERVER or _is_one_token(server, template.stop):
-                return _found(name, template, "the model list holds it" if name == SERVER else "its marks are tokens")
+                return _found(
+                    name, template, "it is in the model list" if name == SERVER else "its end mark is one token"
+                )
             continue
         written = server.generate(template.render(_MESSAGES), COMPLETIONS, max_tokens=_ANSWER_TOKENS)
         is_known = name == SERVER or written.text.strip() == answer.text.strip() or _is_one_token(server, template.stop)
         if is_known and _is_as_long(written, answer):
-            return _found(name, template, "it writes the same prompt as the chat endpoint")
+            return _found(name, template, "it gives the same prompt as the chat endpoint")
         tried.append(name)
     return Finding("missing", "; ".join(filter(None, (_why_not(server), _tried(tried)))))
 
@@ -66,8 +68,8 @@ def _why_not(server: Server) -> str:
 
 def _tried(names: list[str]) -> str:
     if not names:
-        return "the server lists none, and those that are known by name are not it"
-    return f"the chat endpoint writes other prompts than {', '.join(names)}"
+        return "the server lists none, and no named one fits"
+    return f"none gives the same prompt as the chat endpoint; tried {', '.join(names)}"
 
 
 def _candidates(server: Server) -> Iterator[tuple[str, Template]]:
@@ -121,7 +123,7 @@ def _found(name: str, template: Template, why: str) -> Finding:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of calls in an unknown form, which are Hermes' then
         dialect = find_dialect(template)
-    reads = f"; its calls and thoughts are read as {dialect.name} writes them" if name == SERVER else ""
+    reads = f"; calls and thoughts are read in the form of {dialect.name}" if name == SERVER else ""
     return Finding("works", f"{name!r}: {why}{reads}", name)
 
 

@@ -14,62 +14,62 @@ _MOST_TOKENS = 200_000
 """Prompts for longer context windows are not sent."""
 
 
-@question("a wrong value", GROUP)
+@question("invalid value", GROUP)
 def wrong_value(server: Server) -> Finding:
-    """What a field of a wrong type is answered."""
+    """How the server responds to a field of the wrong type."""
     server.require(server.route)
     try:
         server.generate(COUNT, max_tokens=1, temperature="warm")
     except APIStatusError as error:
         return _shape(server, error)
-    return Finding("ignored", "it is accepted")
+    return Finding("ignored", "accepted")
 
 
-@question("an unknown model", GROUP)
+@question("unknown model", GROUP)
 def unknown_model(server: Server) -> Finding:
-    """What the name of a model that does not exist is answered."""
+    """How the server responds to a model that does not exist."""
     try:
         server.generate(COUNT, max_tokens=1, model="paradigm-check-no-such-model")
     except APIStatusError as error:
         return _shape(server, error)
-    return Finding("ignored", "it is accepted")
+    return Finding("ignored", "accepted")
 
 
-@question("a long prompt", GROUP, seconds=30)
+@question("long prompt", GROUP, seconds=30)
 def long_prompt(server: Server) -> Finding:
-    """What a prompt that is longer than the context window is answered."""
+    """How the server responds to a prompt longer than the context window."""
     window = server.entry and server.entry.context_window
     if not window:
-        raise UnclearError("the context window is not known")
+        raise UnclearError("the context window is unknown")
     if window > _MOST_TOKENS:
-        raise UnclearError(f"a prompt for {window:,} tokens is not sent")
+        raise UnclearError(f"a prompt of {window:,} tokens is not sent")
     try:
         server.generate("a " * (window + 16), max_tokens=1)
     except APIStatusError as error:
         found = _shape(server, error)
-        known = "" if is_context_overflow(error) else "; it does not say that it is the length"
+        known = "" if is_context_overflow(error) else "; not recognised as a prompt that is too long"
         return Finding(found.status, found.detail + known)
-    return Finding("ignored", "it is accepted, so a part of it is cut off")
+    return Finding("ignored", "accepted, so a part of it is cut off")
 
 
 @question("max_tokens over the context window", GROUP)
 def long_completion(server: Server) -> Finding:
-    """What is answered if the completion may be longer than the context window."""
+    """How the server responds if `max_tokens` exceeds the context window."""
     text = server.greedy(COUNT)
     window = server.entry and server.entry.context_window
     if not window:
-        raise UnclearError("the context window is not known")
+        raise UnclearError("the context window is unknown")
     try:
         server.generate(COUNT, max_tokens=window + 1, stop=[text.strip()[:1]])
     except APIStatusError as error:
         return _shape(server, error)
-    return Finding("works", "it is accepted")
+    return Finding("works", "accepted")
 
 
 def _shape(server: Server, error: APIStatusError) -> Finding:
     """Say how the server refuses."""
     words = server.words.of_error(error)
-    detail = f"{error.status_code}: {words}" if words else f"{error.status_code}, without words"
+    detail = f"{error.status_code}: {words}" if words else f"{error.status_code}, without a message"
     return Finding("refused" if error.status_code < 500 else "failed", detail)
 
 

@@ -41,7 +41,7 @@ def _question(route: Route, form: str) -> Question:
     def ask(server: Server) -> Finding:
         return _ask(server, route, form)
 
-    ask.__doc__ = f"Whether {form} holds the text of {route.name} to a JSON schema."
+    ask.__doc__ = f"Whether {form} enforces a JSON schema ({route.name})."
     return question(f"{form} ({route.name})", GROUP)(ask)
 
 

@@ -20,7 +20,7 @@ _USAGE = {"stream_options": {"include_usage": True}}
 
 @question("usage", GROUP)
 def usage(server: Server) -> Finding:
-    """Whether a whole response counts its tokens, and believably."""
+    """Whether a response reports plausible token counts."""
     generated = server.generate(COUNT, max_tokens=_FEW)
     return _usage_finding(generated.body.get("usage"), _FEW)
 
@@ -31,11 +31,11 @@ def _usage_finding(wire: object, most: int) -> Finding:
     counted = read_usage(wire)
     if counted is None:
         zero = isinstance(wire, dict) and read_count(wire.get("prompt_tokens")) == 0
-        return Finding("missing", "zeros, which are not counts" if zero else "in a form that is not known")
+        return Finding("missing", "only zeros" if zero else "in an unknown form")
     if not counted.completion_tokens or counted.completion_tokens > most:
-        return Finding("failed", f"it counts {counted.completion_tokens} tokens of a text of at most {most}")
+        return Finding("failed", f"{counted.completion_tokens} tokens reported for a text of at most {most}")
     if counted.total_tokens != counted.prompt_tokens + counted.completion_tokens:
-        return Finding("failed", "its total is not the sum")
+        return Finding("failed", "the total is not the sum")
     return Finding("works")
 
 
@@ -45,26 +45,26 @@ def stream(server: Server) -> Finding:
     return _stream_finding(server.stream(server.route, COUNT))
 
 
-@question("stream of a chat", GROUP)
+@question("stream (chat)", GROUP)
 def stream_of_a_chat(server: Server) -> Finding:
     """Whether an answer of the chat endpoint arrives in pieces."""
     server.require(CHAT)
     if server.route is CHAT:
-        raise UnclearError("as above")
+        raise UnclearError("same as above")
     return _stream_finding(server.stream(CHAT, COUNT))
 
 
 def _stream_finding(reply: Reply) -> Finding:
     if not reply.is_stream:
-        return Finding("ignored", "the response arrives whole")
+        return Finding("ignored", "the response arrives in one piece")
     texts = [event for _, event in reply.events if has_text(event)]
     if not texts:
-        return Finding("failed", "no event holds text")
+        return Finding("failed", "no event contains text")
     if _finish_reason(reply) is None:
-        return Finding("failed", "it ends without finish_reason" + ("" if reply.is_done else " and without [DONE]"))
+        return Finding("failed", "ends without finish_reason" + ("" if reply.is_done else " and without [DONE]"))
     if len(texts) == 1:
-        return Finding("ignored", "all of the text arrives in one event")
-    return Finding("honoured", "" if reply.is_done else "it ends without [DONE]")
+        return Finding("ignored", "all text arrives in one event")
+    return Finding("honoured", "" if reply.is_done else "ends without [DONE]")
 
 
 def has_text(event: JsonObject) -> bool:
@@ -89,16 +89,16 @@ def _finish_reason(reply: Reply) -> object:
 
 @question("stream_options", GROUP, is_quick=True)
 def stream_options(server: Server) -> Finding:
-    """Whether `stream_options` makes a completion's stream count its tokens."""
+    """Whether `stream_options` adds token counts to a stream of completions."""
     return _streamed_usage(server, server.route)
 
 
-@question("stream_options of a chat", GROUP)
+@question("stream_options (chat)", GROUP)
 def stream_options_of_a_chat(server: Server) -> Finding:
-    """Whether `stream_options` makes the stream of a chat count its tokens."""
+    """Whether `stream_options` adds token counts to a stream of a chat."""
     server.require(CHAT)
     if server.route is CHAT:
-        raise UnclearError("as above")
+        raise UnclearError("same as above")
     return _streamed_usage(server, CHAT)
 
 
@@ -108,15 +108,15 @@ def _streamed_usage(server: Server, route: Route) -> Finding:
         reply = server.stream(route, COUNT, max_tokens=_FEW, **_USAGE)
     except APIStatusError as error:
         if error.status_code in _REFUSED and isinstance(unasked, dict):
-            return Finding("refused", "but streams count their tokens without it")
+            return Finding("refused", "but streams report usage without it")
         raise
     found = _usage_finding(last_usage(reply), _FEW)
     if found.status == "missing":
         return Finding("ignored", f"the stream has no usage{': ' * bool(found.detail)}{found.detail}")
     if found.is_good:
-        without = " and without it" * (read_usage(unasked) is not None)
-        zeros = "; without it, there are zeros" * (unasked is not None and not without)
-        return Finding("honoured", f"usage with it{without}{zeros}")
+        if read_usage(unasked) is not None:
+            return Finding("honoured", "usage with and without it")
+        return Finding("honoured", f"usage with it{'; zeros without it' * (unasked is not None)}")
     return found
 
 
@@ -128,7 +128,7 @@ def last_usage(reply: Reply) -> object:
 
 @question("finish_reason", GROUP)
 def finish_reason(server: Server) -> Finding:
-    """Whether a completion that was cut says so."""
+    """Whether a completion that is cut off says so."""
     reason = server.generate(COUNT, max_tokens=_FEW).finish_reason
     if reason == "length":
         return Finding("works")
@@ -137,7 +137,7 @@ def finish_reason(server: Server) -> Finding:
 
 @question("speed", "Speed", seconds=30)
 def speed(server: Server) -> Finding:
-    """How soon the first token of a short prompt arrives, and how many a second follow."""
+    """How soon the first token arrives after a short prompt, and how many follow per second."""
     route = server.route
     fields: JsonObject = {"max_tokens": _MANY}
     try:
@@ -159,9 +159,9 @@ def speed(server: Server) -> Finding:
     return Finding("works", detail, round(seconds[0], 3))
 
 
-@question("announced limits", "Speed")
+@question("rate limit headers", "Speed")
 def announced_limits(server: Server) -> Finding:
-    """Whether responses announce rate limits in their headers."""
+    """Whether responses report rate limits in their headers."""
     server.require(server.route)  # which has asked
     if not server.limits:
         return Finding("missing")
