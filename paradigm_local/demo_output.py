@@ -122,7 +122,7 @@ def show_usage(console: Console, parts: Iterable[Part], counted: Usage) -> bool:
         table.add_row(part.name, *map(str, part[1:]))
     reported = [sum(column) for column in zip(*(part[1:] for part in parts), strict=True)]
     table.add_section()
-    table.add_row("all", *map(str, reported))
-    table.add_row("the server's count", "", str(counted.prompt_tokens), str(counted.completion_tokens))
+    table.add_row("total", *map(str, reported))
+    table.add_row("counted by the server", "", str(counted.prompt_tokens), str(counted.completion_tokens))
     console.print(table)
     return reported[1:] == [counted.prompt_tokens, counted.completion_tokens]

@@ -38,12 +38,12 @@ def test_demo_shows_every_part_and_counts_every_token() -> None:
     assert demo.stderr == ""
     text = " ".join(demo.stdout.split())
     for endpoint in ("POST /chat/completions", "POST /completions"):
-        assert re.search(rf"{endpoint}, by chat_template=\S+ distance_from_paris\(city='\w+'\) returns 1,\d+ km", text)
+        assert re.search(rf"{endpoint} \(chat_template=\S+\) distance_from_paris\(city='\w+'\) returns 1,\d+ km", text)
     assert "index.md, “Stop sequences”" in text  # found by an embedding
     assert "errors.md, “Time-outs and sizes”" in text
     assert "20 of 20 answers arrived." in text
-    _, *all_tokens = re.search(r"^all +(\d+) +(\d+) +(\d+)", demo.stdout, re.MULTILINE).groups()  # type: ignore[union-attr]
-    assert re.search(rf"^the server's count +{' +'.join(all_tokens)}", demo.stdout, re.MULTILINE)
+    _, *all_tokens = re.search(r"^total +(\d+) +(\d+) +(\d+)", demo.stdout, re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert re.search(rf"^counted by the server +{' +'.join(all_tokens)}", demo.stdout, re.MULTILINE)
     assert "\x1b" not in demo.stdout
 
 
