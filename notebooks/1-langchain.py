@@ -1,14 +1,13 @@
 # %% [markdown]
 # # LangChain quickstart
 #
-# A chain of prompt, model and parser: invoked, streamed, run for many inputs, with its tokens counted.
+# A chain of prompt, model and parser: invoked, streamed, batched, and its tokens counted.
 #
-# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as for the outputs below: a model of 135 million parameters, which writes
-# sentences and knows little.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise, as for the outputs below, it runs on a
+# [local Paradigm](../docs/local-paradigm.md). Its model of 135 million parameters writes sentences and knows little.
 
 # %%
-# A fresh machine, in a checkout: this installs what is missing.
+# In a checkout on a new machine, this installs what is missing.
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -44,8 +43,8 @@ llm.invoke("The capital of France is")
 # %% [markdown]
 # ## A chain
 #
-# The endpoint adds no markup to a prompt, so a chat model needs a [chat template](../docs/chat-templates.md). It turns
-# messages into the turns that the model was trained on.
+# The endpoint adds no markup to a prompt, so a chat model needs a [chat template](../docs/chat-templates.md), which
+# writes messages as the turns that the model was trained on.
 
 # %%
 from langchain_core.output_parsers import StrOutputParser
@@ -75,7 +74,7 @@ for text in chain.stream({"topic": "a rainbow"}):
 # %% [markdown]
 # ## Many inputs
 #
-# Each input is a separate request. They run concurrently, and the results are in order.
+# Each input is a separate request. The requests run concurrently, and the results keep the order of the inputs.
 
 # %%
 topics = ["rain", "bread", "tides"]
@@ -95,7 +94,7 @@ await chain.ainvoke({"topic": "rain"})
 # %% [markdown]
 # ## Token usage
 #
-# LangChain's own callback receives the tokens of each call as the server counted them, for streams too.
+# LangChain's own callback receives the server's token count for each call, streams included.
 
 # %%
 from langchain_core.callbacks import get_usage_metadata_callback
@@ -107,8 +106,8 @@ with get_usage_metadata_callback() as callback:
 callback.usage_metadata
 
 # %% [markdown]
-# The counter of this package also counts calls and errors, measures speed, and computes the cost at your prices: here
-# 0.5 per million tokens of the prompt, and 1.5 per million generated tokens.
+# This package's counter also counts calls and errors, measures speed, and computes the cost at your prices: here 0.5
+# per million prompt tokens and 1.5 per million generated tokens.
 
 # %%
 from langchain_paradigm import get_paradigm_usage

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # LlamaIndex: answers from documents
 #
-# Ask questions about this project's documentation. The answers come from matching passages, which are shown as sources.
+# Ask questions about this project's documentation. The answers come from matching passages, shown as their sources.
 #
-# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as for the outputs below: a model of 135 million parameters, which can
-# repeat what a passage says, but reasons badly, and one that embeds texts.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise, as for the outputs below, it runs on a
+# [local Paradigm](../docs/local-paradigm.md). Its model of 135 million parameters can repeat what a passage says, but
+# reasons badly; a second model embeds texts.
 
 # %%
-# A fresh machine, in a checkout: this installs what is missing.
+# In a checkout on a new machine, this installs what is missing.
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -35,7 +35,7 @@ else:
 # %% [markdown]
 # ## The documents
 #
-# Two pages, split into sections, and long sections into passages: models that embed take texts of some hundred tokens.
+# Two pages, split into sections, and long sections into passages: embedding models take texts of a few hundred tokens.
 
 # %%
 from llama_index.core import SimpleDirectoryReader
@@ -54,9 +54,9 @@ len(passages)
 # %% [markdown]
 # ## An index
 #
-# Each passage is embedded once. A question is embedded too, and the nearest passages are those that are about the same,
-# in whatever words and language. E5, the family of models that Paradigm offers, was trained with a word in front of each
-# text: [Embeddings](../docs/embeddings.md) says more.
+# Each passage is embedded once. A question is embedded too, and the nearest passages are the closest in meaning, in
+# any words and any language. E5, the model family that Paradigm offers, was trained with a prefix in front of each
+# text: see [Embeddings](../docs/embeddings.md).
 
 # %%
 from llama_index.core import VectorStoreIndex
@@ -72,9 +72,10 @@ print(retriever.retrieve("Combien de séquences d'arrêt ?")[0].get_content())
 # %% [markdown]
 # ## How well it finds
 #
-# Twelve questions with a phrase of the passage that answers each. How often is that passage among the first one, two or
-# three? Beside the embeddings, the same for a search by words (BM25), which does well as long as a question uses the words
-# of the page. Twelve questions are an example and not a measurement: [Embeddings](../docs/embeddings.md) has one.
+# Each of these twelve questions has a phrase from the passage that answers it. How often is that passage among the
+# first one, two or three results? The chart compares embeddings with a search by words (BM25), which does well if a
+# question uses the words of the page. Twelve questions are an example, not a measurement:
+# [Embeddings](../docs/embeddings.md) has one.
 
 # %%
 import matplotlib.pyplot as plt
@@ -112,7 +113,7 @@ by_words = shares(BM25Retriever.from_defaults(nodes=passages, similarity_top_k=3
 figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
 axes.bar([0.8, 1.8, 2.8], by_meaning, 0.38, label="embeddings")
 axes.bar([1.2, 2.2, 3.2], by_words, 0.38, label="words (BM25)")
-axes.set(xticks=[1, 2, 3], xlabel="passages looked at", ylabel="found", ylim=(0, 1))
+axes.set(xticks=[1, 2, 3], xlabel="passages retrieved", ylabel="found", ylim=(0, 1))
 axes.legend(frameon=False)
 plt.show()
 
@@ -136,8 +137,8 @@ print(answer)
 # %% [markdown]
 # ## The sources
 #
-# A response holds the passages that it is based on. A model this small makes mistakes: if the two differ, the passage
-# is right.
+# A response includes the passages that it is based on. A model this small makes mistakes: if the two differ, the
+# passage is right.
 
 
 # %%
@@ -177,12 +178,9 @@ print(counter.prompt_llm_token_count, "tokens of prompts")
 print(counter.completion_llm_token_count, "generated")
 
 # %% [markdown]
-# See also [LlamaIndex](../docs/llama-index.md), and [Token usage](../docs/usage.md) for other counters and tracers.
-
-# %% [markdown]
 # ## The same with LangChain
 #
-# The same passages in a vector store of LangChain, and a chain of its retriever, a prompt and the model.
+# The same passages in a LangChain vector store, and a chain of its retriever, a prompt and the model.
 
 # %%
 from langchain_core.output_parsers import StrOutputParser
@@ -224,3 +222,6 @@ chain = (
     | StrOutputParser()
 )
 print(chain.invoke("How many stop sequences can I give?"))
+
+# %% [markdown]
+# See also [LlamaIndex](../docs/llama-index.md), and [Token usage](../docs/usage.md) for other counters and tracers.

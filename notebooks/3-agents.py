@@ -1,15 +1,15 @@
 # %% [markdown]
 # # Agents
 #
-# `ChatParadigm` is a chat model that calls tools: in LangChain's `create_agent`, and in LlamaIndex's `FunctionAgent`.
+# `ChatParadigm` calls tools in LangChain's `create_agent` and in LlamaIndex's `FunctionAgent`.
 #
-# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as for the outputs below. Its model of 135 million parameters is too small
-# to decide when to call a tool. So `tool_choice` decides for each step, and `constrain="vllm"` makes the server enforce
-# the JSON schema of the tools. The model chooses the tool and its arguments, and writes the reply from the result.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise, as for the outputs below, it runs on a
+# [local Paradigm](../docs/local-paradigm.md). Its model of 135 million parameters is too small to decide when to call a
+# tool, so `tool_choice` decides for each step, and `constrain="vllm"` makes the server enforce the JSON schema of the
+# tools. The model chooses the tool and its arguments, and writes the reply from the result.
 
 # %%
-# A fresh machine, in a checkout: this installs what is missing.
+# In a checkout on a new machine, this installs what is missing.
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -71,7 +71,7 @@ message = chat.bind_tools([weather, multiply], tool_choice="any").invoke(
 # %% [markdown]
 # ## An agent with LangChain
 #
-# The middleware is needed because the model is small. It requires a call after a question, and a reply after a result.
+# A model this small needs the middleware, which requires a call after a question and a reply after a result.
 
 # %%
 from langchain.agents import create_agent
@@ -174,7 +174,7 @@ print(await run)
 # %% [markdown]
 # ## Token usage
 #
-# A run of an agent makes several calls, and each prompt contains the messages before it.
+# An agent makes several calls per run, and each prompt contains the messages before it.
 
 # %%
 from langchain_paradigm import get_paradigm_usage

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Usage and tracing
 #
-# The tokens and seconds of each call, in both frameworks: as a table, as a trace, and as a picture.
+# The tokens and seconds of each call, in both frameworks: as a table, a chart and a trace.
 #
-# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as for the outputs below.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise, as for the outputs below, it runs on a
+# [local Paradigm](../docs/local-paradigm.md).
 
 # %%
-# A fresh machine, in a checkout: this installs what is missing.
+# In a checkout on a new machine, this installs what is missing.
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -32,7 +32,7 @@ else:
 # %% [markdown]
 # ## A row for each call
 #
-# LangChain calls `on_llm_end` at the end of each run: of a single call, in a batch, or of a stream. The message holds
+# LangChain calls `on_llm_end` at the end of each run: a single call, a prompt of a batch, or a stream. The message has
 # the tokens that the server counted, and the seconds from the request to the end of the response.
 
 # %%
@@ -69,7 +69,7 @@ for prompt, completion, seconds in calls:
 # %% [markdown]
 # ## The same with LlamaIndex
 #
-# Here the events of LlamaIndex's instrumentation carry the response, with tokens and seconds.
+# LlamaIndex's instrumentation events carry the response, with tokens and seconds.
 
 # %%
 import llama_index_paradigm
@@ -96,8 +96,8 @@ len(calls)
 # %% [markdown]
 # ## Tokens and seconds of each call
 #
-# Tokens are generated one at a time, while those of a prompt are processed many at once. The calls of a batch share
-# the machine.
+# The model generates tokens one at a time, but processes many prompt tokens at once. The calls of a batch share the
+# machine.
 
 # %%
 import matplotlib.pyplot as plt
@@ -180,4 +180,4 @@ with get_paradigm_usage() as usage:
 print(usage)
 
 # %% [markdown]
-# See also [Token usage](../docs/usage.md), with a table of the counters and tracers and what each sees.
+# See also [Token usage](../docs/usage.md), which lists what each counter and tracer sees.

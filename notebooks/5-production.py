@@ -3,11 +3,11 @@
 #
 # What happens when a server is busy, slow or gone, and the settings for it: retries, time-outs, limits, errors, bulk.
 #
-# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise it runs on a
-# [local Paradigm](../docs/local-paradigm.md), as for the outputs below.
+# With `PARADIGM_API_KEY` set, this notebook runs on the service. Otherwise, as for the outputs below, it runs on a
+# [local Paradigm](../docs/local-paradigm.md).
 
 # %%
-# A fresh machine, in a checkout: this installs what is missing.
+# In a checkout on a new machine, this installs what is missing.
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -32,14 +32,14 @@ else:
 # %% [markdown]
 # ## A server that fails on command
 #
-# The service does not fail on request, so the failures below are always produced by a local Paradigm.
+# The service does not fail on request, so a local Paradigm produces the failures below.
 
 # %%
 import logging
 
 from langchain_paradigm import ParadigmLLM
 
-# Otherwise the local server logs the failures that are requested below.
+# Keep the failures requested below out of the log.
 logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
 rehearsal = LocalParadigm()
 rehearsal.start()
@@ -55,8 +55,8 @@ def fragile(**arguments):
 # %% [markdown]
 # ## Retries
 #
-# Transient failures are retried, twice by default (`max_retries`): here two responses with status 503. The waits are at
-# most half a second and then at most a second, or what `Retry-After` says. Each retry is logged at level INFO.
+# Transient failures are retried, twice by default (`max_retries`): here two responses with status 503. The client waits
+# at most half a second, then at most a second, or as long as `Retry-After` says. Each retry is logged at level INFO.
 
 # %%
 from time import perf_counter
@@ -69,8 +69,8 @@ print(f"{perf_counter() - began:.1f} s")
 # %% [markdown]
 # ## Errors
 #
-# If retries do not help, a typed error is raised, with the host and the server's own words, and never with the key or
-# the whole prompt. Each is a `ParadigmError`.
+# If retries do not help, a typed error is raised. It names the host and quotes the server, but never contains the key
+# or the whole prompt. Each is a `ParadigmError`.
 
 # %%
 from paradigm_transport import ParadigmError
@@ -83,7 +83,7 @@ for llm in (fragile(), fragile().model_copy(update={"model": "alfred-unknown"}))
         print(f"{type(error).__name__}: {error}\n")
 
 # %% [markdown]
-# A wrong argument raises before anything is sent.
+# A wrong argument raises an error before anything is sent.
 
 # %%
 try:
@@ -106,7 +106,7 @@ except ParadigmError as error:
 # %% [markdown]
 # ## Streams that break
 #
-# A stream that was cut raises an error, and never passes for a complete text. The text received so far is on the error.
+# A stream that is cut off raises an error, and never passes for a complete text. The error has the text so far.
 
 # %%
 rehearsal.fail_next("cut=6")
@@ -130,8 +130,8 @@ fragile(max_retries=0).with_fallbacks([fallback]).invoke("The capital of France 
 # %% [markdown]
 # ## Bulk: failures of single prompts
 #
-# Every prompt is a separate request. With `return_exceptions`, a prompt that failed has its error in the results, and
-# can be sent again. [Bulk](../docs/bulk.md) shows how to use several machines.
+# Every prompt is a separate request. With `return_exceptions`, the results contain the errors of failed prompts, which
+# you can send again. [Bulk](../docs/bulk.md) shows how to use several machines.
 
 # %%
 rehearsal.fail_next("503", times=2)
@@ -163,10 +163,10 @@ paced.batch(prompts)
 print(f"{len(prompts)} requests in {perf_counter() - began:.1f} s")
 
 # %% [markdown]
-# ## The pace of a batch
+# ## A batch under a rate limit
 #
-# If the server refuses requests with 429, the calls take turns at the rate that it accepts. Here it refuses twelve of
-# them, and asks to wait a second: the answers pause, then go on, and none is lost.
+# If the server refuses requests with 429, the client slows down to the rate that it accepts. Here it refuses twelve of
+# them, and asks for a wait of a second: the answers pause, then go on, and none is lost.
 
 # %%
 import matplotlib.pyplot as plt

@@ -1,15 +1,15 @@
 # %% [markdown]
-# # Answers from a folder, with the page
+# # Answers from a folder, with page numbers
 #
-# A folder of PDF, Markdown and HTML is searched by `ParadigmRetriever`, and each answer names the file and the page.
-# Everything runs on this machine: the [local Paradigm](../docs/local-paradigm.md) indexes the folder, and answers
-# searches in the form of Paradigm's own.
+# `ParadigmRetriever` searches a folder of PDF, Markdown and HTML, and each answer names the file and the page.
+# Everything runs on this machine: the [local Paradigm](../docs/local-paradigm.md) indexes the folder and serves the
+# same search API as Paradigm.
 #
-# On the service, leave out the next cell and set `PARADIGM_API_KEY`: the same code then searches the documents that
-# your key may read.
+# On the service, skip the cell that starts it, set `PARADIGM_API_KEY`, and replace `local.model`: the same code then
+# searches the documents that your key may read.
 
 # %%
-# A fresh machine, in a checkout: this installs what is missing.
+# In a checkout on a new machine, this installs what is missing.
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -31,8 +31,8 @@ print(local.index.describe())
 # %% [markdown]
 # ## Search
 #
-# By words and by meaning: no passage has the word *notebook*, and the question may be in another language. The local
-# Paradigm has no model that scores relevance, so it is not asked for one.
+# The search looks for words and for meaning: no passage contains the word *notebook*, and the second question is in
+# French. The local Paradigm has no model that scores relevance, so scoring is turned off.
 
 # %%
 from langchain_paradigm import ParadigmRetriever
@@ -52,7 +52,7 @@ for question in ("What if my notebook is stolen?", "Combien coûte un hôtel ?")
 # ## Answers that cannot be made up
 #
 # A model this small invents what it does not know. So let it choose: the server allows only the sentences of the
-# passage that was found, and the page is that of the sentence.
+# retrieved passage, and the page is the passage's.
 
 # %%
 import re
@@ -117,10 +117,10 @@ for question in (
     print(f"  {source.metadata['file_name']}, page {source.metadata['page_label']}\n")
 
 # %% [markdown]
-# ## Less than the whole folder
+# ## Filters
 #
-# Each folder inside is a workspace. `paradigm.json` gives the files tags, content types and attributes, which filters
-# select by, as they do on the service.
+# Each subfolder is a workspace. `paradigm.json` gives the files tags, content types and attributes to filter by, as on
+# the service.
 
 # %%
 for document in retriever.invoke("Who is in the office?", k=2, workspace_id=1):
