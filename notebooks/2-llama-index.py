@@ -150,7 +150,7 @@ def ask(question):
         print(f"  from “{heading}” (score {node.score:.2f})\n")
 
 
-ask("Which extra brings both frameworks?")
+ask("Which extra installs both frameworks?")
 ask("How long is the wait between attempts?")
 
 # %% [markdown]
