@@ -150,8 +150,8 @@ def ask(question):
         print(f"  from “{heading}” (score {node.score:.2f})\n")
 
 
-ask("Which extra installs both frameworks?")
-ask("How long is the wait between attempts?")
+ask("What does the extra `all` install?")
+ask("Which logger logs each retry?")
 
 # %% [markdown]
 # ## Streaming
