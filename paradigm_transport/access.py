@@ -170,4 +170,5 @@ class Connected(ConnectionFields):
         return {**state, "__dict__": fields, "__pydantic_private__": private}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
+        type(self).model_rebuild()  # nothing has built it in this process, and pydantic 2.9 writes only what is built
         BaseModel.__setstate__(self, state)  # LlamaIndex's would count every field as given

@@ -43,7 +43,7 @@ def found(local_paradigm: LocalParadigm) -> Mapping[str, Any]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
         patch.setenv("PARADIGM_API_KEY", local_paradigm.api_key)
         patch.setenv("PARADIGM_BASE_URL", local_paradigm.base_url)
-        assert cli.main(["--json"]) == 0
+        assert cli.main(["--json", "--seconds", "300"]) == 0
     used = local_paradigm.usage[before:]
     report = json.loads(out.getvalue())
     return {**report, "requests": len(used), "tokens": sum(each.completion_tokens for each in used)}

@@ -195,6 +195,7 @@ def test_malformed_call_beside_another_is_reported_with_its_result(wire: WireSer
     assert "malformed call: not valid JSON" in results[1]
 
 
+@newer
 @over_completions
 def test_malformed_calls_without_end_end_in_an_error(wire: WireServer, make_chat: Make) -> None:
     wire.always(streamed(MALFORMED))
@@ -208,7 +209,7 @@ def test_call_that_max_tokens_cut_off_is_an_error_of_the_agent(
     wire: WireServer, make_chat: Make, make_agent: Any, streaming: bool
 ) -> None:
     wire.script(*answers([CUT_OFF], streaming, "length"))
-    with pytest.raises(ValueError, match="the model's tool call is malformed"):
+    with pytest.raises(Exception, match="the model's tool call is malformed"):  # an older LlamaIndex wraps it
         asyncio.run(talk(make_agent(make_chat(max_tokens=9), **streaming_of(streaming))))
     assert len(wire.requests) == 1
 

