@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 TOPIC = "the sea salty"
 LLAMA_INDEX_QUESTION = "How many stop sequences can I give?"
-LANGCHAIN_QUESTION = "What is the largest response?"
+LANGCHAIN_QUESTION = "What is the maximum size of a response?"
 LANGCHAIN_PROMPT = (
     "Passages:\n---------\n{context}\n---------\n"
     "Answer from these passages alone, and not from memory.\nQuestion: {question}\nAnswer: "
