@@ -192,7 +192,7 @@ class LocalParadigm:
             except ImportError as error:  # of a compiled module, such as xllamacpp in an image without OpenMP
                 raise LocalParadigmError(
                     f"{error.name} cannot be loaded ({error}): install what it needs from the system; "
-                    "on Debian and Ubuntu, `apt-get install libgomp1`."
+                    "on Debian and Ubuntu, `apt-get update && apt-get install libgomp1`."
                 ) from error
             opened.pop_all()
         self._address = listener.getsockname()[:2]

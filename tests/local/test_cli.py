@@ -183,7 +183,7 @@ def test_package_that_lacks_a_library_of_the_system_is_not_called_missing(
     monkeypatch.setattr("paradigm_local.local.LocalParadigm._load_engine", lacking)
     assert failure(capsys, "serve", "--port", "0") == (
         "xllamacpp cannot be loaded (libgomp.so.1: cannot open shared object file): install what it needs from the "
-        "system; on Debian and Ubuntu, `apt-get install libgomp1`."
+        "system; on Debian and Ubuntu, `apt-get update && apt-get install libgomp1`."
     )
 
 
