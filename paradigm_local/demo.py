@@ -94,8 +94,8 @@ def main(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     with paradigm:
         console.print(
-            f"A local Paradigm serves {paradigm.model} at {paradigm.base_url}. This small model writes all texts below; "
-            f"larger ones know more. {paradigm.embedding_model} finds the passages."
+            f"A local Paradigm serves {paradigm.model} at {paradigm.base_url}. This small model writes all texts "
+            f"below; larger ones know more. {paradigm.embedding_model} finds the passages."
         )
         try:
             parts = [
