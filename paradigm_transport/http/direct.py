@@ -18,6 +18,7 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
+import h11
 import httpcore
 import httpx
 
@@ -176,6 +177,26 @@ def _kinds_under(client: object, request: httpx.Request) -> tuple[type, type]:
     return type(transport), type(getattr(transport, "_pool", None))
 
 
+def _join_writes(state: Any) -> None:
+    """Have a connection send the head of each request with what follows it: one packet, by one system call.
+
+    Args:
+        state: h11's. A request does not end with its head: its body follows, or its end.
+    """
+    send, head = state.send, b""
+
+    def send_joined(event: h11.Event) -> bytes | None:
+        nonlocal head
+        data: bytes | None = send(event)
+        if isinstance(event, h11.Request):
+            head, data = data or b"", b""
+        elif head:
+            head, data = b"", head + (data or b"")
+        return data
+
+    state.send = send_joined
+
+
 class DirectClient:
     """A sync client for one host, and one request at a time.
 
@@ -210,7 +231,10 @@ class DirectClient:
         response = self._client.send(request, stream=stream)
         kinds = _kinds_under(self._client, request)
         is_direct = kinds == (httpx.HTTPTransport, httpcore.ConnectionPool)  # and not over a proxy
-        self._connection = connection_of(response) if is_direct else None
+        connection = connection_of(response) if is_direct else None
+        if connection is not None and connection is not self._connection:
+            _join_writes(connection._h11_state)
+        self._connection = connection
         return response
 
     def close(self) -> None:
@@ -248,7 +272,10 @@ class AsyncDirectClient:
         response = await self._client.send(request, stream=stream)
         kinds = _kinds_under(self._client, request)
         is_direct = kinds == (httpx.AsyncHTTPTransport, httpcore.AsyncConnectionPool)  # and not over a proxy
-        self._connection = connection_of(response) if is_direct else None
+        connection = connection_of(response) if is_direct else None
+        if connection is not None and connection is not self._connection:
+            _join_writes(connection._h11_state)
+        self._connection = connection
         return response
 
     async def aclose(self) -> None:

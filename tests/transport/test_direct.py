@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import logging
+import socket
 from typing import Any
 
 import httpcore
@@ -14,7 +15,7 @@ import pytest
 from paradigm_transport import APIConnectionError
 from paradigm_transport.http import direct
 from tests.transport.conftest import MODEL, Api
-from tests.wire import CUT, WireServer, chunk, completion, frame, head, reply, sse, texts, to_json
+from tests.wire import CUT, WireServer, chunk, completion, frame, head, models, reply, sse, texts, to_json
 
 pytestmark = pytest.mark.usefixtures("collected")
 
@@ -144,3 +145,24 @@ def test_failures_of_the_direct_way_are_connection_errors(api: Api, wire: WireSe
     complete(client, 1)
     with pytest.raises(APIConnectionError, match=f"^{wire.host} "):
         client.complete("Hi", model=MODEL)
+
+
+def test_head_and_body_of_a_request_are_sent_by_one_system_call(
+    api: Api, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails on the day that httpx, httpcore or h11 move what `direct.py` looks into."""
+    wire.always(lambda request: reply(completion("a") if request.body else models("m")))
+    client = api.client(wire)
+    complete(client, 1)
+    send, sent = socket.socket.send, []
+
+    def record(self: socket.socket, data: bytes, *flags: int) -> int:
+        sent.append(bytes(data))
+        return send(self, data, *flags)
+
+    monkeypatch.setattr(socket.socket, "send", record)
+    complete(client, 2)
+    client.models()
+    heads = [data.partition(b" ")[0] for data in sent if len(data) > 1]  # the event loop wakes itself by one byte
+    assert heads == [b"POST", b"POST", b"GET"]
+    assert [request.body and request.body["prompt"] for request in wire.requests] == ["Hi", "Hi", "Hi", None]
