@@ -6,15 +6,15 @@ connection each. What is sent is seen all the same by a library that wraps what 
 Datadog, OpenTelemetry, respx, pytest-httpx and vcrpy do, and in httpx's log: then each request takes the long way, as
 do those over a proxy and over HTTP/2.
 
-What is needed of httpx 0.28 and httpcore 1.0 has no public access. If it moves, requests take the long way;
-tests/transport/test_direct.py fails.
+What is needed of httpx 0.28, httpcore 1.0 and h11 0.16 has no public access. If it moves, requests take the long way,
+or h11 checks each head again; tests/transport/test_direct.py fails.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -42,6 +42,20 @@ class Head:
         self.raw = request.headers.raw
         url = request.url
         self.url = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+
+    @cached_property
+    def _checked(self) -> Any:
+        """The headers as h11 keeps them once it has checked them, which takes longer than to send them."""
+        return h11.Request(method=self.method, target=self.url.target, headers=self.raw).headers
+
+    def headers_for(self, body: bytes | None) -> Any:
+        """Return the headers of a request with a body, as h11 takes them."""
+        if body is None:
+            return self.raw
+        length, checked = b"%d" % len(body), self._checked
+        if not hasattr(checked, "_full_items"):
+            return [*self.raw, (b"Content-Length", length)]
+        return type(checked)([*checked._full_items, (b"Content-Length", b"content-length", length)])
 
     def request_with(self, sent: Outgoing, trace: Callable[..., object]) -> OwnRequest:
         """Return a request.
@@ -79,20 +93,25 @@ class OwnRequest:
 
     def for_httpcore(self) -> httpcore.Request:
         """Return the request as httpcore sends it, over a connection that is open."""
-        body = self.sent.body
-        if self.sent.headers:
-            headers = self.for_httpx().headers.raw
-        else:
-            headers = self.head.raw if body is None else [*self.head.raw, (b"Content-Length", b"%d" % len(body))]
-        return httpcore.Request(
-            self.head.method, self.head.url, headers=headers, content=body, extensions=self._extensions()
-        )
+        head, body = self.head, self.sent.body
+        headers = self.for_httpx().headers.raw if self.sent.headers else head.headers_for(body)
+        return _CoreRequest(head, headers, httpx.ByteStream(body or b""), self._extensions())
 
     def _extensions(self) -> dict[str, Any]:
         timeouts = self.sent.timeouts
         if timeouts is None:
             return self.head.request.extensions
         return {"timeout": dict(zip(("connect", "read", "write", "pool"), timeouts, strict=True))}
+
+
+class _CoreRequest(httpcore.Request):
+    """A request of httpcore, without the checks of what was sent before."""
+
+    def __init__(self, head: Head, headers: Any, stream: httpx.ByteStream, extensions: dict[str, Any]) -> None:
+        self.method, self.url = head.method, head.url
+        self.headers = headers
+        self.stream = stream
+        self.extensions = extensions
 
 
 class _BaseReply:
