@@ -214,11 +214,13 @@ class ChatParadigm(
 
     @property
     def _route(self) -> ChatRoute:
-        return route_of(self, self._templates.find(self.chat_template, self.model, self))
+        template = self.chat_template
+        return route_of(self, None if template is None else self._templates.find(template, self.model, self))
 
     async def _aprepare(self) -> None:
         """Look up what `_route` needs, without blocking the event loop."""
-        await self._templates.afind(self.chat_template, self.model, self)
+        if self.chat_template is not None:
+            await self._templates.afind(self.chat_template, self.model, self)
 
     def _asked(
         self, messages: Sequence[BaseMessage], stop: Stop, arguments: Mapping[str, object]

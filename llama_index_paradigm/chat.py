@@ -140,14 +140,16 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     @property
     def _route(self) -> ChatRoute:
-        return route_of(self, self._templates.find(self.chat_template, self.model, self))
+        template = self.chat_template
+        return route_of(self, None if template is None else self._templates.find(template, self.model, self))
 
     def _known_template(self) -> Template | None:
-        template = self._templates.known(self.chat_template, self.model, self)
+        template = self.chat_template and self._templates.known(self.chat_template, self.model, self)
         return None if template is None else find_template(template)
 
     async def _aprepare(self) -> None:
-        await self._templates.afind(self.chat_template, self.model, self)
+        if self.chat_template is not None:
+            await self._templates.afind(self.chat_template, self.model, self)
 
     @property
     def _takes_images(self) -> bool:
