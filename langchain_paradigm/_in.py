@@ -112,8 +112,9 @@ def to_messages(messages: Iterable[BaseMessage], *, takes_images: bool = False) 
             thoughts = _thoughts_of(message)
             # Calls that could not be read become text, so that the model sees what it wrote.
             content = "\n".join(filter(None, [content, *(call["args"] for call in message.invalid_tool_calls)]))
-        result_of = getattr(message, "tool_call_id", None)
-        converted.append(chat.Message(role_of(message), content, calls, result_of, message.name, thoughts, parts))
+        role = role_of(message)
+        result_of = getattr(message, "tool_call_id", None) if role == "tool" else None
+        converted.append(chat.Message(role, content, calls, result_of, message.name, thoughts, parts))
     return converted
 
 
@@ -139,11 +140,9 @@ def _function_call(message: AIMessage) -> tuple[chat.ToolCall, ...]:
 
 def role_of(message: BaseMessage) -> str:
     """The role that a message's turn is written in."""
-    role = getattr(message, "role", None)
-    if isinstance(role, str):
-        return role
     kind = message.type.removesuffix("MessageChunk").lower()  # of a streamed message: AIMessageChunk
-    return _ROLES.get(kind, kind)
+    role = _ROLES.get(kind) or getattr(message, "role", None)
+    return role if isinstance(role, str) else kind
 
 
 def content_of(message: BaseMessage, *, takes_images: bool = False) -> str:

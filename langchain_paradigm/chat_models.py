@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from langchain_core.callbacks import Callbacks
@@ -228,8 +227,9 @@ class ChatParadigm(
         """What a route makes a call of: the chat, the model's fields of the endpoint, and the call's."""
         fields = _compat.without_own_arguments(arguments)
         take_functions(fields)
-        request = replace(
-            self._request(messages, fields.pop("tools", None)),
+        request = self._request(
+            messages,
+            fields.pop("tools", None),
             tool_choice=read_tool_choice(fields.pop("tool_choice", None)),
             parallel_tool_calls=fields.pop("parallel_tool_calls", True) is not False,
             schema=read_response_format(fields.pop("response_format", None)),
@@ -322,8 +322,9 @@ class ChatParadigm(
             raise UnwritableError("the server writes the messages of the chat endpoint")
         return route.prompt(self._request(messages, openai_tools(tools, None)))
 
-    def _request(self, messages: Iterable[BaseMessage], tools: object) -> ChatRequest:
-        return ChatRequest(to_messages(messages, takes_images=self.chat_template is None), read_tools(tools))
+    def _request(self, messages: Iterable[BaseMessage], tools: object, **others: Any) -> ChatRequest:
+        takes_images = self.chat_template is None
+        return ChatRequest(to_messages(messages, takes_images=takes_images), read_tools(tools), **others)
 
     # What the model can do
 

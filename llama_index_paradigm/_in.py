@@ -14,7 +14,7 @@ _ROLES = {"developer": "system", "function": "tool", "chatbot": "assistant", "mo
 
 
 def readable(message: ChatMessage, *, takes_images: bool = False) -> ChatMessage:
-    """Return a copy of a message whose `content` is all its text, that of citable blocks and citations included.
+    """Return a message whose `content` is all its text, that of citable blocks and citations included.
 
     Args:
         message: the message.
@@ -24,7 +24,8 @@ def readable(message: ChatMessage, *, takes_images: bool = False) -> ChatMessage
         InvalidParameterError: a block holds something other than text, or an image that the endpoint does not take;
             names its type.
     """
-    return message.model_copy(update={"blocks": plain_blocks(message.blocks, takes_images=takes_images)})
+    blocks = plain_blocks(message.blocks, takes_images=takes_images)
+    return message if blocks == message.blocks else message.model_copy(update={"blocks": blocks})
 
 
 def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
