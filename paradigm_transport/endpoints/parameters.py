@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import Field
@@ -46,7 +47,12 @@ class CallParameters(Fields):
     @classmethod
     def _given(cls, fields: Fields) -> dict[str, Any]:
         """Return the endpoint's fields that were given; of other parameters, the options of the call too."""
-        known = set(cls.model_fields)
-        if not isinstance(fields, CallParameters):  # whose `timeout` is that of the settings
-            known -= CallParameters.model_fields.keys()
-        return {name: getattr(fields, name) for name in fields.model_fields_set & known}
+        values, known = vars(fields), _names(cls, isinstance(fields, CallParameters))
+        return {name: values[name] for name in fields.model_fields_set & known}
+
+
+@lru_cache
+def _names(kind: type[CallParameters], with_options: bool) -> frozenset[str]:
+    """Return the names of fields, without the options of a call: the `timeout` of a model is that of its settings."""
+    names = kind.model_fields.keys()
+    return frozenset(names if with_options else names - CallParameters.model_fields.keys())

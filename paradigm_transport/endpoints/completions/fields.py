@@ -16,6 +16,9 @@ from paradigm_transport.errors import InvalidParameterError
 MAX_STOPS = 4
 """The most stop sequences that the endpoint accepts; further ones are enforced here."""
 
+_NOT_SENT = frozenset({"extra_body", *CallParameters.model_fields})
+"""Fields of parameters that are not fields of the body."""
+
 _SET_BY_CLIENT = frozenset({"messages", "prompt", "stream", "stream_options"})
 
 
@@ -174,9 +177,8 @@ class GenerationParameters(GenerationFields, CallParameters):
             stream: ask for a stream.
             stream_usage: ask for usage at its end.
         """
-        values = {name: getattr(self, name) for name in self._fields() if name != "extra_body"}
-        values.update(changed)
-        fields = {name: value for name, value in values.items() if value is not None}
+        values = {**vars(self), **changed}
+        fields = {name: value for name, value in values.items() if value is not None and name not in _NOT_SENT}
         if stream:
             fields["stream"] = True
             if stream_usage:
