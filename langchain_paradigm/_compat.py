@@ -167,6 +167,17 @@ class ResultPerRun(LLMResult):
         return self._of_runs
 
 
+def has_handlers(manager: RunManager | None) -> bool:
+    """Whether callbacks get the end of a run.
+
+    Upstream: `langchain_core/callbacks/manager.py: BaseRunManager`.
+    Relies on: `handlers` are all that get it.
+    If it moves: results for callbacks are made even if there are none.
+    Test: `test_a_run_without_callbacks_has_no_handlers`.
+    """
+    return bool(getattr(manager, "handlers", True))
+
+
 def give_text_to(manager: RunManager | None, is_meant: Callable[[BaseCallbackHandler], bool]) -> None:
     """Give some handlers text at the end of the runs of a call, even if the others get a chat message.
 

@@ -12,7 +12,14 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import Generation, LLMResult
 from typing_extensions import NotRequired, TypedDict
 
-from langchain_paradigm._compat import ResultPerRun, RunManager, chat_generation, give_text_to, replace_stream_result
+from langchain_paradigm._compat import (
+    ResultPerRun,
+    RunManager,
+    chat_generation,
+    give_text_to,
+    has_handlers,
+    replace_stream_result,
+)
 from langchain_paradigm._out import COUNTS
 
 
@@ -61,7 +68,6 @@ def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool, man
         as_chat: give callbacks chat messages; the result itself holds texts.
         manager: the first run's.
     """
-    give_text_to(manager, wants_text)
     outputs = [llm_output(candidates, model) for candidates in by_prompt]
     infos = [candidates[0].generation_info or {} for candidates in by_prompt]
     total: LLMOutput = {
@@ -71,6 +77,9 @@ def result(by_prompt: Sequence[list[Generation]], model: str, as_chat: bool, man
     usages = [each["token_usage"] for each in outputs if "token_usage" in each]
     if usages:
         total["token_usage"] = {name: sum(usage[name] for usage in usages) for name in COUNTS}
+    if len(by_prompt) == 1 and not has_handlers(manager):
+        return LLMResult(generations=list(by_prompt), llm_output=dict(total))
+    give_text_to(manager, wants_text)
     whole = ResultPerRun(generations=list(by_prompt), llm_output=dict(total))
     whole._of_runs = [result_for_callbacks(*each, as_chat) for each in zip(by_prompt, outputs, strict=True)]
     return whole

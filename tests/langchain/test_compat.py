@@ -46,7 +46,7 @@ from langchain_paradigm import ChatParadigm, ParadigmLLM, _compat, _errors
 from langchain_paradigm._structured import ObjectParser
 from paradigm_transport import RateLimitError
 from tests.langchain.conftest import Calls, Make, Recorder
-from tests.wire import WireServer, chunk, reply, sse, usage
+from tests.wire import WireServer, chunk, completion, reply, sse, usage
 
 USAGE = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
 
@@ -363,6 +363,36 @@ def test_upstream_flatten_gives_the_first_run_all_usage() -> None:
     output = {"token_usage": {"total_tokens": 9}, "other": 9}
     whole = LLMResult(generations=[[Generation(text="a")], [Generation(text="b")]], llm_output=output)
     assert [run.llm_output for run in whole.flatten()] == [output, {"token_usage": {}, "other": 9}]
+
+
+# Handlers
+
+
+def test_a_run_without_callbacks_has_no_handlers(calls: Calls, recorder: Recorder) -> None:
+    llm = Plain()
+    calls.invoke(llm, "a")
+    calls.invoke(llm, "a", config={"callbacks": [recorder]})
+    with get_usage_metadata_callback() as counter:
+        calls.invoke(llm, "a")
+    assert [manager.handlers for manager in llm.managers] == [[], [recorder], [counter]]
+    assert [_compat.has_handlers(manager) for manager in (*llm.managers, object())] == [False, True, True, True]
+
+
+def test_only_callbacks_have_chat_messages_made(
+    make: Make, calls: Calls, wire: WireServer, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def note(generation: Generation, model: str) -> ChatGeneration:
+        made.append(generation.text)
+        return _compat.chat_generation(generation, model)
+
+    monkeypatch.setattr("langchain_paradigm._tracing.chat_generation", note)
+    wire.always(reply(completion("So.")))
+    calls.invoke(make(), "a")
+    assert made == []
+    calls.invoke(make(), "a", config={"callbacks": [recorder]})
+    assert made == ["So."]
 
 
 # The end of a stream
