@@ -73,7 +73,7 @@ class Fields(BaseModel):
                 raise InvalidParameterError(f"{alias} is another name of {name}: pass one of them")
             if alias in named:
                 named[name] = named.pop(alias)
-        _check_names(named, cls.__pydantic_fields__, cls._elsewhere)
+        _check_names(named, cls.model_fields, cls._elsewhere)
         return named
 
     @classmethod
