@@ -212,7 +212,7 @@ class Request:
         headers: names in lower case.
         body: the parsed JSON, or None.
         raw: all its bytes.
-        left: set once the client has closed or reset the connection.
+        left: set once the client has closed or reset the connection, and when the server has.
     """
 
     method: str
@@ -323,10 +323,10 @@ class WireServer:
                     connection.do_handshake()
                 self._converse(_Connection(connection, left))
         finally:
-            left.set()
             with self._lock:
                 self._open.discard(connection)
             connection.close()
+            left.set()
 
     def _converse(self, connection: _Connection) -> None:
         while (request := connection.read_request()) is not None:
