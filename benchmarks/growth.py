@@ -7,12 +7,13 @@ import gc
 import multiprocessing
 import resource
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ToolCallBlock
 
 from benchmarks.contenders import CHATS_WITH_MORE, LANGCHAIN, LLMS
 from benchmarks.cost import exhaust, stream_turn
@@ -78,6 +79,19 @@ def long_arguments(bench: Bench) -> None:
                 llm = way.contenders(bench.url, size, user="arguments").ours
                 costs.append(stream_turn(bench, way, llm, 2, size)())
             bench.note(name, times_the_cost_at_100_KB=costs[1] / costs[0], microseconds_a_piece=costs[1])
+    name = "LlamaIndex's own responses alone, arguments of 1 MB"
+    if bench.wants(name):
+        costs = [cpu(lambda size=size: exhaust(_arguments_so_far(size), size), size) for size in PIECES]
+        bench.note(name, times_the_cost_at_100_KB=costs[1] / costs[0], microseconds_a_piece=costs[1])
+
+
+def _arguments_so_far(pieces: int) -> Iterator[ChatResponse]:
+    """Yield what LlamaIndex's chat models do for each piece of a call: a message with all arguments so far."""
+    arguments = ""
+    for _ in range(pieces):
+        arguments += "word"
+        call = ToolCallBlock(tool_call_id="1", tool_name="note", tool_kwargs=arguments)
+        yield ChatResponse(message=ChatMessage(role="assistant", blocks=[call]), delta="")
 
 
 def long_chats(bench: Bench) -> None:
