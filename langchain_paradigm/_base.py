@@ -16,7 +16,7 @@ from langchain_paradigm._component import Configs, LangChainComponent
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, Usage, __version__
-from paradigm_transport.chat.fields import TemplateFields
+from paradigm_transport.chat.template_fields import TemplateFields
 from paradigm_transport.chat.templates import BaseTemplate, UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.fan_out import afan_out, fan_out

@@ -21,7 +21,7 @@ from langchain_paradigm._in import rendered, rendered_texts
 from langchain_paradigm._out import generations, joined, to_chunk
 from langchain_paradigm._tracing import report_stream_end, result
 from paradigm_transport import CompletionParameters
-from paradigm_transport.chat.fields import completion_parameters, template_of
+from paradigm_transport.chat.template_fields import completion_parameters, template_of
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.endpoints.completions.fields import FIELDS
 

@@ -17,8 +17,8 @@ from llama_index_paradigm._structured import StructuredPrediction
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
 from paradigm_transport.calls import Call, StreamCall
-from paradigm_transport.chat.fields import TemplateFields, completion_parameters, template_of
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
+from paradigm_transport.chat.template_fields import TemplateFields, completion_parameters, template_of
 from paradigm_transport.chat.templates import Template
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.context_windows import ContextWindows
@@ -205,7 +205,8 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         return False
 
     def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
-        return completion_parameters(self._known_template(), self, self.additional_kwargs, kwargs, single=single)
+        template, layers = self._known_template(), (self, self.additional_kwargs, kwargs)
+        return completion_parameters(template, *layers, single=single, kind=self.parameters_kind)
 
     def _max_tokens(self, kwargs: JsonObject) -> int | None:
         chosen: int | None = {"max_tokens": self.max_tokens, **self.additional_kwargs, **kwargs}["max_tokens"]

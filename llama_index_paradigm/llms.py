@@ -17,9 +17,9 @@ from llama_index_paradigm._in import plain_messages, readable
 from llama_index_paradigm._structured import Task
 from paradigm_transport import Completion, CompletionChunk
 from paradigm_transport.chat.events import ParsedMessage, Text, Thought
-from paradigm_transport.chat.fields import template_of
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
 from paradigm_transport.chat.structured import closed, repair_prompt, schema_of
+from paradigm_transport.chat.template_fields import template_of
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.messages import JsonObject, to_json
 

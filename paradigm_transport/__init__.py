@@ -3,16 +3,15 @@
 What is exported here is public. The modules below are internal to the project: they may move without notice.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from paradigm_transport._version import __version__
 from paradigm_transport.chat.templates import CHAT_TEMPLATES, ChatTemplate, JinjaTemplate
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
-from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
 from paradigm_transport.endpoints.completions.reply import CallPart, Choice, Completion, CompletionChunk
-from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
-from paradigm_transport.endpoints.models import Model
-from paradigm_transport.endpoints.search import PageImage, SearchParameters, SearchResult, SearchResults
 from paradigm_transport.errors import (
     APIConnectionError,
     APIResponseError,
@@ -36,6 +35,12 @@ from paradigm_transport.http.timeouts import Timeout
 from paradigm_transport.streams import AsyncStream, Stream
 from paradigm_transport.usage import ParadigmUsage, Usage, get_paradigm_usage
 
+if TYPE_CHECKING:
+    from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters
+    from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
+    from paradigm_transport.endpoints.models import Model
+    from paradigm_transport.endpoints.search import PageImage, SearchParameters, SearchResult, SearchResults
+
 __all__ = [
     "CHAT_TEMPLATES", "APIConnectionError", "APIResponseError", "APIStatusError", "APITimeoutError",
     "AsyncParadigmClient", "AsyncStream", "AuthenticationError", "BadRequestError", "CallPart",
@@ -46,3 +51,16 @@ __all__ = [
     "ServerError", "Settings", "Stream", "StreamInterruptedError", "Timeout", "UnprocessableEntityError", "Usage",
     "__version__", "get_paradigm_usage",
 ]  # fmt: skip
+
+_ON_FIRST_USE = {
+    "ChatCompletionParameters": "chat_completions", "EmbeddingParameters": "embeddings", "Embeddings": "embeddings",
+    "Model": "models", "PageImage": "search", "SearchParameters": "search", "SearchResult": "search",
+    "SearchResults": "search",
+}  # fmt: skip
+"""The modules of names that a completion does without, which imports faster."""
+
+
+def __getattr__(name: str) -> object:
+    if name in _ON_FIRST_USE:
+        return getattr(import_module(f"{__name__}.endpoints.{_ON_FIRST_USE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,13 +39,13 @@ MOST_REFUSALS = 20
 """So many refusals are not counted as retries while others are accepted: more mean the call, not the rate."""
 
 _REFUSALS = {
-    "parallel_tool_calls": re.compile("parallel.?tool.?calls", re.IGNORECASE),
-    "response_format": re.compile("response.?format|json.?schema", re.IGNORECASE),
-    "stream_options": re.compile("stream.?options|include_usage", re.IGNORECASE),
-    "skip_special_tokens": re.compile("skip.?special.?tokens", re.IGNORECASE),
-    "structured_outputs": re.compile("struct(ured.?output|ural.?tag)", re.IGNORECASE),
+    "parallel_tool_calls": "parallel.?tool.?calls",
+    "response_format": "response.?format|json.?schema",
+    "stream_options": "stream.?options|include_usage",
+    "skip_special_tokens": "skip.?special.?tokens",
+    "structured_outputs": "struct(ured.?output|ural.?tag)",
 }
-"""How a server's refusal names the fields that calls can do without."""
+"""How a server's refusal names the fields that calls can do without, as regular expressions."""
 
 _LOST = {
     "skip_special_tokens": "%s refuses skip_special_tokens: it may remove marks of tool calls and thoughts from texts.",
@@ -278,7 +278,7 @@ class Request(ABC):
         if not isinstance(error, APIStatusError) or error.status_code not in (400, 422):
             return False
         words = f"{error} {error.body}"
-        refused = {name for name in self.optional - self._left_out if _REFUSALS[name].search(words)}
+        refused = {name for name in self.optional - self._left_out if re.search(_REFUSALS[name], words, re.IGNORECASE)}
         if refused:
             for name in refused & _LOST.keys():
                 self.policy.warn_once(_LOST[name], self.policy.host)

@@ -6,22 +6,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
 from paradigm_transport.calls import Call, Event, Policy, Reply, Request, StreamCall
-from paradigm_transport.endpoints.chat_completions import (
-    ChatCompletionCall,
-    ChatCompletionParameters,
-    ChatCompletionStreamCall,
-)
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall, as_is, chunk_as_is
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
-from paradigm_transport.endpoints.embeddings import EmbeddingCall, EmbeddingParameters, Embeddings
-from paradigm_transport.endpoints.models import Model, ModelsCall
-from paradigm_transport.endpoints.search import SearchCall, SearchParameters, SearchResults
 from paradigm_transport.errors import InvalidParameterError, ParadigmError
 from paradigm_transport.http.attempts import AsyncAttempts, Attempts
 from paradigm_transport.http.connections import AsyncConnections, Connections
@@ -30,7 +22,14 @@ from paradigm_transport.http.retry import RetryPolicy
 from paradigm_transport.http.settings import Settings
 from paradigm_transport.streams import AsyncStream, Stream
 
+if TYPE_CHECKING:
+    from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters
+    from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
+    from paradigm_transport.endpoints.models import Model
+    from paradigm_transport.endpoints.search import SearchParameters, SearchResults
+
 Messages = Sequence[Mapping[str, Any]]
+Fields = dict[str, Any]
 
 
 class _Client:
@@ -84,18 +83,55 @@ def _rebuild(kind: type[_Client], settings: Settings, retry: RetryPolicy, unsupp
     return client
 
 
-def _parameters(parameters: CompletionParameters | None, overrides: dict[str, Any]) -> CompletionParameters:
+def _parameters(parameters: CompletionParameters | None, overrides: Fields) -> CompletionParameters:
     if parameters is None:
         return CompletionParameters(**overrides)
     return parameters.merged(overrides) if overrides else parameters
 
 
-def _chat_parameters(
-    parameters: ChatCompletionParameters | None, overrides: dict[str, Any]
-) -> ChatCompletionParameters:
+# The other endpoints are imported by their first call: most programs use few of them.
+
+
+def _chat_call(messages: Messages, parameters: ChatCompletionParameters | None, overrides: Fields) -> Call[Completion]:
+    from paradigm_transport.endpoints.chat_completions import ChatCompletionCall
+
+    return ChatCompletionCall(messages, _chat_parameters(parameters, overrides), as_is)
+
+
+def _chat_stream_call(
+    messages: Messages, parameters: ChatCompletionParameters | None, overrides: Fields
+) -> StreamCall[Any, CompletionChunk]:
+    from paradigm_transport.endpoints.chat_completions import ChatCompletionStreamCall
+
+    return ChatCompletionStreamCall(messages, _chat_parameters(parameters, overrides), chunk_as_is)
+
+
+def _chat_parameters(parameters: ChatCompletionParameters | None, overrides: Fields) -> ChatCompletionParameters:
+    from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters
+
     if parameters is None:
         return ChatCompletionParameters(**overrides)
     return parameters.merged(overrides) if overrides else parameters
+
+
+def _embedding_call(
+    texts: str | Sequence[str], parameters: EmbeddingParameters | None, overrides: Fields
+) -> Call[Embeddings]:
+    from paradigm_transport.endpoints.embeddings import EmbeddingCall, EmbeddingParameters
+
+    return EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides))
+
+
+def _search_call(query: str, parameters: SearchParameters | None, overrides: Fields) -> Call[SearchResults]:
+    from paradigm_transport.endpoints.search import SearchCall, SearchParameters
+
+    return SearchCall(query, SearchParameters.of(parameters or {}, overrides))
+
+
+def _models_call() -> Call[list[Model]]:
+    from paradigm_transport.endpoints.models import ModelsCall
+
+    return ModelsCall()
 
 
 class ParadigmClient(_Client):
@@ -178,7 +214,7 @@ class ParadigmClient(_Client):
         Raises:
             ParadigmError: as `complete`.
         """
-        return self.send(ChatCompletionCall(messages, _chat_parameters(parameters, overrides), as_is))
+        return self.send(_chat_call(messages, parameters, overrides))
 
     def stream_chat(
         self, messages: Messages, parameters: ChatCompletionParameters | None = None, **overrides: Any
@@ -193,7 +229,7 @@ class ParadigmClient(_Client):
         Raises:
             ParadigmError: as `stream`.
         """
-        return self.open(ChatCompletionStreamCall(messages, _chat_parameters(parameters, overrides), chunk_as_is))
+        return self.open(_chat_stream_call(messages, parameters, overrides))
 
     def embed(
         self, texts: str | Sequence[str], parameters: EmbeddingParameters | None = None, **overrides: Any
@@ -213,7 +249,7 @@ class ParadigmClient(_Client):
             APIStatusError: the server refused; a subclass for each status.
             APIResponseError: the response is not an embedding for each text, all of one length.
         """
-        return self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
+        return self.send(_embedding_call(texts, parameters, overrides))
 
     def search(self, query: str, parameters: SearchParameters | None = None, **overrides: Any) -> SearchResults:
         """Search the documents that Paradigm holds, with version 3 of its API whatever that of `base_url` is.
@@ -229,7 +265,7 @@ class ParadigmClient(_Client):
             APIStatusError: the server refused; a subclass for each status.
             APIResponseError: the response does not hold results.
         """
-        return self.send(SearchCall(query, SearchParameters.of(parameters or {}, overrides)))
+        return self.send(_search_call(query, parameters, overrides))
 
     def models(self) -> list[Model]:
         """List the models that the server offers.
@@ -237,7 +273,7 @@ class ParadigmClient(_Client):
         Raises:
             ParadigmError: as `complete`.
         """
-        return self.send(ModelsCall())
+        return self.send(_models_call())
 
     def send(self, call: Call[Reply]) -> Reply:
         """Send a call of any endpoint, with retries; return its reply.
@@ -339,27 +375,27 @@ class AsyncParadigmClient(_Client):
         self, messages: Messages, parameters: ChatCompletionParameters | None = None, **overrides: Any
     ) -> Completion:
         """Answer a chat over the chat endpoint; as `ParadigmClient.chat`."""
-        return await self.send(ChatCompletionCall(messages, _chat_parameters(parameters, overrides), as_is))
+        return await self.send(_chat_call(messages, parameters, overrides))
 
     def stream_chat(
         self, messages: Messages, parameters: ChatCompletionParameters | None = None, **overrides: Any
     ) -> AsyncStream[CompletionChunk]:
         """Stream the answer to a chat over the chat endpoint; as `ParadigmClient.stream_chat`."""
-        return self.open(ChatCompletionStreamCall(messages, _chat_parameters(parameters, overrides), chunk_as_is))
+        return self.open(_chat_stream_call(messages, parameters, overrides))
 
     async def embed(
         self, texts: str | Sequence[str], parameters: EmbeddingParameters | None = None, **overrides: Any
     ) -> Embeddings:
         """Embed a text, or several in one request; as `ParadigmClient.embed`."""
-        return await self.send(EmbeddingCall(texts, EmbeddingParameters.of(parameters or {}, overrides)))
+        return await self.send(_embedding_call(texts, parameters, overrides))
 
     async def search(self, query: str, parameters: SearchParameters | None = None, **overrides: Any) -> SearchResults:
         """Search the documents that Paradigm holds; as `ParadigmClient.search`."""
-        return await self.send(SearchCall(query, SearchParameters.of(parameters or {}, overrides)))
+        return await self.send(_search_call(query, parameters, overrides))
 
     async def models(self) -> list[Model]:
         """List the models that the server offers; as `ParadigmClient.models`."""
-        return await self.send(ModelsCall())
+        return await self.send(_models_call())
 
     async def send(self, call: Call[Reply]) -> Reply:
         """Send a call of any endpoint; as `ParadigmClient.send`."""

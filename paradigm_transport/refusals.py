@@ -171,13 +171,13 @@ def status_error(status: int, body: object, origin: Origin, now: float = 0.0) ->
         retry_after=seconds if milliseconds is None else milliseconds / 1000,
         should_retry=should_retry,
     )
-    is_spent = status == 429 and _SPENT.search(str(body))  # waiting does not bring back a budget
+    is_spent = status == 429 and re.search(_SPENT, str(body))  # waiting does not bring back a budget
     if should_retry is None and (is_spent or is_context_overflow(error)):
         error.should_retry = False
     return error
 
 
-_SPENT = re.compile(r"insufficient_quota|exceeded your current quota|budget|billing|out of credits", re.IGNORECASE)
+_SPENT = r"(?i)insufficient_quota|exceeded your current quota|budget|billing|out of credits"
 
 
 def is_context_overflow(error: BaseException) -> bool:
@@ -189,33 +189,33 @@ def is_context_overflow(error: BaseException) -> bool:
         return False
     inner = error.body.get("error") if isinstance(error.body, dict) else None
     words = f"{error} {inner.get('code')} {inner.get('type')}" if isinstance(inner, dict) else str(error)
-    limit, asked = _LIMIT.search(words), _COMPLETION.search(words)
+    limit, asked = re.search(_LIMIT, words), re.search(_COMPLETION, words)
     if limit and asked and int(asked[asked.lastindex or 0]) >= int(limit[1]):
         return False
-    return error.status_code == 413 or _OVERFLOW.search(words) is not None
+    return error.status_code == 413 or re.search(_OVERFLOW, words) is not None
 
 
 def room_for_completion(error: Exception) -> int | None:
     """Return how many tokens a completion may have, if a refusal says so; below 1 if the prompt is too long itself."""
     if not isinstance(error, APIStatusError) or error.status_code not in (400, 422):
         return None
-    limit, prompt = _LIMIT.search(str(error)), _PROMPT.search(str(error))
+    limit, prompt = re.search(_LIMIT, str(error)), re.search(_PROMPT, str(error))
     return int(limit[1]) - (int(prompt[1]) if prompt else 0) if limit else None
 
 
-_OVERFLOW = re.compile(
-    r"maximum context length|(than|exceeds?) the maximum model length"  # vLLM, OpenAI
+# The expressions are compiled by their first use: no program needs them before a server refuses a request.
+_OVERFLOW = (
+    r"(?i)maximum context length|(than|exceeds?) the maximum model length"  # vLLM, OpenAI
     r"|prompt \(length \d+\) is longer|longer than the model's context length"  # vLLM, SGLang
     r"|exceeds? (the )?(available |model's )?context (size|window|length|limit)"  # llama.cpp
     r"|request \(\d+ tokens\) exceeds"
     r"|inputs`? tokens \+ `?max_new_tokens`? must be|inputs`? must have less than \d+ tokens"  # TGI
     r"|ContextWindowExceeded|context_length_exceeded|exceed_context_size|prompt is too long"  # LiteLLM, codes
-    r"|must fit into the context",  # the local Paradigm
-    re.IGNORECASE,
+    r"|must fit into the context"  # the local Paradigm
 )
-_LIMIT = re.compile(r"(?:context length is |max_new_tokens`? must be <= |max_model_len=)(\d+)")
-_PROMPT = re.compile(r"(\d+) (?:input tokens|in (?:the|your) (?:messages|prompt)|`?inputs`? tokens)")
-_COMPLETION = re.compile(r"too large: (\d+)|(\d+) (?:in|for) the completion|(\d+) `?max_new_tokens")
+_LIMIT = r"(?:context length is |max_new_tokens`? must be <= |max_model_len=)(\d+)"
+_PROMPT = r"(\d+) (?:input tokens|in (?:the|your) (?:messages|prompt)|`?inputs`? tokens)"
+_COMPLETION = r"too large: (\d+)|(\d+) (?:in|for) the completion|(\d+) `?max_new_tokens"
 
 
 def aborted(finish_reason: str, text: str, body: object, origin: Origin) -> ServerError:
@@ -388,18 +388,18 @@ def server_words(body: object) -> str:
     )
 
 
-_PAGE = re.compile(r"<(!doctype|html|head|body|title|h1|center)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title\b", re.IGNORECASE)
-_END_OF_TITLE = re.compile(r"</title\b", re.IGNORECASE)
+_PAGE = r"(?i)<(!doctype|html|head|body|title|h1|center)\b"
+_TITLE = r"(?i)<title\b"
+_END_OF_TITLE = r"(?i)</title\b"
 
 
 def _text_of_page(text: str) -> str:
     """Return the words of a gateway's HTML page, of its title if it has one; plain text as it is."""
-    if _PAGE.search(text):
-        title = _TITLE.search(text)
+    if re.search(_PAGE, text):
+        title = re.search(_TITLE, text)
         if title is not None:
             begin = text.find(">", title.end()) + 1
-            end = _END_OF_TITLE.search(text, begin)
+            end = re.compile(_END_OF_TITLE).search(text, begin)
             text = text[begin : end.start() if end else None]
         # No regular expression for tags: on a page of "<" it would be quadratic.
         first, *others = text.split("<")

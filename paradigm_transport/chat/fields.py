@@ -2,69 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
-from paradigm_transport.arguments import Fields
-from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
+from paradigm_transport.chat.template_fields import TemplateFields, template_of
+from paradigm_transport.chat.templates import SERVER, AnyTemplate
 from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters, ChatOnlyFields
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
     CompletionParameters,
-    GenerationFields,
     MaxTokens,
 )
-from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import (
-    JsonObject,
-)
-
-Layer = GenerationFields | Mapping[str, Any]
-"""Fields of the endpoint: a model's, or a call's; a later layer wins."""
-
-
-class TemplateFields(Fields):
-    """How prompts are written for a chat model: declarations and checks only."""
-
-    chat_template: AnyTemplate | None = Field(
-        default=None,
-        description="How prompts and messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja "
-        "source, a JinjaTemplate, or the path of a tokenizer_config.json or *.jinja file; None to send prompts as they "
-        "are.",
-    )
-    chat_template_kwargs: JsonObject | None = Field(
-        default=None,
-        description='Variables of a chat template in Jinja, such as `{"enable_thinking": False}`.',
-    )
-
-    @field_validator("chat_template", mode="before")
-    @classmethod
-    def _read_template(cls, template: object) -> object:
-        return None if template is None else read_template(template)
-
-    @model_validator(mode="after")
-    def _check_variables(self) -> Self:
-        if self.chat_template_kwargs and not self._has_template_of_server and template_of(self) is None:
-            raise ValueError("chat_template_kwargs needs a chat_template in Jinja, whose variables they are")
-        return self
-
-    @property
-    def _has_template_of_server(self) -> bool:
-        return self.chat_template == SERVER
-
-
-def template_of(fields: TemplateFields) -> Template | None:
-    """Return the chat template that was chosen, with its variables, if any.
-
-    Raises:
-        InvalidParameterError: the template has no variables, or sets one of that name itself.
-    """
-    template = None if fields.chat_template is None else find_template(fields.chat_template)
-    return template and template.with_variables(fields.chat_template_kwargs or {})
-
 
 Mechanism = Literal["vllm", "guided_json", "prompt"]
 """What enforces a schema."""
@@ -79,10 +29,17 @@ _NEEDS_TEMPLATE = "it is a field of the completions endpoint, which a chat_templ
 _NEEDS_NO_TEMPLATE = "it is for the chat endpoint, which leaving chat_template out leads to"
 
 
+class ChatParameters(CompletionParameters):
+    """The fields of a request for an answer in a chat over completions."""
+
+    max_tokens: MaxTokens = 2048
+
+
 class ChatFields(TemplateFields, ChatOnlyFields):
     """How messages and tools are written for a chat model, and so which endpoint is called: declarations and checks."""
 
-    max_tokens: MaxTokens = 2048
+    parameters_kind = ChatParameters
+    max_tokens: MaxTokens = ChatParameters.model_fields["max_tokens"].default
     chat_template: AnyTemplate | None = Field(
         default=None,
         description="How messages are written for the model: `alfred`, `chatml`, a ChatTemplate, Jinja source, a "
@@ -147,35 +104,7 @@ class ChatFields(TemplateFields, ChatOnlyFields):
         return self
 
 
-class ChatParameters(CompletionParameters):
-    """The fields of a request for an answer in a chat over completions."""
-
-    max_tokens: MaxTokens = ChatFields.model_fields["max_tokens"].default
-
-
 class MessageParameters(ChatCompletionParameters):
     """The fields of a request for an answer in a chat over the chat endpoint."""
 
     _elsewhere = dict.fromkeys(_ONLY_COMPLETIONS, _NEEDS_TEMPLATE)
-
-
-def completion_parameters(template: Template | None, *layers: Layer, single: bool = False) -> CompletionParameters:
-    """Merge the endpoint's fields for a prompt that a template wrote; the model's end mark becomes its first stop.
-
-    Args:
-        template: the template; None for a prompt as it is.
-        layers: the fields.
-        single: whether one completion is wanted, as in a stream.
-
-    Raises:
-        InvalidParameterError: a field is wrong.
-    """
-    kind = ChatParameters if any(isinstance(layer, ChatFields) for layer in layers) else CompletionParameters
-    parameters = kind.of(*layers)
-    if single and (parameters.n or 1) > 1:
-        raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
-    if template is None:
-        return parameters
-    if template.is_exact:
-        parameters = parameters.with_extra_body({"add_special_tokens": False})
-    return parameters.with_stops(first=[template.stop] if template.stop else [])

@@ -11,7 +11,7 @@ from paradigm_transport.calls import Request
 from paradigm_transport.chat.dialects.base import Reader, TextReader
 from paradigm_transport.chat.dialects.choosing import dialect_of
 from paradigm_transport.chat.events import ParsedMessage
-from paradigm_transport.chat.fields import ChatFields, Layer, Mechanism, MessageParameters
+from paradigm_transport.chat.fields import ChatFields, Mechanism, MessageParameters
 from paradigm_transport.chat.message_reader import MessageReader
 from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import (
@@ -23,6 +23,7 @@ from paradigm_transport.chat.routes import (
     take_template_fields,
 )
 from paradigm_transport.chat.structured import closed, schema_instruction
+from paradigm_transport.chat.template_fields import Layer
 from paradigm_transport.chat.templates import AnyTemplate
 from paradigm_transport.chat.unfenced import UnfencedReader
 from paradigm_transport.endpoints.chat_completions import (

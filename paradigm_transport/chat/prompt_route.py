@@ -9,9 +9,10 @@ from paradigm_transport.chat.dialects.base import Reader
 from paradigm_transport.chat.dialects.choosing import find_dialect
 from paradigm_transport.chat.dialects.structural import call_or_object
 from paradigm_transport.chat.events import ParsedMessage
-from paradigm_transport.chat.fields import ChatFields, ChatParameters, Layer, completion_parameters
+from paradigm_transport.chat.fields import ChatFields, ChatParameters
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, ChatRequest, end_events, take_template_fields
 from paradigm_transport.chat.structured import closed, schema_instruction
+from paradigm_transport.chat.template_fields import Layer, completion_parameters
 from paradigm_transport.chat.templates import AnyTemplate, find_template
 from paradigm_transport.chat.unfenced import UnfencedReader
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
@@ -145,7 +146,7 @@ class PromptRoute:
         self, request: ChatRequest, layers: Sequence[Layer], *, single: bool
     ) -> tuple[CompletionParameters, dict[str, object]]:
         """Return the endpoint's fields, and those that a server may refuse."""
-        parameters = completion_parameters(self._template, *layers, single=single)
+        parameters = completion_parameters(self._template, *layers, single=single, kind=ChatParameters)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
         constraint = self._constraint(request)

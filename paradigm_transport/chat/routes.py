@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
-from paradigm_transport.chat.fields import Layer
+from paradigm_transport.chat.template_fields import Layer
 from paradigm_transport.endpoints.completions.fields import (
     GenerationParameters,
     name_limit,

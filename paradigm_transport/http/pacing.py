@@ -335,7 +335,7 @@ class Pace:
 
     def _end(self) -> None:
         if self._logged:
-            logger.info("%s limits requests no longer", self._host)
+            logger.info("%s no longer limits requests", self._host)
         self._tokens = inf
         self._peak = self._logged = 0.0
         self._fell_after = -1
@@ -448,7 +448,7 @@ class Pace:
         if rate and not 0.8 < self._logged / rate < 1.25:
             self._logged = rate
             logger.info(
-                "%s limits requests: they are sent at %.3g a second, and wait for their turns", self._host, rate
+                "%s limits requests: sending %.3g a second, each in turn", self._host, rate
             )
 
 

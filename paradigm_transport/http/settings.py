@@ -47,7 +47,7 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """
     for name, value in headers.items():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
-            raise ValueError(f"{name!a} holds characters that no header may have")
+            raise ValueError(f"{name!a} contains characters that no header can have")
     return headers
 
 
@@ -127,7 +127,7 @@ class ConnectionFields(Fields):
         if not key:
             raise ValueError("it is empty: pass api_key or set PARADIGM_API_KEY")
         if not (key.isascii() and key.isprintable() and " " not in key):
-            raise ValueError("it holds characters that no key has; was something else copied along?")
+            raise ValueError("it contains characters that no key has; was something else copied with it?")
         return SecretStr(key)
 
     @field_validator("base_url", mode="before")

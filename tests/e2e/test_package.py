@@ -28,6 +28,11 @@ def imported_by(statement: str) -> set[str]:
     return {name.partition(".")[0] for name in modules_of(statement)}
 
 
+def test_each_public_name_of_the_transport_can_be_imported() -> None:
+    assert all(getattr(paradigm_transport, name).__doc__ for name in paradigm_transport.__all__)
+    assert not hasattr(paradigm_transport, "Nothing")
+
+
 def test_adapters_do_not_import_each_other() -> None:
     assert "llama_index" not in imported_by("import langchain_paradigm")
     assert "langchain_core" not in imported_by("import llama_index_paradigm")
@@ -46,6 +51,7 @@ def test_transport_imports_no_framework() -> None:
 )
 def test_import_leaves_what_a_plain_completion_does_without(package: str, chat_model: str) -> None:
     slow = {chat_model, "paradigm_transport.chat.dialects.rows", "paradigm_transport.http.direct"}
+    slow |= {f"paradigm_transport.endpoints.{name}" for name in ("chat_completions", "embeddings", "models", "search")}
     assert not slow & modules_of(f"from {package} import ParadigmLLM")
     assert chat_model in modules_of(f"from {package} import ChatParadigm")
 

@@ -11,11 +11,12 @@ import pytest
 from paradigm_transport import CHAT_TEMPLATES, InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.base import read_message
 from paradigm_transport.chat.events import ParsedMessage, Text
-from paradigm_transport.chat.fields import ChatFields, TemplateFields
+from paradigm_transport.chat.fields import ChatFields
 from paradigm_transport.chat.message_route import MessageRoute, route_of
 from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatRequest
 from paradigm_transport.chat.structured import call_schema, repair_messages
+from paradigm_transport.chat.template_fields import TemplateFields
 from paradigm_transport.endpoints.completions.fields import CompletionFields, CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.messages import Message, NamedTool, Tool, ToolCall

@@ -375,8 +375,8 @@ def test_pace_ends_again_after_a_refusal(caplog: pytest.LogCaptureFixture) -> No
     assert pace.rate == FIRST_RATE  # that of a new client
     words = [record.getMessage() for record in caplog.records]
     assert words == [
-        "host limits requests: they are sent at 9 a second, and wait for their turns",
-        "host limits requests no longer",
+        "host limits requests: sending 9 a second, each in turn",
+        "host no longer limits requests",
     ]
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from paradigm_transport import InvalidParameterError, JinjaTemplate, NotFoundError
 from paradigm_transport.access import Connected
-from paradigm_transport.chat.fields import ChatFields, TemplateFields
+from paradigm_transport.chat.fields import ChatFields
 from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
+from paradigm_transport.chat.template_fields import TemplateFields
 from paradigm_transport.chat.templates import AnyTemplate
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from tests.wire import WireServer, reply

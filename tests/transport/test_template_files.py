@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from paradigm_transport import InvalidParameterError, JinjaTemplate
-from paradigm_transport.chat.fields import TemplateFields
+from paradigm_transport.chat.template_fields import TemplateFields
 from paradigm_transport.chat.templates import find_template, read_template
 
 SOURCE = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
