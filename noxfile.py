@@ -31,12 +31,14 @@ FITTING = {
     "": ["tests/transport"],
     "langchain": ["tests/langchain", NEEDS_LOCAL],
     "llama-index": ["tests/llama_index", NEEDS_LOCAL],
-    "all": [  # what needs the local Paradigm
-        *["tests/conformance", "tests/e2e", "tests/local", "tests/usage"],
-        *[str(path) for path in sorted(Path("tests").glob("l*/test_local*.py"))],
-        *["--ignore=tests/e2e/test_site.py", "--ignore=tests/e2e/test_notebooks.py"],  # those need the sources
-    ],
+    "all": ["tests/local"],
 }
+CORNERS = [(PYTHONS[0], "lowest"), (PYTHONS[-1], "newest")]
+WITH_MODELS = [  # which take several minutes, and run at two corners of the matrix
+    *["tests/conformance", "tests/e2e", "tests/usage"],
+    *[str(path) for path in sorted(Path("tests").glob("l*/test_local*.py"))],
+    *["--ignore=tests/e2e/test_site.py", "--ignore=tests/e2e/test_notebooks.py"],  # those need the sources
+]
 NAMES = ["neither", *list(FITTING)[1:]]
 SERVERS = ["vllm", "llama-cpp-python", "litellm"]
 
@@ -84,7 +86,8 @@ def matrix(session: nox.Session, extras: str, frameworks: str) -> None:
     if frameworks == "newest" and extras in ("langchain", "all"):
         companions += _group("langchain-companions")
     _install(session, extras, frameworks, *companions, *_group("test"))
-    _pytest(session, extras, SMOKE, *FITTING[extras])
+    with_models = WITH_MODELS if extras == "all" and (session.python, frameworks) in CORNERS else []
+    _pytest(session, extras, SMOKE, *FITTING[extras], *with_models)
 
 
 @nox.session(requires=["build"], default=False)

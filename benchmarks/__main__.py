@@ -87,8 +87,10 @@ def imports(bench: Bench) -> None:
 
 
 def _import(modules: str) -> float:
-    code = f"import time; began = time.process_time(); import {modules}; print(time.process_time() - began)"
-    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    # When garbage is collected depends on all that was imported before: on one side or the other by chance.
+    measured = f"began = time.process_time(); import {modules}; print(time.process_time() - began)"
+    command = [sys.executable, "-c", f"import gc, time; gc.disable(); {measured}"]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def leftovers(bench: Bench) -> None:

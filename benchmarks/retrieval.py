@@ -39,7 +39,7 @@ ENGLISH = [
     Question("Which variable of the environment holds my credentials?", ("Set the environment variable",)),
     Question("Can I go through a corporate proxy?", ("Proxies (`HTTPS_PROXY`)", "for a proxy")),
     Question("How long may one call take altogether?", ("one hour, with all its",)),
-    Question("How large may an answer be?", ("is the most bytes of a response, 64 MiB",)),
+    Question("How large may an answer be?", ("The largest response is 64 MiB", "the most bytes of a response")),
     Question(
         "How many requests are sent at the same time?", ("`max_concurrency` (32 by default)", "in flight at once")
     ),
@@ -49,9 +49,9 @@ ENGLISH = [
     Question("How do I describe the turns of a model that is not in the list?", ("has a form for one turn",)),
     Question("Is it safe to load a template from a stranger?", ("A template may come from anyone",)),
     Question("Can the chat model look at pictures?", ("**Images** and other content",)),
-    Question("What becomes of the model's chain of thought?", ("What a model writes between `<think>`",)),
+    Question("What becomes of the model's chain of thought?", ("writes tool calls and thoughts",)),
     Question("How do I find out what my calls cost in euros?", ("`price` is per million tokens", "price=(0.5, 1.5)")),
-    Question("Are token counts guessed if the server sends none?", ("exact or absent, and never",)),
+    Question("Are token counts guessed if the server sends none?", ("Usage is the server's own count",)),
     Question("Why does my trace show a message and not a string?", ("traces show a message instead of a string",)),
     Question("How do I test that my code copes with an overloaded server?", ("make the next replies fail",)),
     Question("How do I try it without a key or a network?", ("without a key, a GPU or a network",)),
@@ -67,7 +67,7 @@ ENGLISH = [
     Question("What happens to a reply that is cut off in the middle?", ("was cut. It raises", "broke off")),
     Question("Do failed requests get sent again?", ("A request is sent again after",)),
     Question("How do I store a model's settings in a file?", ("## Saving",)),
-    Question("What do I install for both frameworks?", ("extra `all` brings both",)),
+    Question("What do I install for both frameworks?", ("extra `all` installs both",)),
 ]
 
 FRENCH = [

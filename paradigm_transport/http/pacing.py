@@ -447,9 +447,7 @@ class Pace:
         rate = self._rate_at(self._fell_at) if self._peak else 0.0
         if rate and not 0.8 < self._logged / rate < 1.25:
             self._logged = rate
-            logger.info(
-                "%s limits requests: sending %.3g a second, each in turn", self._host, rate
-            )
+            logger.info("%s limits requests: sending %.3g a second, each in turn", self._host, rate)
 
 
 _paces: WeakSet[Pace] = WeakSet()
