@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from math import inf
 
 from paradigm_local import local
 from paradigm_local.errors import LocalParadigmError
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--documents", metavar="FOLDER", help="folder of text, Markdown, HTML and PDF to search at /api/v3/search"
     )
+    serve.add_argument(
+        "--rate-limit", type=_rate, metavar="N", help="requests a second to accept; those beyond get 429 (default: all)"
+    )
     serve.add_argument("--faults", action="store_true", help=f"let clients request faults with the header {HEADER}")
     demo = commands.add_parser("demo", help="show a chain, a tool, answers from documents, a batch and usage")
     demo.set_defaults(run=_demo)
@@ -105,6 +109,16 @@ def _positive(text: str) -> int:
     return number
 
 
+def _rate(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def _serve(options: argparse.Namespace) -> int:
     paradigm = local.LocalParadigm(
         options.model,
@@ -119,6 +133,7 @@ def _serve(options: argparse.Namespace) -> int:
         documents=options.documents,
     )
     with paradigm:
+        paradigm.limit_requests(options.rate_limit)
         _log_requests()
         print(_greeting(paradigm), flush=True)  # noqa: T201  the output of the command
         _wait_for_signal(paradigm)

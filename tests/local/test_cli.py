@@ -20,7 +20,7 @@ from tests.local.conftest import Caller
 
 Run = Callable[..., "Command"]
 
-END_SECONDS = 15
+END_SECONDS = 60
 
 
 class Command:
@@ -75,16 +75,26 @@ def test_serve_prints_its_address_and_logs_no_prompts(run: Run) -> None:
     assert command.greeting[2] == "export PARADIGM_API_KEY=local"
     headers = {"Authorization": "Bearer local"}
     body = command.body(structured_outputs={"grammar": "root ::= ["})
-    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers).status_code == 400
+    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers, timeout=60).status_code == 400
     body = command.body(prompt="a private matter", max_tokens=2)
-    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers).status_code == 200
+    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers, timeout=60).status_code == 200
     headers["X-Paradigm-Fault"] = "503"
-    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers).status_code == 503
+    assert httpx.post(f"{command.base_url}/completions", json=body, headers=headers, timeout=60).status_code == 503
     code, errors = command.end(signal.SIGINT)
     assert code == 0
     first, second, _ = errors.splitlines()
     assert first.endswith('"POST /api/v2/completions HTTP/1.1" 400')
     assert second.endswith('"POST /api/v2/completions HTTP/1.1" 200')
+
+
+def test_requests_beyond_the_rate_limit_are_refused(run: Run) -> None:
+    command = run("--rate-limit", "0.001")
+    body, headers = command.body(max_tokens=1), {"Authorization": "Bearer local"}
+    answers = [
+        httpx.post(f"{command.base_url}/completions", json=body, headers=headers, timeout=60).status_code
+        for _ in range(2)
+    ]
+    assert answers == [200, 429]
 
 
 def test_sigterm_ends_a_stream_with_an_error_and_exits_with_0(run: Run) -> None:
@@ -153,6 +163,9 @@ def test_wrong_number_is_named(capsys: pytest.CaptureFixture[str], number: str) 
     with pytest.raises(SystemExit):
         cli.main(["serve", "--context", number])
     assert f"argument --context: '{number}' is not a positive whole number" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--rate-limit", number])
+    assert f"argument --rate-limit: '{number}' is not a number above 0" in capsys.readouterr().err
 
 
 def test_ctrl_c_while_the_model_loads_exits_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
