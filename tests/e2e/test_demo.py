@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "paradigm_local.cli", "demo"]
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **environment}
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False, env=env)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=400, check=False, env=env)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_closed_pipe_ends_demo_without_traceback() -> None:
         assert demo.stderr is not None
         demo.stdout.readline()
         demo.stdout.close()
-        assert demo.wait(timeout=60) == 1
+        assert demo.wait(timeout=120) == 1
         assert demo.stderr.read() == ""
 
 
@@ -88,7 +88,7 @@ def test_interrupt_ends_demo_without_traceback(part: str) -> None:
         assert demo.stderr is not None
         assert any(part in line for line in demo.stdout)
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(timeout=30) == 130
+        assert demo.wait(timeout=120) == 130
         assert demo.stderr.read() == ""
 
 

@@ -151,7 +151,7 @@ def ask(folder: Path, wire: WireServer) -> str:
 from tasks import complete
 waiting = [complete.delay(prompt) for prompt in ("One", "Two")]
 for each in waiting:
-    print(each.get(timeout=20, propagate=False))
+    print(each.get(timeout=60, propagate=False))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment(wire), capture_output=True, text=True, check=False

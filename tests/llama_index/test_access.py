@@ -154,14 +154,14 @@ def test_forked_child_calls_even_if_a_thread_was_making_clients(
     class Slow(access.Access):
         def __init__(self, *args: Any) -> None:
             making.set()
-            forked.wait(10)
+            forked.wait(30)
             super().__init__(*args)
 
     monkeypatch.setattr(access, "Access", Slow)
     changed = model.model_copy(update={"timeout": 9})
     thread = threading.Thread(target=lambda: changed.client)
     thread.start()
-    making.wait(10)
+    making.wait(30)
     child = os.fork()
     if child == 0:
         forked.set()

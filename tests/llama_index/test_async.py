@@ -89,7 +89,7 @@ def echoing(request: Request) -> Script:
 
 
 def test_many_async_calls_run_concurrently(wire: WireServer, async_method: Method, llm: ParadigmLLM) -> None:
-    all_are_here = threading.Barrier(20, timeout=20)
+    all_are_here = threading.Barrier(20, timeout=60)
 
     def answer(request: Request) -> Script:
         all_are_here.wait()
@@ -150,14 +150,14 @@ class FanOut(Workflow):
 
 
 def test_workflow_runs_many_steps_concurrently(wire: WireServer, llm: ParadigmLLM) -> None:
-    gate = threading.Barrier(16, timeout=5)
+    gate = threading.Barrier(16, timeout=60)
 
     def together(request: Request) -> Script:
         gate.wait()  # nobody is answered before all have asked
         return echoing(request)
 
     wire.always(together)
-    workflow = FanOut(timeout=20)
+    workflow = FanOut(timeout=120)
     workflow.llm = llm
 
     async def run() -> Any:

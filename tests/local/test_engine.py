@@ -119,7 +119,7 @@ def test_llama_listens_on_the_loopback_address_if_sockets_are_impossible(
     engine = Engine(default_model(), 256, 1)
     address = engine._llama.listening_address
     assert address.startswith("http://127.0.0.1:")
-    assert httpx.post(f"{address}/tokenize", json={"content": "x"}).status_code == 401
+    assert httpx.post(f"{address}/tokenize", json={"content": "x"}, timeout=60).status_code == 401
     assert len(engine.tokenize("Hello world")) == 2
     engine.close()
     monkeypatch.delattr(socket, "AF_UNIX", raising=False)

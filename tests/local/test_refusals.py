@@ -20,7 +20,7 @@ Serve = Callable[..., Caller]
 @pytest.mark.parametrize(("method", "path"), [("GET", "/models"), ("POST", "/completions"), ("POST", "/embeddings")])
 def test_wrong_key_is_401(serve: Serve, authorization: str | None, method: str, path: str) -> None:
     headers = {} if authorization is None else {"Authorization": authorization.encode()}
-    response = httpx.request(method, serve().paradigm.base_url + path, headers=headers)
+    response = httpx.request(method, serve().paradigm.base_url + path, headers=headers, timeout=60)
     assert response.status_code == 401
     assert response.json() == {"detail": "Invalid API key."}
     assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -28,7 +28,7 @@ def test_wrong_key_is_401(serve: Serve, authorization: str | None, method: str, 
 
 def test_authorization_scheme_is_case_insensitive(serve: Serve) -> None:
     headers = {"Authorization": "bearer  local"}
-    assert httpx.get(serve().paradigm.base_url + "/models", headers=headers).status_code == 200
+    assert httpx.get(serve().paradigm.base_url + "/models", headers=headers, timeout=60).status_code == 200
 
 
 def test_unknown_model_is_404(serve: Serve) -> None:

@@ -303,7 +303,7 @@ def test_server_without_documents_says_so(serve: Callable[..., Caller]) -> None:
 
 def test_key_is_taken_as_bearer_or_as_x_api_key(search: Searcher) -> None:
     def status(**headers: str) -> int:
-        return httpx.post(search.url, json={"query": "x"}, headers=headers).status_code
+        return httpx.post(search.url, json={"query": "x"}, headers=headers, timeout=60).status_code
 
     assert status(**{"X-Api-Key": "local"}) == status(Authorization="Bearer local") == 200
     assert status(**{"X-Api-Key": "wrong"}) == status(Authorization="Basic local") == status() == 401

@@ -32,7 +32,7 @@ def held_back() -> Iterator[FakeEngine]:
 
 
 def test_health_needs_no_key(serve: Serve) -> None:
-    response = httpx.get(serve().paradigm.base_url.removesuffix("/api/v2") + "/health")
+    response = httpx.get(serve().paradigm.base_url.removesuffix("/api/v2") + "/health", timeout=60)
     assert response.json() == {"status": "ok"}
 
 

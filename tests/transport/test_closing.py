@@ -47,7 +47,7 @@ class Threads:
             time.sleep(0.001)
 
     def result(self, call: Future[str]) -> str:
-        return call.result(5)
+        return call.result(30)
 
     def close(self, client: Any) -> None:
         client.close()

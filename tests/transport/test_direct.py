@@ -132,7 +132,7 @@ def test_connection_that_was_closed_while_idle_is_not_used(api: Api, wire: WireS
     wire.always(reply(completion("a")))
     client = api.client(wire, max_retries=0)
     complete(client, 2)
-    assert wire.requests[1].left.wait(5)
+    assert wire.requests[1].left.wait(30)
     complete(client)
     assert wire.connections == 2
 

@@ -86,7 +86,7 @@ def test_client_works_in_two_event_loops_at_once(echoes: WireServer) -> None:
     ready = threading.Barrier(2)
 
     async def main(prompt: str) -> list[list[str]]:
-        ready.wait(10)
+        ready.wait(30)
         return list(await asyncio.gather(*(aboth(client, prompt) for _ in range(8))))
 
     with ThreadPoolExecutor(2) as pool:
@@ -322,7 +322,7 @@ def test_request_head_is_shared_only_once_it_is_finished(wire: WireServer, monke
         def slow_pop(self: Any, *names: Any) -> Any:
             monkeypatch.setattr(type(built.headers), "pop", pop)
             with ThreadPoolExecutor(1) as other:
-                assert other.submit(client.complete, "second", model=MODEL).result(10).text == "second"
+                assert other.submit(client.complete, "second", model=MODEL).result(30).text == "second"
             return pop(self, *names)
 
         monkeypatch.setattr(type(built.headers), "pop", slow_pop)
@@ -344,7 +344,7 @@ def test_closing_wakes_a_thread_that_waits_for_the_server(wire: WireServer) -> N
         client.close()
         assert wire.requests[0].left.wait(30)
         with pytest.raises(APIConnectionError):
-            reading.result(10)
+            reading.result(30)
 
 
 def test_closing_completes_although_its_caller_is_cancelled(echoes: WireServer) -> None:

@@ -78,7 +78,7 @@ def test_bytes_that_arrive_while_a_connection_is_idle_end_it(api: Api, wire: Wir
 
     def late(_: Request) -> Iterator[bytes]:
         yield from joined(reply(completion("a")))  # type: ignore[misc]
-        assert idle.wait(5)
+        assert idle.wait(30)
         yield OTHER
         sent.set()
 
@@ -87,7 +87,7 @@ def test_bytes_that_arrive_while_a_connection_is_idle_end_it(api: Api, wire: Wir
     client = api.client(wire, max_retries=0)
     call(client, "whole")
     idle.set()
-    assert sent.wait(5)
+    assert sent.wait(30)
     assert client.complete("Hi", model=MODEL).text == "mine"
     assert wire.connections == 2
 
