@@ -86,6 +86,7 @@ class AsyncApi(Api):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.loop.set_debug(True)
+        self.loop.get_debug = lambda: False  # type: ignore[method-assign]  # futures ask, and would walk the whole stack
         self.loop.slow_callback_duration = 60  # a busy machine is slow
         self.noise: list[Any] = []
         self.loop.set_exception_handler(lambda _, context: self.noise.append(context))
