@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,14 @@ def texts(source: str) -> Iterator[str]:
             yield node.value
 
 
-CODE = "\n".join(
-    text for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) for text in texts(path.read_text())
-)
+def modules(package: str) -> list[Path]:
+    """Return the files of a package, wherever it is installed."""
+    spec = find_spec(package)
+    assert spec is not None
+    return [path for folder in spec.submodule_search_locations or () for path in sorted(Path(folder).rglob("*.py"))]
+
+
+CODE = "\n".join(text for package in PACKAGES for path in modules(package) for text in texts(path.read_text()))
 
 
 @pytest.mark.parametrize("message", [each for each in quoted() if each not in OTHERS])
