@@ -156,7 +156,7 @@ def _chat_with_a_tool(console: Console, paradigm: LocalParadigm) -> Part:
                 messages.append(result)
                 arguments = ", ".join(f"{name}={value!r}" for name, value in call["args"].items())
                 console.print(Text(f"  {call['name']}({arguments}) returns {result.content}"))
-            show_stream(console, (chunk.text for chunk in chat.stream(messages)))
+            show_stream(console, (chat | StrOutputParser()).stream(messages))
     return Part.of("chat with a tool", usage)
 
 

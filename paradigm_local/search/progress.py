@@ -18,13 +18,9 @@ def show_progress(folder: Path) -> Iterator[Progress]:
 
     console = Console(stderr=True)
     text = f"Embedding new passages of {folder.resolve().name}"
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        yield lambda done, total: None if done else console.print(f"{text} ({total}) …", highlight=False)
+        return
+    with Bar(TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(text, visible=False)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=True)
-            if done == 0 and not console.is_terminal:
-                console.print(f"{text} ({total}) …", highlight=False)
-
-        yield show
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)

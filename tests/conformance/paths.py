@@ -165,7 +165,7 @@ class _Ends(BaseCallbackHandler):
 def _streamed(parts: Sequence[Any], seen: _Ends) -> Answer:
     assert seen.result is not None
     answer, joined = _of_result(seen.result), reduce(add, parts)
-    assert answer.text == (joined if isinstance(joined, str) else joined.text)
+    assert answer.text == (joined if isinstance(joined, str) else joined.content)
     return answer
 
 

@@ -51,7 +51,7 @@ def test_both_routes_of_langchain_answer_alike(server: Running, name: str, strea
                 answer = sum(rest, start=first)
         usage = answer.usage_metadata
         calls = [(call["name"], call["args"]) for call in answer.tool_calls]
-        return answer.text, calls, usage and (usage["input_tokens"], usage["output_tokens"])
+        return answer.content, calls, usage and (usage["input_tokens"], usage["output_tokens"])
 
     ask(max_tokens=1)  # both find the prompt in the server's cache: results of computing it differ in their last digits
     alike = ask() == ask(chat_template=server.template)
