@@ -475,3 +475,12 @@ def test_body_without_model_list_raises(api: Api, wire: WireServer, body: Any) -
     wire.script(reply(to_json(body)))
     with pytest.raises(APIResponseError):
         api.client(wire).models()
+
+
+@pytest.mark.parametrize("empty", [{}, [], "", 0, False])
+def test_empty_logprobs_are_none_also_where_a_stop_ends_the_text(api: Api, wire: WireServer, empty: Any) -> None:
+    body = completion("one\ntwo")
+    body["choices"][0]["logprobs"] = empty
+    wire.script(reply(body))
+    (choice,) = api.client(wire).complete("Hi", model=MODEL, stop="\n").choices
+    assert (choice.text, choice.logprobs) == ("one", None)

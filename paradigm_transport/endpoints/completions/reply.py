@@ -247,7 +247,8 @@ def read_choices(
         if 0 <= index < n:
             stop_reason = wire.get("stop_reason")
             stop_reason = stop_reason if isinstance(stop_reason, (str, int)) else None
-            logprobs = wire.get("logprobs") and read_logprobs(wire["logprobs"], received.get(index, 0))
+            given = wire.get("logprobs")
+            logprobs = read_logprobs(given, received.get(index, 0)) if given else None
             finish_reason = _string(wire.get("finish_reason"))
             text, thoughts, calls = contents
             choices.append(Choice(index, text, finish_reason, stop_reason, logprobs, thoughts, calls))
