@@ -146,7 +146,7 @@ class PromptRoute:
         self, request: ChatRequest, layers: Sequence[Layer], *, single: bool
     ) -> tuple[CompletionParameters, dict[str, object]]:
         """Return the endpoint's fields, and those that a server may refuse."""
-        parameters = completion_parameters(self._template, *layers, single=single, kind=ChatParameters)
+        parameters = completion_parameters(self._template, *layers, single=single, kind=self.parameters)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
         constraint = self._constraint(request)
