@@ -30,10 +30,11 @@ Ask = Callable[..., Completion]
 
 def asker(client: ParadigmClient, model: str, route: str) -> Ask:
     def ask(prompt: str = PROMPT, /, **fields: Any) -> Completion:
-        fields = {"model": model, "temperature": 0, "max_tokens": 6, **fields}
+        extra_body = {"seed": 1, **fields.get("extra_body", {})}  # with one, all is computed in the same way
+        fields = {"model": model, "temperature": 0, "max_tokens": 6, **fields, "extra_body": extra_body}
         if route == "completions":
             form = {"response_format": fields.pop("response_format")} if "response_format" in fields else {}
-            return client.complete(prompt, **{**fields, "extra_body": {**form, **fields.get("extra_body", {})}})
+            return client.complete(prompt, **{**fields, "extra_body": {**form, **extra_body}})
         return client.chat([{"role": "user", "content": prompt}], **fields)
 
     return ask

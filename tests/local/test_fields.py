@@ -10,7 +10,8 @@ import pytest
 
 from tests.local.conftest import Caller
 
-COMMA = 28  # a token of SmolLM2's vocabulary
+END_OF_TURN = 2  # tokens of SmolLM2's vocabulary
+COMMA = 28
 PARIS = 7042
 
 
@@ -252,7 +253,7 @@ def test_stop_ends_the_logprobs(caller: Caller) -> None:
 
 def test_end_of_text_finishes_with_stop(caller: Caller) -> None:
     prompt = "<|im_start|>user\nSay hi<|im_end|>\n<|im_start|>assistant\n"
-    reply = caller.complete(prompt=prompt, max_tokens=60, logprobs=0)
+    reply = caller.complete(prompt=prompt, max_tokens=60, logprobs=0, logit_bias={str(END_OF_TURN): 10})
     assert reply["choices"][0]["finish_reason"] == "stop"
     assert "".join(logprobs(reply)["tokens"]) == reply["choices"][0]["text"]
 
