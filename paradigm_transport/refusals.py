@@ -213,9 +213,10 @@ _OVERFLOW = (
     r"|ContextWindowExceeded|context_length_exceeded|exceed_context_size|prompt is too long"  # LiteLLM, codes
     r"|must fit into the context"  # the local Paradigm
 )
-_LIMIT = r"(?:context length is |max_new_tokens`? must be <= |max_model_len=)(\d+)"
-_PROMPT = r"(\d+) (?:input tokens|in (?:the|your) (?:messages|prompt)|`?inputs`? tokens)"
-_COMPLETION = r"too large: (\d+)|(\d+) (?:in|for) the completion|(\d+) `?max_new_tokens"
+_COUNT = r"(\d{1,15})"  # bounded: an expression that begins with `\d+` is quadratic in a long row of digits
+_LIMIT = rf"(?:context length is |max_new_tokens`? must be <= |max_model_len=){_COUNT}"
+_PROMPT = rf"{_COUNT} (?:input tokens|in (?:the|your) (?:messages|prompt)|`?inputs`? tokens)"
+_COMPLETION = rf"too large: {_COUNT}|{_COUNT} (?:in|for) the completion|{_COUNT} `?max_new_tokens"
 
 
 def aborted(finish_reason: str, text: str, body: object, origin: Origin) -> ServerError:

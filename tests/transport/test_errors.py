@@ -411,6 +411,15 @@ def test_large_error_page_is_read_in_linear_time(page: str) -> None:
     assert len(str(status_error(502, page.encode(), Origin("host")))) < 2 * MESSAGE_LIMIT
 
 
+@pytest.mark.parametrize("field", ["code", "type", "message"])
+@pytest.mark.parametrize(
+    "value", ["9" * 1_000_000, "9" * 15 + " in the completion, context length is " + "9" * 1_000_000]
+)
+def test_large_field_of_an_error_is_read_in_linear_time(field: str, value: str) -> None:
+    body = {"error": {"message": "oh", field: value}}
+    assert len(str(status_error(400, body, Origin("host")))) < 2 * MESSAGE_LIMIT
+
+
 @pytest.mark.parametrize("value", ["5".rjust(65), " " * 60_000 + "x", "9" * 60_000, "1 " * 30_000, "Tue, " * 12_000])
 def test_long_retry_after_is_ignored(value: str) -> None:
     assert parse_retry_after(value, 0.0) is None
