@@ -1,7 +1,4 @@
-"""Runs the Python examples of a page or a package: `python -m tests.e2e.examples docs/chat.md MODEL EMBEDDING_MODEL`.
-
-`test_docs.py` runs this in processes, which import only what their examples do.
-"""
+"""Runs the Python examples of a page or a package; `test_docs.py` does so in a process for each."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ import ast
 import asyncio
 import importlib
 import inspect
+import os
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 
@@ -36,7 +33,21 @@ def examples_in(text: str) -> Iterator[str]:
         yield dedent(fenced["code"])
 
 
-def run_examples(place: str, model: str, embedding_model: str) -> None:
+def run_page(place: str, models: tuple[str, str], environment: Mapping[str, str], printed: Path) -> None:
+    """Run the examples of a page or a package in this process.
+
+    Args:
+        place: the page, or the package with the docstrings.
+        models: the names of the models that generate and embed.
+        environment: variables that are set.
+        printed: the file that gets all that is printed.
+    """
+    with printed.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(ROOT)
+    os.environ.update(environment)
+    model, embedding_model = models
     for text in texts_of(place):
         names: dict[str, object] = {"__name__": "example"}
         for example in examples_in(text):
@@ -51,7 +62,3 @@ def run_example(example: str, names: dict[str, object]) -> None:
         asyncio.run(eval(code, names))
     else:
         exec(code, names)
-
-
-if __name__ == "__main__":
-    run_examples(*sys.argv[1:])
