@@ -76,6 +76,14 @@ def test_template_that_takes_too_much_is_refused(name: str) -> None:
     assert cpu_time(use) < 20
 
 
+@pytest.mark.filterwarnings("ignore:chat_template")
+@pytest.mark.parametrize("written", [r"'\n' * 200000", "(call.function.name ~ '(city=') * 20000"])
+def test_dialect_of_a_template_that_writes_much_is_found_in_linear_time(written: str) -> None:
+    call = "{% for call in message.tool_calls %}{{ " + written + " }}{% endfor %}"
+    source = "{% for message in messages %}{{ message.content }}" + call + "{% endfor %}{{ tools }}"
+    assert cpu_time(lambda: find_dialect(find_template(source))) < 10
+
+
 def test_many_forms_of_a_chat_take_no_more_than_two() -> None:
     refused = "{% for i in range(99999) %}{{ i }}{% endfor %}{{ raise_exception('No.') }}{{ tools }}{{ thinking }}"
     calls = (ToolCall("1", "f", {"a": 1}), ToolCall("2", "f", {"a": 2}))

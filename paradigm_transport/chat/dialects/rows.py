@@ -412,7 +412,7 @@ ROWS = (
     Dialect(
         "llama4-pythonic",
         call_forms.LLAMA_4,
-        sign=r"<\|python_start\|>|NAME\(KEY=[\s\S]*<\|eot\|>",
+        sign=r"<\|python_start\|>|NAME\(KEY=[\s\S]{0,2000}<\|eot\|>",
         tool_parsers=("llama4_pythonic",),
         turn=Turn(("<|eot|>", "<|eom|>"), "<|header_start|>", "assistant<|header_end|>"),
     ),
@@ -434,7 +434,7 @@ ROWS = (
     Dialect(
         "xlam",
         BareCalls(is_list=True, separator=", ", any_fence=True),
-        sign=r'(?:\A|[>\n])\s*\[?{"name": "NAME", "arguments"',
+        sign=r'(?:\A|[>\n])\s{0,20}\[?{"name": "NAME", "arguments"',
         tool_parsers=("xlam",),
         turn=Turn((*_CHATML_ENDS, "<|eot_id|>"), _CHATML.begin, _CHATML.role),
         dropped=("<tool_call>", "</tool_call>", "[TOOL_CALLS]"),
