@@ -25,6 +25,16 @@ from paradigm_transport.refusals import is_context_overflow
 MOST_COUNTS = 512
 """How many texts' token counts are remembered."""
 
+_SHAPE_AN_ANSWER = (
+    "base_url",
+    "chat_template_kwargs",
+    "constrain",
+    "output_version",
+    "reasoning_parser",
+    "tool_call_parser",
+)
+"""Fields of both classes, beside the endpoint's and `chat_template`, that an answer depends on."""
+
 T = TypeVar("T")
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
@@ -227,10 +237,7 @@ class LangChainModel(
     def _identifying_params(self) -> Mapping[str, object]:
         """What an answer depends on, for cache keys and traces."""
         values = vars(self)  # without `constrain`, if this writes no messages
-        fields = {
-            name: values.get(name)
-            for name in (*CompletionFields.model_fields, "base_url", "constrain", "chat_template_kwargs")
-        }
+        fields = {name: values.get(name) for name in (*CompletionFields.model_fields, *_SHAPE_AN_ANSWER)}
         fields["chat_template"] = self._plain_template
         return {name: value for name, value in fields.items() if value is not None}
 

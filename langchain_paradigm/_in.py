@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.prompt_values import ChatPromptValue, ImagePromptValue, PromptValue, StringPromptValue
+from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
@@ -19,12 +20,10 @@ from paradigm_transport.chat.json_repair import parse
 from paradigm_transport.chat.structured import tool_of
 from paradigm_transport.chat.templates import Template
 
-if TYPE_CHECKING:
-    from langchain_core.tools import BaseTool
-
 logger = logging.getLogger("langchain_paradigm")
 
-AnyTool: TypeAlias = "chat.JsonObject | type | Callable[..., Any] | BaseTool"
+AnyTool: TypeAlias = chat.JsonObject | type | Callable[..., Any] | Runnable[Any, Any]
+"""Of runnables those that are LangChain's tools, whose module takes long to import."""
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
@@ -227,13 +226,21 @@ def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[chat.Jso
 
 
 def as_function(tool: AnyTool) -> Any:
-    """A pydantic class in OpenAI's form; anything else as it is.
+    """A pydantic class, or a JSON schema with a title but no properties, in OpenAI's form; anything else as it is.
 
-    LangChain leaves OpenAI's form as it is, but drops the parts of a class that refer to the class itself.
+    LangChain leaves OpenAI's form as it is, but drops the parts of a class that refer to the class itself, and all of
+    such a schema.
     """
     if isinstance(tool, type) and issubclass(tool, BaseModel):
         return tool_of(tool).to_openai()["function"]
+    if isinstance(tool, dict) and "title" in tool and _OTHER_FORMS.isdisjoint(tool):
+        schema = dict(tool)
+        return {"name": schema.pop("title"), "description": schema.pop("description", ""), "parameters": schema}
     return tool
+
+
+_OTHER_FORMS = frozenset(("name", "function", "toolSpec", "properties"))
+"""Keys of tools in the forms of OpenAI, Anthropic and Amazon, and of the schemas that LangChain keeps."""
 
 
 def take_functions(arguments: dict[str, Any]) -> None:

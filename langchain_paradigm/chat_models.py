@@ -13,11 +13,12 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import PrivateAttr, field_validator
+from typing_extensions import Self
 
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool, as_function, content_of, openai_tools, take_functions, to_messages
+from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_functions, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
 from paradigm_transport import APIStatusError, Usage
@@ -26,6 +27,7 @@ from paradigm_transport.chat.message_route import route_of, wire_messages
 from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatRequest, ChatRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
+from paradigm_transport.chat.structured import check_object
 from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.chat_completions import WITHOUT_TOOLS
@@ -161,12 +163,16 @@ class ChatParadigm(
                 (`parsing_error`), instead of raising one.
             strict: make the schema strict, as OpenAI's API wants it.
             kwargs: arguments of each call: the endpoint's fields.
+
+        Raises:
+            InvalidParameterError: the schema is that of something other than an object.
         """
         kwargs = {**_compat.structured_output_mark(schema, method), **kwargs}
         tool_name = json_schema = None
         advice = ""
         if method == "function_calling":
             (tool,) = openai_tools([schema], strict)
+            check_object(tool["function"].get("parameters") or {})
             tool_name = tool["function"]["name"]
             choice = {"type": "function", "function": {"name": tool_name}}
             advice = _WITHOUT_CALL if self.chat_template is None else ""
@@ -175,11 +181,12 @@ class ChatParadigm(
             ask = self.bind(response_format={"type": "json_object"}, **kwargs)
         else:
             json_schema = convert_to_json_schema(as_function(schema), strict=strict)
+            check_object(json_schema)
             named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
         parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema, advice=advice)
         # `json_mode` sends no schema: an object of any kind is enforced, and a class may still refuse it.
-        is_enforced = self._route.enforces_schemas and (method != "json_mode" or not parser.validates)
+        is_enforced = self._enforces_schemas and (method != "json_mode" or not parser.validates)
         return StructuredOutput(ask, parser, include_raw, retry=not is_enforced).runnable()
 
     # Many chats
@@ -285,7 +292,8 @@ class ChatParadigm(
         """The number of tokens of messages and tools, as they are sent.
 
         On the chat endpoint the server counts the prompt of an answer of one token; its counts are remembered. Messages
-        that are longer than the model's context are counted one by one. No messages are 0 tokens.
+        that are longer than the model's context, or that the server refuses, such as a part of a chat, are counted one
+        by one, and so are tools. No messages are 0 tokens.
 
         Args:
             messages: the messages.
@@ -303,9 +311,12 @@ class ChatParadigm(
         try:
             return self._remembered(text, lambda: self._count_at_once(lambda: self._usage_of_chat(request)))
         except APIStatusError as error:
-            if not is_context_overflow(error):
+            if not is_context_overflow(error) and error.status_code not in (400, 422):
                 raise
-        return sum(self.get_num_tokens(content_of(message, takes_images=True)) for message in messages)
+        texts = [message.content for message in request.messages]
+        written = [each.to_openai() for message in request.messages for each in message.tool_calls]
+        written += [tool.to_openai() for tool in request.tools]
+        return sum(map(self.get_num_tokens, filter(None, [*texts, *map(to_json, written)])))
 
     def _usage_of(self, text: str) -> Usage | None:
         if self.chat_template is not None:
@@ -334,6 +345,21 @@ class ChatParadigm(
         # LangChain makes a configured copy from the values of all fields.
         return None if isinstance(profile, _compat.Profile) else profile
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy. A `profile` that was not given is that of the copy.
+
+        Args:
+            update: arguments of the copy, by the names that the constructor takes.
+            deep: copy the values, too; clients are shared.
+
+        Raises:
+            InvalidParameterError: a name in `update` is unknown.
+        """
+        copy = super().model_copy(update=update, deep=deep)
+        if isinstance(vars(copy).get("profile"), _compat.Profile):
+            vars(copy)["profile"] = copy._profile()
+        return copy
+
     _windows: ContextWindows = PrivateAttr(default_factory=ContextWindows)
     _templates: ServerTemplates = PrivateAttr(default_factory=ServerTemplates)
 
@@ -344,7 +370,7 @@ class ChatParadigm(
             "tool_calling": True,
             "tool_choice": True,
             "tool_call_streaming": True,
-            "structured_output": self.constrain is not None,
+            "structured_output": self._enforces_schemas,
         }
         return _compat.Profile(known, lambda: self._windows.find(self.model, self))
 
@@ -356,6 +382,7 @@ class ChatParadigm(
 
     def _cache_key(self, stop: Stop, arguments: Mapping[str, object]) -> str:
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
-        sent = self._route.parameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
+        parameters = self._kind_of_parameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
+        sent = {name: value for name, value in parameters.items() if name in FIELDS}
         answered_by = {**self._identifying_params, **arguments, **sent}
         return str(sorted(item for item in answered_by.items() if item[0] not in ("extra_headers", "timeout")))

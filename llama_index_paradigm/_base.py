@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from llama_index.core.base.llms.types import TextBlock
 from llama_index.core.llms import LLM, ChatMessage, ChatResponse, CompletionResponse, LLMMetadata, MessageRole
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import Field, PrivateAttr, model_validator
@@ -225,9 +226,8 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         """
         chat = [readable(message, takes_images=self._takes_images) for message in messages]
         if chat and self.query_wrapper_prompt is not None and chat[-1].role == MessageRole.USER:
-            query = ChatMessage(self.query_wrapper_prompt.format(query_str=chat[-1].content or ""))
-            query.blocks += images_of(chat[-1])
-            chat[-1] = query
+            query = TextBlock(text=self.query_wrapper_prompt.format(query_str=chat[-1].content or ""))
+            chat[-1] = chat[-1].model_copy(update={"blocks": [query, *images_of(chat[-1])]})
         if chat and self.system_prompt:
             system = self.system_prompt
             if chat[0].role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):  # templates know one system turn

@@ -150,7 +150,7 @@ class ToolsHook(FunctionCallingLLM):
             "messages": [*(chat_history or ()), *last],
             # plain data, for events carry them
             "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
-            "tool_choice": tool_choice or ("required" if tool_required else "auto"),
+            "tool_choice": ("required" if tool_required else "auto") if tool_choice is None else tool_choice,
             "parallel_tool_calls": allow_parallel_tool_calls,
             **kwargs,
         }

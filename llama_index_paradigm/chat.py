@@ -128,14 +128,18 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         """The name under which LlamaIndex serialises this class."""
         return "ChatParadigm"
 
-    # Chats. Every path adds `system_prompt` and `query_wrapper_prompt` in `_request`.
+    # Chats. Every path but that of a formatted prompt adds `system_prompt` and `query_wrapper_prompt` in `_request`.
 
-    def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> Call[ChatCompletion]:
-        request = self._request(messages, fields)
+    def _chat_call(
+        self, messages: Sequence[ChatMessage], fields: JsonObject, *, as_it_is: bool = False
+    ) -> Call[ChatCompletion]:
+        request = self._request(messages, fields, as_it_is=as_it_is)
         return self._route.call(request, self, self.additional_kwargs, fields)
 
-    def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> StreamCall[Any, ChatChunk]:
-        request = self._request(messages, fields)
+    def _chat_stream_call(
+        self, messages: Sequence[ChatMessage], fields: JsonObject, *, as_it_is: bool = False
+    ) -> StreamCall[Any, ChatChunk]:
+        request = self._request(messages, fields, as_it_is=as_it_is)
         return self._route.stream_call(request, self, self.additional_kwargs, fields)
 
     @property
@@ -161,10 +165,10 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         else:
             super()._check_parameters()
 
-    def _request(self, messages: Sequence[ChatMessage], fields: JsonObject) -> ChatRequest:
+    def _request(self, messages: Sequence[ChatMessage], fields: JsonObject, *, as_it_is: bool = False) -> ChatRequest:
         """Take what describes the chat out of the fields of a call, and leave those of the endpoint."""
         return ChatRequest(
-            plain_messages(self._with_system_prompt(messages)),
+            plain_messages(messages if as_it_is else self._with_system_prompt(messages)),
             read_tools(fields.pop("tools", None)),
             read_tool_choice(fields.pop("tool_choice", None)),
             fields.pop("parallel_tool_calls", True) is not False,
@@ -189,7 +193,8 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         if self.chat_template is not None:
             return super()._completion_call(prompt, formatted, fields)
         reader = ChatReader()
-        return self._chat_call([ChatMessage(prompt)], fields), lambda reply: as_completion(reader.read(reply))
+        call = self._chat_call([ChatMessage(prompt)], fields, as_it_is=formatted)
+        return call, lambda reply: as_completion(reader.read(reply))
 
     def _completion_stream_call(
         self, prompt: str, formatted: bool, fields: JsonObject
@@ -197,9 +202,8 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
         if self.chat_template is not None:
             return super()._completion_stream_call(prompt, formatted, fields)
         reader = ChatReader()
-        return self._chat_stream_call([ChatMessage(prompt)], fields), lambda chunk: as_completion(
-            reader.read_chunk(chunk)
-        )
+        call = self._chat_stream_call([ChatMessage(prompt)], fields, as_it_is=formatted)
+        return call, lambda chunk: as_completion(reader.read_chunk(chunk))
 
     # Tools. `chat_with_tools` and its twins are LlamaIndex's, and call `chat` and its twins.
 
@@ -257,7 +261,7 @@ class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
     ) -> None:
         super().__init__(output_cls, template, template_args, llm._messages(template, template_args))
         self._advice = ""
-        self.schema_enforced, self.max_tokens = llm._route.enforces_schemas, llm._max_tokens(fields)
+        self.schema_enforced, self.max_tokens = llm._enforces_schemas, llm._max_tokens(fields)
         if llm.pydantic_program_mode == PydanticProgramMode.LLM:
             fields = {**fields, "schema": schema_of(output_cls)}
         else:

@@ -77,6 +77,18 @@ def reply(body: Any = b"", status: int = 200, headers: Mapping[str, str] | None 
     return [head(status, {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}) + data]
 
 
+def only_results_of_calls(request: Request) -> Script:
+    """Answer a chat as strict servers do, which refuse a tool's message that follows no call with its id."""
+    known: set[str] = set()
+    for message in request.body["messages"]:
+        if message["role"] != "tool":
+            known = {call["id"] for call in message.get("tool_calls", ())}
+        elif message["tool_call_id"] not in known:
+            return reply({"error": {"message": "tool must follow a message with tool_calls"}}, 400)
+    choice = {"message": {"role": "assistant", "content": "So."}, "finish_reason": "stop"}
+    return reply({"choices": [choice]})
+
+
 def sse(
     *parts: dict[str, Any] | bytes | Step,
     done: bool = True,

@@ -13,6 +13,7 @@ from paradigm_transport.endpoints.chat_completions import ChatCompletionParamete
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
     CompletionParameters,
+    GenerationParameters,
     MaxTokens,
 )
 
@@ -79,6 +80,19 @@ class ChatFields(TemplateFields, ChatOnlyFields):
         return name
 
     @property
+    def _kind_of_parameters(self) -> type[GenerationParameters]:
+        """The class of the fields of the endpoint that is called."""
+        return MessageParameters if self.chat_template is None else ChatParameters
+
+    @property
+    def _enforces_schemas(self) -> bool:
+        """Whether another attempt at an object would not help, since the server enforces its schema.
+
+        On the chat endpoint, servers ignore fields that they do not know.
+        """
+        return self.constrain == "vllm" and self.chat_template is not None
+
+    @property
     def _has_template_of_server(self) -> bool:
         return self.chat_template in (None, SERVER)
 
@@ -99,8 +113,11 @@ class ChatFields(TemplateFields, ChatOnlyFields):
                 raise ValueError(f"{name}: {_NEEDS_TEMPLATE if is_chat else _NEEDS_NO_TEMPLATE}")
         if self.constrain == "guided_json" and not is_chat:
             raise ValueError(f"constrain='guided_json': {_NEEDS_NO_TEMPLATE}")
+        # Not a choice of the user's: a copy for the other endpoint has the default of that.
         if is_chat and "max_tokens" not in self.model_fields_set:
-            self.__dict__["max_tokens"] = None  # the server's default, which is not a choice of the user's
+            self.__dict__["max_tokens"] = None  # the server's
+        elif not is_chat and self.max_tokens is None:
+            self.__dict__["max_tokens"] = ChatParameters.model_fields["max_tokens"].default
         return self
 
 

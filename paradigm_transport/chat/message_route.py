@@ -46,10 +46,6 @@ class MessageRoute:
         chat_template_kwargs: variables of the server's template.
     """
 
-    parameters = MessageParameters
-    enforces_schemas = False
-    """Servers ignore fields that they do not know."""
-
     def __init__(
         self,
         constrain: Mechanism | None = None,
@@ -102,7 +98,7 @@ class MessageRoute:
     ) -> tuple[ChatRequest, MessageParameters]:
         request.check()
         variables, request, layers = take_template_fields(request, layers)
-        parameters = self.parameters.of(*layers, _tool_fields(request, strict=self._constrain == "vllm" or None))
+        parameters = MessageParameters.of(*layers, _tool_fields(request, strict=self._constrain == "vllm" or None))
         if single and (parameters.n or 1) > 1:
             raise InvalidParameterError("n must be 1 while streaming, since a stream is one text")
         further = self._schema_fields(request) if self._constrain is not None else {}
@@ -193,7 +189,7 @@ def wire_messages(request: ChatRequest) -> list[JsonObject]:
     messages = request.messages
     if request.schema is not None:
         messages = with_system(messages, schema_instruction(request.schema))
-    return list(map(_wire_message, _with_ids(messages)))
+    return list(map(_wire_message, _paired(messages)))
 
 
 def _wire_message(message: Message) -> JsonObject:
@@ -207,24 +203,38 @@ def _wire_message(message: Message) -> JsonObject:
     return wire
 
 
-def _with_ids(messages: Sequence[Message]) -> Iterator[Message]:
-    """Yield messages whose calls all have an id, which their results refer to: some providers' have none."""
+def _paired(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield messages in which each call has an id, and each result that of a call, as servers want it.
+
+    The calls of some providers have no id. The result of no call goes out as the user's, after the results of calls:
+    agents answer malformed calls, too, which are text by now.
+    """
+    known: set[str] = set()
     waiting: list[str] = []
+    without_call: list[Message] = []
     count = 0
     for message in messages:
+        if message.role != "tool":
+            yield from without_call
+            without_call = []
         if message.tool_calls:
             calls: list[ToolCall] = []
             for call in message.tool_calls:
                 count += 1
                 calls.append(call if call.id else replace(call, id=f"call{count:05}"))
             waiting = [call.id for call in calls]
+            known.update(waiting)
             yield replace(message, tool_calls=tuple(calls))
         elif message.role == "tool":
             call_id = message.tool_call_id or (waiting[0] if waiting else None)
             waiting = [each for each in waiting if each != call_id]
-            yield replace(message, tool_call_id=call_id)
+            if call_id in known:
+                yield replace(message, tool_call_id=call_id)
+            else:
+                without_call.append(replace(message, role="user", tool_call_id=None, name=None))
         else:
             yield message
+    yield from without_call
 
 
 def route_of(fields: ChatFields, template: AnyTemplate | None = None) -> ChatRoute:

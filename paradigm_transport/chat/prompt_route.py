@@ -36,8 +36,6 @@ class PromptRoute:
         InvalidParameterError: the template has no variables, or sets one of that name itself.
     """
 
-    parameters = ChatParameters
-
     def __init__(
         self,
         chat_template: AnyTemplate,
@@ -67,11 +65,6 @@ class PromptRoute:
             raise InvalidParameterError("without chat_template, the server writes messages, and not as a prompt")
         constrain: Literal["vllm"] | None = "vllm" if fields.constrain == "vllm" else None
         return cls(template, constrain, fields.tool_call_parser, fields.reasoning_parser, fields.chat_template_kwargs)
-
-    @property
-    def enforces_schemas(self) -> bool:
-        """Whether the server enforces schemas; see `ChatRoute.enforces_schemas`."""
-        return self._constrain is not None
 
     def call(self, request: ChatRequest, *layers: Layer) -> CompletionCall[ChatCompletion]:
         """Return the call whose reply is the whole answer; see `ChatRoute.call`.
@@ -146,7 +139,7 @@ class PromptRoute:
         self, request: ChatRequest, layers: Sequence[Layer], *, single: bool
     ) -> tuple[CompletionParameters, dict[str, object]]:
         """Return the endpoint's fields, and those that a server may refuse."""
-        parameters = completion_parameters(self._template, *layers, single=single, kind=self.parameters)
+        parameters = completion_parameters(self._template, *layers, single=single, kind=ChatParameters)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
         constraint = self._constraint(request)

@@ -15,7 +15,6 @@ from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.template_fields import Layer
 from paradigm_transport.endpoints.completions.fields import (
-    GenerationParameters,
     name_limit,
 )
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
@@ -126,14 +125,6 @@ class ChatChunk:
 
 class ChatRoute(Protocol):
     """How an endpoint takes a chat and returns a message."""
-
-    @property
-    def parameters(self) -> type[GenerationParameters]:
-        """The class of the endpoint's fields."""
-
-    @property
-    def enforces_schemas(self) -> bool:
-        """Whether another attempt at an object would not help: the server enforces its schema."""
 
     def call(self, request: ChatRequest, *layers: Layer) -> Call[ChatCompletion]:
         """Return the call whose reply is the whole answer.

@@ -10,16 +10,36 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from paradigm_transport.chat.json_repair import find_objects
+from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import JsonObject, Message, Tool, to_json
 
 T = TypeVar("T")
 
 
 def schema_of(kind: type[BaseModel]) -> JsonObject:
-    """Return the JSON schema of a pydantic class, at its root even if the class refers to itself."""
+    """Return the JSON schema of a pydantic class, at its root even if the class refers to itself.
+
+    Raises:
+        InvalidParameterError: it is that of something other than an object, as of a `RootModel[list[str]]`.
+    """
     schema = kind.model_json_schema(schema_generator=_WithoutFieldTitles)
     reference = schema.pop("$ref", None)
-    return schema if reference is None else {**schema["$defs"][reference.split("/")[-1]], **schema}
+    whole = schema if reference is None else {**schema["$defs"][reference.split("/")[-1]], **schema}
+    check_object(whole)
+    return whole
+
+
+def check_object(schema: Mapping[str, object]) -> None:
+    """Check that a JSON schema may be that of an object, as the arguments of a tool and structured output are.
+
+    Raises:
+        InvalidParameterError: it is not.
+    """
+    kind = schema.get("type", "object")
+    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+        raise InvalidParameterError(
+            f"the schema must be that of an object, not of type {kind!r}: make the value a field of an object"
+        )
 
 
 def tool_of(kind: type[BaseModel]) -> Tool:

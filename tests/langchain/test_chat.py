@@ -575,7 +575,6 @@ def test_model_works_in_chain(wire: WireServer, make_chat: MakeChat, calls: Call
     assert calls.invoke(chain, {"question": "Where?"}).content == "Rome"
 
 
-@over_completions
 def test_cache_key_depends_on_all_parameters(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     wire.always(lambda request: reply(completion(f"{len(wire.requests)}")))
     chat = make_chat(cache=InMemoryCache())
@@ -593,6 +592,15 @@ def test_cache_key_depends_on_all_parameters(wire: WireServer, make_chat: MakeCh
         lambda: ask(chat.bind_tools([weather])),
         lambda: ask(chat.bind_tools([time_there])),
         lambda: ask(chat.bind_tools([weather], tool_choice="any")),
+        lambda: ask(chat.bind_tools([weather], parallel_tool_calls=False)),
+        lambda: ask(chat.bind(response_format={"type": "json_object"})),
+        lambda: ask(
+            chat.bind(
+                response_format={"type": "json_schema", "json_schema": {"schema": {"title": "City", "type": "object"}}}
+            )
+        ),
+        lambda: ask(chat.model_copy(update={"tool_call_parser": "mistral"})),
+        lambda: ask(chat.model_copy(update={"reasoning_parser": "qwen3"})),
         lambda: ask(chat.model_copy(update={"constrain": "vllm"})),
         lambda: ask(chat.model_copy(update={"chat_template": "alfred"})),
         lambda: ask(chat.model_copy(update={"temperature": 0.9})),

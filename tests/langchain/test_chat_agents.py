@@ -18,7 +18,7 @@ from paradigm_transport.messages import ToolCall
 from tests.chat_form import prompt_of
 from tests.langchain.conftest import Calls, MakeChat, collect, needs_contexts, over_completions
 from tests.langchain.obedient import call_text, streamed, time_there, weather
-from tests.wire import Request, Script, WireServer, completion, reply
+from tests.wire import Request, Script, WireServer, completion, only_results_of_calls, reply
 
 create_agent = pytest.importorskip("langchain.agents").create_agent
 middleware = pytest.importorskip("langchain.agents.middleware")
@@ -142,6 +142,17 @@ def test_agent_returns_broken_call_as_invalid_tool_call(wire: WireServer, make_c
     assert messages[-1].invalid_tool_calls[0]["args"] == "weather(Rome)"
 
 
+def test_agent_goes_on_after_a_broken_call_on_a_strict_server(wire: WireServer, calls: Calls) -> None:
+    functions = [{"name": "weather", "arguments": arguments} for arguments in ('{"city": "Rome"}', '{"city": ')]
+    asked = [{"id": f"call_{number}", "type": "function", "function": each} for number, each in enumerate(functions)]
+    choice = {"message": {"role": "assistant", "tool_calls": asked}, "finish_reason": "tool_calls"}
+    wire.script(reply({"choices": [choice]}))
+    wire.always(only_results_of_calls)
+    chat = ChatParadigm(model="alfred-4.2", api_key="key", base_url=wire.url)
+    messages = calls.invoke(create_agent(chat, [weather]), question("How is it?"))["messages"]
+    assert messages[-1].content == "So."
+
+
 class Answer(BaseModel):
     """The answer."""
 
@@ -227,18 +238,25 @@ def test_agent_summarises_at_a_fraction_of_the_context_window(
 
 @pytest.mark.parametrize("constrain", [None, "vllm"])
 def test_profile_says_what_the_model_can_do(make_chat: MakeChat, constrain: str | None) -> None:
-    profile = make_chat(constrain=constrain).profile
+    chat = make_chat(constrain=constrain)
+    profile = chat.profile
     assert profile is not None
     assert profile["tool_calling"]
-    assert profile["structured_output"] == (constrain == "vllm")
+    # Servers of the chat endpoint ignore fields that they do not know: agents then ask for a call, and ask again.
+    assert profile["structured_output"] == (constrain == "vllm" and chat.chat_template is not None)
 
 
+@over_completions
 def test_profile_of_a_configured_copy_is_that_of_its_own_fields(wire: WireServer, make_chat: MakeChat) -> None:
     field = ConfigurableField(id="constrain")
-    model, _ = make_chat().configurable_fields(constrain=field).prepare({"configurable": {"constrain": "vllm"}})
-    assert isinstance(model, ChatParadigm)
-    assert model.profile is not None
-    assert model.profile["structured_output"]
+    chat = make_chat()
+    model, _ = chat.configurable_fields(constrain=field).prepare({"configurable": {"constrain": "vllm"}})
+    for copy in (model, chat.model_copy(update={"constrain": "vllm"})):
+        assert isinstance(copy, ChatParadigm)
+        assert copy.profile is not None
+        assert copy.profile["structured_output"]
+    given = chat.model_copy(update={"profile": {"max_input_tokens": 5}})
+    assert given.model_copy(update={"constrain": "vllm"}).profile == {"max_input_tokens": 5}
     assert not wire.requests
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage, trim_messages
+from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
 
-from langchain_paradigm import ChatParadigm
+from langchain_paradigm import ChatParadigm, ParadigmLLM
 from paradigm_transport import BadRequestError, InvalidParameterError
 from tests.langchain.conftest import KEY, Calls
 from tests.langchain.obedient import weather
-from tests.wire import WireServer, reply, sse, usage
+from tests.wire import Request, Script, WireServer, reply, sse, usage
 
 
 @pytest.fixture
@@ -327,6 +328,49 @@ def test_tokens_of_messages_are_counted_by_the_chat_endpoint(wire: WireServer, c
     assert (body["max_tokens"], body["tools"][0]["function"]["name"]) == (1, "weather")
     assert chat.get_num_tokens("Hi") == 42
     assert chat.get_num_tokens_from_messages([]) == 0
+
+
+def test_part_of_a_chat_that_the_server_refuses_is_counted_message_by_message(
+    wire: WireServer, chat: ChatParadigm
+) -> None:
+    def count_characters(request: Request) -> Script:
+        (*_, last) = messages = request.body["messages"]
+        if len(messages) > 1 or last["role"] != "user":
+            return reply({"error": "messages with tool_calls must be followed by their results"}, 400)
+        return reply({**message(content=""), "usage": usage(len(last["content"]), 1)})
+
+    wire.always(count_characters)
+    asked = AIMessage("I look.", tool_calls=[{"name": "weather", "args": {"city": "R" * 3000}, "id": "1"}])
+    told = [HumanMessage("Hi"), asked]
+    assert 3000 < chat.get_num_tokens_from_messages(told) < 3200
+    assert chat.get_num_tokens_from_messages(told, [weather]) > chat.get_num_tokens_from_messages(told) + 50
+    assert trim_messages(told, max_tokens=5, token_counter=chat, strategy="first") == told[:1]
+
+
+def test_copy_for_the_other_endpoint_has_the_default_limit_of_that(
+    wire: WireServer, chat: ChatParadigm, calls: Calls
+) -> None:
+    wire.always(reply({"choices": [{"text": "Hello", "finish_reason": "stop"}]}))
+    switched = chat.configurable_fields(chat_template=ConfigurableField(id="template"))
+    calls.invoke(switched, "Hi", {"configurable": {"template": "chatml"}})
+    assert wire.bodies[0]["max_tokens"] == 2048
+
+
+def test_tools_are_bound_to_a_model_and_its_fallbacks(wire: WireServer, chat: ChatParadigm, calls: Calls) -> None:
+    wire.script(reply("", 401), reply(message(tool_calls=[call()])))
+    model = chat.with_fallbacks([chat.model_copy(update={"model": "b"})]).bind_tools([weather])
+    assert [each["name"] for each in calls.invoke(model, "Rome?").tool_calls] == ["weather"]
+    assert [(body["model"], len(body["tools"])) for body in wire.bodies] == [("alfred-4.2", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize("kind", [ChatParadigm, ParadigmLLM])
+def test_annotations_of_our_methods_can_be_read(kind: type) -> None:
+    ours = [base for base in kind.__mro__ if base.__module__.split(".")[0] == "langchain_paradigm"]
+    members = [each for base in ours for name, each in vars(base).items() if callable(each) and name[0] != "_"]
+    methods = [each for each in members if each.__module__.startswith("langchain_paradigm")]
+    assert methods
+    for method in methods:
+        assert get_type_hints(method)
 
 
 def test_switching_the_route_changes_one_argument(wire: WireServer, chat: ChatParadigm, calls: Calls) -> None:

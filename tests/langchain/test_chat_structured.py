@@ -12,10 +12,11 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 from typing_extensions import TypedDict
 
 from langchain_paradigm import ChatParadigm
+from paradigm_transport import InvalidParameterError
 from tests.chat_form import prompt_of
 from tests.langchain.conftest import STRICT, Calls, MakeChat, over_completions
 from tests.langchain.obedient import streamed
@@ -349,3 +350,23 @@ def test_typed_dict_may_omit_fields_with_default(wire: WireServer, make_chat: Ma
     wire.script(reply(completion('{"name": "Rome"}')))
     assert calls.invoke(make_chat().with_structured_output(CityWithDefault), "Rome?") == {"name": "Rome"}
     assert len(wire.bodies) == 1
+
+
+ROWS = {"title": "Rows", "type": "array", "items": {"type": "object"}}
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+@pytest.mark.parametrize("schema", [ROWS, RootModel[list[int]], {"title": "Size", "type": "integer"}])
+def test_schema_of_another_type_than_object_is_refused(make_chat: MakeChat, schema: Any, method: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="the schema must be that of an object, not of type"):
+        make_chat().with_structured_output(schema, method=method)
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_schema_of_alternatives_is_sent_whole(wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any) -> None:
+    kinds = [{"type": "object", "properties": {name: {"type": "integer"}}} for name in ("width", "height")]
+    schema = {"title": "Size", "description": "A size.", "anyOf": kinds}
+    wire.always(reply(completion('{"width": 3}')))
+    model = make_chat(constrain="vllm").with_structured_output(schema, method=method, include_raw=True)
+    calls.invoke(model, "How wide?")
+    assert all(json.dumps(name) in json.dumps(wire.bodies[0]) for name in ("width", "height", "anyOf"))

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from blockbuster import BlockingError, blockbuster_ctx
+from langchain_core.caches import InMemoryCache
 
+from langchain_paradigm import ChatParadigm
 from tests.langchain.conftest import Make, collect
 from tests.wire import Request, Script, WireServer, chunk, completion, pause, reply, sse
 
@@ -68,3 +70,24 @@ def test_model_works_in_one_event_loop_after_another(wire: WireServer, make: Mak
     llm = make()
     assert [asyncio.run(llm.ainvoke("x")) for _ in range(3)] == ["Hello"] * 3
     assert llm.invoke("x") == "Hello"
+
+
+TOLD = "{% for message in messages %}[{{ message.content }}]{% endfor %}"
+
+
+@pytest.mark.parametrize("way", ["cached", "structured"])
+def test_template_of_the_server_is_looked_up_without_blocking(wire: WireServer, way: str) -> None:
+    listed = reply({"data": [{"name": "m", "chat_template": TOLD}]})
+    wire.script(listed, reply(completion('{"n": 1}')))
+    chat = ChatParadigm(
+        model="m", api_key="key", base_url=wire.url, chat_template="server", cache=InMemoryCache(), constrain="vllm"
+    )
+    schema = {"title": "Size", "type": "object", "properties": {"n": {"type": "integer"}}}
+
+    async def run() -> Any:
+        with blockbuster_ctx():
+            if way == "cached":
+                return (await chat.ainvoke("x")).content
+            return await chat.with_structured_output(schema, method="json_schema").ainvoke("x")
+
+    assert asyncio.run(run()) == ('{"n": 1}' if way == "cached" else {"n": 1})

@@ -13,10 +13,12 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
+from blockbuster import blockbuster_ctx
 from llama_index.core import PromptTemplate
 from llama_index.core.base.llms import types
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.callbacks import CallbackManager, EventPayload, TokenCountingHandler
+from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel
 
 from llama_index_paradigm import ChatParadigm, get_paradigm_usage
@@ -101,12 +103,13 @@ def test_all_choices_are_in_raw(wire: WireServer, method: Method, chat: ChatPara
         assert [choice["text"] for choice in response.raw["choices"]] == ["one", "two"]
 
 
-@over_completions
 def test_formatted_prompt_is_sent_unchanged(wire: WireServer, method: Method, make_chat: Make) -> None:
     if not method.is_chat:
         wire.script(method.answer("Hello"))
-        method(make_chat(system_prompt="Be kind."), "Hi", formatted=True)
-        assert prompt_of(wire.bodies[0]) == "Hi"
+        wrapper = PromptTemplate("<{query_str}>")
+        method(make_chat(system_prompt="Be kind.", query_wrapper_prompt=wrapper), "Hi", formatted=True)
+        body = wire.bodies[0]
+        assert body.get("messages", body.get("prompt")) in ("Hi", [{"role": "user", "content": "Hi"}])
 
 
 async def drained(coming: Any) -> None:
@@ -143,8 +146,13 @@ def test_system_prompt_is_added_once_and_joined_to_a_system_message(
 
 def test_query_wrapper_prompt_wraps_the_users_message(wire: WireServer, method: Method, make_chat: Make) -> None:
     wire.script(method.answer("Hello"))
-    method(make_chat(query_wrapper_prompt=PromptTemplate("<{query_str}>")))
+    llm = make_chat(query_wrapper_prompt=PromptTemplate("<{query_str}>"))
+    method(llm)
     assert prompt_of(wire.bodies[0]) == turns(("user", "<Hi>"))
+    if method.is_chat and llm.chat_template is None:
+        wire.script(method.answer("Hello"))
+        method(llm, [ChatMessage("Hi", additional_kwargs={"name": "Ann"})])
+        assert wire.bodies[1]["messages"] == [{"role": "user", "content": "<Hi>", "name": "Ann"}]
 
 
 CALLS = [
@@ -278,10 +286,10 @@ def test_text_of_citable_blocks_and_citations_is_sent(wire: WireServer, method: 
     if method.is_chat:
         wire.script(method.answer("Hello"))
         blocks = blocks_of_text("One", "Two", "Three")
-        messages = [ChatMessage(role=role, blocks=blocks) for role in (MessageRole.SYSTEM, MessageRole.TOOL)]
+        messages = [ChatMessage(role=role, blocks=blocks) for role in (MessageRole.SYSTEM, MessageRole.USER)]
         method(make_chat(system_prompt="Be kind."), messages)
         assert prompt_of(wire.bodies[0]) == turns(
-            ("system", "Be kind.\n\nOne\nTwo\nThree"), ("tool", "<tool_response>\nOne\nTwo\nThree\n</tool_response>")
+            ("system", "Be kind.\n\nOne\nTwo\nThree"), ("user", "One\nTwo\nThree")
         )
 
 
@@ -356,6 +364,31 @@ def test_template_of_the_server_is_looked_up_at_the_first_call(
     assert [request.path for request in wire.requests] == ["/api/v2/models", *["/api/v2/completions"] * 2]
     assert [body["prompt"] for body in wire.bodies[1:]] == ["calm[Hi]"] * 2
     assert ChatParadigm.from_dict(llm.to_dict(), api_key="key").chat_template == "server"
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+
+
+def test_structured_prediction_looks_the_template_of_the_server_up_without_blocking(
+    wire: WireServer, make_chat: Make
+) -> None:
+    llm = make_chat(chat_template="server", pydantic_program_mode=PydanticProgramMode.LLM)
+    wire.script(reply({"data": [{"name": MODEL, "chat_template": TOLD}]}), reply(completion('{"name": "Rome"}')))
+
+    async def predict() -> Any:
+        with blockbuster_ctx():
+            return await llm.astructured_predict(City, PromptTemplate("A city?"))
+
+    assert asyncio.run(predict()) == City(name="Rome")
+
+
+def test_copy_for_the_other_endpoint_has_the_default_limit_of_that(make_chat: Make) -> None:
+    fields = make_chat(chat_template=None).to_dict()
+    assert fields["max_tokens"] is None
+    assert ChatParadigm.from_dict(fields, api_key="key", chat_template="chatml").max_tokens == 2048
 
 
 def test_model_with_the_path_of_a_template_is_restored_without_the_file(make_chat: Make, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from paradigm_transport.messages import ToolCall
 from tests.chat_form import prompt_of
 from tests.llama_index.conftest import KEY, Events, Limiter, needs_rate_limiter, over_completions
 from tests.llama_index.test_chat_tools import ONE_AND_TWO, SIX_BY_SEVEN, add, multiply, written
-from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
+from tests.wire import Script, WireServer, chunk, completion, only_results_of_calls, reply, sse, usage
 
 Make = Callable[..., ChatParadigm]
 
@@ -193,6 +193,17 @@ def test_malformed_call_beside_another_is_reported_with_its_result(wire: WireSer
     results = turns_of(wire.bodies[1])[3:5]
     assert "\n3\n" in results[0]
     assert "malformed call: not valid JSON" in results[1]
+
+
+@newer
+def test_agent_goes_on_after_a_malformed_call_on_a_strict_server(wire: WireServer) -> None:
+    asked = [{"id": "call_1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": '}}]
+    choice = {"message": {"role": "assistant", "tool_calls": asked}, "finish_reason": "tool_calls"}
+    wire.script(reply({"choices": [choice]}))
+    wire.always(only_results_of_calls)
+    llm = ChatParadigm(model="alfred-4.2", api_key=KEY, base_url=wire.url)
+    _, answer = asyncio.run(talk(agent_of(llm, streaming=False)))
+    assert str(answer) == "So."
 
 
 @newer

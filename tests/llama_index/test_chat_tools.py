@@ -323,9 +323,10 @@ def test_required_call_is_prefilled_and_constrained(
 
 
 @over_completions
-def test_tool_choice_none_gives_text_only(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
+@pytest.mark.parametrize("choice", ["none", False])
+def test_tool_choice_none_gives_text_only(wire: WireServer, method: Method, chat: ChatParadigm, choice: Any) -> None:
     wire.script(method.answer(f"It is 42. {SIX_BY_SEVEN}"))
-    last = method(chat, tool_choice="none")[-1]
+    last = method(chat, tool_choice=choice)[-1]
     assert "Multiply" not in prompt_of(wire.bodies[0])
     assert "<tool_call>" in wire.bodies[0]["stop"]
     assert (last.message.content, selected(chat, last)) == ("It is 42. ", [])

@@ -186,6 +186,23 @@ def test_calls_and_results_are_sent_with_ids_and_arguments_as_text() -> None:
     assert noon == {"role": "tool", "content": "noon", "tool_call_id": "x"}
 
 
+def test_results_of_no_call_are_sent_as_the_users_after_the_results_of_calls() -> None:
+    calls = (ToolCall("1", "time", {}),)
+    chat = [
+        Message("tool", "cut off", tool_call_id="0"),
+        Message("user", "Hi"),
+        Message("assistant", '{"city": ', calls),
+        Message("tool", "malformed", tool_call_id="2", name="weather"),
+        Message("tool", "noon", tool_call_id="1"),
+        Message("tool", "late"),
+    ]
+    first, *_, noon, malformed, late = sent(ChatRequest(chat))["messages"]
+    assert first == {"role": "user", "content": "cut off"}
+    assert noon == {"role": "tool", "content": "noon", "tool_call_id": "1"}
+    assert malformed == {"role": "user", "content": "malformed"}
+    assert late == {"role": "user", "content": "late"}
+
+
 def test_parts_of_a_message_are_sent_as_they_are() -> None:
     parts = ({"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "data:,"}})
     (user,) = sent(ChatRequest([Message("user", "What?", parts=parts)]))["messages"]

@@ -214,11 +214,11 @@ def test_reason_of_a_call_that_is_cut_off_names_max_tokens(
     text: str, finish_reason: str, limit: int | None, reason: str
 ) -> None:
     route, request = PromptRoute("chatml"), ChatRequest(HELLO, [TIME])
-    fields = Fields(model="m", chat_template="chatml", max_tokens=limit)
+    fields = Fields(model="m", chat_template="chatml"), {"max_tokens": limit}
     whole = Completion(None, None, None, [Choice(0, f"Hi {text}", finish_reason)])
-    (message,) = route.call(request, fields).convert(whole).messages
+    (message,) = route.call(request, *fields).convert(whole).messages
     streamed = ParsedMessage()
-    convert = route.stream_call(request, fields).convert
+    convert = route.stream_call(request, *fields).convert
     for chunk in (CompletionChunk(f"Hi {text}"), CompletionChunk("", finish_reason=finish_reason, is_last=True)):
         streamed.add(convert(chunk).events)
     for each in (message, streamed):

@@ -21,7 +21,13 @@ from paradigm_transport.http.closing import _closing
 from tests.transport.conftest import KEY, MODEL
 from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse, texts
 
-pytestmark = pytest.mark.usefixtures("collected")
+pytestmark = [
+    pytest.mark.usefixtures("collected"),
+    # Python reports, and drops, what is raised while a generator is thrown away, an interrupt, too.
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <(async_)?generator:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (httpx, httpcore))
 
