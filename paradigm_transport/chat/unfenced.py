@@ -10,7 +10,7 @@ from paradigm_transport.chat.events import Event, Text, Thought
 # Bounded, so that no more than a line is held back.
 _OPENING = re.compile(r"\s{0,99}```\w{0,10}[ \t]{0,9}\r?\n")
 _MAY_OPEN = re.compile(r"\s{0,99}(?:`{0,2}|```\w{0,10}[ \t]{0,9}\r?)")
-_MAY_CLOSE = re.compile(r"\s{0,99}`{0,3}\s{0,99}\Z")
+_MAY_CLOSE = re.compile(r"\s{0,99}(?:`{1,3}\s{0,99})?\Z")
 _LONGEST_CLOSING = 201
 
 

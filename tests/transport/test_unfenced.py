@@ -10,6 +10,7 @@ from paradigm_transport.chat.dialects.base import TextReader, read_message
 from paradigm_transport.chat.dialects.rows import HERMES, ROWS
 from paradigm_transport.chat.events import ParsedMessage, Text
 from paradigm_transport.chat.unfenced import UnfencedReader
+from tests.transport.test_tool_calls import cpu_time
 
 
 def read(pieces: list[str]) -> ParsedMessage:
@@ -84,3 +85,14 @@ def test_long_space_is_not_held_back() -> None:
     reader.feed("```json\n{")
     shown = sum(len(event.text) for _ in range(1000) for event in reader.feed("    "))
     assert shown > 3000
+
+
+def test_space_in_a_fence_is_read_in_a_short_time() -> None:
+    def feed(char: str) -> None:
+        reader = UnfencedReader(TextReader())
+        reader.feed("```json\n{")
+        for _ in range(3000):
+            reader.feed(char)
+
+    letters = min(cpu_time(lambda: feed("a")) for _ in range(3))
+    assert min(cpu_time(lambda: feed(" ")) for _ in range(3)) < 25 * letters  # it took 90 times the time
