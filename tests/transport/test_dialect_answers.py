@@ -322,6 +322,30 @@ def test_time_is_linear_in_the_number_of_values_without_an_end(name: str) -> Non
     assert cpu_time(lambda: read(600)) < 100 * short  # 20 times the text; quadratic would be 400 times the time
 
 
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("glm-4.5", "<tool_call>f\n<arg_key>"),
+        ("qwen3-coder", "<tool_call>\n<function=f>\n<parameter=a"),
+        ("qwen3-coder", "<tool_call>\n<function=f"),
+    ],
+)
+def test_white_space_in_a_mark_is_read_about_as_fast_as_letters(name: str, begin: str) -> None:
+    def feed(filler: str) -> None:
+        reader = new_reader(BY_NAME[name])
+        for char in f"{begin}{filler * 400}x":
+            reader.feed(char)
+
+    letters = min(cpu_time(lambda: feed("a")) for _ in range(3))
+    assert min(cpu_time(lambda: feed(" ")) for _ in range(3)) < 15 * letters  # it took 40 to 1000 times the time
+
+
+@pytest.mark.parametrize("name", ["glm-4.5", "glm-4.7"])
+def test_white_space_around_the_name_of_an_argument_is_left_out(name: str) -> None:
+    written = BY_NAME[name].calls.write([ToolCall("a1b2c3d4e", *ROME)]).replace("city", " \ncity \n")
+    assert read(lambda: new_reader(BY_NAME[name]), written).calls == [ROME]
+
+
 @pytest.mark.parametrize("name", ["deepseek-v3.1", "functionary-v3.1", "kimi-k2", "mistral-v11", "llama-pythonic"])
 @pytest.mark.parametrize("written", ["``", "```", "\n ", "``{[", "), g h()]"])
 def test_forced_call_in_disorder_is_read_alike_in_any_split(name: str, written: str) -> None:

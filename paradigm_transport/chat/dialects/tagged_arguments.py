@@ -20,8 +20,10 @@ Trim = Literal["nothing", "line", "space"]
 
 _WRAPPERS = ("arguments", "input")  # models put all arguments into one of these
 
-# All bounded, so that a text in small pieces is not read over and over.
+# All bounded, so that a text in small pieces is not read over and over. Several repetitions that match the same
+# characters take long, so the end of a mark is looked for first.
 _TAG = re.compile(
+    r"""(?=[^<>\n]{0,500}>)"""
     r"""[ \t]*(?:"(?P<a>[^"<>\n]{1,200})"|'(?P<b>[^'<>\n]{1,200})'|(?P<c>[^\s"'<>][^"'<>\n]{0,200}?))"""
     r"""(?P<more>(?:[ \t]+\w+=(?:"[^"<>\n]*"|'[^'<>\n]*'|\w+))*)[ \t]*>"""
 )
@@ -51,7 +53,7 @@ class Opening:
         elif "=" in before:
             self._rest, self._part = _TAG, _PART_OF_TAG
         else:
-            self._rest = re.compile(rf"\s{{0,200}}(?P<c>[^<>]{{1,200}}?)\s{{0,200}}{re.escape(behind)}")
+            self._rest = re.compile(rf"(?P<c>[^<>]{{1,500}}){re.escape(behind)}")
             self._part = _PART_OF_KEY
 
     def match(self, text: str, at: int) -> re.Match[str] | None:
