@@ -71,11 +71,14 @@ def call_schema(
         arguments: the key of its arguments.
         number: a key before them, of a string; empty for none.
         name_is_key: the only key is the tool's name, of its arguments.
+
+    Raises:
+        InvalidParameterError: as `check_depth`.
     """
     definitions: JsonObject = {}
     calls = []
     for tool in tools:
-        parameters = closed(_with_objects(tool.parameters, partial(_prefix_reference, f"{tool.name}.")))
+        parameters = _with_objects(closed(tool.parameters), partial(_prefix_reference, f"{tool.name}."))
         for keyword in ("$defs", "definitions"):  # references start at the root of the whole schema
             own = parameters.pop(keyword, {})
             definitions.update({f"{tool.name}.{key}": schema for key, schema in own.items()})
@@ -94,11 +97,35 @@ def _prefix_reference(prefix: str, schema: JsonObject) -> JsonObject:
     return schema
 
 
+MAX_DEPTH = 200
+"""The most levels of a JSON schema, each an object or a list of the JSON: pydantic encodes no more than 255."""
+
+
+def check_depth(schema: Mapping[str, object]) -> None:
+    """Check that a JSON schema is not nested so deeply that it cannot be read or sent.
+
+    Raises:
+        InvalidParameterError: it has more than `MAX_DEPTH` levels.
+    """
+    level: dict[int, Any] = {id(schema): schema}  # each once: a schema may hold itself
+    for _ in range(MAX_DEPTH):
+        parts = [part.values() if isinstance(part, Mapping) else part for part in level.values()]
+        level = {id(value): value for part in parts for value in part if isinstance(value, Mapping | list)}
+    if level:
+        raise InvalidParameterError(
+            f"the schema is nested more than {MAX_DEPTH} levels deep: flatten it, or refer to its parts by $ref"
+        )
+
+
 def closed(schema: Mapping[str, object]) -> JsonObject:
     """Return a schema whose objects have no more than the named properties, unless the schema allows others.
 
     Under a schema that leaves this open, a small model goes on with properties it invents.
+
+    Raises:
+        InvalidParameterError: as `check_depth`.
     """
+    check_depth(schema)
     # If several schemas make up an object, each lacks what another names.
     return _closed(dict(schema)) if _combines(schema) else _with_objects(schema, _closed)
 
@@ -133,7 +160,12 @@ def _closed(schema: JsonObject) -> JsonObject:
 
 
 def schema_instruction(schema: Mapping[str, object]) -> str:
-    """Return the instruction that asks for an object of a JSON schema."""
+    """Return the instruction that asks for an object of a JSON schema.
+
+    Raises:
+        InvalidParameterError: as `check_depth`.
+    """
+    check_depth(schema)
     return f"Answer with nothing but a JSON object of this JSON schema:\n{to_json(schema)}"
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import pytest
 from pydantic import BaseModel, Field
 
-from paradigm_transport.chat.structured import call_schema, closed, schema_of, tool_of
-from paradigm_transport.messages import Tool
+from paradigm_transport.chat.dialects.choosing import TOOL_PARSERS
+from paradigm_transport.chat.dialects.dialect import Dialect
+from paradigm_transport.chat.message_route import MessageRoute
+from paradigm_transport.chat.prompt_route import PromptRoute
+from paradigm_transport.chat.routes import ChatRequest
+from paradigm_transport.chat.structured import MAX_DEPTH, call_schema, closed, schema_of, tool_of
+from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.messages import JsonObject, Message, Tool
 
 WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
 TIME = Tool("time")
@@ -80,6 +89,45 @@ def test_definitions_of_two_tools_with_one_name_stay_apart() -> None:
 def test_reference_at_the_root_of_a_tools_schema_is_prefixed() -> None:
     parameters = {"$ref": "#/$defs/Item", "$defs": {"Item": {"type": "object"}}}
     assert call_schema([Tool("a", "", parameters)])["properties"]["arguments"] == {"$ref": "#/$defs/a.Item"}
+
+
+def nested(levels: int) -> JsonObject:
+    """Return a schema that is nested so many levels deep."""
+    schema: JsonObject = {} if levels % 2 else {"properties": {}}
+    for _ in range((levels - 1) // 2):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+def holding_itself() -> JsonObject:
+    """Return a schema that holds itself twice, as one whose references were replaced by what they refer to."""
+    schema: JsonObject = {"type": "object", "properties": {}}
+    schema["properties"] |= {"left": schema, "right": schema}
+    return schema
+
+
+def constrain(row: Dialect, schema: JsonObject) -> object:
+    return row.calls.constraint([Tool("f", "", schema)], None, parallel=True)
+
+
+CHAT = partial(ChatRequest, [Message("user", "x")])
+USES: dict[str, Callable[[JsonObject], object]] = {
+    "schema of messages": lambda schema: MessageRoute().call(CHAT(schema=schema), {"model": "m"}),
+    "schema in the chat": lambda schema: MessageRoute("prompt").call(CHAT(schema=schema), {"model": "m"}),
+    "schema of a prompt": lambda schema: PromptRoute("chatml", "vllm").call(CHAT(schema=schema), {"model": "m"}),
+    "tool of a prompt": lambda schema: PromptRoute("chatml").call(CHAT(tools=[Tool("f", "", schema)]), {"model": "m"}),
+}
+for _name, _row in TOOL_PARSERS.items():
+    if _row.calls.constraint([TIME], None, parallel=True) is not None:
+        USES[f"calls of {_name}"] = partial(constrain, _row)
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_schema_that_is_nested_too_deeply_raises(use: Callable[[JsonObject], object]) -> None:
+    use(nested(MAX_DEPTH - 10))  # with a call around it
+    for schema in (nested(MAX_DEPTH + 1), nested(10_000), holding_itself()):
+        with pytest.raises(InvalidParameterError, match=f"^the schema is nested more than {MAX_DEPTH} levels deep"):
+            use(schema)
 
 
 class Part(BaseModel):

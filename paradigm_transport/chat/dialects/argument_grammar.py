@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from paradigm_transport.chat.dialects.typed import Schema
+from paradigm_transport.chat.structured import check_depth
 from paradigm_transport.messages import Tool, to_json
 
 _NUMBER = """integer ::= "-"? ("0" | [1-9] [0-9]*)
@@ -55,9 +56,13 @@ class ArgumentGrammar:
             begin: stands before the arguments, with NAME for the tool's name.
             end: stands behind them.
             begun: how many of its characters are written already.
+
+        Raises:
+            InvalidParameterError: as `check_depth`.
         """
         calls = []
         for tool in tools:
+            check_depth(tool.parameters)
             schema = Schema(tool.parameters, tool.parameters)
             opening = begin.replace("NAME", tool.name)[begun:]
             members = self._members(schema, self._notation.assign, lambda key: key)

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from paradigm_transport.chat.dialects.base import CallFormat, Reader, TextReader
 from paradigm_transport.chat.dialects.layers import NO_MARKS, Turn, TurnLayer, WrapperLayer
 from paradigm_transport.chat.dialects.thoughts import Thoughts, ThoughtsLayer
+from paradigm_transport.chat.structured import check_depth
 from paradigm_transport.messages import Message, Tool, ToolCall, to_json
 
 
@@ -54,7 +55,13 @@ class Dialect:
     # Writing, for templates that know of no tools
 
     def describe(self, tools: Sequence[Tool]) -> str:
-        """Describe tools for the system message, and how to call them."""
+        """Describe tools for the system message, and how to call them.
+
+        Raises:
+            InvalidParameterError: as `check_depth`.
+        """
+        for tool in tools:
+            check_depth(tool.parameters)
         described = "\n".join(to_json(tool.to_openai()) for tool in tools)
         before, behind = (mark.strip() for mark in self.results)
         example = self.example or self.calls.write([ToolCall("call00001", "NAME", {"KEY": "VALUE"})]).strip()
