@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -135,3 +136,25 @@ def test_offered_calls_follow_the_schema_between_their_marks(form: CallFormat) -
     assert block["begin"].startswith(structure["triggers"][0])
     content = text[len(block["begin"]) : len(text) - len(block["end"])]
     assert accepts(block["content"]["grammar"], content)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_optional_arguments_come_in_order_and_any_may_be_missing(form: CallFormat) -> None:
+    keys = ["a", "b", "c"]
+    tool = Tool("f", "", {"type": "object", "properties": {key: {"type": "integer"} for key in keys}})
+    constraint = form.constraint([tool], "f", parallel=False)
+    assert constraint is not None
+    orders = [order for count in range(4) for order in itertools.permutations(keys, count)]
+    for order in orders:
+        text = written(form, ("f", dict.fromkeys(order, 1)), name="f")
+        assert accepts(constraint["grammar"], text) is (list(order) == sorted(order))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_grammar_grows_linearly_with_the_number_of_optional_arguments(form: CallFormat) -> None:
+    def length(count: int) -> int:
+        properties = {f"property{number:03}": {"type": "string"} for number in range(count)}
+        constraint = form.constraint([Tool("f", "", {"type": "object", "properties": properties})], None, parallel=True)
+        return len((constraint or {})["grammar"])
+
+    assert length(400) < 5 * length(100)

@@ -103,12 +103,17 @@ class ArgumentGrammar:
         first = [member for key, member in members.items() if key in schema.required]
         others = [member for key, member in members.items() if key not in schema.required]
         if first:
-            return f" {comma} ".join(first) + self._optional(others)
-        choices = [member + self._optional(others[place:]) for place, member in enumerate(others, 1)]
-        return f"({' | '.join(choices)})?" if choices else ""
+            return f" {comma} ".join(first) + "".join(f" ({comma} {member})?" for member in others)
+        return f"{self._some(others)}?" if others else ""
 
-    def _optional(self, members: Sequence[str]) -> str:
-        return "".join(f" ({_literal(self._notation.comma)} {member})?" for member in members)
+    def _some(self, members: Sequence[str]) -> str:
+        """Return the name of the rule of one or more members in order; one rule for each tail, so that none repeats."""
+        name = ""
+        for member in reversed(members):
+            rule = f"{member} ({_literal(self._notation.comma)} {name})? | {name}" if name else member
+            name = f"members{len(self._rules)}"
+            self._rules[name] = rule
+        return name
 
     def _value(self, schema: Schema) -> str:
         """Return the name of the rule of a value."""
