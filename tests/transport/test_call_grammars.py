@@ -158,3 +158,20 @@ def test_grammar_grows_linearly_with_the_number_of_optional_arguments(form: Call
         return len((constraint or {})["grammar"])
 
     assert length(400) < 5 * length(100)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_long_chain_of_definitions_becomes_a_grammar(form: CallFormat) -> None:
+    """Each refers to the next: such a schema is not nested, and as valid as a short one."""
+    count = 400
+    definitions = {
+        f"D{number}": {"type": "object", "properties": {"next": {"$ref": f"#/$defs/D{number + 1}"}}}
+        for number in range(count)
+    }
+    definitions[f"D{count}"] = {"type": "integer"}
+    properties = {"first": {"$ref": "#/$defs/D0"}}
+    tool = Tool("f", "", {"$defs": definitions, "type": "object", "properties": properties})
+    constraint = form.constraint([tool], "f", parallel=False)
+    assert constraint is not None
+    assert accepts(constraint["grammar"], written(form, ("f", {"first": {"next": {"next": {}}}}), name="f"))
+    assert not accepts(constraint["grammar"], written(form, ("f", {"first": {"next": 1}}), name="f"))

@@ -47,6 +47,7 @@ class ArgumentGrammar:
         self._notation = notation
         self._rules: dict[str, str] = {}
         self._names: dict[int, str] = {}  # schemas may refer to themselves
+        self._unwritten: list[tuple[str, Schema]] = []  # a rule each, which may lead to more
 
     def calls(self, tools: Sequence[Tool], begin: str, end: str, begun: int = 0) -> str:
         """Return an expression of a call of one of some tools.
@@ -75,6 +76,9 @@ class ArgumentGrammar:
         Args:
             root: the expression of all of it.
         """
+        while self._unwritten:
+            name, schema = self._unwritten.pop()
+            self._rules[name] = self._choices(schema)
         notation = self._notation
         words = [_literal(notation.write(word)) for word in (True, False, None)]
         comma, colon = _literal(notation.comma), _literal(notation.colon)
@@ -122,7 +126,7 @@ class ArgumentGrammar:
         name = self._names.get(id(schema.value))
         if name is None:
             name = self._names[id(schema.value)] = f"value{len(self._names)}"
-            self._rules[name] = self._choices(schema)
+            self._unwritten.append((name, schema))
         return name
 
     def _choices(self, schema: Schema) -> str:
