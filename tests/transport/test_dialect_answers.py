@@ -346,6 +346,17 @@ def test_white_space_around_the_name_of_an_argument_is_left_out(name: str) -> No
     assert read(lambda: new_reader(BY_NAME[name]), written).calls == [ROME]
 
 
+def test_time_is_linear_in_the_length_of_space_behind_a_wrapper() -> None:
+    def stream(length: int) -> None:
+        reader = new_reader(BY_NAME["hunyuan-a13b"])
+        reader.feed("<answer>Hi</answer>")
+        for _ in range(length // 4):
+            reader.feed(" " * 4)
+
+    short = min(cpu_time(lambda: stream(5_000)) for _ in range(3))
+    assert cpu_time(lambda: stream(100_000)) < 60 * short  # 20 times the text; quadratic would be 400 times the time
+
+
 @pytest.mark.parametrize("name", ["deepseek-v3.1", "functionary-v3.1", "kimi-k2", "mistral-v11", "llama-pythonic"])
 @pytest.mark.parametrize("written", ["``", "```", "\n ", "``{[", "), g h()]"])
 def test_forced_call_in_disorder_is_read_alike_in_any_split(name: str, written: str) -> None:

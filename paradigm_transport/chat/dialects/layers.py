@@ -165,14 +165,15 @@ class WrapperLayer(Layer):
         super().__init__((), inner, (begin, end))
         self._begin, self._end, self._call_begins = begin, end, call_begins
         self._is_begun = self._is_wrapped = False
-        self._closing = ""  # the end and what follows it, unless it is more than the beginning of a call
+        self._closing: list[str] = []  # the end and what follows it, unless it is more than the beginning of a call
+        self._behind = ""  # what follows it, without the space before it
 
     def _read(self, text: str) -> list[Event]:
         self._is_begun = self._is_begun or not text.isspace()
         if not self._closing:
             return self._show(self._inner.feed(text))
-        self._closing += text
-        behind = self._closing[len(self._end) :].lstrip()
+        self._closing.append(text)
+        behind = self._behind = (self._behind + text).lstrip()
         if any(mark.startswith(behind) and mark != behind for mark in self._call_begins or (" ",)):
             return []
         return self._close(behind) if behind.startswith(self._call_begins) else self._reopen()
@@ -180,7 +181,7 @@ class WrapperLayer(Layer):
     def _read_mark(self, mark: str) -> list[Event]:
         if mark == self._end and self._is_wrapped:
             events = self._reopen()
-            self._closing = mark
+            self._closing = [mark]
             return events
         if mark == self._end or self._is_begun:
             return self._read(mark)
@@ -189,15 +190,15 @@ class WrapperLayer(Layer):
 
     def _reopen(self) -> list[Event]:
         """Take what looked like the end for text."""
-        closing, self._closing = self._closing, ""
+        closing, self._closing, self._behind = "".join(self._closing), [], ""
         return self._show(self._inner.feed(closing)) if closing else []
 
     def _close(self, behind: str) -> list[Event]:
         """Take the end for what it is, with what is behind it."""
-        self._closing = ""
+        self._closing, self._behind = [], ""
         self._text.mark()
         return self._show(self._inner.feed(behind))
 
     def _finish(self, *, cut_off: bool) -> list[Event]:
-        events = self._close(self._closing[len(self._end) :].lstrip()) if self._closing else []
+        events = self._close(self._behind) if self._closing else []
         return [*events, *self._show(self._inner.finish(cut_off=cut_off)), *self._text.finish()]
