@@ -408,6 +408,30 @@ def cpu_time(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
+@pytest.mark.parametrize(
+    ("arguments", "char"), [('{"name": "NAME', "f"), ('{"name": "NAME', " "), ('{"NAME', " ")], ids=repr
+)
+def test_time_is_linear_in_the_length_of_a_name_that_the_arguments_repeat(arguments: str, char: str) -> None:
+    def stream(length: int) -> None:
+        text = f'<tool_call>{{"name": "NAME", "arguments": {arguments}'.replace("NAME", char * length)
+        events_of([text[at : at + 4] for at in range(0, len(text), 4)])
+
+    short = min(cpu_time(lambda: stream(2_000)) for _ in range(3))
+    assert cpu_time(lambda: stream(40_000)) < 60 * short  # 20 times the text; quadratic would be 400 times the time
+
+
+@pytest.mark.parametrize("length", [400, 480, 500, 1000])
+def test_arguments_that_repeat_a_call_with_a_long_name_are_read_alike_in_any_split(length: int) -> None:
+    name = "f" * length
+    call = {"name": name, "arguments": {"a": 1}}
+    text = f"<tool_call>{json.dumps({'name': name, 'arguments': call})}</tool_call>"
+    whole = [event.call.arguments for event in events_of([text]) if isinstance(event, CallEnd)]
+    assert whole == [{"a": 1} if length < 480 else call]
+    for size in (1, 7, 300):
+        parts = [text[at : at + size] for at in range(0, len(text), size)]
+        assert [event.call.arguments for event in events_of(parts) if isinstance(event, CallEnd)] == whole
+
+
 @pytest.mark.parametrize("repeated", ['}{"name": "time"}', '{"name": "time", "arguments": {}'])
 def test_time_is_linear_in_the_number_of_calls_behind_one_mark(repeated: str) -> None:
     def read_calls(length: int) -> None:

@@ -14,6 +14,8 @@ CUT_OFF = "the answer ends before the call does"
 _NAMES = ("name", "tool_name")
 _ARGUMENTS = ("arguments", "parameters")  # models trained on several dialects mix the two
 
+_LONGEST_BEGIN = 500  # characters of arguments that decide whether they repeat the call: each piece reads them again
+
 
 def new_call_id() -> str:
     """Return a new id of nine letters and digits, the only form that Mistral's templates take."""
@@ -168,10 +170,11 @@ class CallReader:
     def _may_repeat_call(self, name: str) -> bool:
         """Whether the arguments begin like the whole call: `{"name": "f", "arguments": …` as arguments of `f`."""
         if self._is_repeated is None:
-            begin = "".join(self._arguments.text.split()) if self._arguments else ""
+            text = self._arguments.text[:_LONGEST_BEGIN] if self._arguments else ""
+            begin = "".join(text.split())
             named = f'"name":{"".join(to_json(name).split())},'
             wholes = [f'{{{first}"{key}":' for key in _ARGUMENTS for first in (named, "")]
-            if any(whole.startswith(begin) for whole in wholes):
+            if len(text) < _LONGEST_BEGIN and any(whole.startswith(begin) for whole in wholes):
                 return True
             self._is_repeated = begin.startswith(tuple(wholes))
         return self._is_repeated
