@@ -15,6 +15,7 @@ from paradigm_transport.endpoints.completions.stream import StreamReader
 from paradigm_transport.refusals import Origin
 from paradigm_transport.stops import StopScanner, find_stop
 from tests.transport.conftest import MODEL, Api, over_completions
+from tests.transport.test_tool_calls import cpu_time
 from tests.wire import STALL, WireServer, chunk, completion, event, reply, sse, texts, to_json
 
 pytestmark = pytest.mark.usefixtures("endpoint")
@@ -150,6 +151,19 @@ def test_logprobs_of_a_stop_are_not_shown() -> None:
     events = [chunk("a E", choice={"logprobs": logprobs_of(["a", " ", "E"])}), chunk("ND", choice={"logprobs": None})]
     chunks = read_stream(events, stops=["END"])
     assert [(c.text, c.logprobs and c.logprobs.tokens) for c in chunks] == [("a ", ["a", " "]), ("", None)]
+
+
+def test_time_is_linear_in_the_number_of_tokens_that_are_held_back() -> None:
+    """Tokens spell more than the text that arrives with them, and its last character may begin a stop."""
+    body = chunk("a" * 10, choice={"logprobs": logprobs_of(["ab"] * 10)})
+
+    def read(count: int) -> list[str]:
+        chunks = read_stream([body] * count, stops=["aX"])
+        return [token for each in chunks if each.logprobs for token in each.logprobs.tokens]
+
+    assert read(100) == ["ab"] * 1000
+    short = min(cpu_time(lambda: read(100)) for _ in range(3))
+    assert cpu_time(lambda: read(8000)) < 240 * short  # 80 times the tokens; copying them took 750 times the time
 
 
 def test_incomplete_stop_is_shown_at_end(api: Api, wire: WireServer) -> None:

@@ -43,6 +43,13 @@ class Logprobs:
             self.text_offset + other.text_offset,
         )
 
+    def extend(self, other: Logprobs) -> None:
+        """Add the tokens of another in place, which takes no longer for the tokens that are here already."""
+        self.tokens += other.tokens
+        self.token_logprobs += other.token_logprobs
+        self.top_logprobs += other.top_logprobs
+        self.text_offset += other.text_offset
+
     def count_within(self, characters: int) -> int:
         """Count the tokens that begin within the first characters of the text that they spell.
 

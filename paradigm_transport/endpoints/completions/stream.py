@@ -223,7 +223,8 @@ class _StreamedChoice:
 
     def __init__(self, scanner: StopScanner | None) -> None:
         self._scanner = scanner
-        self._held: Logprobs | None = None  # of text that is held back
+        self._held = Logprobs()  # of text that is held back, from `_first` on
+        self._first = 0
         self._ahead = 0  # characters shown beyond the tokens shown; less than 0 within a token
         self._server_finished = False
         self.finish_reason: str | None = None
@@ -258,19 +259,26 @@ class _StreamedChoice:
         """Return what was held back and did not become a stop."""
         if self._scanner is None or self._scanner.stopped:
             return "", None
-        logprobs, self._held = self._held, None
-        return self._scanner.finish(), logprobs
+        return self._scanner.finish(), self._take_up_to(len(self._held))
 
     def _ready(self, scanner: StopScanner, shown: int, new: Logprobs | None) -> Logprobs | None:
         """Return the log-probabilities of the tokens whose text may be shown."""
-        held = self._held + new if self._held and new else self._held or new
+        if new:
+            self._held.extend(new)
+        end = len(self._held)
         if not scanner.held and not scanner.stopped:  # all text is out, and so may all tokens be
-            self._ahead, self._held = 0, None
-            return held
+            self._ahead = 0
+            return self._take_up_to(end)
         self._ahead += shown
-        if not held:
-            return None
-        count = held.count_within(self._ahead)
-        ready, self._held = held[:count] or None, held[count:] or None
-        self._ahead -= sum(map(len, ready.tokens)) if ready else 0
-        return ready
+        place = self._first
+        while place < end and self._ahead > 0:
+            self._ahead -= len(self._held.tokens[place])
+            place += 1
+        return self._take_up_to(place)
+
+    def _take_up_to(self, end: int) -> Logprobs | None:
+        """Return the tokens that are held back, up to a place; the others stay, since moving them would take time."""
+        taken, self._first = self._held[self._first : end], end
+        if end == len(self._held):
+            self._held, self._first = Logprobs(), 0
+        return taken or None
