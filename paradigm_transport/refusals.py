@@ -10,6 +10,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -404,5 +405,7 @@ def _text_of_page(text: str) -> str:
             text = text[begin : end.start() if end else None]
         # No regular expression for tags: on a page of "<" it would be quadratic.
         first, *others = text.split("<")
-        text = html.unescape(first + " ".join(other.partition(">")[2] for other in others))
+        text = first + " ".join(other.partition(">")[2] for other in others)
+        with suppress(ValueError):  # Python refuses references of over 4,300 digits, `&#999…;`
+            text = html.unescape(text)
     return " ".join(text.split())

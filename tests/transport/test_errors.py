@@ -45,7 +45,7 @@ from paradigm_transport.refusals import (
     status_error,
 )
 from tests.transport.conftest import KEY, MODEL, Api
-from tests.wire import CUT, RESET, WireServer, head, reply
+from tests.wire import CUT, RESET, WireServer, chunk, completion, head, reply, sse, texts
 
 pytestmark = pytest.mark.usefixtures("endpoint")
 
@@ -104,6 +104,8 @@ BODIES: list[tuple[Any, str]] = [
     (["one", {"message": "two"}, 3], "one; two"),
     ("<html>\n<head><title>502 Bad\nGateway</title></head><body>nginx</body></html>", "502 Bad Gateway"),
     ("<html><body><h1>Oh</h1>&amp; no</body></html>", "Oh & no"),
+    (f"<h1>Oh</h1>&amp; &#{'9' * 5000};", f"Oh &amp; &#{'9' * 488}…"),
+    ({"error": {"message": f"<h1>&#{'9' * 5000};</h1>"}}, f"&#{'9' * 497}…"),
     ("upstream connect\n error", "upstream connect error"),
     ("a < b and b > c", "a < b and b > c"),
     ({"error": {"message": ""}}, ""),
@@ -436,6 +438,21 @@ def test_request_id_is_redacted_and_shortened() -> None:
     assert error.request_id is not None
     assert error.request_id.startswith("[…] xxx")
     assert len(error.request_id) == MESSAGE_LIMIT
+
+
+def test_header_with_a_character_of_5000_digits_is_quoted_as_it_is(api: Api, wire: WireServer) -> None:
+    words = f"<h1>&#{'9' * 5000};"
+    wire.script(
+        reply(completion("a"), headers={"X-Request-Id": words}),
+        sse(chunk("a", "stop"), headers={"X-Request-Id": words}),
+        reply(b"", 302, {"Location": words}),
+    )
+    client = api.client(wire)
+    shown = f"&#{'9' * 497}…"
+    assert client.complete("Hi", model=MODEL).request_id == shown
+    assert texts(client.stream("Hi", model=MODEL)) == "a"
+    with pytest.raises(APIStatusError, match=f"redirects to {shown}; "):
+        client.complete("Hi", model=MODEL)
 
 
 def test_values_of_default_headers_are_redacted(api: Api, wire: WireServer) -> None:
