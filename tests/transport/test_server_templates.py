@@ -63,6 +63,7 @@ def model(wire: WireServer, template: AnyTemplate = "server", **fields: Any) -> 
             "start_messages_template": [{"name": "default", "template": SOURCE}],
         },
         {"chat_template": "{{ messages[-1].content }}", "prompt_template": {"default": SOURCE}},
+        {"chat_template": [{"name": [], "template": "{{ 1 }}"}, {"name": "default", "template": SOURCE}]},
     ],
 )
 def test_template_is_found_in_the_model_list(wire: WireServer, find: Find, entry: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ def config_file(folder: Path, **config: Any) -> Path:
         (SOURCE, {name: {"content": token, "lstrip": False} for name, token in TOKENS.items()}),
         ({"default": SOURCE, "tool_use": "{{ tools }}"}, TOKENS),
         ([{"name": "tool_use", "template": "{{ tools }}"}, {"name": "default", "template": SOURCE}], TOKENS),
+        ([{"name": ["default"], "template": "{{ tools }}"}, {"name": "default", "template": SOURCE}], TOKENS),
     ],
 )
 def test_template_and_tokens_are_read_from_a_configuration(tmp_path: Path, template: object, tokens: Any) -> None:
@@ -73,6 +74,11 @@ def test_source_of_any_name_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("tokenizer_config.json", "{}", "{} has no chat_template, and there is no chat_template.jinja beside it"),
         ("tokenizer_config.json", '{"chat_template": 1}', "{} holds no chat template in Jinja that is its only one or"),
         ("tokenizer_config.json", '{"chat_template": {"x": "{{ 1 }}"}}', "{} holds no chat template in Jinja"),
+        (
+            "tokenizer_config.json",
+            '{"chat_template": [{"name": {}, "template": "{{ 1 }}"}]}',
+            "{} holds no chat template",
+        ),
         ("tokenizer_config.json", '{"chat_template": "{% if %}"}', "{}: not a valid Jinja template: line 1: "),
         ("tokenizer_config.json", '{"chat_template": "{{ 1 }}", "eos_token": 2}', "{}: eos_token must be a string, or"),
         ("x.jinja", "", "{} holds no chat template in Jinja"),

@@ -104,7 +104,7 @@ def default_source(value: object) -> str | None:
 def _default_of(value: object) -> object:
     """Return the default of several templates, or the only one."""
     if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
-        value = {each.get("name"): each.get("template") for each in value}
+        value = {name: each.get("template") for each in value if isinstance(name := each.get("name"), str)}
     return value.get("default", value) if isinstance(value, Mapping) else value
 
 
