@@ -11,6 +11,9 @@ from typing import Any
 
 from typing_extensions import Self
 
+MAX_COUNT = 2**53
+"""Nobody counts further; greater numbers may be too large for the floats of prices and rates."""
+
 
 @dataclass(slots=True)
 class Usage:
@@ -61,10 +64,10 @@ def _read_detail(wire: Mapping[str, object], details: str, name: str) -> int | N
 
 
 def read_count(value: object) -> int | None:
-    """Read a number of things, 0 or more, which some servers write as `3.0`; None if it is not one."""
+    """Read a number of things, 0 to `MAX_COUNT`, which some servers write as `3.0`; None if it is not one."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None
 
 
 Price = float | tuple[float, float]

@@ -22,6 +22,7 @@ from paradigm_transport import (
     ServerError,
     StreamInterruptedError,
     Usage,
+    get_paradigm_usage,
 )
 from paradigm_transport.endpoints.completions.logprobs import read_logprobs
 from paradigm_transport.endpoints.completions.reply import read_completion
@@ -154,13 +155,16 @@ def test_reply_with_huge_numbers_is_read_whole_and_streamed(api: Api, wire: Wire
     logprobs = b'{"tokens": ["a"], "token_logprobs": [%s], "top_logprobs": [{"a": %s}]}'
     number = b"9" * digits
     choice = b'{"index": 0, "text": "a", "finish_reason": "stop", "logprobs": ' + logprobs % (number, number) + b"}"
-    body = b'{"created": ' + number + b', "choices": [' + choice + b'], "usage": {"prompt_tokens": ' + number + b"}}"
+    usage = b'{"prompt_tokens": %s, "completion_tokens": %s}' % (number, number)
+    body = b'{"created": ' + number + b', "choices": [' + choice + b'], "usage": ' + usage + b"}"
     wire.always(reply(body))
     client = api.client(wire)
-    whole = client.complete("Hi", model=MODEL)
-    (streamed, _) = client.stream("Hi", model=MODEL)
-    wire.always(sse(event(body)))
-    (chunk, _) = client.stream("Hi", model=MODEL)
+    with get_paradigm_usage(price=1.5) as counted:
+        whole = client.complete("Hi", model=MODEL)
+        (streamed, _) = client.stream("Hi", model=MODEL)
+        wire.always(sse(event(body)))
+        (chunk, _) = client.stream("Hi", model=MODEL)
+    assert (counted.uncounted, counted.cost, counted.tokens_per_second) == (3, 0, None)
     assert whole.text == streamed.text == chunk.text == "a"
     assert whole.usage is None
     assert whole.choices[0].logprobs == streamed.logprobs == chunk.logprobs == Logprobs(["a"], [None], [{}], [0])
@@ -221,6 +225,10 @@ def test_stop_reason_is_text_or_token_id(reason: object, read_as: object) -> Non
         ({"prompt_tokens": -1, "completion_tokens": 2}, None),
         ({"prompt_tokens": 1.5, "completion_tokens": 2}, None),
         ({"prompt_tokens": math.nan, "completion_tokens": math.inf}, None),
+        ({"prompt_tokens": 2**53, "completion_tokens": 0}, Usage(2**53, 0, 2**53)),
+        ({"prompt_tokens": 1, "completion_tokens": 2**53 + 1}, None),
+        ({"prompt_tokens": 1e300, "completion_tokens": 1}, None),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 10**400}, Usage(1, 2, 3)),
         ({"input_tokens": 1, "output_tokens": 2}, None),
         ({}, None),
         (None, None),
