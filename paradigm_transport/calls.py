@@ -53,6 +53,9 @@ _LOST = {
 }
 """What a call without such a field may lack."""
 
+MAX_WARNINGS = 100
+"""The most warnings that a client logs: words of a server may differ from reply to reply."""
+
 
 class Policy:
     """What a client decides by, without I/O.
@@ -90,12 +93,18 @@ class Policy:
         self.longest_wait = seconds_of(settings.timeout)[1] or 0.0
         self.pace = pace or Pace(self.host)
         self.quota = RetryQuota()
-        self._warnings: set[str] = set()
+        self._warnings: set[tuple[str, str]] = set()
 
-    def warn_once(self, message: str, *args: object) -> None:
-        """Log a warning, once for each message."""
-        if message not in self._warnings:
-            self._warnings.add(message)
+    def warn_once(self, message: str, *args: object, key: str = "") -> None:
+        """Log a warning, once for each message and key, at most `MAX_WARNINGS` in all.
+
+        Args:
+            message: the text, with a `%s` for each argument.
+            args: the arguments.
+            key: tells warnings of one message apart; short, for it is kept.
+        """
+        if (message, key) not in self._warnings and len(self._warnings) < MAX_WARNINGS:
+            self._warnings.add((message, key))
             logger.warning(message, *args)
 
 

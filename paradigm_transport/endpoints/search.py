@@ -18,7 +18,7 @@ from paradigm_transport.calls import Call
 from paradigm_transport.endpoints.parameters import CallParameters
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import JsonObject
-from paradigm_transport.refusals import Origin, unexpected_response
+from paradigm_transport.refusals import Origin, Redaction, unexpected_response
 
 # Fields
 
@@ -171,8 +171,8 @@ class SearchResults:
 
     Attributes:
         results: the passages, best first.
-        warnings: what the server could not do, such as `{"code": "relevance", "reason": "timeout"}`; also logged, and
-            in the metadata of each result.
+        warnings: what the server could not do, such as `{"code": "relevance", "reason": "timeout"}`. The first of each
+            code is also logged, and the first `MAX_SHARED_WARNINGS` are in the metadata of each result.
         request_id: the id of the HTTP request, if the server sent one.
         latency: seconds from the first request to the end of the reply.
         retries: the number of requests that failed before.
@@ -185,9 +185,14 @@ class SearchResults:
     retries: int = 0
 
 
+MAX_SHARED_WARNINGS = 100
+"""The most warnings of a reply in the metadata of each result: with all, memory would be results times warnings."""
+
+
 def _read_result(entry: JsonObject, warnings: list[JsonObject], with_image: bool) -> SearchResult:
     raw = {name: value for name, value in entry.items() if name != "image"}
     score, scores = _read_scores(entry)
+    own_warnings = _read_warnings(entry.get("warnings"))
     content, chunk_id = entry.get("content"), entry.get("chunk_id")
     metadata = {
         **_read_source(_object(entry.get("source"))),
@@ -195,7 +200,7 @@ def _read_result(entry: JsonObject, warnings: list[JsonObject], with_image: bool
         "scores": scores or None,
         **_read_workspace(_object(entry.get("workspace"))),
         "bboxes": entry.get("bboxes"),
-        "warnings": [*warnings, *_read_warnings(entry.get("warnings"))] or None,
+        "warnings": [*warnings, *own_warnings] or None,
     }
     return SearchResult(
         text=content if isinstance(content, str) else "",
@@ -316,11 +321,14 @@ class SearchCall(Call[SearchResults]):
         if not all(isinstance(entry, dict) for entry in entries):
             raise unexpected_response(body, origin)
         warnings = _read_warnings(body.get("warnings"))
-        self._log(warnings)
-        results = [_read_result(entry, warnings, bool(self.parameters.include_image)) for entry in entries]
+        shared = warnings[:MAX_SHARED_WARNINGS]
+        self._log(shared, origin.redaction)
+        results = [_read_result(entry, shared, bool(self.parameters.include_image)) for entry in entries]
         return SearchResults(results, warnings, origin.request_id, self.meter.end(None), self.retries)
 
-    def _log(self, warnings: Iterable[JsonObject]) -> None:
+    def _log(self, warnings: Iterable[JsonObject], redaction: Redaction) -> None:
         for warning in warnings:
-            words = self.redact(f"{warning.get('code')} ({warning.get('reason') or 'no reason given'})")
-            self.policy.warn_once(f"{self.policy.host} searched without one of its signals: {words}.")
+            code = redaction.words(str(warning.get("code")))
+            reason = redaction.words(str(warning.get("reason") or "no reason given"))
+            message = "%s searched without one of its signals: %s (%s)."
+            self.policy.warn_once(message, self.policy.host, code, reason, key=code)  # reasons may hold an id

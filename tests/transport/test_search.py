@@ -18,6 +18,8 @@ from paradigm_transport import (
     UnprocessableEntityError,
     get_paradigm_usage,
 )
+from paradigm_transport.calls import MAX_WARNINGS
+from paradigm_transport.endpoints.search import MAX_SHARED_WARNINGS
 from tests.transport.conftest import KEY, Api
 from tests.wire import WireServer, reply, search_result, search_results
 
@@ -273,6 +275,41 @@ def test_warnings_are_logged_and_in_the_metadata(api: Api, wire: WireServer, cap
         "vision (no reason given).",
         "odd (no reason given).",
     ]
+
+
+def test_warning_of_one_code_is_logged_once_with_any_reason(
+    api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        wire.script(reply(search_results(warnings=[{"code": "relevance", "reason": f"request {number} timed out"}])))
+    client = api.client(wire)
+    with caplog.at_level(logging.WARNING, "paradigm_transport"):
+        for _ in range(3):
+            client.search(QUERY)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{wire.host} searched without one of its signals: relevance (request 0 timed out)."
+    ]
+
+
+def test_log_of_warnings_is_bounded(api: Api, wire: WireServer, caplog: pytest.LogCaptureFixture) -> None:
+    wire.script(*(reply(search_results(warnings=[f"{number} {place}" for place in range(80)])) for number in range(2)))
+    client = api.client(wire)
+    with caplog.at_level(logging.WARNING, "paradigm_transport"):
+        for _ in range(2):
+            client.search(QUERY)
+    assert len(caplog.records) == MAX_WARNINGS
+
+
+def test_result_has_only_the_first_of_thousands_of_warnings(api: Api, wire: WireServer) -> None:
+    entries = [{"content": "a", "warnings": ["own"]} if number % 2 else {"content": "a"} for number in range(2_000)]
+    wire.script(reply(search_results(*entries, warnings=["b"] * 2_000)))
+    found = api.client(wire).search(QUERY)
+    assert len(found.warnings) == 2_000
+    assert {len(result.metadata["warnings"]) for result in found.results} == {
+        MAX_SHARED_WARNINGS,
+        MAX_SHARED_WARNINGS + 1,
+    }
+    assert found.results[1].metadata["warnings"][-1] == {"code": "own"}
 
 
 @pytest.mark.parametrize("body", [{}, [], {"results": None}, {"results": {}}, {"results": [1]}, "text", None])
