@@ -9,12 +9,15 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
+from itertools import chain
+from os.path import commonprefix
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -69,23 +72,43 @@ class Redaction:
 
         They are without the secrets and the prompt, on one line, and of at most `MESSAGE_LIMIT` characters.
         """
-        # Before the words are taken out, which changes their white space and their escapes.
-        words = server_words(_map_text(body, self._without_anything))
+        words = server_words(body, self._beginning)
         return words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…"
 
     def _without_secrets(self, text: str) -> str:
         return _secret_pattern(self.secrets).sub(REDACTED, text) if self.secrets else text
 
     def _without_anything(self, text: str) -> str:
-        for form in self._forms_of_prompts:
+        for form in self._forms_of_prompts[bisect_left(self._forms_of_prompts, -len(text), key=_negative_length) :]:
             text = text.replace(form, REDACTED)
         return self._without_secrets(text)
 
+    def _beginning(self, text: str) -> str:
+        """Redact a text; of a long one that is not a page, only as much of its beginning as a message can show."""
+        if len(text) <= MESSAGE_LIMIT or re.search(_PAGE, text):
+            return self._without_anything(text)
+        forms = chain(self._forms_of_prompts[:1], *map(_forms_of_secret, self.secrets))
+        longest = max(map(len, forms), default=0)
+        size = 2 * MESSAGE_LIMIT + longest
+        while size + longest < len(text):
+            # What an end cuts in two is not found there, but in the other: as far as both agree, nothing is cut.
+            ends = (size, size + longest)
+            beginning = commonprefix([self._without_anything(text[:end]) for end in ends])  # noqa: RUF071  # not paths
+            if len(" ".join(beginning.split())) > MESSAGE_LIMIT:
+                return beginning
+            size *= 2
+        return self._without_anything(text)
+
     @cached_property
     def _forms_of_prompts(self) -> list[str]:
-        return [
-            form for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT for form in _forms_of_prompt(prompt)
-        ]
+        """The longest first: one prompt may hold another."""
+        prompts = (prompt for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT)
+        forms = dict.fromkeys(form for prompt in prompts for form in _forms_of_prompt(prompt) if form)
+        return sorted(forms, key=_negative_length)
+
+
+def _negative_length(text: str) -> int:
+    return -len(text)
 
 
 def _forms_of_prompt(prompt: str) -> list[str]:
@@ -360,34 +383,55 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 # The server's words
 
 
-def server_words(body: object) -> str:
-    """Find the server's own words in any of the shapes that servers of this family use for errors."""
+def server_words(body: object, redact: Callable[[str], str] = str) -> str:
+    """Find the server's own words in any of the shapes that servers of this family use for errors.
+
+    Args:
+        body: the body of the error, parsed.
+        redact: changes each text before words are taken out of it, which changes its white space and its escapes.
+
+    Returns:
+        The words, on one line; of those in long lists, as many as a message can show.
+    """
     if isinstance(body, str):
-        return _text_of_page(body)
+        return _text_of_page(redact(body))
     if isinstance(body, list):
-        return "; ".join(filter(None, map(server_words, body)))
+        return _join("; ", filter(None, (server_words(entry, redact) for entry in body)))
     if not isinstance(body, dict):
         return ""
     if isinstance(body.get("msg"), str):  # {"loc": ["body", "temperature"], "msg": "…", "input": …}: never the input
         loc = body.get("loc")
-        where = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else ""
-        return f"{where}: {body['msg']}" if where else str(body["msg"])
+        where = _join(".", (redact(str(part)) for part in loc if part != "body")) if isinstance(loc, list) else ""
+        return f"{where}: {redact(body['msg'])}" if where else redact(body["msg"])
     by_field = body.get("fields")
     if isinstance(by_field, dict):  # {"detail": the same for all, "fields": {"query": [{"error": "…", "detail": "…"}]}}
-        words = "; ".join(f"{name}: {words}" for name, errors in by_field.items() if (words := server_words(errors)))
+        found = ((name, server_words(errors, redact)) for name, errors in by_field.items())
+        words = _join("; ", (f"{redact(name)}: {words}" for name, words in found if words))
         if words:
             return words
     if isinstance(body.get("error"), str) and isinstance(body.get("detail"), str):  # the first is a code
-        return server_words(body["detail"])
+        return server_words(body["detail"], redact)
     for key in ("error", "detail", "message", "errors", "non_field_errors"):
-        words = server_words(body.get(key))
+        words = server_words(body.get(key), redact)
         if words:
             return words
-    return "; ".join(  # {"field": ["message", …]}
-        f"{field}: {' '.join(str(message) for message in messages)}"
+    messages_by_field = (  # {"field": ["message", …]}
+        f"{redact(field)}: {_join(' ', map(redact, messages))}"
         for field, messages in body.items()
         if isinstance(messages, list) and messages and all(isinstance(message, str) for message in messages)
     )
+    return _join("; ", messages_by_field)
+
+
+def _join(separator: str, texts: Iterable[str]) -> str:
+    """Join texts, as many as a message can show."""
+    joined, length = [], 0
+    for text in texts:
+        joined.append(text)
+        length += len(text) + len(separator)
+        if length > MESSAGE_LIMIT + len(separator):
+            break
+    return separator.join(joined)
 
 
 _PAGE = r"(?i)<(!doctype|html|head|body|title|h1|center)\b"

@@ -45,6 +45,7 @@ from paradigm_transport.refusals import (
     status_error,
 )
 from tests.transport.conftest import KEY, MODEL, Api
+from tests.transport.test_tool_calls import cpu_time
 from tests.wire import CUT, RESET, WireServer, chunk, completion, head, reply, sse, texts
 
 pytestmark = pytest.mark.usefixtures("endpoint")
@@ -161,6 +162,50 @@ def test_echoed_prompt_is_redacted(api: Api, wire: WireServer, prompt: str) -> N
 def test_short_prompt_is_not_redacted(prompt: str, words: str) -> None:
     said = words.replace("[…]", prompt)
     assert Redaction(prompts=(prompt,)).words({"detail": said}) == words
+
+
+def test_prompt_that_holds_another_is_redacted_whole() -> None:
+    prompts = ("Tell me a secret", "Tell me a secret of the king")
+    assert Redaction(prompts=prompts).words("cannot complete Tell me a secret of the king") == "cannot complete […]"
+
+
+def test_prompt_of_white_space_leaves_words_as_they_are() -> None:
+    assert Redaction(prompts=(" " * 12,)).words("no luck") == "no luck"
+
+
+def test_words_behind_a_long_prompt_are_quoted() -> None:
+    prompt = "word " * 50_000
+    assert Redaction(prompts=(prompt,)).words(f"cannot complete {prompt}today") == "cannot complete […]today"
+
+
+@pytest.mark.parametrize("length", range(0, 12_000, 500))
+def test_prompt_is_redacted_wherever_it_stands_in_a_long_text(length: int) -> None:
+    prompt, secret = "prompt " * 500, "s " * 50 + "secret"
+    text = "- " * (length // 2) + (prompt + "\n" * length + secret) * 5 + "- " * 20_000
+    for body in (text, {"errors": [text]}, [{"loc": [text], "msg": text}], {"a": [text]}, {"fields": {text: [text]}}):
+        words = Redaction((secret,), (prompt,)).words(body)
+        assert set(words) <= set("-[…];:.a ")
+        assert len(words) == MESSAGE_LIMIT
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        lambda chat: {"detail": [{"loc": ["body"], "msg": "too long", "input": chat}] * 2},
+        lambda chat: {"detail": f"too long: {chat}"},
+        lambda chat: {"errors": [message["content"] for message in chat]},
+        lambda chat: {"messages": [message["content"] for message in chat]},
+        lambda chat: {"errors": [f"again and again {number}" for number in range(10 * len(chat))]},
+    ],
+)
+def test_echo_of_a_long_chat_is_redacted_in_linear_time(echo: Callable[[Any], Any]) -> None:
+    def redact(messages: int) -> None:
+        prompts = tuple(f"{number} é\n" * 30 for number in range(messages))
+        words = Redaction(prompts=prompts).words(echo([{"content": prompt} for prompt in prompts]))
+        assert "é" not in words
+
+    short = min(cpu_time(lambda: redact(50)) for _ in range(3))
+    assert cpu_time(lambda: redact(800)) < 80 * short  # 16 times the text; quadratic would be 256 times the time
 
 
 def test_redirect_raises_and_is_not_followed(api: Api, wire: WireServer) -> None:
