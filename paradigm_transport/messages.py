@@ -244,20 +244,26 @@ def in_user_turns(messages: Iterable[Message], roles: Collection[str]) -> list[M
         roles: the roles of messages that a user says instead.
     """
     turns: list[Message] = []
-    for message in messages:
-        turn = replace(message, role="user", tool_call_id=None, name=None) if message.role in roles else message
-        if turns and turns[-1].role == turn.role != "tool":
-            turn = _joined(turns.pop(), turn)
-        turns.append(turn)
+    changed = (
+        replace(message, role="user", tool_call_id=None, name=None) if message.role in roles else message
+        for message in messages
+    )
+    for role, run in groupby(changed, lambda message: message.role):
+        if role == "tool":
+            turns += run
+        else:
+            turns.append(_joined(list(run)))
     return turns
 
 
-def _joined(first: Message, second: Message) -> Message:
-    """Return two messages of one role as one."""
-    content, thoughts = (
-        "\n\n".join(filter(None, pair)) for pair in ((first.content, second.content), (first.thoughts, second.thoughts))
-    )
-    return replace(first, content=content, thoughts=thoughts, tool_calls=first.tool_calls + second.tool_calls)
+def _joined(run: Sequence[Message]) -> Message:
+    """Return messages of one role as one."""
+    if len(run) == 1:
+        return run[0]
+    content = "\n\n".join(message.content for message in run if message.content)
+    thoughts = "\n\n".join(message.thoughts for message in run if message.thoughts)
+    calls = tuple(call for message in run for call in message.tool_calls)
+    return replace(run[0], content=content, thoughts=thoughts, tool_calls=calls)
 
 
 def to_json(value: object) -> str:

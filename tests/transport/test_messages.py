@@ -14,11 +14,13 @@ from paradigm_transport.messages import (
     Tool,
     ToolCall,
     ToolChoice,
+    in_user_turns,
     read_response_format,
     read_tool_choice,
     read_tools,
     with_system,
 )
+from tests.transport.test_tool_calls import cpu_time
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
 NONSENSE: list[Any] = [
@@ -191,3 +193,33 @@ def test_message_is_written_in_the_openai_form_with_arguments_as_an_object() -> 
         "name": "weather",
     }
     assert Message("user").to_openai() == {"role": "user", "content": ""}
+
+
+def test_neighbours_of_one_role_are_one_turn() -> None:
+    calls = [ToolCall("1", "f", {}), ToolCall("2", "g", {})]
+    chat = [
+        Message("developer", "Be brief."),
+        Message("user", "A", name="Ann"),
+        Message("user", ""),
+        Message("user", "B"),
+        Message("assistant", "", (calls[0],), thoughts="Hm."),
+        Message("assistant", "C", (calls[1],), thoughts="So."),
+        Message("tool", "1", tool_call_id="1"),
+        Message("tool", "2", tool_call_id="2"),
+    ]
+    called = Message("assistant", "C", tuple(calls), thoughts="Hm.\n\nSo.")
+    assert in_user_turns(chat, ()) == [chat[0], Message("user", "A\n\nB", name="Ann"), called, *chat[6:]]
+    assert in_user_turns(chat, ("developer", "tool")) == [
+        Message("user", "Be brief.\n\nA\n\nB"),
+        called,
+        Message("user", "1\n\n2"),
+    ]
+    assert in_user_turns([], ("tool",)) == []
+
+
+def test_neighbours_are_joined_in_linear_time() -> None:
+    def join(messages: int) -> None:
+        in_user_turns([Message("user", "word " * 200)] * messages, ())
+
+    short = min(cpu_time(lambda: join(250)) for _ in range(3))
+    assert cpu_time(lambda: join(8_000)) < 300 * short  # 32 times the text; quadratic would be 1,000 times the time
