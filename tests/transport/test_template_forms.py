@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from paradigm_transport import InvalidParameterError, JinjaTemplate
 from paradigm_transport.messages import Message, Tool, ToolCall
+from tests.transport.test_tool_calls import cpu_time
 
 WEATHER = Tool("weather", "The weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
 OSLO, ROME = (
@@ -206,6 +208,29 @@ def test_text_beside_calls_may_stand_behind_their_results() -> None:
     )
     chat = [ASKED, Message("assistant", "I look.", (OSLO,)), RESULT, Message("user", "And?")]
     assert template(turns=turns).render_chat(chat) == ('Warm?!weather {"city": "Oslo"}=7 degreesI look.And?assistant:')
+
+
+@pytest.mark.parametrize("length", [0, 999, 1000, 1001, 5000])
+def test_texts_are_found_however_far_apart_they_stand(length: int) -> None:
+    gap = "-" * length
+    turns = "{% for m in messages | reverse %}" + gap + "{{ m.content | tojson }}{% endfor %}"
+    chat = [Message("system", 'Be "A".'), Message("user", 'Say "B".'), Message("system", 'Be "C".')]
+    prompt = "".join(f"{gap}{json.dumps(chat[place].content)}" for place in (2, 1, 0))
+    assert template(turns=turns).render_chat(chat) == prompt + "assistant:"
+    with pytest.raises(InvalidParameterError, match="leaves out the message of the role 'user'"):
+        template(turns=turns.replace("m.content", "m.content | replace('Say', 'Do')")).render_chat(chat)
+
+
+@pytest.mark.parametrize("roles", [("user", "assistant"), ("user", "system")])
+def test_quoted_texts_are_found_in_linear_time(roles: tuple[str, str]) -> None:
+    quoting = template(turns="{% for m in messages %}{{ m.role }}:{{ m.content | tojson }}{% endfor %}")
+
+    def render(messages: int) -> None:
+        texts = ('"word" ' * 40 + str(number) for number in range(messages))
+        quoting.render_chat([Message(roles[number % 2], text) for number, text in enumerate(texts)])
+
+    short = min(cpu_time(lambda: render(100)) for _ in range(3))
+    assert cpu_time(lambda: render(3_200)) < 120 * short  # 32 times the text; quadratic would be 1,000 times the time
 
 
 # Thoughts

@@ -213,17 +213,21 @@ def _text_forms(texts: list[Message]) -> Iterator[Form]:
 
 def _missing(prompt: str, messages: Iterable[Message], tools: Iterable[Tool]) -> str | None:
     """Name the first message, call or tool that a prompt leaves out."""
-    at = 0
+    at = system_at = 0
     for message in messages:
-        is_system = message.role in SYSTEM  # which may stand anywhere
-        end = _end_of(message.content.strip(), prompt, 0 if is_system else at)
+        text, is_system = message.content.strip(), message.role in SYSTEM
+        end = _end_of(text, prompt, system_at if is_system else at)
+        if end < 0 and is_system:  # which may stand anywhere
+            end = _end_of(text, prompt, 0)
         if end < 0:
             return f"the message of the role {message.role!r}"
         if message.tool_calls:  # beside which a text may stand behind the results
             left_out = _missing_call(message.tool_calls, prompt, at)
             if left_out is not None:
                 return f"the call of the tool {left_out.name!r}"
-        elif not is_system:
+        elif is_system:
+            system_at = end
+        else:
             at = end
     return next((f"the tool {tool.name!r}" for tool in tools if _end_of(tool.name, prompt, 0) < 0), None)
 
@@ -251,18 +255,28 @@ def _texts_in(value: object) -> Iterator[str]:
         yield str(value)
 
 
+_NEAR = 1000  # characters behind the message before in which a text is looked for first
+
+
 def _end_of(text: str, prompt: str, at: int) -> int:
-    """Return where a text ends in a prompt, as it is, without its thoughts, or quoted; -1 if it is not there."""
-    begin = prompt.find(text, at)
-    if begin >= 0:
-        return begin + len(text)
-    for form in (
-        text.rpartition("</think>")[2].strip(),
-        to_json(text)[1:-1],
-        json.dumps(text)[1:-1],
-        repr(text)[1:-1],
-    ):
-        begin = prompt.find(form, at)
-        if begin >= 0:
-            return begin + len(form)
-    return -1
+    """Return where a text ends in a prompt, as it is, without its thoughts, or quoted; -1 if it is not there.
+
+    All forms are looked for nearby, then ever further: one that the prompt lacks would be looked for to its end.
+    """
+    near = _NEAR
+    while True:
+        for form in _forms_in_prompts(text):
+            begin = prompt.find(form, at, at + near + len(form))
+            if begin >= 0:
+                return begin + len(form)
+        if at + near >= len(prompt):
+            return -1
+        near *= 2
+
+
+def _forms_in_prompts(text: str) -> Iterator[str]:
+    yield text
+    yield text.rpartition("</think>")[2].strip()
+    yield to_json(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield repr(text)[1:-1]
