@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
-from itertools import chain
-from os.path import commonprefix
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -72,7 +70,7 @@ class Redaction:
 
         They are without the secrets and the prompt, on one line, and of at most `MESSAGE_LIMIT` characters.
         """
-        words = server_words(body, self._beginning)
+        words = server_words(body, self._without_anything)
         return words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…"
 
     def _without_secrets(self, text: str) -> str:
@@ -82,22 +80,6 @@ class Redaction:
         for form in self._forms_of_prompts[bisect_left(self._forms_of_prompts, -len(text), key=_negative_length) :]:
             text = text.replace(form, REDACTED)
         return self._without_secrets(text)
-
-    def _beginning(self, text: str) -> str:
-        """Redact a text; of a long one that is not a page, only as much of its beginning as a message can show."""
-        if len(text) <= MESSAGE_LIMIT or re.search(_PAGE, text):
-            return self._without_anything(text)
-        forms = chain(self._forms_of_prompts[:1], *map(_forms_of_secret, self.secrets))
-        longest = max(map(len, forms), default=0)
-        size = 2 * MESSAGE_LIMIT + longest
-        while size + longest < len(text):
-            # What an end cuts in two is not found there, but in the other: as far as both agree, nothing is cut.
-            ends = (size, size + longest)
-            beginning = commonprefix([self._without_anything(text[:end]) for end in ends])  # noqa: RUF071  # not paths
-            if len(" ".join(beginning.split())) > MESSAGE_LIMIT:
-                return beginning
-            size *= 2
-        return self._without_anything(text)
 
     @cached_property
     def _forms_of_prompts(self) -> list[str]:
