@@ -31,6 +31,13 @@ class Outbound(Protocol):
     def outgoing(self) -> Outgoing:
         """What is sent now."""
 
+    def check_time(self) -> None:
+        """Check that the call may go on.
+
+        Raises:
+            APITimeoutError: it has taken longer than it may in all.
+        """
+
     def seconds_until_turn(self) -> float:
         """Return the seconds to sleep before asking again; 0 if it may be sent now.
 
@@ -116,7 +123,7 @@ class Attempts(BaseAttempts):
         try:
             self._scope.check()
             with self._opening:
-                response = lease.send(self._connections.request(lease, call.outgoing))
+                response = lease.send(self._connections.request(lease, call.outgoing), call.check_time)
             self._scope.check()
         except BaseException:
             lease.discard()
@@ -162,7 +169,7 @@ class AsyncAttempts(BaseAttempts):
         try:
             self._scope.check()
             with self._opening:
-                response = await lease.send(self._connections.request(lease, call.outgoing))
+                response = await lease.send(self._connections.request(lease, call.outgoing), call.check_time)
             self._scope.check()
         except BaseException:
             await lease.discard()

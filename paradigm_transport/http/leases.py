@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -72,14 +72,33 @@ class _Lease(Generic[Client, Reply]):
     def __init__(self, client: Client, scope: CallScope, network_stream: object = None) -> None:
         self.client = client
         self.scope = scope
-        self.network_stream = network_stream
+        self.network_stream: Any = network_stream
         self.is_released = False
         self.response: Reply | None = None
+        self._check_time: Callable[[], None]
         scope.add(self.interrupt)
 
     def interrupt(self) -> None:
         """End what is waited for on the connection."""
         raise NotImplementedError
+
+    def _watch(self, stream: Any) -> None:
+        """Take note of the connection; until `_unwatch`, the time of the call is checked before each read from it."""
+        self._unwatch()
+        self.network_stream = stream
+        if stream is None:  # not yet open, or that of a client that was passed in
+            return
+        check_time, read = self._check_time, stream.read
+
+        def read_in_time(max_bytes: int, timeout: float | None = None) -> Any:
+            check_time()
+            return read(max_bytes, timeout)
+
+        stream.read = read_in_time
+
+    def _unwatch(self) -> None:
+        if self.network_stream is not None:
+            vars(self.network_stream).pop("read", None)
 
     def _receive(self, response: Reply) -> Reply:
         self.response = response
@@ -106,9 +125,20 @@ class Lease(_Lease[HTTPClient, HTTPResponse]):
         self._process = os.getpid()
         super().__init__(client, scope, network_stream)
 
-    def send(self, request: Request) -> HTTPResponse:
-        """Send a request; return its response once the headers have arrived."""
-        return self._receive(self.client.send(request, stream=True))
+    def send(self, request: Request, check_time: Callable[[], None]) -> HTTPResponse:
+        """Send a request; return its response once the headers have arrived.
+
+        Args:
+            request: the request.
+            check_time: raises an error if the call has no time left; a client that was passed in does not call it.
+        """
+        self._check_time = check_time
+        self._watch(self.network_stream)
+        try:
+            response = self.client.send(request, stream=True)
+        finally:
+            self._unwatch()
+        return self._receive(response)
 
     def trace(self, event: str, info: Mapping[str, object]) -> None:
         """Take note of a new connection; httpcore calls this at each of its steps.
@@ -117,7 +147,7 @@ class Lease(_Lease[HTTPClient, HTTPResponse]):
             APIConnectionError: the calls of the scope have ended, so nothing may be sent on it.
         """
         if event.endswith(_CONNECTED):
-            self.network_stream = info["return_value"]
+            self._watch(info["return_value"])
             if self.scope.error is not None:
                 self._pool.disconnect(self)
                 self.scope.check()
@@ -154,20 +184,27 @@ class AsyncLease(_Lease[AsyncHTTPClient, AsyncHTTPResponse]):
         self._pool = pool
         super().__init__(client, scope, network_stream)
 
-    async def send(self, request: Request) -> AsyncHTTPResponse:
+    async def send(self, request: Request, check_time: Callable[[], None]) -> AsyncHTTPResponse:
         """As `Lease.send`."""
         send = partial(self.client.send, request, stream=True)
         if self._pool.is_borrowed:  # cancelled again while it ends a request, httpcore 1.0 leaves the connection open
             return self._receive(await cancel_once(send, self.scope, _close_response))
-        if self.network_stream is not None:
-            return self._receive(await send())
-        with interruptible(self.scope):  # what connects, `interrupt` does not reach
-            return self._receive(await send())
+        self._check_time = check_time
+        self._watch(self.network_stream)
+        try:
+            if self.network_stream is not None:
+                response = await send()
+            else:
+                with interruptible(self.scope):  # what connects, `interrupt` does not reach
+                    response = await send()
+        finally:
+            self._unwatch()
+        return self._receive(response)
 
     async def trace(self, event: str, info: Mapping[str, object]) -> None:
         """As `Lease.trace`."""
         if event.endswith(_CONNECTED):
-            self.network_stream = info["return_value"]
+            self._watch(info["return_value"])
             if self.scope.error is not None:
                 await self._pool.disconnect(self)
                 self.scope.check()

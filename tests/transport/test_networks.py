@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
-from paradigm_transport import APIConnectionError, InvalidParameterError, Settings
+from paradigm_transport import APIConnectionError, APITimeoutError, InvalidParameterError, Settings, Timeout
 from paradigm_transport.http.connections import Connections
 from tests.transport.conftest import KEY, MODEL, Api
 from tests.wire import STALL, WireServer, chunk, completion, event, reply, sse, texts
@@ -91,6 +91,15 @@ def test_verify_accepts_an_ssl_context(api: Api, tls: WireServer, authority: tru
     context = ssl.create_default_context()
     authority.configure_trust(context)
     works(api, tls, verify=context)
+
+
+def test_head_that_never_ends_over_tls_raises_at_its_deadline(api: Api, tls: WireServer) -> None:
+    tls.always([b"HTTP/1.1 200 OK\r\n", STALL])
+    looks = iter([0.0] * 3)
+    timeout = Timeout(read=5, total=100)
+    client = api.client(tls, verify=False, timeout=timeout, timer=lambda: next(looks, 1000.0), max_retries=0)
+    with pytest.raises(APITimeoutError, match="within 100 seconds"):
+        client.models()
 
 
 def test_verify_false_accepts_any_certificate(api: Api, tls: WireServer) -> None:

@@ -209,7 +209,7 @@ def test_calls_over_the_connection_limit_wait_without_a_timeout(
 class Timer:
     """Seconds that stand still for some looks, then jump beyond every deadline."""
 
-    def __init__(self, looks: int) -> None:
+    def __init__(self, looks: float) -> None:
         self.looks = looks
 
     def __call__(self) -> float:
@@ -220,7 +220,7 @@ class Timer:
 @pytest.mark.parametrize("part", [chunk(" a"), b": ping\n\n", b" "], ids=["text", "pings", "bytes"])
 def test_stream_that_never_ends_raises_at_its_deadline(api: Api, wire: WireServer, part: Any) -> None:
     wire.script(sse(chunk("Once"), part, STALL))
-    client = api.client(wire, timeout=Timeout(total=100), timer=Timer(3))
+    client = api.client(wire, timeout=Timeout(total=100), timer=Timer(4))
     chunks: list[CompletionChunk] = []
     with pytest.raises(APITimeoutError, match=f"{wire.host} did not complete its response within 100 sec") as caught:
         chunks.extend(client.stream("Hi", model=MODEL))
@@ -233,10 +233,31 @@ def test_stream_that_never_ends_raises_at_its_deadline(api: Api, wire: WireServe
 def test_reply_that_never_ends_raises_at_its_deadline(api: Api, wire: WireServer, status: int) -> None:
     wire.always([head(status, {"Content-Length": "1000"}) + b" ", STALL])
     for path in ("complete", "models"):
-        client = api.client(wire, timeout=Timeout(total=100), timer=Timer(2), max_retries=0)
+        client = api.client(wire, timeout=Timeout(total=100), timer=Timer(3), max_retries=0)
         arguments = {} if path == "models" else {"prompt": "Hi", "model": MODEL}
         with pytest.raises(APITimeoutError, match="within 100 seconds"):
             getattr(client, path)(**arguments)
+
+
+@pytest.mark.parametrize(
+    "part", [b"HTTP/1.1 200 OK\r\nX-A: 1\r\n", b"HTTP/1.1 102 Processing\r\n\r\n"], ids=["half a head", "102"]
+)
+@pytest.mark.parametrize("calls_before", [0, 1])
+def test_head_that_never_ends_raises_at_its_deadline(
+    api: Api, wire: WireServer, part: bytes, calls_before: int
+) -> None:
+    wire.script(*[reply(models())] * calls_before)
+    wire.always([part, STALL])
+    looks = 3  # to begin, to send, and before the one read of a whole head
+    timer = Timer(inf)
+    client = api.client(wire, timeout=Timeout(read=5, total=100), timer=timer, max_retries=0)
+    for _ in range(calls_before):
+        client.models()
+    for call in (lambda: client.complete("Hi", model=MODEL), lambda: list(client.stream("Hi", model=MODEL))):
+        timer.looks = looks
+        with pytest.raises(APITimeoutError, match="within 100 seconds"):
+            call()
+        assert wire.requests[-1].left.wait(30)
 
 
 def test_retry_that_would_begin_after_the_deadline_is_not_made(api: Api, wire: WireServer) -> None:
