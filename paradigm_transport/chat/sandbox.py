@@ -36,6 +36,7 @@ _COMPARING = {"count", "index", "remove"}
 """Of the methods of lists and dicts, those that look at no more than one item, and those that compare all."""
 _WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{5})|\{[^{}]*\d{5}")  # in a format
 
+_FRAME = ("_loop_vars", "_block_vars")  # what Jinja adds to the arguments of a call
 _PASSED = (Context, jinja2.Environment, nodes.EvalContext)  # what filters get before the value
 
 _KEEPING = {
@@ -147,14 +148,15 @@ class Sandbox(SandboxedEnvironment):
         _pay(self._length if isinstance(obj, Macro) else _STEP)
         method = getattr(obj, "__wrapped__", obj)  # Jinja wraps `str.format`
         owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
+        named = [value for key, value in kwargs.items() if key not in _FRAME]
         if obj is dict or owner is dict or (isinstance(obj, Macro) and (obj.catch_varargs or obj.catch_kwargs)):
-            _size([args, kwargs])  # they become a new value, as in `sized`
+            _size([args, named])  # they become a new value, as in `sized`
         elif isinstance(owner, str | bytes | int):
             args = _listed(args)
-            _pay_for_text(owner, name, [*args, *kwargs.values()])
+            _pay_for_text(owner, name, [*args, *named])
         elif isinstance(owner, list | dict):
             args = _listed(args)
-            _pay_for_items(owner, name, [*args, *kwargs.values()])
+            _pay_for_items(owner, name, [*args, *named])
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

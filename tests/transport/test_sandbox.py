@@ -159,6 +159,13 @@ def test_long_chats_are_not_too_much() -> None:
     assert len(JinjaTemplate(source=QWEN).render_chat(chat)) > 2_000_000
 
 
+def test_long_text_with_a_name_in_a_loop_is_written() -> None:
+    naming = "{% for m in messages %}{% set text = m.content %}"
+    source = naming + "{{ text.strip('\n').replace('c', 'd').rsplit('|', 1)[-1] }}{% endfor %}"
+    content = "a b " * 100_000
+    assert find_template(source).render_prompt(content) == content
+
+
 def test_long_prompts_are_written() -> None:
     content = "a b " * 2_000_000
     template = JinjaTemplate(source="{% for m in messages %}{{ m.content | replace('c', 'd') | trim }}|{% endfor %}")
