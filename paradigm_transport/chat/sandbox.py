@@ -7,6 +7,7 @@ that repeats or enlarges something is paid for before it is done.
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -31,19 +32,41 @@ _STEP = 100
 _left: ContextVar[int] = ContextVar("work left", default=MAX_WORK)
 
 _GROWING = {"center", "expandtabs", "format", "format_map", "join", "ljust", "replace", "rjust", "translate", "zfill"}
+_SEARCHING = {"lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"}
+"""Methods of texts that may compare each character with all of an argument."""
 _CHEAP = {"append", "get", "items", "keys", "values"}
 _COMPARING = {"count", "index", "remove"}
 """Of the methods of lists and dicts, those that look at no more than one item, and those that compare all."""
-_WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{5})|\{[^{}]*\d{5}")  # in a format
+_WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{3})|\{[^{}]*\d{3}")  # in a format
+_LONG_NUMBER = re.compile(r"\d{3}")  # in a format with `%(name)`, whose name may hold anything
 
+_TEXT, _SCALAR, _MAPPING = (str, bytes), (str, bytes, int), (dict, Mapping)
 _FRAME = ("_loop_vars", "_block_vars")  # what Jinja adds to the arguments of a call
 _PASSED = (Context, jinja2.Environment, nodes.EvalContext)  # what filters get before the value
 
+_SHORT = nodes.Const | nodes.Compare | nodes.Not | nodes.Test
+"""Of two values that are compared, one is short if it is a constant, or true or false."""
+
 _KEEPING = {
-    "attr", "batch", "count", "d", "default", "dictsort", "first", "groupby", "items", "last", "length", "list", "map",
-    "max", "min", "random", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sort", "sum", "unique",
+    "attr", "batch", "count", "d", "default", "first", "items", "last", "length", "list", "map", "random", "reject",
+    "rejectattr", "reverse", "select", "selectattr", "slice",
 }  # fmt: skip
-"""Filters that hand on what they get; the others write all of it."""
+"""Filters that hand on what they get; the others write, compare or add all of it."""
+_SLOW = "lipsum", "pprint", "striptags", "urlize", "wordwrap"
+"""What no chat needs, and takes a time that grows faster than the text."""
+_TESTS = {"divisibleby", "even", "in", "lower", "odd", "upper"}
+"""Tests that look at all of what they get, as those do that compare two values; the others look at its type."""
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "in": lambda left, right: left in right,
+    "notin": lambda left, right: left not in right,
+}
 
 
 class TooMuchWorkError(ValueError):
@@ -68,23 +91,42 @@ def _pay(work: int) -> None:
 
 def _size(value: object) -> int:
     """Return how long a value is when it is written, and pay for that."""
-    size, left = 0, _left.get()
-    rest = [value]
-    while rest and size <= left:
-        each = rest.pop()
-        if isinstance(each, str | bytes):
-            size += len(each)
-            continue
-        size += _STEP // 2
-        if isinstance(each, int):
-            size += each.bit_length()
-        elif isinstance(each, dict | Mapping):
-            rest += each.keys()
-            rest += each.values()
-        elif isinstance(each, list | tuple | Collection):
-            rest += each
+    size = len(value) if isinstance(value, str) else _measure(value, _left.get())
     _pay(size)
     return size
+
+
+def _measure(value: object, most: int) -> int:
+    """Return how long a value is when it is written; if that is more than `most`, any number above it."""
+    if isinstance(value, _TEXT):
+        return len(value)
+    size, rest = _STEP // 2, [value]
+    while rest and size <= most:
+        each = rest.pop()
+        if isinstance(each, _TEXT):
+            size += len(each)
+        elif isinstance(each, int):
+            size += each.bit_length()
+        elif isinstance(each, list | tuple | Collection):
+            size += _STEP // 2 * len(each)
+            if size > most:
+                break
+            rest += each
+            if isinstance(each, _MAPPING):
+                rest += each.values()
+                size += _STEP // 2 * len(each)
+    return size
+
+
+def _pay_to_compare(left: object, right: object) -> None:
+    """Pay for the shorter of two values; the longer is not looked at for longer than that."""
+    shorter, most = _STEP, 10 * _STEP
+    if isinstance(left, str) and isinstance(right, str):  # most are
+        shorter = min(len(left), len(right))
+    elif left is not right:
+        while (shorter := min(_measure(left, most), _measure(right, most))) > most and most <= _left.get():
+            most *= 2
+    _pay(shorter)
 
 
 def _amount(argument: object) -> int:
@@ -113,7 +155,7 @@ class Sandbox(SandboxedEnvironment):
         source: the template.
     """
 
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
 
     def __init__(self, source: str) -> None:
         super().__init__(
@@ -126,7 +168,12 @@ class Sandbox(SandboxedEnvironment):
         self._length = len(source)
         self.filters["tojson"] = _to_json
         self.filters = {name: _limited(name, function) for name, function in self.filters.items()}
-        del self.globals["lipsum"]
+        for name, test in self.tests.items():
+            if name in _TESTS or test in _COMPARISONS.values():
+                self.tests[name] = _limited_test(name, cast("Callable[..., Any]", test))
+        for name in _SLOW:
+            self.filters.pop(name, None)
+            self.globals.pop(name, None)
         # A template means the local day.
         self.globals.update(raise_exception=_raise, strftime_now=lambda form: datetime.now().strftime(form))
 
@@ -138,25 +185,27 @@ class Sandbox(SandboxedEnvironment):
         """Whether a template may use an attribute.
 
         Not `sort` of a list, whose `key` would be called outside of the sandbox, nor methods of types: who calls them
-        on what could not be counted.
+        on what could not be counted, nor what is slow.
         """
         is_allowed = attr == "fromkeys" if isinstance(obj, type) else attr != "sort" or not isinstance(obj, list)
-        return is_allowed and super().is_safe_attribute(obj, attr, value)
+        return is_allowed and attr not in _SLOW and super().is_safe_attribute(obj, attr, value)
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call something for a template."""
+        if getattr(obj, "__self__", None) is self:  # the methods below, which pay for themselves
+            return obj(*args)
         _pay(self._length if isinstance(obj, Macro) else _STEP)
         method = getattr(obj, "__wrapped__", obj)  # Jinja wraps `str.format`
         owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
         named = [value for key, value in kwargs.items() if key not in _FRAME]
-        if obj is dict or owner is dict or (isinstance(obj, Macro) and (obj.catch_varargs or obj.catch_kwargs)):
-            _size([args, named])  # they become a new value, as in `sized`
-        elif isinstance(owner, str | bytes | int):
+        if isinstance(owner, _SCALAR):
             args = _listed(args)
             _pay_for_text(owner, name, [*args, *named])
-        elif isinstance(owner, list | dict):
+        elif isinstance(owner, Collection):
             args = _listed(args)
             _pay_for_items(owner, name, [*args, *named])
+        elif not isinstance(obj, Macro) or obj.catch_varargs or obj.catch_kwargs:
+            _size([args, named])  # they may become a new value, as in `sized`
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -166,12 +215,25 @@ class Sandbox(SandboxedEnvironment):
             _pay(_STEP * bits)
         elif operator == "*":
             _pay(max(_length(left) * _length(right), _STEP))
-        elif operator == "%" and isinstance(left, str):
+        elif operator == "%" and isinstance(left, _TEXT):
             _check_width(left)
             _pay(_size(left) + _size(right))
         else:
             _pay(_length(left) + _length(right))
         return super().call_binop(context, operator, left, right)
+
+    def compared(self, left: object, comparison: str, right: object, *more: Any) -> object:
+        """Compare two values, and then, in `a < b < c`, the second with the next."""
+        if comparison not in ("in", "notin"):
+            _pay_to_compare(left, right)
+        elif isinstance(right, _MAPPING):
+            _size(left)  # which is hashed
+        else:
+            if isinstance(right, Iterator):
+                right = list(_counted(right))
+            _size(right)
+        result: object = _COMPARISONS[comparison](left, right)
+        return self.compared(right, *more) if more and result else result
 
     def counted(self, values: Iterable[object], work: int) -> Iterator[object]:
         """Hand out what a loop goes over."""
@@ -187,24 +249,36 @@ class Sandbox(SandboxedEnvironment):
         _size(value)
         return value
 
+    def sliced(self, value: object) -> object:
+        """Return a part of a text or list."""
+        _pay(_length(value))
+        return value
+
 
 def _length(operand: object) -> int:
     return abs(operand) if isinstance(operand, int) else len(operand) if isinstance(operand, Collection) else 1
 
 
 def _check_width(form: object) -> None:
-    if isinstance(form, str) and _WIDE.search(form):
+    if isinstance(form, bytes):
+        form = form.decode("latin-1")
+    if isinstance(form, str) and (_WIDE.search(form) or ("%(" in form and _LONG_NUMBER.search(form))):
         raise TooMuchWorkError
 
 
 def _pay_for_text(owner: object, name: str, arguments: Sequence[object]) -> None:
     """Pay for a method of a text or a number."""
-    if name not in _GROWING:
-        _pay(sum(abs(each) for each in arguments if isinstance(each, int)))
-        return
     if name.startswith("format"):
         _check_width(owner)
-    _pay(_size(owner) * (1 + sum(map(_amount, arguments))))
+    size = 1 + _size(owner)
+    if not arguments:
+        return
+    if name in _GROWING:
+        _pay(size * sum(map(_amount, arguments)))
+    elif name in _SEARCHING:
+        _pay(size * sum(_size(each) for each in arguments if not isinstance(each, int)))
+    else:
+        _pay(sum(map(_amount, arguments)))
 
 
 def _pay_for_items(owner: Collection[object], name: str, arguments: Sequence[object]) -> None:
@@ -217,7 +291,7 @@ def _pay_for_items(owner: Collection[object], name: str, arguments: Sequence[obj
 
 
 class _Paying(NodeTransformer):
-    """Makes a template pay for loops, new lists and joined texts."""
+    """Makes a template pay for loops, new lists, joined texts, slices and comparisons."""
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
         """Visit a node, its parts first."""
@@ -229,7 +303,21 @@ class _Paying(NodeTransformer):
             return _call("joined", node.nodes)
         elif isinstance(node, nodes.List | nodes.Dict) or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
             return _call("sized", [cast("nodes.Expr", node)])
+        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
+            return _call("sliced", [node])
+        elif isinstance(node, nodes.Getitem) and not isinstance(node.arg, nodes.Const | nodes.Neg | nodes.Sub):
+            node.arg = _call("sized", [node.arg])  # it may be hashed
+        elif isinstance(node, nodes.Compare) and not _is_short(node):
+            steps = [part for each in node.ops for part in (nodes.Const(each.op), each.expr)]
+            return _call("compared", [node.expr, *steps])
         return node
+
+
+def _is_short(comparison: nodes.Compare) -> bool:
+    """Whether a comparison takes no time, whatever the values are."""
+    first, *more = comparison.ops
+    parts = (comparison.expr, first.expr)
+    return not more and first.op not in ("in", "notin") and any(isinstance(each, _SHORT) for each in parts)
 
 
 def _data(node: nodes.Node) -> Iterable[nodes.TemplateData]:
@@ -256,14 +344,34 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if name == "format":
             _check_width(value)
         if name not in _KEEPING:
-            _pay(_size(value) * (1 + sum(map(_amount, more))))
-        elif name in ("batch", "slice"):
-            _pay(_length(value) + sum(map(_length, more)))
-        elif isinstance(value, Collection):
-            _pay(_length(value))
+            _pay((1 + _size(value)) * (1 + sum(map(_amount, more))))
+        elif name in ("batch", "list", "slice"):
+            _pay(_length(value) * (_STEP // 2 if isinstance(value, str) else 1) + sum(map(_length, more)))
+        elif isinstance(value, str):
+            _pay(len(value))
+        elif isinstance(value, Collection):  # an argument may name an attribute of an attribute, and so on
+            _pay(_length(value) * (1 + sum(len(each) for each in more if isinstance(each, str))))
         return function(*args, **kwargs)
 
     return limited
+
+
+def _limited_test(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def limited(value: object, *more: object) -> object:
+        more = _listed(more)
+        if name in ("divisibleby", "even", "odd"):  # they compute a remainder
+            _check_width(value)
+        for each in (value, *more):
+            _size(each)
+        return function(value, *more)
+
+    @wraps(function)
+    def compared(left: object, right: object) -> object:
+        _pay_to_compare(left, right)
+        return function(left, right)
+
+    return limited if name in _TESTS else compared
 
 
 class _Generation(Extension):

@@ -12,6 +12,7 @@ from tests.transport.test_chat import QWEN
 from tests.transport.test_tool_calls import cpu_time
 
 NAMES = "{% set a = namespace(x='a', l=['a']) %}{% set b = namespace(l=['a']) %}"
+MANY = "{% set t = 'a' * 300000 %}{% set l = range(20000) | list %}"
 TOO_MUCH = {
     "constants": "{{ 10 ** (10 ** 8) }}",
     "a constant condition": "{% if 10 ** (10 ** 8) %}{% endif %}",
@@ -62,6 +63,39 @@ TOO_MUCH = {
     "a dict updated": "{% set l = range(9999) %}{% for i in l %}{{ {}.update(dict.fromkeys(l)) or '' }}{% endfor %}",
     "keys of a dict": "{% for i in range(99999) %}{{ dict.fromkeys(range(99999)) | length }}{% endfor %}",
     "a long macro": "{% macro f() %}" + "x" * 50_000 + "{% endmacro %}{% for i in range(99999) %}{{ f() }}{% endfor %}",
+    "lists added": "{% set a = ([[0] * 1000] * 1000) | sum(start=[]) %}",
+    "few long lists added": "{% set a = ([[0] * 100000] * 100000) | sum(start=[]) %}",
+    "a search from the right": MANY + "{{ t.rfind('ab' ~ t) }}{{ (t ~ t).rfind('ab' ~ t) }}",
+    "a split from the right": MANY + "{{ t.rsplit('ab' ~ t[1000:]) | length }}",
+    "ends cut off": MANY + "{{ t.strip('b' * 100000 ~ 'a') }}",
+    "items looked for": MANY + "{% for i in range(1000) %}{{ -1 in l }}{% endfor %}",
+    "items looked for in a condition": MANY + "{% for i in range(1000) if -1 not in l %}{% endfor %}",
+    "items looked for by a test": MANY + "{{ range(1000) | map('string') | select('in', l) | list }}",
+    "texts looked into": MANY + "{% for i in range(1000) %}{{ 'b' in t }}{% endfor %}",
+    "texts compared": MANY + "{% set u = t ~ '' %}{% for i in range(1000) %}{{ t == u }}{% endfor %}",
+    "texts compared in a row": MANY + "{% set u = t ~ '' %}{% for i in range(1000) %}{{ '' < t <= u }}{% endfor %}",
+    "texts compared by a test": MANY + "{% set u = t ~ '' %}{{ ([t] * 10000) | select('equalto', u) | list | length }}",
+    "copies of a list compared": MANY + "{% set k = l + [] %}{% for i in range(1000) %}{{ l == k }}{% endfor %}",
+    "copies of a list sorted": MANY + "{% set k = [l + [1], l + [0]] * 1000 %}{{ k | sort | length }}",
+    "a key that is long": MANY + "{% set k = (l | map('string') | join, l | length) %}{% set k = (k, k) %}"
+    "{% set k = (k, k, k, k, k) %}{% set d = {k: 1} %}{% for i in range(9999) %}{{ d[k] }}{% endfor %}",
+    "the rest of a text": MANY + "{% for i in range(1000) %}{% set a = t[::-1] %}{% endfor %}",
+    "a method that keeps the length": MANY + "{% for i in range(1000) %}{% set a = t.upper() %}{% endfor %}",
+    "lists of empty texts": "{% set l = [''] * 100000 %}{% for i in range(1000) %}{% set a = l | join %}{% endfor %}",
+    "a macro with the rest of a text": "{% macro f(s, n) %}{% if n %}{{ f(s[1:], n - 1) }}{% endif %}{% endmacro %}"
+    "{{ f('x' * 5000000, 50) }}",
+    "padding of nothing": "{% set a = '' | center(10**9) %}",
+    "the method padding of nothing": "{% set a = ''.ljust(10**9) %}",
+    "a width in bytes": "{% set a = '%1000000000d'.encode() % 1 %}",
+    "a width after a name": "{% set a = '%(a)1000000000d' % {'a': 1} %}",
+    "a width in a test": "{{ '%1000000000d' is even }}",
+    "many widths": "{% set a = '%(a)9999d' * 100000 % {'a': 1} %}",
+    "division": "{% set a = 2 ** 90000 %}{% for i in range(9999) %}{% set b = a // (a - 1) %}{% endfor %}",
+    "a long attribute": "{% set l = [[1]] %}{{ l[0].append(l) or '' }}{% set p = '1.0.' * 10000 ~ '0' %}"
+    "{{ (l * 10000) | map(attribute=p) | list | length }}",
+    "characters in a list": "{{ ('日' * 5000000) | list | length }}",
+    "a changed value": MANY
+    + "{% set k = [l, l + []] %}{% for i in range(1000) %}{{ loop.changed(k[i % 2]) }}{% endfor %}",
 }
 
 
@@ -134,6 +168,15 @@ def test_endless_recursion_is_refused() -> None:
             "{% set d = {} %}{{ d.update(a=1) or '' }}{{ d.setdefault('b', []).append(2) or '' }}{{ d }}",
             "{'a': 1, 'b': [2]}",
         ),
+        (
+            "{{ 1 < 2 <= 2 }}{{ 3 > 2 > 2 }}{{ 'a' in 'ab' }}{{ 'a' not in {'a': 1} }}{{ [1] == [1] }}",
+            "TrueFalseTrueFalseTrue",
+        ),
+        ("{{ 1 in ([0, 1] | map('int')) }}{{ none in x }}{{ 'abc'[::-1] }}{{ [1, 2, 3][1:] }}", "TrueFalsecba[2, 3]"),
+        (
+            "{{ 'a-b-c'.rsplit('-', 1) }}{{ ' a '.strip() }}{{ [1, 2] | sum }}{{ 5 // 2 - 1 }}{{ 2 is even }}",
+            "['a-b', 'c']a31True",
+        ),
         ("{% macro f(x) %}<{{ x }}{{ caller() if caller }}>{% endmacro %}{{ f((1, 2)[1]) }}", "<2>"),
     ],
 )
@@ -141,8 +184,17 @@ def test_what_templates_do_is_allowed(source: str, written: str) -> None:
     assert find_template(source + "{{ messages[0].content }}").render_prompt("!") == written + "!"
 
 
-@pytest.mark.parametrize("source", ["{{ [1].sort(key=raise_exception) }}", "{{ dict.update({}, a=1) }}"])
-def test_methods_that_would_work_outside_of_the_sandbox_are_refused(source: str) -> None:
+@pytest.mark.parametrize("name", ["pprint", "striptags", "urlize", "wordwrap"])
+def test_slow_filters_do_not_exist(name: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"No filter named '{name}'"):
+        find_template("{{ 'a' | " + name + " }}")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{ [1].sort(key=raise_exception) }}", "{{ dict.update({}, a=1) }}", "{{ ('a' | escape).striptags() }}"],
+)
+def test_methods_whose_work_is_not_counted_are_refused(source: str) -> None:
     with pytest.raises(InvalidParameterError, match="cannot write these messages: "):
         find_template(source).render_prompt("Hi")
 
