@@ -210,7 +210,7 @@ def _paired(messages: Sequence[Message]) -> Iterator[Message]:
     agents answer malformed calls, too, which are text by now.
     """
     known: set[str] = set()
-    waiting: list[str] = []
+    waiting: dict[str, None] = {}  # in the order of the calls
     without_call: list[Message] = []
     count = 0
     for message in messages:
@@ -222,13 +222,13 @@ def _paired(messages: Sequence[Message]) -> Iterator[Message]:
             for call in message.tool_calls:
                 count += 1
                 calls.append(call if call.id else replace(call, id=f"call{count:05}"))
-            waiting = [call.id for call in calls]
+            waiting = dict.fromkeys(call.id for call in calls)
             known.update(waiting)
             yield replace(message, tool_calls=tuple(calls))
         elif message.role == "tool":
-            call_id = message.tool_call_id or (waiting[0] if waiting else None)
-            waiting = [each for each in waiting if each != call_id]
+            call_id = message.tool_call_id or next(iter(waiting), None)
             if call_id in known:
+                waiting.pop(call_id, None)
                 yield replace(message, tool_call_id=call_id)
             else:
                 without_call.append(replace(message, role="user", tool_call_id=None, name=None))
