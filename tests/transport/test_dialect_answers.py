@@ -20,9 +20,10 @@ from paradigm_transport.chat.dialects.rows import ROWS
 from paradigm_transport.chat.events import CallBegin, CallEnd, Event, ParsedMessage, Text
 from paradigm_transport.chat.json_repair import NOT_JSON
 from paradigm_transport.messages import ToolCall
+from tests.growth import cpu_time, growth
 from tests.transport.answers import ANSWERS, NOW, ROME, TOOLS, Answer
 from tests.transport.splits import every_split, read
-from tests.transport.test_tool_calls import CHARACTERS, check_events, cpu_time, cut, joined, unhurried
+from tests.transport.test_tool_calls import CHARACTERS, check_events, cut, joined, unhurried
 
 BY_NAME = {row.name: row for row in ROWS}
 CASES = [
@@ -304,8 +305,7 @@ def test_time_is_linear_in_the_length_of_an_answer(row: Dialect, behind: str) ->
             reader.finish()
             new_reader(row).feed(f"{begin}{repeated * length}!")
 
-    short = min(cpu_time(lambda: read(800)) for _ in range(3))
-    assert cpu_time(lambda: read(8_000)) < 60 * short  # 10 times the text
+    assert growth(read, 800, 10) < 1.5
 
 
 @pytest.mark.parametrize("name", ["gemma-4", "qwen3-coder", "lfm2", "hermes"])
@@ -318,8 +318,7 @@ def test_time_is_linear_in_the_number_of_values_without_an_end(name: str) -> Non
         reader.feed(unended * count)
         reader.finish()
 
-    short = min(cpu_time(lambda: read(30)) for _ in range(3))
-    assert cpu_time(lambda: read(600)) < 100 * short  # 20 times the text; quadratic would be 400 times the time
+    assert growth(read, 30, 20) < 1.5
 
 
 @pytest.mark.parametrize(
@@ -353,8 +352,7 @@ def test_time_is_linear_in_the_length_of_space_behind_a_wrapper() -> None:
         for _ in range(length // 4):
             reader.feed(" " * 4)
 
-    short = min(cpu_time(lambda: stream(5_000)) for _ in range(3))
-    assert cpu_time(lambda: stream(100_000)) < 60 * short  # 20 times the text; quadratic would be 400 times the time
+    assert growth(stream, 5_000, 20) < 1.5
 
 
 @pytest.mark.parametrize("name", ["deepseek-v3.1", "functionary-v3.1", "kimi-k2", "mistral-v11", "llama-pythonic"])

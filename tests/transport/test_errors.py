@@ -44,8 +44,8 @@ from paradigm_transport.refusals import (
     server_words,
     status_error,
 )
+from tests.growth import growth
 from tests.transport.conftest import KEY, MODEL, Api
-from tests.transport.test_tool_calls import cpu_time
 from tests.wire import CUT, RESET, WireServer, chunk, completion, head, reply, sse, texts
 
 pytestmark = pytest.mark.usefixtures("endpoint")
@@ -203,8 +203,7 @@ def test_echo_of_a_long_chat_is_redacted_in_linear_time(echo: Callable[[Any], An
         words = Redaction(prompts=prompts).words(echo([{"content": prompt} for prompt in prompts]))
         assert "é" not in words
 
-    short = min(cpu_time(lambda: redact(50)) for _ in range(3))
-    assert cpu_time(lambda: redact(800)) < 80 * short  # 16 times the text; quadratic would be 256 times the time
+    assert growth(redact, 50, 16) < 1.5
 
 
 def test_redirect_raises_and_is_not_followed(api: Api, wire: WireServer) -> None:

@@ -20,7 +20,7 @@ from paradigm_transport.messages import (
     read_tools,
     with_system,
 )
-from tests.transport.test_tool_calls import cpu_time
+from tests.growth import growth
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
 NONSENSE: list[Any] = [
@@ -221,5 +221,4 @@ def test_neighbours_are_joined_in_linear_time() -> None:
     def join(messages: int) -> None:
         in_user_turns([Message("user", "word " * 200)] * messages, ())
 
-    short = min(cpu_time(lambda: join(250)) for _ in range(3))
-    assert cpu_time(lambda: join(8_000)) < 300 * short  # 32 times the text; quadratic would be 1,000 times the time
+    assert growth(join, 250, 32) < 1.5

@@ -8,8 +8,8 @@ from paradigm_transport import InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.choosing import find_dialect
 from paradigm_transport.chat.templates import find_template
 from paradigm_transport.messages import Message, ToolCall
+from tests.growth import cpu_time
 from tests.transport.test_chat import QWEN
-from tests.transport.test_tool_calls import cpu_time
 
 NAMES = "{% set a = namespace(x='a', l=['a']) %}{% set b = namespace(l=['a']) %}"
 MANY = "{% set t = 'a' * 300000 %}{% set l = range(20000) | list %}"

@@ -11,7 +11,7 @@ from paradigm_transport.chat import json_repair
 from paradigm_transport.chat.json_repair import InvalidJSONError, RepairedValue, find_objects, partial_object
 from paradigm_transport.chat.structured import explain, read_object, repair_messages, repair_prompt, schema_instruction
 from paradigm_transport.messages import Message
-from tests.transport.test_tool_calls import cpu_time
+from tests.growth import growth
 
 
 @pytest.mark.parametrize("char", [",", ":", "]", "}", "?"])
@@ -78,8 +78,7 @@ def test_time_to_find_no_object_is_linear(repeated: str) -> None:
         with pytest.raises(InvalidJSONError):
             find_objects(repeated * (length // len(repeated)))
 
-    short = min(cpu_time(lambda: find(10_000)) for _ in range(3))
-    assert cpu_time(lambda: find(160_000)) < 128 * short  # 16 times the text; quadratic would be 256 times the time
+    assert growth(find, 10_000, 16) < 1.5
 
 
 DRAFT = '{"type": "object", "properties": {"name": {"type": "string"}}}'

@@ -10,7 +10,7 @@ import pytest
 
 from paradigm_transport import InvalidParameterError, JinjaTemplate
 from paradigm_transport.messages import Message, Tool, ToolCall
-from tests.transport.test_tool_calls import cpu_time
+from tests.growth import growth
 
 WEATHER = Tool("weather", "The weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
 OSLO, ROME = (
@@ -229,8 +229,7 @@ def test_quoted_texts_are_found_in_linear_time(roles: tuple[str, str]) -> None:
         texts = ('"word" ' * 40 + str(number) for number in range(messages))
         quoting.render_chat([Message(roles[number % 2], text) for number, text in enumerate(texts)])
 
-    short = min(cpu_time(lambda: render(100)) for _ in range(3))
-    assert cpu_time(lambda: render(3_200)) < 120 * short  # 32 times the text; quadratic would be 1,000 times the time
+    assert growth(render, 100, 32) < 1.5
 
 
 # Thoughts

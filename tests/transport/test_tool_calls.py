@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from paradigm_transport.chat.dialects.json_reader import JsonCallsReader
 from paradigm_transport.chat.dialects.rows import HERMES
 from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event, ParsedMessage, Text, Thought
 from paradigm_transport.messages import InvalidToolCall, Message, ToolCall
+from tests.growth import growth
 
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": [2]}}\n</tool_call>'
 TIME = '<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>'
@@ -402,12 +402,6 @@ def test_written_calls_are_read_back(text: str, named: list[tuple[str, dict[str,
     assert answer == parsed(text.rstrip(), list(written))
 
 
-def cpu_time(work: Callable[[], object]) -> float:
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
-
-
 @pytest.mark.parametrize(
     ("arguments", "char"), [('{"name": "NAME', "f"), ('{"name": "NAME', " "), ('{"NAME', " ")], ids=repr
 )
@@ -416,8 +410,7 @@ def test_time_is_linear_in_the_length_of_a_name_that_the_arguments_repeat(argume
         text = f'<tool_call>{{"name": "NAME", "arguments": {arguments}'.replace("NAME", char * length)
         events_of([text[at : at + 4] for at in range(0, len(text), 4)])
 
-    short = min(cpu_time(lambda: stream(2_000)) for _ in range(3))
-    assert cpu_time(lambda: stream(40_000)) < 60 * short  # 20 times the text; quadratic would be 400 times the time
+    assert growth(stream, 2_000, 20) < 1.5
 
 
 @pytest.mark.parametrize("length", [400, 480, 500, 1000])
@@ -437,8 +430,7 @@ def test_time_is_linear_in_the_number_of_calls_behind_one_mark(repeated: str) ->
     def read_calls(length: int) -> None:
         read("<tool_call>" + repeated * (length // len(repeated)))
 
-    short = min(cpu_time(lambda: read_calls(20_000)) for _ in range(3))
-    assert cpu_time(lambda: read_calls(400_000)) < 60 * short  # 20 times the text; it took 120 times the time
+    assert growth(read_calls, 20_000, 20) < 1.5
 
 
 CALL = '<tool_call>{"name": "write", "arguments": {"text": '
@@ -460,5 +452,4 @@ def test_time_is_linear_in_the_length_of_a_stream(begin: str, repeated: str) -> 
         text = begin + repeated * (length // len(repeated))
         events_of([text[at : at + 4] for at in range(0, length, 4)])
 
-    short = min(cpu_time(lambda: stream(20_000)) for _ in range(3))
-    assert cpu_time(lambda: stream(800_000)) < 250 * short  # 40 times the text; joining it anew took 500 times the time
+    assert growth(stream, 20_000, 40) < 1.5

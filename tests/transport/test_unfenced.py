@@ -10,7 +10,7 @@ from paradigm_transport.chat.dialects.base import TextReader, read_message
 from paradigm_transport.chat.dialects.rows import HERMES, ROWS
 from paradigm_transport.chat.events import ParsedMessage, Text
 from paradigm_transport.chat.unfenced import UnfencedReader
-from tests.transport.test_tool_calls import cpu_time
+from tests.growth import cpu_time
 
 
 def read(pieces: list[str]) -> ParsedMessage:

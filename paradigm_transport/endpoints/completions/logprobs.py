@@ -44,7 +44,11 @@ class Logprobs:
         )
 
     def extend(self, other: Logprobs) -> None:
-        """Add the tokens of another in place, which takes no longer for the tokens that are here already."""
+        """Add tokens in place, which takes no longer for those that are here already.
+
+        Args:
+            other: the tokens behind these.
+        """
         self.tokens += other.tokens
         self.token_logprobs += other.token_logprobs
         self.top_logprobs += other.top_logprobs
