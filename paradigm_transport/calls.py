@@ -101,7 +101,7 @@ class Policy:
         Args:
             message: the text, with a `%s` for each argument.
             args: the arguments.
-            key: tells warnings of one message apart; short, for it is kept.
+            key: distinguishes warnings with the same message; keep it short, since it is remembered.
         """
         if (message, key) not in self._warnings and len(self._warnings) < MAX_WARNINGS:
             self._warnings.add((message, key))

@@ -341,10 +341,10 @@ def test_part_of_a_chat_that_the_server_refuses_is_counted_message_by_message(
 
     wire.always(count_characters)
     asked = AIMessage("I look.", tool_calls=[{"name": "weather", "args": {"city": "R" * 3000}, "id": "1"}])
-    told = [HumanMessage("Hi"), asked]
-    assert 3000 < chat.get_num_tokens_from_messages(told) < 3200
-    assert chat.get_num_tokens_from_messages(told, [weather]) > chat.get_num_tokens_from_messages(told) + 50
-    assert trim_messages(told, max_tokens=5, token_counter=chat, strategy="first") == told[:1]
+    history = [HumanMessage("Hi"), asked]
+    assert 3000 < chat.get_num_tokens_from_messages(history) < 3200
+    assert chat.get_num_tokens_from_messages(history, [weather]) > chat.get_num_tokens_from_messages(history) + 50
+    assert trim_messages(history, max_tokens=5, token_counter=chat, strategy="first") == history[:1]
 
 
 def test_copy_for_the_other_endpoint_has_the_default_limit_of_that(
