@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -77,7 +76,7 @@ class Redaction:
         return _secret_pattern(self.secrets).sub(REDACTED, text) if self.secrets else text
 
     def _without_anything(self, text: str) -> str:
-        for form in self._forms_of_prompts[bisect_left(self._forms_of_prompts, -len(text), key=_negative_length) :]:
+        for form in self._forms_of_prompts:
             text = text.replace(form, REDACTED)
         return self._without_secrets(text)
 
@@ -86,11 +85,7 @@ class Redaction:
         """The longest first: one prompt may hold another."""
         prompts = (prompt for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT)
         forms = dict.fromkeys(form for prompt in prompts for form in _forms_of_prompt(prompt) if form)
-        return sorted(forms, key=_negative_length)
-
-
-def _negative_length(text: str) -> int:
-    return -len(text)
+        return sorted(forms, key=len, reverse=True)
 
 
 def _forms_of_prompt(prompt: str) -> list[str]:

@@ -19,6 +19,11 @@ def cpu_time(work: Callable[[], object]) -> float:
         gc.enable()
 
 
+def best_time(work: Callable[[], object]) -> float:
+    """Return the least `cpu_time` of three."""
+    return min(cpu_time(work) for _ in range(3))
+
+
 def growth(work: Callable[[int], object], size: int, times: int) -> float:
     """Return the power of the size with which the time of some work grows: 1 if it is linear, 2 if it is quadratic.
 
@@ -27,5 +32,5 @@ def growth(work: Callable[[int], object], size: int, times: int) -> float:
         size: the smaller of the two sizes that are compared.
         times: how many times as large the other is.
     """
-    small, large = (min(cpu_time(lambda n=n: work(n)) for _ in range(3)) for n in (size, size * times))
+    small, large = best_time(lambda: work(size)), best_time(lambda: work(size * times))
     return log(large / small) / log(times)

@@ -14,9 +14,7 @@ from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.dialects.call_json import CUT_OFF
 from paradigm_transport.chat.events import CallEnd, Event, ParsedMessage
 from paradigm_transport.chat.template_fields import Layer
-from paradigm_transport.endpoints.completions.fields import (
-    name_limit,
-)
+from paradigm_transport.endpoints.completions.fields import name_limit
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
 from paradigm_transport.messages import (

@@ -109,8 +109,11 @@ def check_depth(schema: Mapping[str, object]) -> None:
     """
     level: dict[int, Any] = {id(schema): schema}  # each once: a schema may hold itself
     for _ in range(MAX_DEPTH):
-        parts = [part.values() if isinstance(part, Mapping) else part for part in level.values()]
-        level = {id(value): value for part in parts for value in part if isinstance(value, Mapping | list)}
+        if not level:
+            return
+        parts = [part if isinstance(part, list) else part.values() for part in level.values()]
+        values = (value for part in parts for value in part if not isinstance(value, str))  # most are, and this is fast
+        level = {id(value): value for value in values if isinstance(value, (dict, list, Mapping))}
     if level:
         raise InvalidParameterError(
             f"the schema is nested more than {MAX_DEPTH} levels deep: flatten it, or refer to its parts by $ref"

@@ -192,7 +192,6 @@ MAX_SHARED_WARNINGS = 100
 def _read_result(entry: JsonObject, warnings: list[JsonObject], with_image: bool) -> SearchResult:
     raw = {name: value for name, value in entry.items() if name != "image"}
     score, scores = _read_scores(entry)
-    own_warnings = _read_warnings(entry.get("warnings"))
     content, chunk_id = entry.get("content"), entry.get("chunk_id")
     metadata = {
         **_read_source(_object(entry.get("source"))),
@@ -200,7 +199,7 @@ def _read_result(entry: JsonObject, warnings: list[JsonObject], with_image: bool
         "scores": scores or None,
         **_read_workspace(_object(entry.get("workspace"))),
         "bboxes": entry.get("bboxes"),
-        "warnings": [*warnings, *own_warnings] or None,
+        "warnings": [*warnings, *_read_warnings(entry.get("warnings"))] or None,
     }
     return SearchResult(
         text=content if isinstance(content, str) else "",

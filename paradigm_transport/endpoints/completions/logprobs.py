@@ -54,18 +54,19 @@ class Logprobs:
         self.top_logprobs += other.top_logprobs
         self.text_offset += other.text_offset
 
-    def count_within(self, characters: int) -> int:
+    def count_within(self, characters: int, first: int = 0) -> int:
         """Count the tokens that begin within the first characters of the text that they spell.
 
         Args:
             characters: the number of these characters.
+            first: the index of the token that the count and the text begin with.
         """
         begin = 0
-        for count, token in enumerate(self.tokens):
+        for place in range(first, len(self.tokens)):
             if begin >= characters:
-                return count
-            begin += len(token)
-        return len(self.tokens)
+                return place - first
+            begin += len(self.tokens[place])
+        return len(self.tokens) - first
 
     def as_dict(self) -> JsonObject:
         """Return the four arrays under the endpoint's names."""

@@ -265,16 +265,13 @@ class _StreamedChoice:
         """Return the log-probabilities of the tokens whose text may be shown."""
         if new:
             self._held.extend(new)
-        end = len(self._held)
         if not scanner.held and not scanner.stopped:  # all text is out, and so may all tokens be
             self._ahead = 0
-            return self._take_up_to(end)
+            return self._take_up_to(len(self._held))
         self._ahead += shown
-        place = self._first
-        while place < end and self._ahead > 0:
-            self._ahead -= len(self._held.tokens[place])
-            place += 1
-        return self._take_up_to(place)
+        ready = self._take_up_to(self._first + self._held.count_within(self._ahead, self._first))
+        self._ahead -= sum(map(len, ready.tokens)) if ready else 0
+        return ready
 
     def _take_up_to(self, end: int) -> Logprobs | None:
         """Return the tokens that are held back, up to a place; the others stay, since moving them would take time."""
