@@ -9,6 +9,7 @@ from operator import add
 from typing import Literal
 
 from langchain_core.messages.ai import AIMessage, AIMessageChunk, UsageMetadata
+from langchain_core.messages.base import BaseMessage
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import (
     ChatGeneration,
@@ -105,7 +106,7 @@ def chat_result(reply: ChatCompletion, *, as_functions: bool = False) -> ChatRes
             usage_metadata=None if made else _usage(reply.completion.usage),
         )
         made.append(ChatGeneration(message=message, generation_info=dict(message.response_metadata)))
-    return ChatResult(generations=made)
+    return ChatResult(generations=made, llm_output=_llm_output([each.message for each in made]))
 
 
 def with_llm_output(result: LLMResult, model: str) -> LLMResult:
@@ -115,14 +116,19 @@ def with_llm_output(result: LLMResult, model: str) -> LLMResult:
         result: the result; the usage is on the messages.
         model: the model asked, which stands in for one that the server does not name.
     """
-    messages = [getattr(each, "message", None) for candidates in result.generations for each in candidates]
-    names = (each.response_metadata.get("model_name") for each in messages if each is not None)
-    output: Info = {"model_name": next(filter(None, names), model)}
-    usages = [each.usage_metadata for each in messages if isinstance(each, AIMessage) and each.usage_metadata]
+    messages = [each.message for candidates in result.generations for each in candidates if hasattr(each, "message")]
+    result.llm_output = {"model_name": model, **_llm_output(messages)}
+    return result
+
+
+def _llm_output(messages: Iterable[BaseMessage]) -> Info:
+    answers = [each for each in messages if isinstance(each, AIMessage)]
+    names = [each.response_metadata["model_name"] for each in answers if "model_name" in each.response_metadata]
+    usages = [each.usage_metadata for each in answers if each.usage_metadata]
+    output: Info = {"model_name": names[0]} if names else {}
     if usages:
         output["token_usage"] = {name: sum(usage[key] for usage in usages) for name, key in COUNTS.items()}
-    result.llm_output = output
-    return result
+    return output
 
 
 class ChunkWriter:

@@ -416,6 +416,7 @@ def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat,
         "model_name": "alfred-40b-1123",
         "model_provider": "paradigm",
         "request_id": "r1",
+        "token_usage": usage(3, 5),
     }
     assert answer.usage_metadata == {
         "input_tokens": 3,
@@ -442,6 +443,16 @@ def test_stream_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, 
     content = whole.response_metadata["logprobs"]["content"]
     assert [each["token"] for each in content] == ["Hi", "!"]
     assert content[0]["top_logprobs"] == [{"token": "index", "logprob": -0.5, "bytes": list(b"index")}]
+
+
+def test_callbacks_find_usage_and_model_of_each_chat_in_llm_output(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, recorder: Recorder
+) -> None:
+    wire.always(lambda request: reply(completion("Hi", usage=usage(3, 5))))
+    calls.invoke(make_chat(callbacks=[recorder]), "Hi")
+    calls.generate(make_chat(callbacks=[recorder]), [[HumanMessage("Hi")], [HumanMessage("Ho")]])
+    output = {"token_usage": usage(3, 5), "model_name": "alfred-40b-1123"}
+    assert [end.llm_output for end in recorder.ends] == [output, output, output]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
