@@ -29,6 +29,19 @@ SHOWN_TO_MODELS = ("file_name", "page_label")
 """What a prompt holds of the metadata, unless the user chooses otherwise."""
 
 
+OF_THE_QUERY = ("score", "scores", "warnings")
+"""What the metadata say of the search, and not of the passage."""
+
+
+class _Passage(TextNode):
+    """A passage whose hash is the same whatever the query: fusion knows by it what several queries find."""
+
+    @property
+    def hash(self) -> str:
+        metadata = {name: value for name, value in self.metadata.items() if name not in OF_THE_QUERY}
+        return TextNode(text=self.text, metadata=metadata).hash
+
+
 class ParadigmRetriever(SearchFields, Connected, RetrieverState):
     """A retriever over the documents that LightOn's Paradigm holds.
 
@@ -179,7 +192,7 @@ def _node(result: SearchResult) -> NodeWithScore:
         **({"id_": result.id} if result.id is not None else {}),
     }
     image = result.image
-    node = ImageNode(image=image.base64, image_mimetype=image.mime_type, **fields) if image else TextNode(**fields)
+    node = ImageNode(image=image.base64, image_mimetype=image.mime_type, **fields) if image else _Passage(**fields)
     if "file_id" in metadata:
         node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=str(metadata["file_id"]))
     return NodeWithScore(node=node, score=result.score)

@@ -417,5 +417,25 @@ def test_fusion_with_another_retriever_works(
     assert [node.node_id for node in fused.retrieve(QUERY)] == CHUNK_IDS[:2]
 
 
+def test_fusion_adds_up_the_ranks_of_a_passage_that_several_queries_find(
+    make: Make, make_llm: Callable[..., ParadigmLLM], wire: WireServer
+) -> None:
+    def answer(request: Request) -> Script:
+        if "prompt" in request.body:
+            return reply(completion("How long is the notice?"))
+        found, score, signal = ("ab", 0.9, "text") if request.body["query"] == QUERY else ("bc", 0.8, "vision")
+        results = [
+            search_result(text, score - place / 10, scores={"relevance": score}, chunk_id=CHUNK_IDS["abc".index(text)])
+            for place, text in enumerate(found)
+        ]
+        return reply(search_results(*results, warnings=[{"code": signal, "reason": "timeout"}]))
+
+    wire.always(answer)
+    fused = QueryFusionRetriever(
+        [make()], llm=make_llm(), num_queries=2, mode="reciprocal_rerank", similarity_top_k=3, use_async=False
+    )
+    assert [node.text for node in fused.retrieve(QUERY)] == ["b", "a", "c"]
+
+
 def test_hub_import_path_exports_the_same_class() -> None:
     assert importlib.import_module("llama_index.retrievers.paradigm").ParadigmRetriever is ParadigmRetriever
