@@ -55,7 +55,10 @@ class CompletionReader:
         """Return the response to a stream so far."""
         self._text += chunk.text
         self._thoughts += chunk.thoughts
-        return self._response(self._text, {**_beside_text(chunk, chunk, chunk.is_last), "delta": chunk.text})
+        details = _beside_text(chunk, chunk, chunk.is_last)
+        if chunk.thoughts:
+            details["additional_kwargs"]["thinking_delta"] = chunk.thoughts
+        return self._response(self._text, {**details, "delta": chunk.text})
 
     def _response(self, text: str, details: JsonObject) -> CompletionResponse:
         if self._thoughts:
@@ -132,16 +135,16 @@ class ChatReader:
             kwargs["invalid_tool_calls"] = [asdict(call) for call in self._invalid]
         return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kwargs)
 
-
-def as_completion(response: ChatResponse) -> CompletionResponse:
-    """Return the response to a chat as that to a prompt."""
-    return CompletionResponse(
-        text=response.message.content or "",
-        delta=response.delta,
-        raw=response.raw,
-        logprobs=response.logprobs,
-        additional_kwargs=response.additional_kwargs,
-    )
+    def as_completion(self, response: ChatResponse) -> CompletionResponse:
+        """Return a response of this reader as `CompletionReader` does."""
+        thoughts = {"reasoning_content": self._thoughts} if self._thoughts else {}
+        return CompletionResponse(
+            text=response.message.content or "",
+            delta=response.delta,
+            raw=response.raw,
+            logprobs=response.logprobs,
+            additional_kwargs={**response.additional_kwargs, **thoughts},
+        )
 
 
 def written_object(message: ChatMessage) -> str:

@@ -15,7 +15,7 @@ from pydantic import PrivateAttr, model_validator
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call
 from llama_index_paradigm._in import invalid_tool_calls_of, plain_messages, tool_calls_of
-from llama_index_paradigm._out import ChatReader, as_completion, is_cut_off, written_object
+from llama_index_paradigm._out import ChatReader, is_cut_off, written_object
 from llama_index_paradigm._structured import Task
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.fields import ChatFields, MessageParameters
@@ -194,7 +194,7 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
             return super()._completion_call(prompt, formatted, fields)
         reader = ChatReader()
         call = self._chat_call([ChatMessage(prompt)], fields, as_it_is=formatted)
-        return call, lambda reply: as_completion(reader.read(reply))
+        return call, lambda reply: reader.as_completion(reader.read(reply))
 
     def _completion_stream_call(
         self, prompt: str, formatted: bool, fields: JsonObject
@@ -203,7 +203,7 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
             return super()._completion_stream_call(prompt, formatted, fields)
         reader = ChatReader()
         call = self._chat_stream_call([ChatMessage(prompt)], fields, as_it_is=formatted)
-        return call, lambda chunk: as_completion(reader.read_chunk(chunk))
+        return call, lambda chunk: reader.as_completion(reader.read_chunk(chunk))
 
     # Tools. `chat_with_tools` and its twins are LlamaIndex's, and call `chat` and its twins.
 
