@@ -16,7 +16,6 @@ from llama_index.core.instrumentation.events.llm import (
 from llama_index.core.llms import LLM, ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.types import Model
-from pydantic import ValidationError
 
 from llama_index_paradigm._compat import partial_class
 from llama_index_paradigm._out import is_cut_off
@@ -197,7 +196,7 @@ class Task(ABC, Generic[Model, Request, Response]):
         self._seen = values
         try:
             output: Model | FlexibleModel = self._output_cls.model_validate(values)
-        except ValidationError:
+        except Exception:  # noqa: BLE001  # a validator of the user's may need what has not arrived
             if self._partial_cls is None:
                 return
             output = self._partial_cls.model_validate(values)

@@ -13,7 +13,7 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.prompts.default_prompt_selectors import DEFAULT_TEXT_QA_PROMPT_SEL
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from llama_index_paradigm import ChatParadigm
 from paradigm_transport import BadRequestError
@@ -204,6 +204,28 @@ def test_stream_yields_the_object_as_it_grows(
     assert events.names.count("LLMStructuredPredictStartEvent") == 1
     assert events.names.count("LLMStructuredPredictInProgressEvent") == 4
     assert events.names.count("LLMStructuredPredictEndEvent") == 1
+
+
+class Person(BaseModel):
+    """A person, whose validator needs the name."""
+
+    first: str
+    last: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def split(cls, value: Any) -> Any:
+        first, last = value["name"].split()
+        return {"first": first, "last": last}
+
+
+def test_stream_goes_on_where_a_validator_fails_for_want_of_the_rest(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode, stream: Callable[..., list[Any]]
+) -> None:
+    wire.script(streamed("{", '"name": "Ada', ' Love"', "}", "}" if mode is TOOL else ""))
+    outputs = stream(make_chat(pydantic_program_mode=mode), Person, ASK, what="a person")
+    assert [output.model_dump(exclude_none=True) for output in outputs[:2]] == [{}, {"name": "Ada"}]
+    assert outputs[-1].model_dump() == {"first": "Ada", "last": "Love"}
 
 
 @pytest.mark.parametrize("text", ['{"name": "Rhône", "length": 81', "No.", "{no}"])
