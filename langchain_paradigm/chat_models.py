@@ -27,7 +27,7 @@ from paradigm_transport.chat.message_route import route_of, wire_messages
 from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatRequest, ChatRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
-from paradigm_transport.chat.structured import check_object
+from paradigm_transport.chat.structured import api_name, check_object
 from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.chat_completions import WITHOUT_TOOLS
@@ -173,7 +173,8 @@ class ChatParadigm(
         if method == "function_calling":
             (tool,) = openai_tools([schema], strict)
             check_object(tool["function"].get("parameters") or {})
-            tool_name = tool["function"]["name"]
+            tool_name = api_name(tool["function"]["name"])
+            tool = {**tool, "function": {**tool["function"], "name": tool_name}}
             choice = {"type": "function", "function": {"name": tool_name}}
             advice = _WITHOUT_CALL if self.chat_template is None else ""
             ask = self.bind(tools=[tool], tool_choice=choice, **kwargs)

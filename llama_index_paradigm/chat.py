@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from paradigm_transport.chat.message_route import route_of
 from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, ChatRequest, ChatRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
-from paradigm_transport.chat.structured import repair_messages, schema_of, tool_of
+from paradigm_transport.chat.structured import api_name, repair_messages, schema_of, tool_of
 from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.endpoints.chat_completions import WITHOUT_TOOLS
@@ -266,6 +267,7 @@ class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
             fields = {**fields, "schema": schema_of(output_cls)}
         else:
             tool = tool_of(output_cls)
+            tool = replace(tool, name=api_name(tool.name))
             choice = {"type": "function", "function": {"name": tool.name}}
             self._advice = _WITHOUT_CALL if llm.chat_template is None else ""
             fields = {**fields, "tools": [tool.to_openai()], "tool_choice": choice}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +21,7 @@ from paradigm_transport.chat.routes import (
     end_events,
     take_template_fields,
 )
-from paradigm_transport.chat.structured import closed, schema_instruction
+from paradigm_transport.chat.structured import api_name, closed, schema_instruction
 from paradigm_transport.chat.template_fields import Layer
 from paradigm_transport.chat.templates import AnyTemplate
 from paradigm_transport.chat.unfenced import UnfencedReader
@@ -129,7 +128,7 @@ class MessageRoute:
             return {}
         if schema == {"type": "object"}:
             return {"response_format": {"type": "json_object"}}
-        name = _NOT_IN_NAMES.sub("_", str(schema.get("title") or "answer"))[:64]
+        name = api_name(str(schema.get("title") or "answer"))
         return {"response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}}
 
     def _reader(self, request: ChatRequest) -> MessageReader:
@@ -160,9 +159,6 @@ def _note_missing_call(call: Request, request: ChatRequest, reader: MessageReade
         call.policy.warn_once(
             f"%s sent no tool call, although tool_choice requires one. {WITHOUT_TOOLS}", call.policy.host
         )
-
-
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def _tool_fields(request: ChatRequest, *, strict: bool | None) -> JsonObject:

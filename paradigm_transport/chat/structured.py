@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -45,7 +46,18 @@ def check_object(schema: Mapping[str, object]) -> None:
 def tool_of(kind: type[BaseModel]) -> Tool:
     """Return a tool whose arguments are an object of a pydantic class."""
     schema = schema_of(kind)
-    return Tool(schema.pop("title"), schema.pop("description", ""), schema)
+    return Tool(schema.pop("title", kind.__name__), schema.pop("description", ""), schema)
+
+
+def api_name(title: str) -> str:
+    """Return a title as OpenAI's API and Mistral's take a name: at most 64 letters without accents, digits, _ and -.
+
+    That of a generic class, such as `Page[City]`, is not one.
+    """
+    return _NOT_IN_NAMES.sub("_", title)[:64]
+
+
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class _WithoutFieldTitles(GenerateJsonSchema):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import pytest
 from langchain_core.exceptions import OutputParserException
@@ -21,6 +21,8 @@ from tests.chat_form import prompt_of
 from tests.langchain.conftest import STRICT, Calls, MakeChat, over_completions
 from tests.langchain.obedient import streamed
 from tests.wire import WireServer, chunk, completion, reply, sse
+
+Item = TypeVar("Item")
 
 
 class City(BaseModel):
@@ -370,3 +372,20 @@ def test_schema_of_alternatives_is_sent_whole(wire: WireServer, make_chat: MakeC
     model = make_chat(constrain="vllm").with_structured_output(schema, method=method, include_raw=True)
     calls.invoke(model, "How wide?")
     assert all(json.dumps(name) in json.dumps(wire.bodies[0]) for name in ("width", "height", "anyOf"))
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list."""
+
+    items: list[Item]
+
+
+@pytest.mark.parametrize("schema", [Page[City], {"title": "Page[City]", "type": "object", "properties": {"items": {}}}])
+@over_completions
+def test_name_of_the_call_is_one_that_servers_take(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, schema: Any
+) -> None:
+    wire.script(reply(completion(f' {{"items": [{json.dumps(ROME)}]}}}}')))
+    page = calls.invoke(make_chat().with_structured_output(schema), "Which cities?")
+    assert (page if isinstance(page, dict) else page.model_dump()) == {"items": [ROME]}
+    assert prompt_of(wire.bodies[0]).endswith('<tool_call>\n{"name": "Page_City_", "arguments":')

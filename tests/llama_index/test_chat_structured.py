@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 from llama_index.core import ChatPromptTemplate, PromptTemplate
@@ -13,7 +13,7 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.prompts.default_prompt_selectors import DEFAULT_TEXT_QA_PROMPT_SEL
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llama_index_paradigm import ChatParadigm
 from paradigm_transport import BadRequestError
@@ -22,6 +22,7 @@ from tests.llama_index.conftest import Callbacks, Events, collected, over_comple
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
 Make = Callable[..., ChatParadigm]
+Item = TypeVar("Item")
 
 
 class River(BaseModel):
@@ -311,6 +312,27 @@ def test_recursive_class_is_sent_with_its_schema_at_the_root(
         assert schema["properties"]["parts"]["items"] == {"$ref": "#/$defs/Part"}
         assert schema["additionalProperties"] is False
     assert '"Part", "description": "A part."' in prompt_of(wire.bodies[0]) or mode is SCHEMA
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list."""
+
+    items: list[Item]
+
+
+class Untitled(BaseModel):
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("title", None))
+
+    items: list[River]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Page[River], "Page_River_"), (Untitled, "Untitled")])
+def test_name_of_the_call_is_one_that_servers_take(
+    wire: WireServer, make_chat: Make, predict: Callable[..., Any], kind: Any, name: str
+) -> None:
+    wire.script(reply(completion(answer(TOOL, f'{{"items": [{RHONE_JSON}]}}'))))
+    assert predict(make_chat(), kind, ASK, what="rivers").items == [RHONE]
+    assert prompt_of(wire.bodies[0]).endswith(OPENED.replace("River", name))
 
 
 def test_answer_that_does_not_fit_an_enforced_schema_is_not_asked_for_again(
