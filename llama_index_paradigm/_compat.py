@@ -257,8 +257,8 @@ def images_of(message: ChatMessage) -> list[types.ContentBlock]:
 def openai_parts(message: ChatMessage) -> list[JsonObject]:
     """Return text and images of a message in the form of OpenAI's API; nothing if it holds no image.
 
-    Upstream: `base/llms/types.py`, `ImageBlock(image=, path=, url=, image_mimetype=, detail=)`, and `resolve_image(
-        as_base64=True)`, which reads the image.
+    Upstream: `base/llms/types.py`, `ImageBlock(image=, path=, url=, image_mimetype=, detail=)`, which keeps bytes in
+        base64, and `resolve_image()`, which reads the image.
     If it moves: a chat with images raises.
     Test: `test_images_are_known_by_their_type_and_resolved_to_base64`
     """
@@ -278,8 +278,9 @@ def _image_url(block: Any) -> JsonObject:
     if block.url and not block.image:  # the server fetches it
         url = str(block.url)
     else:
-        data = block.resolve_image(as_base64=True).read().decode()
-        url = f"data:{block.image_mimetype or 'image/png'};base64,{data}"
+        # Of bytes, it finds out their type, and encodes them.
+        image: Any = types.ImageBlock(image=block.resolve_image().read(), image_mimetype=block.image_mimetype)
+        url = f"data:{image.image_mimetype or 'image/png'};base64,{image.image.decode()}"
     return {"url": url, **({"detail": block.detail} if block.detail else {})}
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import io
 import logging
 import pickle
 import re
 import threading
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -570,6 +572,17 @@ def test_images_are_known_by_their_type_and_resolved_to_base64(tmp_path: Path) -
         {"type": "image_url", "image_url": {"url": "https://images.example/a.png"}},
     ]
     assert _compat.openai_parts(ChatMessage("Hi")) == []
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x10JFIF"])
+def test_images_are_sent_with_the_type_of_their_data(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "without_suffix").write_bytes(data)
+    kind = "png" if b"PNG" in data else "jpeg"
+    blocks = [types.ImageBlock(image=data), types.ImageBlock(path=tmp_path / "without_suffix")]
+    if "IOBase" in str(types.ImageBlock.model_fields["image"].annotation):  # an older LlamaIndex takes bytes only
+        blocks.append(types.ImageBlock(image=io.BytesIO(data)))
+    for part in _compat.openai_parts(ChatMessage(role="user", blocks=blocks)):
+        assert part["image_url"]["url"] == f"data:image/{kind};base64,{b64encode(data).decode()}"
 
 
 def test_block_without_a_type_is_refused_by_the_name_of_its_class() -> None:
