@@ -347,7 +347,8 @@ def stored_tool_calls(message: ChatMessage) -> list[StoredCall]:
     """Return the tool calls of a message: those in its blocks, else those in `additional_kwargs`.
 
     Upstream: `base/llms/types.py` and `program/utils.py`, as for `tool_call_blocks` and `tool_call_kwargs`. LLMs of
-        other packages write one or the other, and OpenAI's write objects instead of dictionaries.
+        other packages write one or the other, and OpenAI's write objects instead of dictionaries. The older API of
+        OpenAI had one call, `additional_kwargs["function_call"]`.
     If it moves: calls in another place are not found, and calls in another form are refused.
     Test: `test_tool_call_blocks_hold_an_id_a_name_and_arguments`
 
@@ -357,7 +358,8 @@ def stored_tool_calls(message: ChatMessage) -> list[StoredCall]:
     blocks: list[Any] = [block for block in message.blocks if getattr(block, "block_type", None) == "tool_call"]
     if blocks:
         return [(block.tool_call_id or "", block.tool_name, block.tool_kwargs) for block in blocks]
-    stored = message.additional_kwargs.get("tool_calls") or ()
+    older = message.additional_kwargs.get("function_call")
+    stored = message.additional_kwargs.get("tool_calls") or ([{"id": "", "function": older}] if older else [])
     try:
         calls = [call.model_dump() if isinstance(call, BaseModel) else call for call in stored]
         return [(call["id"] or "", call["function"]["name"], call["function"]["arguments"]) for call in calls]

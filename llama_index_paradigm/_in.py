@@ -43,6 +43,8 @@ def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:
         call_id, name = tool_result(message)
         if role == "tool":  # agents leave the name out, and some templates want it
             name = name or names.get(call_id or "")
+        else:  # an agent repeats what a tool returned to the user as an answer, with the id
+            call_id = None
         content = "\n".join(filter(None, [message.content, *(call.text for call in invalid_tool_calls_of(message))]))
         parts = tuple(openai_parts(message))
         plain.append(Message(role, content, calls, call_id, name, thoughts_of(message), parts))

@@ -236,6 +236,19 @@ def test_tool_name_is_added_to_results_only(wire: WireServer, make_chat: Make) -
     )
 
 
+def test_call_of_the_older_api_is_sent_with_its_result(wire: WireServer, chat: ChatParadigm) -> None:
+    wire.script(reply(completion("Hello")))
+    call = {"function_call": {"name": "add", "arguments": '{"a": 1}'}}
+    asked = ChatMessage(role=MessageRole.ASSISTANT, content=None, additional_kwargs=call)
+    result = ChatMessage(role=MessageRole.FUNCTION, content="3", additional_kwargs={"name": "add"})
+    chat.chat([ChatMessage("Add."), asked, result])
+    assert prompt_of(wire.bodies[0]) == turns(
+        ("user", "Add."),
+        ("assistant", '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'),
+        ("tool", "<tool_response>\n3\n</tool_response>"),
+    )
+
+
 @over_completions
 def test_malformed_call_stays_in_the_history_as_text(wire: WireServer, method: Method, chat: ChatParadigm) -> None:
     if method.is_chat:

@@ -201,9 +201,24 @@ def test_agent_goes_on_after_a_malformed_call_on_a_strict_server(wire: WireServe
     choice = {"message": {"role": "assistant", "tool_calls": asked}, "finish_reason": "tool_calls"}
     wire.script(reply({"choices": [choice]}))
     wire.always(only_results_of_calls)
-    llm = ChatParadigm(model="alfred-4.2", api_key=KEY, base_url=wire.url)
+    llm = ChatParadigm(model="alfred-4.2", api_key=KEY, base_url=wire.url, context_window=4096)
     _, answer = asyncio.run(talk(agent_of(llm, streaming=False)))
-    assert str(answer) == "So."
+    assert (str(answer), len(wire.bodies)) == ("So.", 2)
+
+
+@newer
+def test_result_that_went_to_the_user_is_later_an_answer_without_the_id_of_a_call(wire: WireServer) -> None:
+    asked = [{"id": "call_1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": 6, "b": 7}'}}]
+    choice = {"message": {"role": "assistant", "tool_calls": asked}, "finish_reason": "tool_calls"}
+    wire.script(reply({"choices": [choice]}))
+    wire.always(only_results_of_calls)
+    llm = ChatParadigm(model="alfred-4.2", api_key=KEY, base_url=wire.url, context_window=4096)
+    agent = agent_of(llm, streaming=False, tools=[FunctionTool.from_defaults(multiply, return_direct=True)])
+    kept = memory()
+    for question in ("How much is 6 times 7?", "Are you sure?"):
+        asyncio.run(talk(agent, question, memory=kept))
+    with_id = [message["role"] for message in wire.bodies[1]["messages"] if "tool_call_id" in message]
+    assert ("42" in str(wire.bodies[1]), with_id) == (True, ["tool"])
 
 
 @newer
