@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import importlib
+import inspect
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +21,7 @@ from llama_index.core.selectors import LLMSingleSelector
 from llama_index.core.tools import QueryEngineTool, RetrieverTool
 from llama_index.core.vector_stores import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
-from llama_index_paradigm import ParadigmLLM, ParadigmRetriever
+from llama_index_paradigm import ChatParadigm, ParadigmLLM, ParadigmRetriever
 from paradigm_transport import InvalidParameterError, NotFoundError
 from tests.llama_index.conftest import KEY, Events
 from tests.wire import Request, Script, WireServer, completion, reply, search_result, search_results
@@ -382,6 +383,23 @@ def test_citation_query_engine_takes_image_nodes(
     wire.always(answer)
     assert str(CitationQueryEngine(make(include_image=True), llm=make_llm()).query(QUERY)) == "A chart [1]."
     assert "AAAA" not in wire.bodies[-1]["prompt"]
+
+
+@pytest.mark.skipif(
+    "multimodal" not in inspect.signature(get_response_synthesizer).parameters, reason="a newer LlamaIndex has this"
+)
+def test_multimodal_synthesizer_shows_the_pages_to_a_chat_model(
+    make: Make, wire: WireServer, query: Callable[..., Any]
+) -> None:
+    image = {"b64_content": "/9j/" + "A" * 40}
+    message = {"message": {"content": "A chart."}, "finish_reason": "stop"}
+    wire.script(reply(search_results(search_result(None, image=image))), reply({"choices": [message]}))
+    with ChatParadigm(model="alfred-4.2", api_key=KEY, base_url=wire.url, context_window=4096) as llm:
+        shown = get_response_synthesizer(llm=llm, multimodal=True)
+        engine = RetrieverQueryEngine(make(include_image=True, mode="vision"), shown)
+        assert str(query(engine, QUERY)) == "A chart."
+    urls = [part["image_url"]["url"] for part in wire.bodies[1]["messages"][-1]["content"] if "image_url" in part]
+    assert urls == [f"data:image/jpeg;base64,{image['b64_content']}"]
 
 
 def test_router_query_engine_chooses_between_tools_over_it(
