@@ -1,6 +1,9 @@
 """The local Paradigm as an object: started in a thread, and stopped at the end of a `with` block."""
 
+import errno
 import math
+import os
+import re
 import socket
 import threading
 import time
@@ -36,6 +39,9 @@ _TEMPLATE = Path(__file__).with_name("chatml_tools.jinja")
 
 _SPARE_CONNECTIONS = 256
 _MAX_INCOMPLETE_BYTES = 64 << 10  # above the limit of RequestGuard, whose refusal explains itself
+
+_KEY = re.compile("[!-~]+")
+"""What a client can send as a key: ASCII that is visible."""
 
 _MAX_PORT = 2**16 - 1
 _POLL_SECONDS = 0.01
@@ -73,8 +79,8 @@ class LocalParadigm:
             starts.
 
     Raises:
-        LocalParadigmError: ``host`` is not a loopback address and there is no ``api_key``, or one of ``allowed_hosts``
-            is not a host.
+        LocalParadigmError: ``host`` is not a loopback address and there is no ``api_key``, no client can send that
+            key, or one of ``allowed_hosts`` is not a host.
     """
 
     def __init__(
@@ -98,6 +104,11 @@ class LocalParadigm:
             raise LocalParadigmError(
                 f"The key {DEFAULT_API_KEY!r} is for this machine only: "
                 f"set another one (--api-key) to listen on {host}."
+            )
+        if not _KEY.fullmatch(api_key):
+            raise LocalParadigmError(
+                f"The key (--api-key) {'has characters that no header can carry' if api_key else 'is empty'}: "
+                "use ASCII letters, digits and signs, without spaces."
             )
         self.api_key = api_key
         self.model = Path(model).stem if model else SMOLLM2.name
@@ -227,6 +238,8 @@ class LocalParadigm:
 
     def _load(self, opened: ExitStack) -> "uvicorn.Server":
         """Load what is served; `opened` gets what must be closed if any of it cannot be loaded."""
+        if self._embedding_file is not None:
+            check_model(self._embedding_file)  # now, not when the first text arrives
         self._embedder = self._make_embedder()
         opened.callback(self._embedder.close)
         if self._documents is not None:
@@ -303,13 +316,23 @@ def _find_model(file: Path | None, default: ModelSource) -> Path:
 
 def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= _MAX_PORT:
-        raise _port_error(host, port, f"the highest port is {_MAX_PORT}")
+        raise _port_error(host, port, f"the highest port is {_MAX_PORT}", _OTHER_PORT)
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except OSError as error:
+        raise _port_error(host, port, str(error.strerror), _OWN_HOST) from error
+    except UnicodeError as error:
+        raise _port_error(host, port, "not the name of a host", _OWN_HOST) from error
+    try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise _port_error(host, port, str(error.strerror)) from error
+        advice = _OWN_HOST if error.errno == errno.EADDRNOTAVAIL else _OTHER_PORT
+        raise _port_error(host, port, os.strerror(error.errno or 0), advice) from error
 
 
-def _port_error(host: str, port: int, reason: str) -> PortError:
-    return PortError(f"Cannot listen on {host}:{port} ({reason}): choose another with --port; 0 picks one.")
+_OTHER_PORT = "choose another with --port; 0 picks one"
+_OWN_HOST = "--host must be a name or an address of this machine"
+
+
+def _port_error(host: str, port: int, reason: str, advice: str) -> PortError:
+    return PortError(f"Cannot listen on {host}:{port} ({reason}): {advice}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -121,8 +122,29 @@ def test_taken_port_is_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> N
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = failure(capsys, "serve", "--port", str(port))
-    assert line.startswith(f"Cannot listen on 127.0.0.1:{port} (")
-    assert line.endswith("choose another with --port; 0 picks one.")
+    assert line == (
+        f"Cannot listen on 127.0.0.1:{port} (Address already in use): choose another with --port; 0 picks one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ("getaddrinfo", socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
+        ("getaddrinfo", UnicodeError("label too long")),
+        ("create_server", OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")),
+    ],
+)
+def test_host_of_no_use_is_a_one_line_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, function: str, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, function, fail)
+    line = failure(capsys, "serve", "--port", "0")
+    assert line.startswith("Cannot listen on 127.0.0.1:0 (")
+    assert line.endswith("): --host must be a name or an address of this machine.")
 
 
 @pytest.mark.parametrize("port", ["65536", "-1"])
@@ -137,9 +159,26 @@ def test_bad_model_file_is_a_one_line_error(capsys: pytest.CaptureFixture[str], 
     assert "cannot be read" in failure(capsys, "serve", "--port", "0", "--model", str(tmp_path / "none.gguf"))
 
 
+@pytest.mark.parametrize("option", ["--model", "--embedding-model"])
+def test_missing_model_file_is_noticed_at_the_start(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    path = tmp_path / "none.gguf"
+    assert failure(capsys, "serve", "--port", "0", option, str(path)) == (
+        f"The model file {path} cannot be read: No such file or directory."
+    )
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_default_key_is_refused_for_hosts_other_than_loopback(capsys: pytest.CaptureFixture[str], host: str) -> None:
     assert "--api-key" in failure(capsys, "serve", "--host", host)
+
+
+@pytest.mark.parametrize("key", ["", " ", "two words", "clé"])
+def test_key_that_no_client_can_send_is_a_one_line_error(capsys: pytest.CaptureFixture[str], key: str) -> None:
+    line = failure(capsys, "serve", "--port", "0", "--api-key", key)
+    assert line.startswith("The key (--api-key) ")
+    assert "clé" not in line
 
 
 def test_missing_package_is_a_one_line_error(
