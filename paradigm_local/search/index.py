@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -165,9 +166,10 @@ def build_index(folder: Path, embedder: TextEmbedder, cache: Path, progress: Pro
         progress: called while passages are embedded.
 
     Raises:
-        LocalParadigmError: the folder has no document that can be read, or `paradigm.json` is wrong.
+        LocalParadigmError: the folder has no document that can be read, `paradigm.json` is wrong, or the cache cannot
+            be written.
     """
-    ids = Ids(cache / f"ids-{digest_of(str(folder.resolve()).encode())[:16]}.json")
+    ids = Ids(cache / f"ids-{digest_of(os.fsencode(folder.resolve()))[:16]}.json")
     files, left_out = files_in(folder, ids)
     store = Store(cache, embedder.name)
     documents: dict[str, Indexed] = {}

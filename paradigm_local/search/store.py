@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paradigm_local.search.passages import Passage
+from paradigm_local.search.writing import written
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when files are read, divided or stored in another way."""
 
 Vectors = NDArray[np.float32]
@@ -59,12 +58,14 @@ class Store:
             return None
 
     def save(self, digest: str, stored: Stored) -> None:
-        """Keep what was made of a content. Several processes may do this at once: the last step is a rename."""
+        """Keep what was made of a content.
+
+        Raises:
+            LocalParadigmError: it cannot be written.
+        """
         content = {"title": stored.title, "total_pages": stored.total_pages, "passages": stored.passages}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+        with written(self._path(digest)) as file:
             np.savez(file, content=np.frombuffer(json.dumps(content).encode(), np.uint8), vectors=stored.vectors)
-        os.replace(file.name, self._path(digest))  # noqa: PTH105  of a name
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.npz"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -347,7 +349,16 @@ def test_title_of_markdown_is_its_first_heading() -> None:
     assert reading.read(b"text", "md").title is None
 
 
-@pytest.mark.parametrize("data", ["Besançon".encode(), "\ufeffBesançon".encode(), "Besançon".encode("cp1252")])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "Besançon".encode(),
+        "\ufeffBesançon".encode(),
+        "Besançon".encode("cp1252"),
+        "\ufeffBesançon".encode("utf-16-le"),
+        "\ufeffBesançon".encode("utf-16-be"),
+    ],
+)
 def test_text_is_decoded(data: bytes) -> None:
     assert reading.read(data, "txt").pages == ["Besançon"]
 
@@ -388,6 +399,61 @@ def test_file_that_may_not_be_read_is_left_out(folder: Path, cache: Path, monkey
     assert built(folder, cache).left_out == {"hr/leave.txt": "it cannot be read: Permission denied"}
 
 
+def test_folder_inside_that_may_not_be_read_is_left_out(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_scandir(monkeypatch, folder / "hr")
+    (folder / "paradigm.json").unlink()
+    index = built(folder, cache)
+    assert index.left_out == {"hr": "it cannot be read: Permission denied"}
+    assert len(index.documents) == 1
+
+
+def test_folder_that_may_not_be_read_is_an_error(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_scandir(monkeypatch, folder)
+    with pytest.raises(LocalParadigmError, match="docs cannot be read: Permission denied"):
+        built(folder, cache)
+
+
+def refuse_scandir(monkeypatch: pytest.MonkeyPatch, refused: Path) -> None:
+    scandir = os.scandir
+
+    def scan(path: Any) -> Any:
+        if Path(path) == refused:
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+
+
+def test_file_that_goes_away_while_it_is_listed_is_left_out(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def vanish(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "handbook.md":
+            raise FileNotFoundError(2, "No such file or directory")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", vanish)
+    assert built(folder, cache).left_out == {"handbook.md": "it cannot be read: No such file or directory"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
+def test_file_with_a_name_that_is_not_text_is_left_out(folder: Path, cache: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.md"))).write_text("Coffee is free.")
+    index = built(folder, cache)
+    assert index.left_out == {"caf?.md": "its name is not UTF-8"}
+    assert index.describe().isascii()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
+def test_folder_may_have_a_name_that_is_not_text(folder: Path, cache: Path) -> None:
+    renamed = folder.rename(os.fsdecode(os.fsencode(folder.parent) + b"/\xe9"))
+    assert {document.file.workspace for document in built(renamed, cache).documents} == {"?", "hr"}
+
+
 def test_folder_without_documents_is_an_error(tmp_path: Path, cache: Path) -> None:
     empty = tmp_path / "empty"
     with pytest.raises(LocalParadigmError, match="is not a folder"):
@@ -403,6 +469,8 @@ def test_folder_without_documents_is_an_error(tmp_path: Path, cache: Path) -> No
         ("{", "wrong at its beginning"),
         ('{"hr/leave.txt": {"tag": []}}', r"wrong at hr/leave\.txt\.tag"),
         ('{"gone.txt": {}}', r"describes gone\.txt, which is not read"),
+        ('{"hr/leave.txt": {"external_url": "https://x"}}', r"leave\.txt: external_url and"),
+        ('{"hr/leave.txt": {"external_metadata": {"owner": "Ada"}}}', "external_id"),
     ],
 )
 def test_wrong_descriptions_are_an_error(folder: Path, cache: Path, text: str, words: str) -> None:
@@ -466,6 +534,49 @@ def test_damaged_store_is_made_anew(folder: Path, cache: Path) -> None:
     again = FakePassageEmbedder()
     assert len(built(folder, cache, again)) == 5
     assert again.embedded
+
+
+def test_descriptions_that_may_not_be_read_are_an_error(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(LocalParadigmError, match=r"paradigm\.json cannot be read: Permission denied"):
+        built(folder, cache)
+
+
+def test_start_that_changes_nothing_writes_nothing(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built(folder, cache)
+    monkeypatch.delattr(os, "replace")
+    assert len(built(folder, cache)) == 5
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"files": {"handbook.md": "one"}}'])
+def test_damaged_ids_are_given_anew(folder: Path, cache: Path, text: str) -> None:
+    built(folder, cache)
+    (ids,) = cache.glob("ids-*.json")
+    ids.write_text(text)
+    assert [document.file.id for document in built(folder, cache).documents] == [1, 2, 3]
+    assert ids.read_text() != text
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_cache_that_cannot_be_written_is_an_error(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if is_known:
+        built(folder, cache)
+        for ids in cache.glob("ids-*.json"):
+            ids.unlink()
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(LocalParadigmError, match=r"kept in .*: No space left on device\. Set PARADIGM_LOCAL_CACHE"):
+        built(folder, cache)
+    assert not [path for path in cache.rglob("*") if path.is_file() and path.suffix not in (".npz", ".json")]
 
 
 def test_interrupted_start_keeps_what_was_done(folder: Path, cache: Path) -> None:
