@@ -269,7 +269,7 @@ class LocalParadigm:
     def _make_passage_embedder(self) -> "TextEmbedder":
         from paradigm_local.search.embedding import PassageEmbedder
 
-        return PassageEmbedder(self._embedder, self.embedding_model)
+        return PassageEmbedder(self._embedder, self.embedding_model, self._embedding_file)
 
     def _make_embedder(self) -> "Embedder":
         from paradigm_local.embedding import Embedder

