@@ -12,6 +12,9 @@ from paradigm_local.structural_tags import StructuralTag
 
 API_PATH = "/api/v2"
 
+NEXT_API_PATH = "/api/v3"
+"""Where chats and embeddings are, too, as at Paradigm; completions and the list of models are not."""
+
 JsonObject = dict[str, Any]
 
 FieldErrors = dict[str, list[str]]

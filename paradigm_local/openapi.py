@@ -6,6 +6,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from paradigm_local.chat_contract import ChatCompletion, ChatCompletionRequest
 from paradigm_local.contract import (
     API_PATH,
+    NEXT_API_PATH,
     Completion,
     CompletionRequest,
     Detail,
@@ -40,7 +41,11 @@ def document(model: str, embedding_model: str) -> JsonObject:
     definitions["EmbeddingRequest"]["properties"]["model"]["enum"] = [embedding_model]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Local Paradigm", "version": __version__},
+        "info": {
+            "title": "Local Paradigm",
+            "version": __version__,
+            "description": f"Chats and embeddings are also at {NEXT_API_PATH}.",
+        },
         "security": [{"key": []}, {"header": []}],
         "paths": {
             "/health": {"get": _health()},

@@ -23,6 +23,7 @@ from paradigm_local.chat_replies import ChatReplies
 from paradigm_local.constraints import Constraint, read_constraint
 from paradigm_local.contract import (
     API_PATH,
+    NEXT_API_PATH,
     WHOLE_BODY,
     CompletionRequest,
     EmbeddingRequest,
@@ -105,10 +106,11 @@ class Endpoint:
             Route("/openapi.json", self.openapi),
             Route(f"{API_PATH}/models", self.models),
             Route(f"{API_PATH}/completions", self.completions, methods=["POST"]),
-            Route(f"{API_PATH}/chat/completions", self.chat_completions, methods=["POST"]),
             Route(SEARCH_PATH, self.search, methods=["POST"]),
-            Route(f"{API_PATH}/embeddings", self.embeddings, methods=["POST"]),
         ]
+        for path in (API_PATH, NEXT_API_PATH):
+            routes.append(Route(f"{path}/chat/completions", self.chat_completions, methods=["POST"]))
+            routes.append(Route(f"{path}/embeddings", self.embeddings, methods=["POST"]))
         guard = Middleware(RequestGuard, allowed_hosts=self._service.allowed_hosts)
         return Starlette(routes=routes, middleware=[guard], exception_handlers=refusals.HANDLERS)
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
-from paradigm_local.contract import Integer
+from paradigm_local.contract import NEXT_API_PATH, Integer
 
-SEARCH_PATH = "/api/v3/search"
+SEARCH_PATH = f"{NEXT_API_PATH}/search"
 
 MAX_QUERY = 4000
 MAX_RESULTS = 100

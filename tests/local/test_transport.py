@@ -88,6 +88,14 @@ def test_models_lists_the_context_window(connect: Connect, local_paradigm: Local
     assert windows == {local_paradigm.model: 4096, local_paradigm.embedding_model: 512}
 
 
+def test_chats_and_embeddings_are_also_in_version_3(connect: Connect, local_paradigm: LocalParadigm) -> None:
+    client = connect(base_url=local_paradigm.base_url.replace("/v2", "/v3"))
+    assert client.chat([{"role": "user", "content": "Hi"}], model=local_paradigm.model, max_tokens=2).text
+    assert len(client.embed("Hi", model=local_paradigm.embedding_model).vectors[0]) == 384
+    with pytest.raises(NotFoundError):
+        client.complete("Hi", model=local_paradigm.model)
+
+
 def test_refusals_raise_the_errors_of_their_status(connect: Connect, local_paradigm: LocalParadigm) -> None:
     with pytest.raises(AuthenticationError):
         connect(api_key="wrong").models()
