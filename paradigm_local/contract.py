@@ -3,10 +3,11 @@
 The server validates requests with these models, and the OpenAPI document is generated from them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, StrictStr, ValidationError, model_validator
+from pydantic_core import from_json
 
 from paradigm_local.structural_tags import StructuralTag
 
@@ -314,7 +315,7 @@ def read_request(body: bytes, kind: type[Body]) -> Body:
     try:
         request = kind.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidRequest(_by_field(error)) from error
+        raise InvalidRequest(_by_field(error, body)) from error
     errors: FieldErrors = {}
     for field, message in request.contradictions():
         errors.setdefault(field, []).append(message)
@@ -323,9 +324,24 @@ def read_request(body: bytes, kind: type[Body]) -> Body:
     return request
 
 
-def _by_field(error: ValidationError) -> FieldErrors:
+def _by_field(error: ValidationError, body: bytes) -> FieldErrors:
+    items = error.errors()
+    if not items[0]["loc"]:  # not a JSON object
+        return {WHOLE_BODY: [items[0]["msg"]]}
+    value = from_json(body)
     errors: FieldErrors = {}
-    for item in error.errors():
-        field = str(item["loc"][0]) if item["loc"] else WHOLE_BODY
-        errors.setdefault(field, []).append(item["msg"].removeprefix("Value error, "))
+    for item in items:
+        field, *inside = _path(item["loc"], value, is_missing=item["type"] == "missing")
+        place = f"{'.'.join(inside)}: " if inside else ""
+        errors.setdefault(field, []).append(place + item["msg"].removeprefix("Value error, "))
     return errors
+
+
+def _path(places: Sequence[int | str], value: Any, *, is_missing: bool) -> list[str]:
+    """Return the path to a mistake in a body, without the names that pydantic gives to alternatives."""
+    path = []
+    for place in places:
+        if place in value if isinstance(value, dict) else isinstance(value, list) and isinstance(place, int):
+            value = value[place]
+            path.append(str(place))
+    return [*path, str(places[-1])] if is_missing else path

@@ -17,6 +17,28 @@ def errors(**fields: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
+    ("fields", "messages"),
+    [
+        ({"stop": ["a", 1]}, {"stop": ["Input should be a valid string", "1: Input should be a valid string"]}),
+        (
+            {"stream_options": {"include_usage": 1}},
+            {"stream_options": ["include_usage: Input should be a valid boolean"]},
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {}}},
+            {"response_format": ["json_schema.schema: Field required"]},
+        ),
+        (
+            {"structured_outputs": {"choice": ["a", 2]}},
+            {"structured_outputs": ["choice.1: Input should be a valid string"]},
+        ),
+    ],
+)
+def test_message_says_where_in_the_field_the_mistake_is(fields: dict[str, Any], messages: dict[str, list[str]]) -> None:
+    assert errors(**fields) == messages
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("model", 1),
