@@ -1,6 +1,7 @@
 """The command `paradigm-local`."""
 
 import argparse
+import io
 import logging
 import signal
 import sys
@@ -135,6 +136,8 @@ def _serve(options: argparse.Namespace) -> int:
     with paradigm:
         paradigm.limit_requests(options.rate_limit)
         _log_requests()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a name of a folder may hold what a terminal cannot show
         print(_greeting(paradigm), flush=True)  # noqa: T201  the output of the command
         _wait_for_signal(paradigm)
     return 0

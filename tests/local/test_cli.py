@@ -269,6 +269,16 @@ def test_serve_searches_a_folder(run: Run, tmp_path: Path) -> None:
     assert "vacation" not in errors
 
 
+def test_names_that_the_terminal_cannot_show_do_not_end_the_start(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    folder = tmp_path / "дом"
+    folder.mkdir()
+    (folder / "leave.md").write_text("Holidays are booked in the portal.")
+    assert run("--documents", str(folder)).greeting[0] == "Documents: 1; passages: 1; workspaces: ??? (1)"
+
+
 def test_folder_that_is_missing_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ("serve", "--port", "0", "--documents", str(tmp_path / "missing"))
     assert "is not a folder of documents" in failure(capsys, *arguments)
