@@ -126,10 +126,11 @@ _OTHER_NAMES = {
     "dimensions": ("dimension", "output_dimensionality"),
     "document_prefix": ("embed_instruction", "text_instruction"),
     "extra_body": ("additional_kwargs", "extra_kwargs", "generate_kwargs", "model_kwargs"),
+    "http_async_client": ("async_http_client",),
     "http_client": ("openai_proxy",),
     "logit_bias": ("biases",),
     "logprobs": ("return_log_probs", "return_logprobs", "top_logprobs"),
-    "max_tokens": ("max_new_tokens", "n_tokens"),
+    "max_tokens": ("max_completion_tokens", "max_new_tokens", "n_tokens"),
     "model": ("model_id", "model_name"),
     "n": ("n_completions",),
     "query_prefix": ("query_instruction",),
@@ -139,8 +140,9 @@ _OTHER_NAMES = {
 
 # Fields of the servers behind the endpoint, some of which look like a slip of one of Paradigm's own.
 _SERVER_FIELDS = (
-    "guided_json", "guided_regex", "ignore_eos", "length_penalty", "min_p", "min_tokens", "repetition_penalty",
-    "response_format", "seed", "stop_token_ids", "structured_outputs", "top_k", "truncate_prompt_tokens",
+    "guided_json", "guided_regex", "ignore_eos", "length_penalty", "min_p", "min_tokens", "reasoning_effort",
+    "repetition_penalty", "response_format", "seed", "stop_token_ids", "structured_outputs", "top_k",
+    "truncate_prompt_tokens",
 )  # fmt: skip
 
 

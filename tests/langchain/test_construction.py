@@ -119,6 +119,8 @@ def test_invalid_arguments_raise_one_line_error(arguments: dict[str, Any], words
 
 OLD_NAMES = {
     "n_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "async_http_client": "http_async_client",
     "n_completions": "n",
     "stop_sequences": "stop",
     "stop_words": "stop",
