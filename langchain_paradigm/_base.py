@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Generic
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import BaseLanguageModel, LanguageModelInput, LanguageModelOutputVar
@@ -11,15 +11,15 @@ from langchain_core.messages import BaseMessage
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
+from langchain_paradigm._batches import Batches
 from langchain_paradigm._compat import LangSmithHook, with_version
-from langchain_paradigm._component import Configs, LangChainComponent
+from langchain_paradigm._component import LangChainComponent
 from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, Usage, __version__
 from paradigm_transport.chat.template_fields import TemplateFields
 from paradigm_transport.chat.templates import BaseTemplate, UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
-from paradigm_transport.fan_out import afan_out, fan_out
 from paradigm_transport.refusals import is_context_overflow
 
 MOST_COUNTS = 512
@@ -35,17 +35,16 @@ _SHAPE_AN_ANSWER = (
 )
 """Fields of both classes, beside the endpoint's and `chat_template`, that an answer depends on."""
 
-T = TypeVar("T")
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
 AsyncManager = AsyncCallbackManagerForLLMRun | None
-Inputs = Sequence[LanguageModelInput]
 
 
 class LangChainModel(
     CompletionFields,
     TemplateFields,
     LangChainComponent,
+    Batches[LanguageModelInput, LanguageModelOutputVar],
     LangSmithHook,
     BaseLanguageModel[LanguageModelOutputVar],
     Generic[LanguageModelOutputVar],
@@ -72,72 +71,6 @@ class LangChainModel(
     def model_name(self) -> str:
         """Another name of `model`."""
         return self.model
-
-    # Batches: each input has its own run, with its own usage, callbacks and error
-
-    def batch(
-        self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
-    ) -> list[LanguageModelOutputVar]:
-        """Answer many inputs, each in its own run, concurrently and in order.
-
-        Args:
-            inputs: what `invoke` takes.
-            config: LangChain's config for all, or one for each; without `max_concurrency` in the first of them, the
-                model's own applies.
-            return_exceptions: return an error in the place of its answer; without, the first error stops the rest.
-            kwargs: the endpoint's fields; they win over the constructor's.
-
-        Raises:
-            ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
-        """
-        configs = self._limited(config, len(inputs))
-        caught = Exception if return_exceptions else ()
-
-        def invoke(index: int) -> LanguageModelOutputVar:
-            try:
-                return self.invoke(inputs[index], configs[index], **kwargs)
-            except caught as error:
-                return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
-
-        return self._fan_out(invoke, len(inputs), configs[0]["max_concurrency"] if configs else 1)
-
-    async def abatch(
-        self, inputs: Inputs, config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
-    ) -> list[LanguageModelOutputVar]:
-        """As `batch`."""
-        configs = self._limited(config, len(inputs))
-        caught = Exception if return_exceptions else ()
-
-        async def invoke(index: int) -> LanguageModelOutputVar:
-            try:
-                return await self.ainvoke(inputs[index], configs[index], **kwargs)
-            except caught as error:
-                return cast("LanguageModelOutputVar", error)  # LangChain has no type for it
-
-        return await self._afan_out(invoke, len(inputs), configs[0]["max_concurrency"] if configs else 1)
-
-    def batch_as_completed(self, inputs: Inputs, config: Configs = None, **kwargs: Any) -> Iterator[tuple[int, Any]]:
-        """Answer many inputs as `batch` does, and yield pairs of an input's index and its answer as they arrive.
-
-        Args:
-            inputs: what `invoke` takes.
-            config: as that of `batch`.
-            kwargs: as those of `batch`, and `return_exceptions`.
-        """
-        return super().batch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
-
-    def abatch_as_completed(
-        self, inputs: Inputs, config: Configs = None, **kwargs: Any
-    ) -> AsyncIterator[tuple[int, Any]]:
-        """As `batch_as_completed`."""
-        return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
-
-    def _fan_out(self, call: Callable[[int], T], count: int, limit: int | None) -> list[T]:
-        """Call a function for each index; a single call uses no threads."""
-        return [call(0)] if count == 1 else fan_out(call, range(count), limit or 1, self.show_progress)
-
-    async def _afan_out(self, call: Callable[[int], Awaitable[T]], count: int, limit: int | None) -> list[T]:
-        return [await call(0)] if count == 1 else await afan_out(call, range(count), limit or 1, self.show_progress)
 
     # Tokens
 

@@ -36,10 +36,6 @@ class LangChainComponent(Connected, Serializable):
         if self.rate_limiter is not None:
             await self.rate_limiter.aacquire()
 
-    def _limited(self, config: Configs, length: int) -> list[RunnableConfig]:
-        """Return a config for each input of a batch, with `max_concurrency` if they name none."""
-        return [{"max_concurrency": self.max_concurrency, **each} for each in get_config_list(config, length)]
-
     @classmethod
     def is_lc_serializable(cls) -> bool:
         """`dumps` and `loads` work; the key stays out and comes from the secrets again."""
@@ -54,3 +50,8 @@ class LangChainComponent(Connected, Serializable):
     def lc_attributes(self) -> dict[str, object]:
         """The arguments that `dumps` writes in another form than they have here."""
         return {"timeout": self.timeout} if isinstance(self.timeout, (int, float)) else {}
+
+
+def limited(config: Configs, length: int, max_concurrency: int) -> list[RunnableConfig]:
+    """Return a config for each input of a batch, with `max_concurrency` if they name none."""
+    return [{"max_concurrency": max_concurrency, **each} for each in get_config_list(config, length)]

@@ -13,6 +13,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
+from langchain_paradigm._batches import Batches
 from langchain_paradigm._in import prompt_value, to_messages
 from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, parse, partial_object
 from paradigm_transport.chat.structured import explain, read_object, repair_messages
@@ -125,17 +126,21 @@ class StructuredOutput:
         include_raw: return the message and the error too, instead of raising it.
         retry: ask again if the answer does not fit, unless it was cut at the length limit; it does not help if the
             server enforces the schema.
+        max_concurrency: the most questions of a batch at once.
+        show_progress: show a progress bar for a batch.
     """
 
     ask: Runnable[LanguageModelInput, AIMessage]
     parser: ObjectParser
     include_raw: bool
     retry: bool
+    max_concurrency: int
+    show_progress: bool
 
     def runnable(self) -> Output:
         """This, as LangChain runs it."""
         if self.retry:
-            return RunnableLambda(self._call, self._acall, name="StructuredOutput")
+            return _Asking(self)
         return self.ask | (RunnableLambda(self._read, name="StructuredOutput") if self.include_raw else self.parser)
 
     def _call(self, question: LanguageModelInput, config: RunnableConfig, **kwargs: object) -> object:
@@ -162,6 +167,14 @@ class StructuredOutput:
         if read["parsing_error"] is not None and not self.include_raw:
             raise read["parsing_error"]
         return read if self.include_raw else read["parsed"]
+
+
+class _Asking(Batches[LanguageModelInput, Any], RunnableLambda[LanguageModelInput, Any]):
+    """Asks again if it has to, in batches that are sent as the model's are."""
+
+    def __init__(self, output: StructuredOutput) -> None:
+        super().__init__(output._call, output._acall, name="StructuredOutput")
+        self.max_concurrency, self.show_progress = output.max_concurrency, output.show_progress
 
 
 def _again(question: LanguageModelInput, raw: AIMessage, problem: OutputParserException) -> list[BaseMessage]:

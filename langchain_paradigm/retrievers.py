@@ -9,7 +9,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, Callba
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
-from langchain_paradigm._component import Configs, LangChainComponent
+from langchain_paradigm._component import Configs, LangChainComponent, limited
 from langchain_paradigm._errors import as_langchain
 from paradigm_transport import SearchParameters, SearchResult
 from paradigm_transport.endpoints.search import MaxResults, SearchFields
@@ -106,15 +106,15 @@ class ParadigmRetriever(SearchFields, LangChainComponent, BaseRetriever):
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.search`.
         """
-        limited = self._limited(config, len(inputs))
-        return super().batch(inputs, limited, return_exceptions=return_exceptions, **kwargs)
+        configs = limited(config, len(inputs), self.max_concurrency)
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
         self, inputs: list[str], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> list[list[Document]]:
         """As `batch`."""
-        limited = self._limited(config, len(inputs))
-        return await super().abatch(inputs, limited, return_exceptions=return_exceptions, **kwargs)
+        configs = limited(config, len(inputs), self.max_concurrency)
+        return await super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def batch_as_completed(
         self, inputs: Sequence[str], config: Configs = None, **kwargs: Any
@@ -126,13 +126,13 @@ class ParadigmRetriever(SearchFields, LangChainComponent, BaseRetriever):
             config: as that of `batch`.
             kwargs: as those of `batch`, and `return_exceptions`.
         """
-        return super().batch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
+        return super().batch_as_completed(inputs, limited(config, len(inputs), self.max_concurrency), **kwargs)
 
     def abatch_as_completed(
         self, inputs: Sequence[str], config: Configs = None, **kwargs: Any
     ) -> AsyncIterator[tuple[int, Any]]:
         """As `batch_as_completed`."""
-        return super().abatch_as_completed(inputs, self._limited(config, len(inputs)), **kwargs)
+        return super().abatch_as_completed(inputs, limited(config, len(inputs), self.max_concurrency), **kwargs)
 
     def _parameters(self, options: Mapping[str, Any]) -> SearchParameters:
         named = {"max_results" if name == "k" else name: value for name, value in options.items()}

@@ -20,6 +20,7 @@ from paradigm_transport import InvalidParameterError
 from tests.chat_form import prompt_of
 from tests.langchain.conftest import STRICT, Calls, MakeChat, over_completions
 from tests.langchain.obedient import streamed
+from tests.langchain.test_many_prompts import Gauge
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 Item = TypeVar("Item")
@@ -316,6 +317,28 @@ def test_pickled_structured_output_works(
     wire.script(reply(completion(json.dumps(ROME))))
     asks = pickle.loads(pickle.dumps(make_chat(constrain=constrain).with_structured_output(City)))
     assert calls.invoke(asks, "Rome?") == City(**ROME)
+
+
+@pytest.mark.parametrize("constrain", [None, "vllm"])
+def test_batch_of_objects_is_sent_as_a_batch_of_messages_is(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, constrain: str | None
+) -> None:
+    chat, found = make_chat(constrain=constrain), City(**ROME)
+    questions = [f"{number}?" for number in range(48)]
+    for limit, expected in ((None, 48), (3, 3)):  # LangChain's own batches have at most 32 threads, or no limit
+        gauge = Gauge(expected, lambda request: reply(completion(json.dumps(ROME))))
+        wire.always(gauge)
+        model = chat if limit is None else chat.model_copy(update={"max_concurrency": limit})
+        assert calls.batch(model.with_structured_output(City, method="json_schema"), questions) == [found] * 48
+        assert gauge.most == expected
+
+
+def test_batch_of_objects_returns_errors_in_their_places(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(lambda request: reply(completion("Rome" if "bad" in str(request.body) else json.dumps(ROME))))
+    asks = make_chat().with_structured_output(City, method="json_schema")
+    first, second = calls.batch(asks, ["bad?", "good?"], return_exceptions=True)
+    assert isinstance(first, OutputParserException)
+    assert second == City(**ROME)
 
 
 class Part(BaseModel):

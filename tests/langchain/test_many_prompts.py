@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from tests.wire import STALL, Request, Script, WireServer, completion, pause, re
 class Gauge:
     """Answers once `expected` requests are in flight at the same time, and records the maximum."""
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, expected: int, answer: Callable[[Request], Script] | None = None) -> None:
         self.most = 0
+        self._answer = answer or (lambda request: reply(completion(request.body["prompt"].upper())))
         self._expected = expected
         self._now = 0
         self._changed = threading.Condition()
@@ -35,7 +37,7 @@ class Gauge:
         time.sleep(0.01)  # time for a request over the limit to arrive
         with self._changed:
             self._now -= 1
-        return reply(completion(request.body["prompt"].upper()))
+        return self._answer(request)
 
 
 def fails_on(*wrong: str) -> Any:
