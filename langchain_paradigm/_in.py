@@ -226,17 +226,23 @@ def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[chat.Jso
 
 
 def as_function(tool: AnyTool) -> Any:
-    """A pydantic class, or a JSON schema with a title but no properties, in OpenAI's form; anything else as it is.
+    """What LangChain would not read whole, as a function in OpenAI's form; anything else as it is.
 
-    LangChain leaves OpenAI's form as it is, but drops the parts of a class that refer to the class itself, and all of
-    such a schema.
+    LangChain drops the parts of a class that refer to the class itself, a JSON schema with a title but no properties,
+    and the schema in the form of a `response_format`. It leaves functions in the form of the Responses API as they are.
     """
     if isinstance(tool, type) and issubclass(tool, BaseModel):
         return tool_of(tool).to_openai()["function"]
-    if isinstance(tool, dict) and "title" in tool and _OTHER_FORMS.isdisjoint(tool):
-        schema = dict(tool)
-        return {"name": schema.pop("title"), "description": schema.pop("description", ""), "parameters": schema}
-    return tool
+    if not isinstance(tool, dict):
+        return tool
+    function = dict(tool)
+    if "title" in tool and _OTHER_FORMS.isdisjoint(tool):
+        return {"name": function.pop("title"), "description": function.pop("description", ""), "parameters": function}
+    if "name" in tool and "schema" in tool:
+        function["parameters"] = function.pop("schema")
+    if "name" in tool and tool.get("type") == "function":
+        del function["type"]
+    return function
 
 
 _OTHER_FORMS = frozenset(("name", "function", "toolSpec", "properties"))

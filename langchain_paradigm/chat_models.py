@@ -21,7 +21,7 @@ from langchain_paradigm._errors import as_langchain
 from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_functions, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
-from paradigm_transport import APIStatusError, Usage
+from paradigm_transport import APIStatusError, InvalidParameterError, Usage
 from paradigm_transport.chat.fields import FIELDS, ChatFields
 from paradigm_transport.chat.message_route import route_of, wire_messages
 from paradigm_transport.chat.prompt_route import PromptRoute
@@ -156,7 +156,8 @@ class ChatParadigm(
         once more if its answer does not fit, and the object arrives in one piece.
 
         Args:
-            schema: a pydantic class, a TypedDict class, a JSON schema with a title, or a tool in OpenAI's form.
+            schema: a pydantic class, a TypedDict class, a JSON schema with a title, or a tool or the `json_schema` of a
+                `response_format` in OpenAI's form.
             method: `function_calling`: the object is the arguments of a call; `json_schema`: it is the answer itself;
                 `json_mode`: the same, and your prompt describes the JSON.
             include_raw: return a dict with the message (`raw`), the object (`parsed`) and the error
@@ -165,7 +166,7 @@ class ChatParadigm(
             kwargs: arguments of each call: the endpoint's fields.
 
         Raises:
-            InvalidParameterError: the schema is that of something other than an object.
+            InvalidParameterError: the schema is that of something other than an object, or `method` is unknown.
         """
         kwargs = {**_compat.structured_output_mark(schema, method), **kwargs}
         tool_name = json_schema = None
@@ -180,11 +181,13 @@ class ChatParadigm(
             ask = self.bind(tools=[tool], tool_choice=choice, **kwargs)
         elif method == "json_mode":
             ask = self.bind(response_format={"type": "json_object"}, **kwargs)
-        else:
+        elif method == "json_schema":
             json_schema = convert_to_json_schema(as_function(schema), strict=strict)
             check_object(json_schema)
             named = {"name": json_schema.get("title", "answer"), "schema": json_schema}
             ask = self.bind(response_format={"type": "json_schema", "json_schema": named}, **kwargs)
+        else:
+            raise InvalidParameterError(f"method must be function_calling, json_schema or json_mode, not {method!r}")
         parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema, advice=advice)
         # `json_mode` sends no schema: an object of any kind is enforced, and a class may still refuse it.
         is_enforced = self._enforces_schemas and (method != "json_mode" or not parser.validates)

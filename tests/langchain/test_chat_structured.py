@@ -412,3 +412,34 @@ def test_name_of_the_call_is_one_that_servers_take(
     page = calls.invoke(make_chat().with_structured_output(schema), "Which cities?")
     assert (page if isinstance(page, dict) else page.model_dump()) == {"items": [ROME]}
     assert prompt_of(wire.bodies[0]).endswith('<tool_call>\n{"name": "Page_City_", "arguments":')
+
+
+FIELDS_OF_ROME = {"type": "object", "properties": {"people": {"type": "integer"}}}
+FORMS_OF_OPENAI: dict[str, dict[str, Any]] = {
+    "chat tool": {
+        "type": "function",
+        "function": {"name": "City", "description": "Big.", "parameters": FIELDS_OF_ROME},
+    },
+    "function": {"name": "City", "description": "Big.", "parameters": FIELDS_OF_ROME},
+    "Responses tool": {"type": "function", "name": "City", "description": "Big.", "parameters": FIELDS_OF_ROME},
+    "response format": {"name": "City", "description": "Big.", "schema": FIELDS_OF_ROME, "strict": True},
+}
+
+
+@pytest.mark.parametrize("strict", [None, True])
+@pytest.mark.parametrize("form", FORMS_OF_OPENAI)
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_schema_in_any_form_of_openai_is_sent_whole(
+    wire: WireServer, make_chat: MakeChat, method: Any, form: str, strict: bool | None
+) -> None:
+    wire.always(reply(completion('{"people": 3}')))
+    given = json.loads(json.dumps(FORMS_OF_OPENAI[form]))
+    model = make_chat(constrain="vllm").with_structured_output(given, method=method, strict=strict, include_raw=True)
+    model.invoke("How many?")
+    assert all(word in json.dumps(wire.bodies[0]) for word in ("people", "integer", "City", "Big."))
+    assert given == FORMS_OF_OPENAI[form]
+
+
+def test_unknown_method_is_refused(make_chat: MakeChat) -> None:
+    with pytest.raises(InvalidParameterError, match="not 'json_object'"):
+        make_chat().with_structured_output(City, method="json_object")  # type: ignore[arg-type]
