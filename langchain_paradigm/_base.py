@@ -72,6 +72,9 @@ class LangChainModel(
         """Another name of `model`."""
         return self.model
 
+    def _stops(self, stop: Stop) -> Stop:
+        return self.stop if stop is None else stop
+
     # Tokens
 
     def get_token_ids(self, text: str) -> list[int]:

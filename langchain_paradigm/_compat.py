@@ -63,16 +63,21 @@ class RunOptions(TypedDict, total=False):
 
 
 class LangSmithHook:
-    """Names the provider in traces, also for subclasses.
+    """Names the provider and the stop sequences in traces, also for subclasses.
 
     Upstream: `langchain_core/language_models/llms.py: BaseLLM._get_ls_params`,
     `langchain_core/language_models/chat_models.py: BaseChatModel._get_ls_params`.
-    Relies on: traces take the provider from this hook; the default is made of the name of the class.
+    Relies on: traces take both from this hook; the default is made of the name of the class, and the call's `stop`.
     If it moves: traces show the default.
     Test: `test_traces_take_the_provider_from_get_ls_params`.
     """
 
+    def _stops(self, stop: list[str] | None) -> list[str] | None:
+        """The stop sequences of a call that was given these."""
+        raise NotImplementedError
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        stop = self._stops(stop)
         params: LangSmithParams = super()._get_ls_params(stop=stop, **kwargs)  # type: ignore[misc]  # the model's
         return {**params, "ls_provider": "paradigm"}
 
@@ -286,6 +291,24 @@ class StreamingHooks(BaseChatModel):
 
     def _should_use_protocol_streaming(self, **kwargs: Any) -> bool:
         return super()._should_use_protocol_streaming(**{**self._stream_argument(kwargs), **kwargs})
+
+
+class InvocationHook(BaseChatModel):
+    """Shows the stop sequences of a call in traces.
+
+    Upstream: `langchain_core/language_models/chat_models.py: BaseChatModel._get_invocation_params`.
+    Relies on: callbacks take the parameters of a call from this hook; the default has the call's `stop` in place of
+    the constructor's, even if it has none.
+    If it moves: traces show the default.
+    Test: `test_traces_take_parameters_from_get_invocation_params`.
+    """
+
+    def _stops(self, stop: list[str] | None) -> list[str] | None:
+        """The stop sequences of a call that was given these."""
+        raise NotImplementedError
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        return super()._get_invocation_params(stop=self._stops(stop), **kwargs)
 
 
 class CacheKeyHook(BaseChatModel):

@@ -49,6 +49,7 @@ class ChatParadigm(
     ChatFields,
     LangChainModel[AIMessage],
     _compat.StreamingHooks,
+    _compat.InvocationHook,
     _compat.CacheKeyHook,
     _compat.ProfileHook,
     BaseChatModel,

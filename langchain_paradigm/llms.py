@@ -89,13 +89,13 @@ class ParadigmLLM(LangChainModel[str], LLM):
             stop: stop sequences; they win over the constructor's.
             kwargs: the endpoint's fields; they win over the constructor's.
         """
-        return super().stream(rendered(input, template_of(self)), config, stop=stop, **kwargs)
+        return super().stream(rendered(input, template_of(self)), config, stop=self._stops(stop), **kwargs)
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Stop = None, **kwargs: object
     ) -> AsyncIterator[str]:
         """As `stream`."""
-        return super().astream(rendered(input, template_of(self)), config, stop=stop, **kwargs)
+        return super().astream(rendered(input, template_of(self)), config, stop=self._stops(stop), **kwargs)
 
     def generate_prompt(
         self, prompts: list[PromptValue], stop: Stop = None, callbacks: _compat.AnyCallbacks = None, **kwargs: object
@@ -178,7 +178,7 @@ class ParadigmLLM(LangChainModel[str], LLM):
         options = _compat.run_options(kwargs, callbacks, len(texts))
         call = self
         if self._has_own_call(is_async=True):  # which knows its arguments
-            return self, texts, stop, callbacks, cast("_compat.RunOptions", {**options, **kwargs})
+            return self, texts, self._stops(stop), callbacks, cast("_compat.RunOptions", {**options, **kwargs})
         if stop is not None or kwargs:
             parameters = self._parameters(stop, kwargs, stream=self.streaming)
             self._current_access()  # made before the copy is, which then shares their connections

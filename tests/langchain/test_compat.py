@@ -237,6 +237,11 @@ class Chat(BaseChatModel):
 # Traces: provider, version, names of the model
 
 
+class OfChats(Recorder):
+    def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+        self.on_llm_start(serialized, messages, **kwargs)
+
+
 @pytest.mark.parametrize("kind", [Plain, Chat])
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 def test_traces_take_the_provider_from_get_ls_params(calls: Calls, kind: Any, way: str) -> None:
@@ -246,13 +251,23 @@ def test_traces_take_the_provider_from_get_ls_params(calls: Calls, kind: Any, wa
             assert params["ls_provider"] == "own"
             return {**params, "ls_provider": "another"}
 
-    class OfChats(Recorder):
-        def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
-            self.on_llm_start(serialized, messages, **kwargs)
-
     recorder = OfChats()
     getattr(calls, way)(Own(), "x", config={"callbacks": [recorder]})
     assert [start["metadata"]["ls_provider"] for start in recorder.starts] == ["another"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_traces_take_parameters_from_get_invocation_params(calls: Calls, way: str) -> None:
+    class Own(Chat):
+        stop: tuple[str, ...] = ("a",)
+
+        def _get_invocation_params(self, stop: Any = None, **kwargs: Any) -> Any:
+            assert (stop, super()._get_invocation_params(stop=stop, **kwargs)["stop"]) == (None, None)
+            return {"stop": "another"}
+
+    recorder = OfChats()
+    getattr(calls, way)(Own(), "x", config={"callbacks": [recorder]})
+    assert [start["invocation_params"] for start in recorder.starts] == [{"stop": "another"}]
 
 
 @since_1

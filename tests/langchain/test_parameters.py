@@ -14,7 +14,7 @@ from paradigm_transport import (
     ServerError,
 )
 from paradigm_transport.endpoints.completions.fields import CompletionFields
-from tests.langchain.conftest import Calls, Make
+from tests.langchain.conftest import Calls, Make, MakeChat, Recorder
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 FIELDS: dict[str, Any] = {
@@ -125,6 +125,29 @@ def test_stops_of_call_replace_those_of_constructor(wire: WireServer, make: Make
     assert calls.invoke(llm, "x", stop="three") == "one a two b "
     assert calls.invoke(llm, "x", stop=[]) == "one a two b three"
     assert [body.get("stop") for body in wire.bodies] == ["a", "b", "three", None]
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "batch"])
+@pytest.mark.parametrize("given", [None, ["b"]])
+@pytest.mark.parametrize("chats", [False, True])
+def test_traces_show_the_stops_that_are_sent(
+    wire: WireServer,
+    make: Make,
+    make_chat: MakeChat,
+    calls: Calls,
+    recorder: Recorder,
+    way: str,
+    given: Any,
+    chats: bool,
+) -> None:
+    wire.always(lambda request: sse(chunk("x", "stop")) if request.body.get("stream") else reply(completion("x")))
+    model = (make_chat if chats else make)(stop=["a"], callbacks=[recorder])
+    getattr(calls, way)(model, ["x"] if way == "batch" else "x", stop=given)
+    (start,) = recorder.starts
+    shown = [start["invocation_params"]["stop"], start["metadata"]["ls_stop"]]
+    assert shown == [given or ["a"]] * 2
+    sent = wire.bodies[0]["stop"]
+    assert shown[0][0] in ([sent] if isinstance(sent, str) else sent)
 
 
 def test_stops_beyond_limit_of_server_are_enforced_by_client(wire: WireServer, make: Make, calls: Calls) -> None:
