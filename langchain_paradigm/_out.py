@@ -70,7 +70,8 @@ def _reasoning(answer: Choice | CompletionChunk) -> Info:
 
 
 def _text_usage(usage: Usage | None) -> Info:
-    return {} if usage is None else {"usage_metadata": _counts(usage)}
+    counts = _usage(usage)
+    return {} if counts is None else {"usage_metadata": counts}
 
 
 def _details(answer: Completion | CompletionChunk) -> Info:
@@ -231,15 +232,11 @@ def _end(choice: Choice | CompletionChunk, answer: Completion | CompletionChunk)
 def _usage(usage: Usage | None) -> UsageMetadata | None:
     if usage is None:
         return None
-    counts = _counts(usage)
+    counts = UsageMetadata(
+        input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens, total_tokens=usage.total_tokens
+    )
     if usage.reasoning_tokens is not None:
         counts["output_token_details"] = {"reasoning": usage.reasoning_tokens}
     if usage.cached_tokens is not None:
         counts["input_token_details"] = {"cache_read": usage.cached_tokens}
     return counts
-
-
-def _counts(usage: Usage) -> UsageMetadata:
-    return UsageMetadata(
-        input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens, total_tokens=usage.total_tokens
-    )

@@ -6,10 +6,11 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from langchain_core.outputs import Generation, LLMResult
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from tests.langchain.conftest import Calls, Make, Recorder
-from tests.wire import Request, Script, WireServer, completion, reply, usage
+from tests.wire import Request, Script, WireServer, chunk, completion, reply, sse, usage
 
 LOGPROBS = {
     "tokens": ["He", "llo"],
@@ -51,6 +52,32 @@ def test_generation_info_holds_all_metadata(wire: WireServer, make: Make, calls:
         "ids": ["cmpl-1"],
         "token_usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
     }
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "streaming"])
+def test_details_of_usage_are_reported(
+    wire: WireServer, make: Make, calls: Calls, recorder: Recorder, way: str
+) -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": 2}, "completion_tokens_details": {"reasoning_tokens": 4}}
+    counts = {**usage(3, 5), **details}
+    wire.script(
+        reply(completion("Hi", usage=counts)) if way == "invoke" else sse(chunk("Hi", "stop"), chunk(usage=counts))
+    )
+    getattr(calls, "stream" if way == "stream" else "invoke")(
+        make(streaming=way == "streaming", callbacks=[recorder]), "x"
+    )
+    ((generation,),) = recorder.ends[0].generations
+    expected = {
+        "input_tokens": 3,
+        "output_tokens": 5,
+        "total_tokens": 8,
+        "input_token_details": {"cache_read": 2},
+        "output_token_details": {"reasoning": 4},
+    }
+    assert isinstance(generation, ChatGeneration)
+    assert isinstance(generation.message, AIMessage)
+    assert generation.message.usage_metadata == expected
+    assert (generation.generation_info or {})["usage_metadata"] == expected
 
 
 @pytest.mark.parametrize("parameters", [{"n": 3}, {"n": 3, "best_of": 5}])
