@@ -162,7 +162,7 @@ def content_of(message: BaseMessage, *, takes_images: bool = False) -> str:
     texts, others = [], []
     for block in message.content:
         kind = "text" if isinstance(block, str) else str(block.get("type", "unknown"))
-        text = block if isinstance(block, str) else block.get("text")
+        text = block if isinstance(block, str) else block.get("refusal" if kind == "refusal" else "text")
         if is_assistant and kind in _NOT_CONTENT:
             continue
         if isinstance(text, str):

@@ -34,7 +34,6 @@ FOREIGN: list[Any] = [
     {"type": "web_search_tool_result", "tool_use_id": "1", "content": []},
     {"type": "web_search_call", "id": "1", "status": "completed"},
     {"type": "non_standard", "value": {"a": 1}},
-    {"type": "refusal", "refusal": "no"},
     {"reasoningContent": {"reasoningText": {"text": "x"}}},
     *IMAGES,
 ]
@@ -73,6 +72,14 @@ def test_text_blocks_are_joined_by_newlines(wire: WireServer, model: Any, calls:
     calls.invoke(model, [kind([{"type": "text", "text": "one"}, "two", {"type": "text", "text": ""}, {"text": "3"}])])
     assert "one\ntwo\n3" in prompt_of(wire.bodies[0])
     assert "one\ntwo\n3\n3" not in prompt_of(wire.bodies[0])
+
+
+def test_refusal_is_text_of_the_assistant(wire: WireServer, model: Any, calls: Calls) -> None:
+    wire.script(reply(completion("So.")))
+    calls.invoke(
+        model, [HumanMessage("Hi"), AIMessage([{"type": "refusal", "refusal": "I won't."}]), HumanMessage("?")]
+    )
+    assert "I won't." in prompt_of(wire.bodies[0])
 
 
 @pytest.mark.parametrize("block", FOREIGN, ids=lambda block: str(block.get("type")))
