@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
@@ -29,6 +30,11 @@ _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"
 
 _NOT_CONTENT = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "reasoning", "thinking")
 """Blocks of an assistant that are not its text: its calls, which a message holds beside it, and its reasoning."""
+
+_OF_A_FILE = frozenset(
+    ("base64", "data", "file", "file_id", "image_url", "input_audio", "source", "source_type", "url", "value")
+)
+"""Where blocks of LangChain, OpenAI and Anthropic hold a file, or what only one provider knows."""
 
 # Prompts
 
@@ -158,14 +164,15 @@ def content_of(message: BaseMessage, *, takes_images: bool = False) -> str:
     """
     if isinstance(message.content, str):
         return message.content
-    is_assistant = role_of(message) == "assistant"
+    role = role_of(message)
+    is_assistant = role == "assistant"
     texts, others = [], []
     for block in message.content:
         kind = "text" if isinstance(block, str) else str(block.get("type", "unknown"))
-        text = block if isinstance(block, str) else block.get("refusal" if kind == "refusal" else "text")
+        text = _text_of(block, role)
         if is_assistant and kind in _NOT_CONTENT:
             continue
-        if isinstance(text, str):
+        if text is not None:
             texts.append(text)
         elif not (takes_images and image_part(block)):
             others.append((kind, image_part(block) is not None))
@@ -183,11 +190,28 @@ def content_of(message: BaseMessage, *, takes_images: bool = False) -> str:
 
 def parts_of(message: BaseMessage) -> tuple[chat.JsonObject, ...]:
     """The content of a message in OpenAI's form, if it holds images."""
-    blocks = [] if isinstance(message.content, str) or role_of(message) == "assistant" else message.content
+    role = role_of(message)
+    blocks = [] if isinstance(message.content, str) or role == "assistant" else message.content
     if not any(map(image_part, blocks)):
         return ()
-    texts = [{"type": "text", "text": block if isinstance(block, str) else block.get("text")} for block in blocks]
-    return tuple(image_part(block) or text for block, text in zip(blocks, texts, strict=True))
+    return tuple(image_part(block) or {"type": "text", "text": _text_of(block, role)} for block in blocks)
+
+
+def _text_of(block: str | chat.JsonObject, role: str) -> str | None:
+    """The text of a block; None if it is not one.
+
+    Rows that a tool returns are blocks for LangChain if they happen to have a `type` such as `file`: they are JSON.
+    """
+    if isinstance(block, str):
+        return block
+    kind = block.get("type", "text")
+    text = block.get("refusal" if kind == "refusal" else "text")
+    is_text = isinstance(text, str)
+    if role == "tool" and not (is_text and kind in ("text", "text-plain")):
+        keys = block.keys() - {"url"} if is_text else block.keys()  # beside a text, a URL is its source, not a file
+        if _OF_A_FILE.isdisjoint(keys):
+            return json.dumps(block, ensure_ascii=False, default=str)
+    return text if is_text else None
 
 
 def image_part(block: object) -> chat.JsonObject | None:

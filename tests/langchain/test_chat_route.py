@@ -114,6 +114,17 @@ def test_images_go_through(
     ]
 
 
+def test_rows_beside_an_image_of_a_tool_are_json(wire: WireServer, chat: ChatParadigm, calls: Calls) -> None:
+    wire.script(reply(message(content="A cat.")))
+    result: list[Any] = [{"type": "file", "name": "cat.png"}, IMAGES[0][0]]
+    call: Any = {"name": "look", "args": {}, "id": "1"}
+    calls.invoke(chat, [HumanMessage("?"), AIMessage("", tool_calls=[call]), ToolMessage(result, tool_call_id="1")])
+    assert wire.bodies[0]["messages"][2]["content"] == [
+        {"type": "text", "text": '{"type": "file", "name": "cat.png"}'},
+        {"type": "image_url", "image_url": IMAGES[0][1]},
+    ]
+
+
 @pytest.mark.parametrize(
     "block",
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from datetime import date
 from typing import Any
 
 import pytest
@@ -72,6 +74,28 @@ def test_text_blocks_are_joined_by_newlines(wire: WireServer, model: Any, calls:
     calls.invoke(model, [kind([{"type": "text", "text": "one"}, "two", {"type": "text", "text": ""}, {"text": "3"}])])
     assert "one\ntwo\n3" in prompt_of(wire.bodies[0])
     assert "one\ntwo\n3\n3" not in prompt_of(wire.bodies[0])
+
+
+# LangChain takes rows that a tool returns for blocks if they happen to have such a `type`.
+ROWS: list[Any] = [
+    {"type": "file", "name": "Congés.txt", "size": 3},
+    {"type": "document", "title": "Congés.txt", "since": date(2026, 1, 2)},
+    {"type": "json", "json": {"name": "Congés.txt"}},
+    {"type": "text", "name": "Congés.txt"},
+    {"type": "document", "title": "Congés.txt", "url": "https://x", "text": "Twenty days."},
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row))
+def test_rows_that_a_tool_returns_are_json_whatever_their_type_is(
+    wire: WireServer, model: Any, calls: Calls, row: Any
+) -> None:
+    wire.script(reply(completion("So.")))
+    call: Any = {"name": "search", "args": {"word": "leave"}, "id": "1"}
+    messages = [HumanMessage("Hi"), AIMessage("", tool_calls=[call]), ToolMessage([row, row], tool_call_id="1")]
+    calls.invoke(model, messages)
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    assert f"{text}\n{text}" in prompt_of(wire.bodies[0])
 
 
 def test_refusal_is_text_of_the_assistant(wire: WireServer, model: Any, calls: Calls) -> None:
