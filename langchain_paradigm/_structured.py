@@ -72,9 +72,11 @@ class ObjectParser(BaseCumulativeTransformOutputParser[Any]):
                 return read_object(text, self._read, schema=self.answer_schema, is_cut=is_cut)
             values = partial_object(text)
             return values if values is None else self._validated(values)
-        except ValueError as problem:
-            if is_partial:
+        except Exception as problem:
+            if is_partial:  # a validator of the user's may need what has not arrived
                 return None
+            if not isinstance(problem, ValueError):
+                raise
             reason = explain(problem)
         if is_cut and "max_tokens" not in reason:
             reason += "; the answer was cut off: raise max_tokens"

@@ -12,7 +12,7 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field, RootModel, model_validator
 from typing_extensions import TypedDict
 
 from langchain_paradigm import ChatParadigm
@@ -87,6 +87,29 @@ def test_constrained_object_is_parsed_and_streamed(
     sent = wire.bodies[0]["structured_outputs"]["json"]
     assert sent["type"] == "object"
     assert ("properties" in sent) == (method != "json_mode")
+
+
+class Person(BaseModel):
+    """A person, whose validator needs the name."""
+
+    first: str
+    last: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def split(cls, value: Any) -> Any:
+        first, last = value["name"].split()
+        return {"first": first, "last": last}
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+@over_completions
+def test_stream_goes_on_where_a_validator_fails_for_want_of_the_rest(
+    wire: WireServer, make_chat: MakeChat, calls: Calls, method: Any
+) -> None:
+    wire.script(streamed('{"name": "Ada Love"}'))
+    asks = make_chat(constrain="vllm").with_structured_output(Person, method=method)
+    assert calls.stream(asks, "Who?")[-1] == Person(name="Ada Love")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
