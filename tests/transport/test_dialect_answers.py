@@ -170,6 +170,17 @@ def test_written_calls_are_read_back(row: Dialect) -> None:
 
 
 @BY_ROW
+def test_value_may_begin_and_end_with_any_mark_of_a_turn(row: Dialect) -> None:
+    marks = [*row.turn.ends, row.turn.begin, *row.dropped, *row.wrapper]
+    marks += [*row.thoughts.begins, *row.thoughts.ends] if row.thoughts is not None else []
+    for mark in filter(None, marks):
+        for value in (mark, f"{mark}x{mark}"):
+            written = row.calls.write([ToolCall("a1b2c3d4e", "get_weather", {"city": value})])
+            found = read(lambda: new_reader(row, row.without_thoughts("")), written)
+            assert (found.text, found.calls) == ("", [("get_weather", {"city": value})])
+
+
+@BY_ROW
 @pytest.mark.parametrize("name", ["get_weather", None])
 def test_forced_call_is_read_from_where_the_prompt_ends(row: Dialect, name: str | None) -> None:
     written, begin = row.calls.write(CALLS[:1]).removeprefix(">>>"), row.calls.prefill(name)

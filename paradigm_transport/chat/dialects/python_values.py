@@ -19,8 +19,8 @@ CALL = re.compile(r"(?P<name>[^\W\d][\w.\-]{0,200})\s{0,200}\(")
 PART_OF_CALL = re.compile(r"[^\W\d][\w.\-]{0,200}\s{0,200}\Z")
 _KEY = re.compile(r"(?P<name>[^\W\d]\w{0,200})\s{0,200}=(?!=)")
 _PART_OF_KEY = re.compile(r"[^\W\d]\w{0,200}\s{0,200}=?\Z")
-_STRING = re.compile(r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>\"""|'{3}|["'])""")
-_PART_OF_STRING = re.compile(r"""[rRbBuUfF]{0,2}(?:""?|''?)?\Z""")
+_STRING = re.compile(r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>["'])""")
+_PART_OF_PREFIX = re.compile(r"[rRbBuUfF]{1,2}\Z")
 _WORD = re.compile(r"[\w.+\-]{1,400}")
 
 _WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
@@ -114,11 +114,12 @@ class PythonArguments(Arguments):
         at = end_of(SPACE, text, at)
         if at == len(text):
             return at
-        if _PART_OF_STRING.match(text, at) and not self._is_last:
+        if _PART_OF_PREFIX.match(text, at) and not self._is_last:
             return None
-        if _STRING.match(text, at):
+        string = _STRING.match(text, at)
+        if string is not None:
             self._call.begin_text()
-            return self._begin_string(text, at)
+            return self._begin_string(string)
         if text[at : at + 1] in ("[", "(", "{"):
             return self._open_bracket(text[at], at)
         word = _WORD.match(text, at)
@@ -158,11 +159,12 @@ class PythonArguments(Arguments):
         at = end_of(SPACE, text, at)
         if at == len(text):
             return at
-        if _PART_OF_STRING.match(text, at) and not self._is_last:
+        if _PART_OF_PREFIX.match(text, at) and not self._is_last:
             return None
-        if _STRING.match(text, at):
+        string = _STRING.match(text, at)
+        if string is not None:
             self._key = []
-            return self._begin_string(text, at)
+            return self._begin_string(string)
         word = _WORD.match(text, at)
         if word is None:
             return self._read_closing(text, at)
@@ -196,15 +198,22 @@ class PythonArguments(Arguments):
 
     # Strings
 
-    def _begin_string(self, text: str, at: int) -> int | None:
-        found = _STRING.match(text, at)
-        if found is None or (_PART_OF_STRING.match(text, at) and not self._is_last):
-            return None
+    def _begin_string(self, found: re.Match[str]) -> int:
         self._quote = found["quote"]
         self._is_raw = "r" in found["prefix"].lower()
         self._has_quotes = False
-        self._read = PythonArguments._read_string
+        self._read = PythonArguments._read_opening
         return found.end()
+
+    def _read_opening(self, text: str, at: int) -> int | None:
+        """Read two more quotes, if a string begins with three."""
+        if text[at:] == self._quote and not self._is_last:
+            return None
+        self._read = PythonArguments._read_string
+        if text.startswith(self._quote * 2, at):
+            self._quote *= 3
+            return at + 2
+        return at
 
     def _read_string(self, text: str, at: int) -> int | None:
         char = text[at]
@@ -233,8 +242,9 @@ class PythonArguments(Arguments):
             return self._write(self._quote[0], at)
         behind = at + len(self._quote)
         follower = end_of(GAP, text, behind)
-        if text[follower : follower + 1] in ("'", '"') and not self._has_quotes:  # Python joins the two
-            return self._begin_string(text, follower)
+        joined = _STRING.match(text, follower)
+        if joined is not None and not joined["prefix"] and not self._has_quotes:  # Python joins the two
+            return self._begin_string(joined)
         if text[follower : follower + 1] == "+":
             return self._break(at)
         self._quote = ""

@@ -181,7 +181,10 @@ class TaggedArguments(Arguments):
             self._is_text = _MARKED_AS_TEXT.search(found["more"]) is not None
         else:
             self._is_text = self._value_schema.types <= {"string"}
-        self._read = TaggedArguments._read_mark_of_value if self._marks.value else TaggedArguments._begin_value
+        if self._marks.value:
+            self._read = TaggedArguments._read_mark_of_value
+        else:
+            self._begin_value()
         return found.end()
 
     def _read_mark_of_value(self, text: str, at: int) -> int | None:
@@ -190,15 +193,14 @@ class TaggedArguments(Arguments):
         self.is_broken = word == ""
         if not word:
             return at if at == len(text) else None
-        self._read = TaggedArguments._begin_value
+        self._begin_value()
         return at + len(word)
 
-    def _begin_value(self, text: str, at: int) -> int:
+    def _begin_value(self) -> None:
         self._value, self._space, self._is_begun, self._nested = [], [], False, 0
         if self._is_text:
             self._call.begin_text()
         self._read = TaggedArguments._read_value
-        return at
 
     def _read_value(self, text: str, at: int) -> int | None:
         end, mark = self._marks.in_value.next(text, at)
