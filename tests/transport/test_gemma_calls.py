@@ -110,12 +110,13 @@ def test_calls_and_the_text_around_them_are_read(family: str, form: GemmaCalls) 
         ("{note:null}", {"note": None}),
         ("{sizes:[]}", {"sizes": []}),
         ("{sizes:[ 1 , 2.5 , ]}", {"sizes": [1, 2.5]}),
-        ("{sizes:[[1],[2]]}", {"sizes": [["1"], ["2"]]}),
+        ("{sizes:[[1],[2]]}", {"sizes": [[1], [2]]}),
         ("{tags:[1,~2~]}", {"tags": ["1", "2"]}),
         ("{place:{}}", {"place": {}}),
-        ("{place:{zip:150,other:150}}", {"place": {"zip": 150, "other": "150"}}),
-        ("{list:[{a:1},{b:~2~}]}", {"list": [{"a": "1"}, {"b": "2"}]}),
-        ("{unknown:150}", {"unknown": "150"}),
+        ("{place:{zip:150,other:150}}", {"place": {"zip": 150, "other": 150}}),
+        ("{list:[{a:1},{b:~2~}]}", {"list": [{"a": 1}, {"b": "2"}]}),
+        ("{unknown:150}", {"unknown": 150}),
+        ("{unknown:0150,other:one}", {"unknown": "0150", "other": "one"}),
         ("{straße 1:~a~}", {"straße 1": "a"}),
     ],
 )
@@ -134,8 +135,10 @@ def test_name_may_lack_the_word_before_it(opening: str) -> None:
     assert gemma(f"{opening}{{}}") == Answer(calls=[TIME])
 
 
-def test_values_of_an_unknown_tool_are_text() -> None:
-    assert gemma("call:other.tool{a:1,b:[true],c:~d~}").calls == [("other.tool", {"a": "1", "b": ["true"], "c": "d"})]
+def test_bare_values_of_an_unknown_tool_are_json() -> None:
+    assert gemma("call:other.tool{a:1,b:[true],c:~d~,d:null}").calls == [
+        ("other.tool", {"a": 1, "b": [True], "c": "d", "d": None})
+    ]
 
 
 @pytest.mark.parametrize("text", ["", " Paris\n", "a < b", "<|tool", "<too", "call:time{}", "tool_call|>", "<b>"])

@@ -337,7 +337,7 @@ class GemmaArguments(Arguments):
             if is_end is None:
                 return None
             if is_end:
-                self._call.value(self._schemas[-1].read("".join(self._bare).strip()))
+                self._call.value(_bare_value(self._schemas[-1], "".join(self._bare).strip()))
                 self._end_value()
                 return at
             end = at + 1
@@ -355,3 +355,8 @@ class GemmaArguments(Arguments):
         if at == len(text) or self._part_of_key.match(text, at):
             return True if self._is_last else None
         return text[at] == self._closing[-1] or self._key.match(text, at) is not None
+
+
+def _bare_value(schema: Schema, text: str) -> object:
+    """Read a value without quotes: where the schema does not say what it is, it is not a string."""
+    return schema.read(text) if schema.types else read_json(text, repair=False)
