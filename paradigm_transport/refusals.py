@@ -69,7 +69,7 @@ class Redaction:
 
         They are without the secrets and the prompt, on one line, and of at most `MESSAGE_LIMIT` characters.
         """
-        words = server_words(body, self._without_anything)
+        words = self._without_anything(server_words(body, self._without_anything))  # a page may have escaped them
         return words if len(words) <= MESSAGE_LIMIT else words[: MESSAGE_LIMIT - 1] + "…"
 
     def _without_secrets(self, text: str) -> str:
@@ -89,10 +89,12 @@ class Redaction:
 
 
 def _forms_of_prompt(prompt: str) -> list[str]:
-    """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python."""
+    """The prompt as servers and libraries quote it: as it is, on one line, in JSON, in Python, in HTML."""
     quoted = (repr(prompt), json.dumps(prompt), json.dumps(prompt, ensure_ascii=False))
     data = repr(prompt.encode(errors="replace"))
-    return [prompt, " ".join(prompt.split()), *(form[1:-1] for form in quoted), data[2:-1]]
+    escaped = html.escape(prompt)
+    in_numbers = escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    return [prompt, " ".join(prompt.split()), *(form[1:-1] for form in quoted), data[2:-1], escaped, in_numbers]
 
 
 def _map_text(value: Any, change: Callable[[str], str]) -> Any:
@@ -107,17 +109,18 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
 
 @lru_cache(maxsize=16)
 def _secret_pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    forms = {form for secret in secrets for form in _forms_of_secret(secret)}
-    words = [
-        re.escape(form) if len(form) >= MIN_SECRET_IN_WORDS else rf"(?<!\w){re.escape(form)}(?!\w)"
-        for form in sorted(forms, key=len, reverse=True)
-    ]
+    forms = {secret: "".join(map(_pattern_of_character, secret)) for secret in sorted(secrets, key=len, reverse=True)}
+    words = [form if len(secret) >= MIN_SECRET_IN_WORDS else rf"(?<!\w){form}(?!\w)" for secret, form in forms.items()]
     return re.compile("|".join(words))
 
 
-def _forms_of_secret(secret: str) -> tuple[str, ...]:
-    """The forms that a secret takes in text, in JSON and in addresses."""
-    return secret, json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)
+def _pattern_of_character(char: str) -> str:
+    """Match the forms that a character of a secret takes in text, in JSON, in addresses and in HTML."""
+    if char.isascii() and char.isalnum():
+        return char
+    code = ord(char)
+    forms = map(re.escape, (json.dumps(char)[1:-1], quote(char, safe=""), quote_plus(char), html.escape(char), char))
+    return rf"(?i:{'|'.join(forms)}|\\u{code:04x}|&#(?:0*{code}|x0*{code:x});)"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pickle
 from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
+from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -536,10 +537,21 @@ def in_json(text: str) -> str:
     return json.dumps(f"({text})")[2:-2]
 
 
-@pytest.mark.parametrize("form", [str, in_json, quote, partial(quote, safe=""), quote_plus])
+def in_html(text: str) -> str:
+    """A text as Handlebars escapes it."""
+    return escape(text).replace("/", "&#x2F;").replace("=", "&#61;")
+
+
+def in_a_page(text: str) -> str:
+    return f"<html><h1>no</h1>: {escape(text)}</html>"
+
+
+@pytest.mark.parametrize("form", [str, in_json, quote, partial(quote, safe=""), quote_plus, escape, in_html])
 def test_secret_is_redacted_whole_in_every_form(form: Callable[[str], str]) -> None:
-    secret = '"top" / secret'
-    assert Redaction((secret,)).words(f"no: ({form(secret)})") == "no: ([…])"
+    secret = '"top" / <secret>&='
+    redaction = Redaction((secret,))
+    assert redaction.words(f"no: ({form(secret)})") == "no: ([…])"
+    assert redaction.body(f"<h1>no: ({form(secret)})</h1>") == "<h1>no: ([…])</h1>"
 
 
 FORMS: list[tuple[Callable[[str], str], str]] = [
@@ -549,6 +561,9 @@ FORMS: list[tuple[Callable[[str], str], str]] = [
     (lambda prompt: repr(prompt.encode()), "no: b'[…]'"),
     (json.dumps, 'no: "[…]"'),
     (lambda prompt: json.dumps(prompt, ensure_ascii=False), 'no: "[…]"'),
+    (escape, "no: […]"),
+    (lambda prompt: escape(prompt).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"), "no: […]"),
+    (in_a_page, "no: no : […]"),
 ]
 
 
