@@ -39,6 +39,7 @@ _COMPARING = {"count", "index", "remove"}
 """Of the methods of lists and dicts, those that look at no more than one item, and those that compare all."""
 _WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{3})|\{[^{}]*\d{3}")  # in a format
 _LONG_NUMBER = re.compile(r"\d{3}")  # in a format with `%(name)`, whose name may hold anything
+_NESTED = re.compile(r"(?<!\{)(?:\{\{)*\{[^{}]+\{")  # in a format: its width is an argument, or in one
 
 _TEXT, _SCALAR, _MAPPING = (str, bytes), (str, bytes, int), (dict, Mapping)
 _FRAME = ("_loop_vars", "_block_vars")  # what Jinja adds to the arguments of a call
@@ -270,6 +271,8 @@ def _pay_for_text(owner: object, name: str, arguments: Sequence[object]) -> None
     """Pay for a method of a text or a number."""
     if name.startswith("format"):
         _check_width(owner)
+        if isinstance(owner, str) and _NESTED.search(owner):
+            raise TooMuchWorkError
     size = 1 + _size(owner)
     if not arguments:
         return
