@@ -73,6 +73,7 @@ ANSWERS: dict[str, list[Answer]] = {
     "hermes": [
         Answer(f"I look.\n{HERMES_OSLO}\n{HERMES_NOW}\nWait.", "I look.\nWait.", calls=[OSLO, NOW]),
         Answer('<tool_call>{"name": "time"}</tool_call>', calls=[NOW]),
+        Answer('<tool_call>{"name": "time", "arguments": ""}</tool_call>', calls=[NOW]),
         Answer(f"{HERMES_NOW}<|im_end|>\nmore", calls=[NOW]),
         Answer('<tool_call>{"name": "time", "arguments": {}}', calls=[NOW]),
         Answer('<tool_call>{"name": "time", "arguments": {}}', invalid=1, cut_off=True),
@@ -356,6 +357,8 @@ ANSWERS: dict[str, list[Answer]] = {
             f"<|channel|>commentary to=time<|message|>{{1}}<|call|>{HARMONY_OSLO} So.<|call|>", "So.", "", [OSLO], 1
         ),
         Answer("<|channel|>commentary to=time I call.<|message|>{}<|call|>", "I call.", calls=[NOW]),
+        Answer("<|channel|>commentary to=time<|channel|>commentary <|constrain|>json<|message|>{}<|call|>", calls=[NOW]),
+        Answer("<|channel|>final <|constrain|><|constrain|>json So<|channel|>:<|message|>Hi", "So:Hi"),
     ],
     "deepseek-v3.2": [
         Answer(f"I look.\n\n{DSML_OSLO}", "I look.", calls=[OSLO, NOW]),

@@ -214,7 +214,8 @@ class CallReader:
 
 
 def _read_string(arguments: object) -> object:
-    return parse(arguments) if isinstance(arguments, str) else arguments
+    """Return the arguments in a string, which may be empty; others as they are."""
+    return parse(arguments.strip() or "null") if isinstance(arguments, str) else arguments
 
 
 def _unwrap(arguments: object, name: str) -> object:

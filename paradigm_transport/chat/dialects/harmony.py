@@ -19,6 +19,7 @@ START, CHANNEL, CONSTRAIN, MESSAGE = "<|start|>", "<|channel|>", "<|constrain|>"
 END, CALL, RETURN = "<|end|>", "<|call|>", "<|return|>"
 
 _MARKS = Marks(START, CHANNEL, CONSTRAIN, MESSAGE, END, CALL, RETURN)
+_IN_HEADERS = re.compile("|".join(map(re.escape, (START, CHANNEL, CONSTRAIN))))
 _CHANNEL_NAME = re.compile(rf"{re.escape(CHANNEL)}\s*([a-z]+)")
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 _BUILT_IN = re.compile(r"\bto=(browser|python|container)(?![\w-])")
@@ -151,8 +152,7 @@ class HarmonyReader:
         self._thought.mark()
         is_thought = channel is not None and channel[1] == "analysis"
         self._read = HarmonyReader._read_thought if is_thought else HarmonyReader._read_text
-        words = _WORDS.match(header)
-        events = self._read(self, header[words.end() if words else 0 :])
+        events = self._read(self, _text_in(header))
         name = _tool_of(header)
         if name is not None:
             self._begin_call(name)
@@ -242,3 +242,12 @@ def _tool_of(header: str) -> str | None:
     if found is None or _BUILT_IN.search(header) or _PERSON.search(header):
         return None
     return found[1].removeprefix("functions.")
+
+
+def _text_in(header: str) -> str:
+    """Return the text in a header, behind its words; models write some of them twice."""
+    at, words = 0, _WORDS.match(header)
+    while words is not None and words.end() > at:
+        at = words.end()
+        words = _WORDS.match(header, at)
+    return _IN_HEADERS.sub("", header[at:])
