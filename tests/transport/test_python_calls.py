@@ -91,6 +91,11 @@ def test_argument_may_be_called_like_a_keyword() -> None:
     assert calls_of("[f(from=1, class='a', None=2)]").calls == [("f", {"from": 1, "class": "a", "None": 2})]
 
 
+def test_argument_may_have_a_name_that_is_not_pythons() -> None:
+    arguments = {"start-date": "a, b-c='", "api.version": 1, "$top": 2, "@type": {"x": "-y=1"}}
+    assert calls_of(forms.LFM_2.write([ToolCall("id", "f", arguments)])[20:-18]).calls == [("f", arguments)]
+
+
 def test_unknown_tool_is_called_between_marks() -> None:
     assert calls_of("[unknown(a=1)]").calls == [("unknown", {"a": 1})]
 

@@ -17,8 +17,9 @@ from paradigm_transport.messages import to_json
 # All bounded, so that a text in small pieces is not read over and over.
 CALL = re.compile(r"(?P<name>[^\W\d][\w.\-]{0,200})\s{0,200}\(")
 PART_OF_CALL = re.compile(r"[^\W\d][\w.\-]{0,200}\s{0,200}\Z")
-_KEY = re.compile(r"(?P<name>[^\W\d]\w{0,200})\s{0,200}=(?!=)")
-_PART_OF_KEY = re.compile(r"[^\W\d]\w{0,200}\s{0,200}=?\Z")
+# JSON schemas have names that Python has not: `start-date`, `$top`.
+_KEY = re.compile(r"(?P<name>[$@]?[^\W\d][\w.\-]{0,200})\s{0,200}=(?!=)")
+_PART_OF_KEY = re.compile(r"(?:[$@]|[$@]?[^\W\d][\w.\-]{0,200}\s{0,200}=?)\Z")
 _STRING = re.compile(r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>["'])""")
 _PART_OF_PREFIX = re.compile(r"[rRbBuUfF]{1,2}\Z")
 _WORD = re.compile(r"[\w.+\-]{1,400}")
