@@ -103,6 +103,7 @@ class _StreamedCall:
         self.place = place
         self._make_id = make_id
         self._id = self._name = ""
+        self._begins_with_name = False  # alone, which then did not arrive again
         self._texts: list[str] = []
         self._reader: CallReader | None = None
 
@@ -114,12 +115,16 @@ class _StreamedCall:
         """
         if not part.name or part.id == self._id != "":
             return False
+        if part.name == self._name and not (part.id or part.arguments or self._begins_with_name):
+            return False  # the name once more, with nothing new
         is_complete = self._reader is not None and self._reader.is_complete
         return is_complete or bool(part.id and self._id and self._name and part.name != self._name)
 
     def feed(self, part: CallPart) -> list[Event]:
         """Read the next part; return the new events."""
         self._id = self._id or part.id
+        if part.name:
+            self._begins_with_name = not (self._name or part.arguments)
         if self._reader is None and part.name != self._name:
             self._name = part.name if part.name.startswith(self._name) else self._name + part.name
         if not part.arguments:

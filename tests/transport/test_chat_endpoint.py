@@ -567,6 +567,13 @@ IN_PARTS = {
         part(0, "a", "weather", '"Rome"}'),
         part(1, "b", "time", "{}"),
     ],
+    "with the name in every part, and in one more": [
+        part(0, "a", "weather", '{"city": "Rome"}'),
+        part(0, "", "weather"),
+        part(1, "b", "time"),
+        part(1, "", "time", "{}"),
+        part(1, "", "time"),
+    ],
     "with the name in pieces": [
         part(0, "a", "wea"),
         part(0, "", "ther"),
@@ -616,6 +623,13 @@ def test_calls_in_parts_are_put_together(way: str) -> None:
         assert isinstance(own[-1], CallEnd)
         arguments = "".join(event.text for event in own if isinstance(event, CallArguments))
         assert json.loads(arguments) == expected.arguments
+
+
+@pytest.mark.parametrize("index", [0, None])
+def test_calls_of_one_tool_without_ids_are_two(index: int | None) -> None:
+    parts = [part(index, "", "weather"), part(index, arguments='{"city": "Rome"}')]
+    answer, _ = read_parts(parts * 2)
+    assert [each.arguments for each in answer.calls] == [ONE.arguments] * 2
 
 
 def test_arguments_are_reported_as_they_arrive() -> None:
