@@ -357,7 +357,7 @@ ANSWERS: dict[str, list[Answer]] = {
             f"<|channel|>commentary to=time<|message|>{{1}}<|call|>{HARMONY_OSLO} So.<|call|>", "So.", "", [OSLO], 1
         ),
         Answer("<|channel|>commentary to=time I call.<|message|>{}<|call|>", "I call.", calls=[NOW]),
-        Answer("<|channel|>commentary to=time<|channel|>commentary <|constrain|>json<|message|>{}<|call|>", calls=[NOW]),
+        Answer("<|channel|>commentary to=time<|channel|>analysis <|constrain|>json<|message|>{}", calls=[NOW]),
         Answer("<|channel|>final <|constrain|><|constrain|>json So<|channel|>:<|message|>Hi", "So:Hi"),
     ],
     "deepseek-v3.2": [
