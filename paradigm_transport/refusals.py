@@ -76,9 +76,15 @@ class Redaction:
         return _secret_pattern(self.secrets).sub(REDACTED, text) if self.secrets else text
 
     def _without_anything(self, text: str) -> str:
-        for form in self._forms_of_prompts:
-            text = text.replace(form, REDACTED)
+        if any(word in text for word in self._words_of_prompts):
+            for form in self._forms_of_prompts:
+                text = text.replace(form, REDACTED)
         return self._without_secrets(text)
+
+    @cached_property
+    def _words_of_prompts(self) -> list[str]:
+        """A word of each prompt, which is the same in all its forms: most texts, such as request ids, have none."""
+        return [max(_WORD.findall(prompt[:200]), key=len, default="") for prompt in self.prompts]
 
     @cached_property
     def _forms_of_prompts(self) -> list[str]:
@@ -86,6 +92,9 @@ class Redaction:
         prompts = (prompt for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT)
         forms = dict.fromkeys(form for prompt in prompts for form in _forms_of_prompt(prompt) if form)
         return sorted(forms, key=len, reverse=True)
+
+
+_WORD = re.compile(r"[A-Za-z0-9]+")
 
 
 def _forms_of_prompt(prompt: str) -> list[str]:
