@@ -277,14 +277,18 @@ def _message(event: str, body: object, hint: str, origin: Origin) -> str:
 
 # Reading
 
+Held = Callable[[bytes], bool]
+"""Takes data that cannot be read yet, or returns False."""
 
-def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> Any:
-    """Parse the JSON of a reply, or of an event of a stream.
+
+def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False, is_held: Held | None = None) -> Any:
+    """Parse the JSON of a reply, or of an event of a stream; None if it is held.
 
     Args:
         data: the bytes.
         origin: where they came from.
         is_error: the event was named an error.
+        is_held: asked about data that are not valid JSON, such as those with half a surrogate pair.
 
     Raises:
         APIStatusError: it is an error of the server's.
@@ -295,6 +299,8 @@ def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> Any:
     try:
         body = from_json(data)
     except ValueError as problem:
+        if is_held is not None and is_held(data):
+            return None
         is_cut = data.lstrip()[:1] in (b"{", b"[") and str(problem).startswith("EOF")
         body = None if is_cut else _parse_leniently(data)
     code = error_code(body)
@@ -307,6 +313,27 @@ def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False) -> Any:
     if body is None:
         raise unexpected_response(data, origin)
     return body
+
+
+def ends_in_half(data: bytes) -> bool:
+    """Return whether a text in JSON ends with the first half of a surrogate pair."""
+    return _FIRST_HALF.search(data) is not None
+
+
+def join_halves(data: bytes, following: bytes) -> tuple[bytes, bytes]:
+    """Move second halves of surrogate pairs from the next event to the first halves, if they belong together.
+
+    A gateway that cuts a text by UTF-16 can cut an emoji in two.
+    """
+    seconds = _SECOND_HALF.findall(following)
+    if len(seconds) != len(_FIRST_HALF.findall(data)):
+        return data, following
+    rest = iter(seconds)
+    return _FIRST_HALF.sub(lambda first: first[0] + next(rest), data), _SECOND_HALF.sub(b"", following)
+
+
+_FIRST_HALF = re.compile(rb'(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?=")')
+_SECOND_HALF = re.compile(rb'(?<=(?<!\\)")\\u[dD][c-fC-F][0-9a-fA-F]{2}')
 
 
 def _parse_leniently(data: bytes) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 import time
 from typing import Any
 
@@ -218,6 +219,46 @@ def test_unicode_line_separators_do_not_end_lines(api: Api, wire: WireServer) ->
 def test_lone_surrogate_is_replaced(api: Api, wire: WireServer) -> None:
     chunks = stream(api, wire, event(b'{"choices": [{"text": "a\\ud83e"}]}'), chunk("b", "stop"))
     assert texts(chunks) == "a\ufffdb"
+
+
+def text_event(text: str, *more: bytes) -> bytes:
+    """An event whose text is written as JSON as it stands here."""
+    return event(b'{"choices": [{"text": "%b"%b}]}' % (text.encode(), b"".join(more)))
+
+
+@pytest.mark.parametrize("first", ["a\\ud83d", "\\uD83D", "\\ud83d\\ude00\\ud83d", "\\\\\\ud83d"])
+@pytest.mark.parametrize("second", ["\\ude00", "\\uDE00b", "\\ude00\\ud83d\\ude00"])
+def test_character_in_two_events_is_whole(api: Api, wire: WireServer, first: str, second: str) -> None:
+    chunks = stream(api, wire, text_event(first), text_event(second), chunk("c", "stop"), chunk(usage=usage(3, 5)))
+    assert texts(chunks) == json.loads(f'"{first}{second}c"')
+    assert chunks[-1].usage is not None
+
+
+def test_characters_that_each_end_in_the_next_event_are_whole(api: Api, wire: WireServer) -> None:
+    middle = r"\ude00 and \ud83d"
+    chunks = stream(api, wire, text_event(r"\ud83d"), text_event(middle), text_event(r"\ude00"), chunk("", "stop"))
+    assert texts(chunks) == "😀 and 😀"
+
+
+def test_token_in_two_events_keeps_its_logprobs(api: Api, wire: WireServer) -> None:
+    logprobs = b', "logprobs": {"tokens": ["%b"], "token_logprobs": [-1]}'
+    halves = [text_event(half, logprobs % half.encode()) for half in (r"\ud83d", r"\ude00")]
+    chunks = stream(api, wire, *halves, chunk("", "stop"))
+    assert texts(chunks) == "😀"
+    assert [each.logprobs.tokens for each in chunks if each.logprobs] == [["😀"], [""]]
+
+
+@pytest.mark.parametrize("last", [[], [b"data: [DONE]\n\n"], [CUT]], ids=["end", "done", "cut"])
+def test_half_a_character_at_the_end_is_replaced(api: Api, wire: WireServer, last: list[Any]) -> None:
+    chunks = stream(api, wire, text_event(r"a\ud83d", b', "finish_reason": "stop"'), *last, done=False)
+    assert texts(chunks) == "a\ufffd"
+    assert chunks[-1].finish_reason == "stop"
+
+
+def test_half_a_character_before_an_interruption_is_in_the_text_so_far(api: Api, wire: WireServer) -> None:
+    with pytest.raises(StreamInterruptedError) as caught:
+        stream(api, wire, text_event(r"a\ud83d"), CUT)
+    assert caught.value.partial_text == "a\ufffd"
 
 
 def test_event_of_many_megabytes_is_read(api: Api, wire: WireServer) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
 from paradigm_transport.endpoints.completions.reply import (
@@ -19,7 +20,7 @@ from paradigm_transport.endpoints.completions.reply import (
 from paradigm_transport.errors import APIConnectionError, APIStatusError, ParadigmError, StreamInterruptedError
 from paradigm_transport.http.sse import BOM, Event, SSEDecoder
 from paradigm_transport.messages import JsonObject
-from paradigm_transport.refusals import Origin, aborted, parse_reply, unexpected_response
+from paradigm_transport.refusals import Origin, aborted, ends_in_half, join_halves, parse_reply, unexpected_response
 from paradigm_transport.stops import StopScanner
 from paradigm_transport.usage import Usage, read_usage
 
@@ -59,6 +60,7 @@ class StreamReader:
         self._start = b""  # white space, and perhaps a BOM
         self._whole: list[bytes] = []
         self._decoder = SSEDecoder()
+        self._held = b""  # the data of an event that ends in the middle of a character
         self._choices: dict[int, _StreamedChoice] = {}
         self._received: Counter[int] = Counter()  # characters of each choice
         self._identity: tuple[str | None, str | None, int | None] = (None, None, None)
@@ -89,6 +91,8 @@ class StreamReader:
             return
         try:
             for event in self._decoder.feed(data):
+                if self._held:
+                    event = event._replace(data=(yield from self._read_held(event.data)))
                 yield from self._read_event(event)
                 if self._aborted is not None:
                     raise self._aborted
@@ -107,7 +111,8 @@ class StreamReader:
         try:
             if self._is_stream:
                 for event in self._decoder.finish():
-                    yield from self._read_event(event)
+                    yield from self._read_event(event._replace(data=(yield from self._read_held(event.data))))
+                yield from self._read_held()
             elif self._whole:
                 yield from self._read_chunk(parse_reply(b"".join(self._whole), self._origin), is_whole=True)
             if self._aborted is not None:
@@ -130,6 +135,8 @@ class StreamReader:
                 it is.
         """
         if not self.ended:
+            with suppress(ParadigmError):
+                yield from self._read_held()
             yield from self._end() if self._is_finished() else self._fail(error)
 
     def _read_event(self, event: Event) -> list[CompletionChunk]:
@@ -140,7 +147,19 @@ class StreamReader:
         is_error = event.name == b"error"
         if not data and not is_error:  # it only keeps the connection open
             return []
-        return self._read_chunk(parse_reply(data, self._origin, is_error=is_error))
+        body = parse_reply(data, self._origin, is_error=is_error, is_held=None if is_error else self._hold)
+        return [] if self._held else self._read_chunk(body)
+
+    def _hold(self, data: bytes) -> bool:
+        self._held = data if ends_in_half(data) else b""
+        return bool(self._held)
+
+    def _read_held(self, following: bytes = b"") -> Generator[CompletionChunk, None, bytes]:
+        """Read what is held, with the rest of its last character; return the next event's data without that."""
+        if self._held:
+            (data, following), self._held = join_halves(self._held, following), b""
+            yield from self._read_chunk(parse_reply(data, self._origin))
+        return following
 
     def _read_chunk(self, body: object, *, is_whole: bool = False) -> list[CompletionChunk]:
         if not isinstance(body, dict):
