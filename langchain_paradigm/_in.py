@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
@@ -210,7 +209,7 @@ def _text_of(block: str | chat.JsonObject, role: str) -> str | None:
     if role == "tool" and not (is_text and kind in ("text", "text-plain")):
         keys = block.keys() - {"url"} if is_text else block.keys()  # beside a text, a URL is its source, not a file
         if _OF_A_FILE.isdisjoint(keys):
-            return json.dumps(block, ensure_ascii=False, default=str)
+            return chat.to_json(block, default=str)
     return text if is_text else None
 
 

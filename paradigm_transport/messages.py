@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Literal, TypeGuard
@@ -266,9 +266,14 @@ def _joined(run: Sequence[Message]) -> Message:
     return replace(run[0], content=content, thoughts=thoughts, tool_calls=calls)
 
 
-def to_json(value: object) -> str:
-    """Write a value as JSON with letters as they are, which is how models saw it in training."""
-    return json.dumps(value, ensure_ascii=False)
+def to_json(value: object, default: Callable[[object], object] | None = None) -> str:
+    """Write a value as JSON with letters as they are, which is how models saw it in training.
+
+    Args:
+        value: the value.
+        default: makes JSON of a part that is none; by default, there is a TypeError.
+    """
+    return json.dumps(value, ensure_ascii=False, default=default)
 
 
 def _is_name(value: object) -> TypeGuard[str]:

@@ -131,8 +131,10 @@ def test_server_that_only_completes_loads_no_second_model() -> None:
 
 def test_model_that_cannot_be_had_is_503_and_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "mine.gguf"
+    path.symlink_to(default_model(E5_SMALL))
     with LocalParadigm(context=256, parallel=1, embedding_model=path) as paradigm, called(paradigm) as caller:
         assert paradigm.embedding_model == "mine"
+        path.unlink()  # after the start, which looks at it
         response = caller.embed("a")
         assert (response.status_code, "cannot be read" in response.json()["detail"]) == (503, True)
         path.symlink_to(default_model(E5_SMALL))
