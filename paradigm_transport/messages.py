@@ -271,7 +271,7 @@ def to_json(value: object, default: Callable[[object], object] | None = None) ->
 
     Args:
         value: the value.
-        default: makes JSON of a part that is none; by default, there is a TypeError.
+        default: converts a part that JSON cannot hold; without it, such a part raises a TypeError.
     """
     return json.dumps(value, ensure_ascii=False, default=default)
 
