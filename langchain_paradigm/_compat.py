@@ -293,7 +293,7 @@ class StreamingHooks(BaseChatModel):
         return super()._should_use_protocol_streaming(**{**self._stream_argument(kwargs), **kwargs})
 
 
-class InvocationHook(BaseChatModel):
+class InvocationHook(LangSmithHook, BaseChatModel):
     """Shows the stop sequences of a call in traces.
 
     Upstream: `langchain_core/language_models/chat_models.py: BaseChatModel._get_invocation_params`.
@@ -302,10 +302,6 @@ class InvocationHook(BaseChatModel):
     If it moves: traces show the default.
     Test: `test_traces_take_parameters_from_get_invocation_params`.
     """
-
-    def _stops(self, stop: list[str] | None) -> list[str] | None:
-        """The stop sequences of a call that was given these."""
-        raise NotImplementedError
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         return super()._get_invocation_params(stop=self._stops(stop), **kwargs)

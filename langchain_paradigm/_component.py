@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from langchain_core.load.serializable import Serializable
 from langchain_core.rate_limiters import BaseRateLimiter
-from langchain_core.runnables import RunnableConfig, get_config_list
 from pydantic import Field
 
 from paradigm_transport.access import Connected, RateLimitHooks
-
-Configs = RunnableConfig | Sequence[RunnableConfig] | None
 
 
 class LangChainComponent(Connected, Serializable):
@@ -50,8 +46,3 @@ class LangChainComponent(Connected, Serializable):
     def lc_attributes(self) -> dict[str, object]:
         """The arguments that `dumps` writes in another form than they have here."""
         return {"timeout": self.timeout} if isinstance(self.timeout, (int, float)) else {}
-
-
-def limited(config: Configs, length: int, max_concurrency: int) -> list[RunnableConfig]:
-    """Return a config for each input of a batch, with `max_concurrency` if they name none."""
-    return [{"max_concurrency": max_concurrency, **each} for each in get_config_list(config, length)]

@@ -192,8 +192,14 @@ class ChatParadigm(
         parser = ObjectParser(output=schema, tool_name=tool_name, answer_schema=json_schema, advice=advice)
         # `json_mode` sends no schema: an object of any kind is enforced, and a class may still refuse it.
         is_enforced = self._enforces_schemas and (method != "json_mode" or not parser.validates)
-        limits = (self.max_concurrency, self.show_progress)
-        return StructuredOutput(ask, parser, include_raw, not is_enforced, *limits).runnable()
+        return StructuredOutput(
+            ask,
+            parser,
+            include_raw,
+            retry=not is_enforced,
+            max_concurrency=self.max_concurrency,
+            show_progress=self.show_progress,
+        ).runnable()
 
     # Many chats
 

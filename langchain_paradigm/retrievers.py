@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
-from langchain_paradigm._component import Configs, LangChainComponent, limited
+from langchain_paradigm._batches import Configs, LimitedBatches
+from langchain_paradigm._component import LangChainComponent
 from langchain_paradigm._errors import as_langchain
 from paradigm_transport import SearchParameters, SearchResult
 from paradigm_transport.endpoints.search import MaxResults, SearchFields
 
 
-class ParadigmRetriever(SearchFields, LangChainComponent, BaseRetriever):
+class ParadigmRetriever(SearchFields, LangChainComponent, LimitedBatches[str, list[Document]], BaseRetriever):
     """A retriever over the documents that LightOn's Paradigm holds.
 
     It uses Paradigm's own search: by words and by meaning, reranked, and only in what the key may read.
@@ -106,33 +107,15 @@ class ParadigmRetriever(SearchFields, LangChainComponent, BaseRetriever):
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.search`.
         """
-        configs = limited(config, len(inputs), self.max_concurrency)
+        configs = self._limited(config, len(inputs))
         return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
         self, inputs: list[str], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> list[list[Document]]:
         """As `batch`."""
-        configs = limited(config, len(inputs), self.max_concurrency)
+        configs = self._limited(config, len(inputs))
         return await super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
-
-    def batch_as_completed(
-        self, inputs: Sequence[str], config: Configs = None, **kwargs: Any
-    ) -> Iterator[tuple[int, Any]]:
-        """As `batch`, the documents of each query as soon as they are there: pairs of its index and its documents.
-
-        Args:
-            inputs: the queries.
-            config: as that of `batch`.
-            kwargs: as those of `batch`, and `return_exceptions`.
-        """
-        return super().batch_as_completed(inputs, limited(config, len(inputs), self.max_concurrency), **kwargs)
-
-    def abatch_as_completed(
-        self, inputs: Sequence[str], config: Configs = None, **kwargs: Any
-    ) -> AsyncIterator[tuple[int, Any]]:
-        """As `batch_as_completed`."""
-        return super().abatch_as_completed(inputs, limited(config, len(inputs), self.max_concurrency), **kwargs)
 
     def _parameters(self, options: Mapping[str, Any]) -> SearchParameters:
         named = {"max_results" if name == "k" else name: value for name, value in options.items()}
