@@ -53,7 +53,7 @@ class Redaction:
 
     Attributes:
         secrets: the key, values of headers, passwords; removed from messages and bodies in every form that they take
-            in JSON and in addresses. One of fewer than 8 characters is removed only as a whole word.
+            in JSON, in addresses and in HTML. One of fewer than 8 characters is removed only as a whole word.
         prompts: the user's texts; one is removed from messages if it has 12 characters or more.
     """
 
@@ -82,15 +82,18 @@ class Redaction:
         return self._without_secrets(text)
 
     @cached_property
+    def _long_prompts(self) -> list[str]:
+        return [prompt for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT]
+
+    @cached_property
     def _words_of_prompts(self) -> list[str]:
         """A word of each prompt, which is the same in all its forms: most texts, such as request ids, have none."""
-        return [max(_WORD.findall(prompt[:200]), key=len, default="") for prompt in self.prompts]
+        return [max(_WORD.findall(prompt[:200]), key=len, default="") for prompt in self._long_prompts]
 
     @cached_property
     def _forms_of_prompts(self) -> list[str]:
         """The longest first: one prompt may hold another."""
-        prompts = (prompt for prompt in self.prompts if len(prompt) >= MIN_REDACTED_PROMPT)
-        forms = dict.fromkeys(form for prompt in prompts for form in _forms_of_prompt(prompt) if form)
+        forms = dict.fromkeys(form for prompt in self._long_prompts for form in _forms_of_prompt(prompt) if form)
         return sorted(forms, key=len, reverse=True)
 
 
@@ -277,18 +280,17 @@ def _message(event: str, body: object, hint: str, origin: Origin) -> str:
 
 # Reading
 
-Held = Callable[[bytes], bool]
-"""Takes data that cannot be read yet, or returns False."""
 
-
-def parse_reply(data: bytes, origin: Origin, *, is_error: bool = False, is_held: Held | None = None) -> Any:
+def parse_reply(
+    data: bytes, origin: Origin, *, is_error: bool = False, is_held: Callable[[bytes], bool] | None = None
+) -> Any:
     """Parse the JSON of a reply, or of an event of a stream; None if it is held.
 
     Args:
         data: the bytes.
         origin: where they came from.
         is_error: the event was named an error.
-        is_held: asked about data that are not valid JSON, such as those with half a surrogate pair.
+        is_held: asked whether data that are not valid JSON, such as those with half a surrogate pair, are read later.
 
     Raises:
         APIStatusError: it is an error of the server's.
