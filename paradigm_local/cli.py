@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a question mark for what its encoding lacks
     try:
         code: int = options.run(options)
     except LocalParadigmError as error:
@@ -136,8 +138,6 @@ def _serve(options: argparse.Namespace) -> int:
     with paradigm:
         paradigm.limit_requests(options.rate_limit)
         _log_requests()
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a name of a folder may hold what a terminal cannot show
         print(_greeting(paradigm), flush=True)  # noqa: T201  the output of the command
         _wait_for_signal(paradigm)
     return 0

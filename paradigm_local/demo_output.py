@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from io import TextIOWrapper
 from typing import NamedTuple
 
 from rich.console import Console
@@ -38,9 +37,7 @@ class Part(NamedTuple):
 
 
 def make_console() -> Console:
-    """Return a console that writes to stdout, with a question mark for what its encoding lacks."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    """Return a console that writes to stdout."""
     return Console(file=sys.stdout, highlight=False)  # rich reads the encoding of a file that is given
 
 
