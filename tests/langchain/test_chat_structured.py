@@ -12,7 +12,7 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableGenerator
-from pydantic import BaseModel, Field, RootModel, model_validator
+from pydantic import BaseModel, Field, RootModel
 from typing_extensions import TypedDict
 
 from langchain_paradigm import ChatParadigm
@@ -21,6 +21,7 @@ from tests.chat_form import prompt_of
 from tests.langchain.conftest import STRICT, Calls, MakeChat, over_completions
 from tests.langchain.obedient import streamed
 from tests.langchain.test_many_prompts import Gauge
+from tests.objects import Person
 from tests.wire import WireServer, chunk, completion, reply, sse
 
 Item = TypeVar("Item")
@@ -87,19 +88,6 @@ def test_constrained_object_is_parsed_and_streamed(
     sent = wire.bodies[0]["structured_outputs"]["json"]
     assert sent["type"] == "object"
     assert ("properties" in sent) == (method != "json_mode")
-
-
-class Person(BaseModel):
-    """A person, whose validator needs the name."""
-
-    first: str
-    last: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def split(cls, value: Any) -> Any:
-        first, last = value["name"].split()
-        return {"first": first, "last": last}
 
 
 @pytest.mark.parametrize("method", ["function_calling", "json_schema"])

@@ -195,24 +195,25 @@ def test_malformed_call_beside_another_is_reported_with_its_result(wire: WireSer
     assert "malformed call: not valid JSON" in results[1]
 
 
-@newer
-def test_agent_goes_on_after_a_malformed_call_on_a_strict_server(wire: WireServer) -> None:
-    asked = [{"id": "call_1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": '}}]
+def asks_to_multiply(wire: WireServer, arguments: str) -> ChatParadigm:
+    """A model that first asks for a call with these arguments, on a strict server."""
+    asked = [{"id": "call_1", "type": "function", "function": {"name": "multiply", "arguments": arguments}}]
     choice = {"message": {"role": "assistant", "tool_calls": asked}, "finish_reason": "tool_calls"}
     wire.script(reply({"choices": [choice]}))
     wire.always(only_results_of_calls)
-    llm = ChatParadigm(model="alfred-4.2", api_key=KEY, base_url=wire.url, context_window=4096)
+    return ChatParadigm(model="alfred-4.2", api_key=KEY, base_url=wire.url, context_window=4096)
+
+
+@newer
+def test_agent_goes_on_after_a_malformed_call_on_a_strict_server(wire: WireServer) -> None:
+    llm = asks_to_multiply(wire, '{"a": ')
     _, answer = asyncio.run(talk(agent_of(llm, streaming=False)))
     assert (str(answer), len(wire.bodies)) == ("So.", 2)
 
 
 @newer
 def test_result_that_went_to_the_user_is_later_an_answer_without_the_id_of_a_call(wire: WireServer) -> None:
-    asked = [{"id": "call_1", "type": "function", "function": {"name": "multiply", "arguments": '{"a": 6, "b": 7}'}}]
-    choice = {"message": {"role": "assistant", "tool_calls": asked}, "finish_reason": "tool_calls"}
-    wire.script(reply({"choices": [choice]}))
-    wire.always(only_results_of_calls)
-    llm = ChatParadigm(model="alfred-4.2", api_key=KEY, base_url=wire.url, context_window=4096)
+    llm = asks_to_multiply(wire, '{"a": 6, "b": 7}')
     agent = agent_of(llm, streaming=False, tools=[FunctionTool.from_defaults(multiply, return_direct=True)])
     kept = memory()
     for question in ("How much is 6 times 7?", "Are you sure?"):

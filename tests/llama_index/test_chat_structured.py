@@ -13,12 +13,13 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.prompts.default_prompt_selectors import DEFAULT_TEXT_QA_PROMPT_SEL
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from llama_index_paradigm import ChatParadigm
 from paradigm_transport import BadRequestError
 from tests.chat_form import prompt_of
 from tests.llama_index.conftest import Callbacks, Events, collected, over_completions
+from tests.objects import Person
 from tests.wire import Script, WireServer, chunk, completion, reply, sse, usage
 
 Make = Callable[..., ChatParadigm]
@@ -205,19 +206,6 @@ def test_stream_yields_the_object_as_it_grows(
     assert events.names.count("LLMStructuredPredictStartEvent") == 1
     assert events.names.count("LLMStructuredPredictInProgressEvent") == 4
     assert events.names.count("LLMStructuredPredictEndEvent") == 1
-
-
-class Person(BaseModel):
-    """A person, whose validator needs the name."""
-
-    first: str
-    last: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def split(cls, value: Any) -> Any:
-        first, last = value["name"].split()
-        return {"first": first, "last": last}
 
 
 def test_stream_goes_on_where_a_validator_fails_for_want_of_the_rest(
