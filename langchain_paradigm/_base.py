@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Generic
+from typing import Any, ClassVar, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models.base import BaseLanguageModel, LanguageModelInput, LanguageModelOutputVar
+from langchain_core.language_models.base import BaseLanguageModel
 from langchain_core.messages import BaseMessage
-from pydantic import Field, PrivateAttr, model_validator
+from langchain_core.runnables import Runnable
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from langchain_paradigm._batches import Batches
 from langchain_paradigm._compat import LangSmithHook, with_version
 from langchain_paradigm._component import LangChainComponent
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool
 from paradigm_transport import APIResponseError, APIStatusError, InvalidParameterError, Usage, __version__
 from paradigm_transport.chat.template_fields import TemplateFields
-from paradigm_transport.chat.templates import BaseTemplate, UnwritableError
 from paradigm_transport.endpoints.completions.fields import CompletionFields
+from paradigm_transport.errors import UnwritableError
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.refusals import is_context_overflow
 
 MOST_COUNTS = 512
@@ -35,6 +35,9 @@ _SHAPE_AN_ANSWER = (
 )
 """Fields of both classes, beside the endpoint's and `chat_template`, that an answer depends on."""
 
+AnyTool: TypeAlias = JsonObject | type | Callable[..., Any] | Runnable[Any, Any]
+"""Of runnables those that are LangChain's tools, whose module takes long to import."""
+
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None
 AsyncManager = AsyncCallbackManagerForLLMRun | None
@@ -44,12 +47,10 @@ class LangChainModel(
     CompletionFields,
     TemplateFields,
     LangChainComponent,
-    Batches[LanguageModelInput, LanguageModelOutputVar],
     LangSmithHook,
-    BaseLanguageModel[LanguageModelOutputVar],
-    Generic[LanguageModelOutputVar],
+    BaseLanguageModel,  # type: ignore[type-arg]  # of what it returns, the classes say
 ):
-    """Fields, batches, token counts and serialisation of both classes.
+    """Fields, token counts and serialisation of both classes.
 
     Raises:
         InvalidParameterError: an argument is unknown, missing, of a wrong type or out of its range.
@@ -180,7 +181,7 @@ class LangChainModel(
     @property
     def _plain_template(self) -> str | dict[str, object] | None:
         template = self.chat_template
-        if isinstance(template, BaseTemplate):
+        if isinstance(template, BaseModel):
             return template.model_dump()
         return None if template is None else str(template)
 

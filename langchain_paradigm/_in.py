@@ -1,29 +1,23 @@
-"""What comes in: LangChain's prompts, messages and tools as the transport's."""
+"""What comes in with a chat: LangChain's messages and tools as the transport's."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import Any
 
-from langchain_core.language_models.base import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
-from langchain_core.prompt_values import ChatPromptValue, ImagePromptValue, PromptValue, StringPromptValue
-from langchain_core.runnables import Runnable
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from langchain_paradigm._errors import as_langchain
+from langchain_paradigm._base import AnyTool
 from paradigm_transport import InvalidParameterError
 from paradigm_transport import messages as chat
 from paradigm_transport.chat.json_repair import parse
 from paradigm_transport.chat.structured import tool_of
-from paradigm_transport.chat.templates import Template
+from paradigm_transport.json_object import JsonObject
 
 logger = logging.getLogger("langchain_paradigm")
-
-AnyTool: TypeAlias = chat.JsonObject | type | Callable[..., Any] | Runnable[Any, Any]
-"""Of runnables those that are LangChain's tools, whose module takes long to import."""
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 
@@ -34,64 +28,6 @@ _OF_A_FILE = frozenset(
     ("base64", "data", "file", "file_id", "image_url", "input_audio", "source", "source_type", "url", "value")
 )
 """Where blocks of LangChain, OpenAI and Anthropic hold a file, or what only one provider knows."""
-
-# Prompts
-
-
-class RenderedPrompt(StringPromptValue):
-    """A prompt in the model's markup; no template is applied to it again."""
-
-
-def rendered(prompt: LanguageModelInput, template: Template | None) -> PromptValue:
-    """A prompt in the model's markup: a turn for each message, or a user's turn for a text.
-
-    Args:
-        prompt: a text, messages, or a prompt value.
-        template: the model's chat template; without one, a text stays as it is, and LangChain writes messages.
-
-    Raises:
-        InvalidParameterError: it is something else, or a message holds something other than text.
-    """
-    with as_langchain:
-        value = prompt_value(prompt)
-        if isinstance(value, (ChatPromptValue, ImagePromptValue)):
-            messages = value.to_messages()
-            if template is not None:
-                return RenderedPrompt(text=template.render_chat(to_messages(messages)))
-            # LangChain would leave out what is not text.
-            return ChatPromptValue(
-                messages=[each.model_copy(update={"content": content_of(each)}) for each in messages]
-            )
-        if template is None or isinstance(value, RenderedPrompt):
-            return value
-        return RenderedPrompt(text=template.render_prompt(value.to_string()))
-
-
-def rendered_texts(prompts: list[str], template: Template | None) -> list[str]:
-    """Texts in the model's markup, each as a user's turn.
-
-    Raises:
-        InvalidParameterError: `prompts` is not a list.
-    """
-    if not isinstance(prompts, list):  # LangChain's async methods would take a text for its characters
-        raise InvalidParameterError(f"prompts must be a list of texts, not {type(prompts).__name__}")
-    return prompts if template is None else [template.render_prompt(prompt) for prompt in prompts]
-
-
-def prompt_value(prompt: LanguageModelInput) -> PromptValue:
-    """What LangChain's models take, as a prompt value.
-
-    Raises:
-        InvalidParameterError: it is something else.
-    """
-    if isinstance(prompt, PromptValue):
-        return prompt
-    if isinstance(prompt, str):
-        return StringPromptValue(text=prompt)
-    if isinstance(prompt, Sequence):
-        return ChatPromptValue(messages=convert_to_messages(prompt))
-    raise InvalidParameterError(f"a prompt is a text, messages or a prompt value, not {type(prompt).__name__}")
-
 
 # Messages
 
@@ -187,7 +123,7 @@ def content_of(message: BaseMessage, *, takes_images: bool = False) -> str:
     return "\n".join(filter(None, texts))
 
 
-def parts_of(message: BaseMessage) -> tuple[chat.JsonObject, ...]:
+def parts_of(message: BaseMessage) -> tuple[JsonObject, ...]:
     """The content of a message in OpenAI's form, if it holds images."""
     role = role_of(message)
     blocks = [] if isinstance(message.content, str) or role == "assistant" else message.content
@@ -196,7 +132,7 @@ def parts_of(message: BaseMessage) -> tuple[chat.JsonObject, ...]:
     return tuple(image_part(block) or {"type": "text", "text": _text_of(block, role)} for block in blocks)
 
 
-def _text_of(block: str | chat.JsonObject, role: str) -> str | None:
+def _text_of(block: str | JsonObject, role: str) -> str | None:
     """The text of a block; None if it is not one.
 
     Rows that a tool returns are blocks for LangChain if they happen to have a `type` such as `file`: they are JSON.
@@ -213,7 +149,7 @@ def _text_of(block: str | chat.JsonObject, role: str) -> str | None:
     return text if is_text else None
 
 
-def image_part(block: object) -> chat.JsonObject | None:
+def image_part(block: object) -> JsonObject | None:
     """An image in OpenAI's form, from any form that LangChain knows; None if the block is not an image.
 
     An image that is only named by an id of another provider's is not one.
@@ -234,7 +170,7 @@ def image_part(block: object) -> chat.JsonObject | None:
 # Tools
 
 
-def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[chat.JsonObject]:
+def openai_tools(tools: Iterable[AnyTool], strict: bool | None) -> list[JsonObject]:
     """Anything that LangChain takes for a tool, in OpenAI's form.
 
     Raises:

@@ -1,86 +1,21 @@
-"""What goes out: the transport's completions as LangChain's generations and messages."""
+"""What goes out of a chat: answers as LangChain's messages."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import reduce
-from operator import add
-from typing import Literal
 
-from langchain_core.messages.ai import AIMessage, AIMessageChunk, UsageMetadata
+from langchain_core.messages.ai import AIMessage, AIMessageChunk
 from langchain_core.messages.base import BaseMessage
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
-from langchain_core.outputs import (
-    ChatGeneration,
-    ChatGenerationChunk,
-    ChatResult,
-    Generation,
-    GenerationChunk,
-    LLMResult,
-)
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 
 from langchain_paradigm._compat import content_blocks, unrepairable_end
-from paradigm_transport import Choice, Completion, CompletionChunk, Usage
+from langchain_paradigm._texts import COUNTS, Info, details, usage_metadata
+from paradigm_transport import Choice, Completion, CompletionChunk
 from paradigm_transport.chat.events import CallArguments, CallBegin, Event, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
 from paradigm_transport.messages import InvalidToolCall, to_json
-
-Info = dict[str, object]
-"""What LangChain keeps beside a text or a message, under the names its users know."""
-
-
-COUNTS: dict[str, Literal["input_tokens", "output_tokens", "total_tokens"]] = {
-    "prompt_tokens": "input_tokens", "completion_tokens": "output_tokens", "total_tokens": "total_tokens",
-}  # fmt: skip
-"""The names of token counts in `LLMResult.llm_output`, and in `usage_metadata`."""
-
-# Texts
-
-
-def generations(completion: Completion) -> list[Generation]:
-    """The generations of a prompt; the usage is on the first alone, because readers sum it over generations."""
-    shared = _details(completion)
-    made: list[Generation] = []
-    for choice in completion.choices:
-        logprobs = choice.logprobs.as_dict() if choice.logprobs else None
-        info = {"finish_reason": choice.finish_reason, "logprobs": logprobs, **shared, **_reasoning(choice)}
-        if not made:
-            info.update(_text_usage(completion.usage))
-        made.append(Generation(text=choice.text, generation_info=info))
-    return made
-
-
-def to_chunk(piece: CompletionChunk) -> GenerationChunk:
-    """A piece of a stream. Details of the whole are on the last alone, because merging concatenates and sums them."""
-    info = {**_text_logprobs(piece), **_reasoning(piece)}
-    if piece.is_last:
-        info.update(finish_reason=piece.finish_reason, **_details(piece), **_text_usage(piece.usage))
-    return GenerationChunk(text=piece.text, generation_info=info or None)
-
-
-def joined(chunks: Iterable[GenerationChunk]) -> Generation:
-    """The chunks of a stream as one generation."""
-    whole = reduce(add, chunks)
-    return Generation(text=whole.text, generation_info={"logprobs": None, **(whole.generation_info or {})})
-
-
-def _reasoning(answer: Choice | CompletionChunk) -> Info:
-    return {"reasoning_content": answer.thoughts} if answer.thoughts else {}
-
-
-def _text_usage(usage: Usage | None) -> Info:
-    counts = _usage(usage)
-    return {} if counts is None else {"usage_metadata": counts}
-
-
-def _details(answer: Completion | CompletionChunk) -> Info:
-    known = {"id": answer.id, "model_name": answer.model, "request_id": answer.request_id, "latency": answer.latency}
-    retries = {"retries": answer.retries} if answer.retries else {}
-    return {**{name: value for name, value in known.items() if value is not None}, **retries}
-
-
-# Messages
 
 
 def chat_result(reply: ChatCompletion, *, as_functions: bool = False) -> ChatResult:
@@ -104,7 +39,7 @@ def chat_result(reply: ChatCompletion, *, as_functions: bool = False) -> ChatRes
                 for call in parsed.invalid_calls
             ],
             response_metadata={**_chat_logprobs(choice), **_end(choice, reply.completion)},
-            usage_metadata=None if made else _usage(reply.completion.usage),
+            usage_metadata=None if made else usage_metadata(reply.completion.usage),
         )
         made.append(ChatGeneration(message=message, generation_info=dict(message.response_metadata)))
     return ChatResult(generations=made, llm_output=_llm_output([each.message for each in made]))
@@ -165,7 +100,7 @@ class ChunkWriter:
             additional_kwargs=more,
             tool_call_chunks=calls,
             response_metadata=metadata,
-            usage_metadata=_usage(piece.usage) if piece.is_last else None,
+            usage_metadata=usage_metadata(piece.usage) if piece.is_last else None,
             chunk_position="last" if piece.is_last else None,
         )
         return ChatGenerationChunk(message=message, generation_info=dict(metadata) or None)
@@ -203,10 +138,6 @@ def _spoil(chunk: ToolCallChunk, call: InvalidToolCall, arguments: list[str]) ->
     chunk["args"] = (chunk["args"] or "") + unrepairable_end("".join(arguments))
 
 
-def _text_logprobs(answer: CompletionChunk) -> Info:
-    return {} if answer.logprobs is None else {"logprobs": answer.logprobs.as_dict()}
-
-
 def _chat_logprobs(answer: Choice | CompletionChunk) -> Info:
     """Log-probabilities in the form of OpenAI's chats."""
     if answer.logprobs is None:
@@ -226,17 +157,4 @@ def _token(text: str, logprob: float | None) -> Info:
 
 def _end(choice: Choice | CompletionChunk, answer: Completion | CompletionChunk) -> Info:
     """What a message holds that is whole."""
-    return {"finish_reason": choice.finish_reason, "model_provider": "paradigm", **_details(answer)}
-
-
-def _usage(usage: Usage | None) -> UsageMetadata | None:
-    if usage is None:
-        return None
-    counts = UsageMetadata(
-        input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens, total_tokens=usage.total_tokens
-    )
-    if usage.reasoning_tokens is not None:
-        counts["output_token_details"] = {"reasoning": usage.reasoning_tokens}
-    if usage.cached_tokens is not None:
-        counts["input_token_details"] = {"cache_read": usage.cached_tokens}
-    return counts
+    return {"finish_reason": choice.finish_reason, "model_provider": "paradigm", **details(answer)}

@@ -14,10 +14,12 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_paradigm._batches import Batches
-from langchain_paradigm._in import prompt_value, to_messages
+from langchain_paradigm._in import to_messages
+from langchain_paradigm._prompts import prompt_value
 from paradigm_transport.chat.json_repair import NOT_JSON, InvalidJSONError, parse, partial_object
 from paradigm_transport.chat.structured import explain, read_object, repair_messages
-from paradigm_transport.messages import JsonObject, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import to_json
 
 Output = Runnable[LanguageModelInput, Any]
 

@@ -20,7 +20,7 @@ from langchain_paradigm._compat import (
     has_handlers,
     replace_stream_result,
 )
-from langchain_paradigm._out import COUNTS
+from langchain_paradigm._texts import COUNTS
 
 
 class LLMOutput(TypedDict):

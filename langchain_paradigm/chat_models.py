@@ -16,9 +16,10 @@ from pydantic import PrivateAttr, field_validator
 from typing_extensions import Self
 
 from langchain_paradigm import _compat
-from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
+from langchain_paradigm._base import AnyTool, AsyncManager, LangChainModel, Manager, Stop
+from langchain_paradigm._batches import Batches
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import AnyTool, as_function, openai_tools, take_functions, to_messages
+from langchain_paradigm._in import as_function, openai_tools, take_functions, to_messages
 from langchain_paradigm._out import ChunkWriter, chat_result, with_llm_output
 from langchain_paradigm._structured import ObjectParser, Output, StructuredOutput
 from paradigm_transport import APIStatusError, InvalidParameterError, Usage
@@ -28,12 +29,12 @@ from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatRequest, ChatRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.structured import api_name, check_object
-from paradigm_transport.chat.templates import UnwritableError
 from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.chat_completions import WITHOUT_TOOLS
 from paradigm_transport.endpoints.completions.fields import CompletionFields
+from paradigm_transport.errors import UnwritableError
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.messages import (
-    JsonObject,
     Message,
     read_response_format,
     read_tool_choice,
@@ -47,7 +48,8 @@ _WITHOUT_CALL = f"method='json_schema' needs no tool calls. {WITHOUT_TOOLS}"
 
 class ChatParadigm(
     ChatFields,
-    LangChainModel[AIMessage],
+    LangChainModel,
+    Batches[LanguageModelInput, AIMessage],
     _compat.StreamingHooks,
     _compat.InvocationHook,
     _compat.CacheKeyHook,

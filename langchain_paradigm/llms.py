@@ -16,9 +16,10 @@ from pydantic import Field, PrivateAttr
 
 from langchain_paradigm import _compat
 from langchain_paradigm._base import AsyncManager, LangChainModel, Manager, Stop
+from langchain_paradigm._batches import Batches
 from langchain_paradigm._errors import as_langchain
-from langchain_paradigm._in import rendered, rendered_texts
-from langchain_paradigm._out import generations, joined, to_chunk
+from langchain_paradigm._prompts import rendered, rendered_texts
+from langchain_paradigm._texts import generations, joined, to_chunk
 from langchain_paradigm._tracing import report_stream_end, result
 from paradigm_transport import CompletionParameters
 from paradigm_transport.chat.template_fields import completion_parameters, template_of
@@ -26,7 +27,7 @@ from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.endpoints.completions.fields import FIELDS
 
 
-class ParadigmLLM(LangChainModel[str], LLM):
+class ParadigmLLM(LangChainModel, Batches[LanguageModelInput, str], LLM):
     """Completions of LightOn's Paradigm.
 
     Setup:

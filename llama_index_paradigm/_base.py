@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_index.core.base.llms.types import TextBlock
 from llama_index.core.llms import LLM, ChatMessage, ChatResponse, CompletionResponse, LLMMetadata, MessageRole
@@ -20,12 +20,14 @@ from paradigm_transport.access import Connected
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
 from paradigm_transport.chat.template_fields import TemplateFields, completion_parameters, template_of
-from paradigm_transport.chat.templates import Template
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.completions.call import as_is, chunk_as_is
 from paradigm_transport.endpoints.completions.fields import CompletionFields
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
+
+if TYPE_CHECKING:
+    from paradigm_transport.chat.templates import Template
 
 
 class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPrediction, MessagesHook, LLM):

@@ -36,7 +36,8 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from paradigm_transport import InvalidParameterError, Usage
 from paradigm_transport.arguments import Fields
-from paradigm_transport.messages import InvalidToolCall, JsonObject
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import InvalidToolCall
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM

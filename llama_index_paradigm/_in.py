@@ -8,7 +8,8 @@ from llama_index.core.llms import ChatMessage
 from pydantic_core import from_json
 
 from llama_index_paradigm._compat import openai_parts, plain_blocks, stored_tool_calls, thoughts_of, tool_result
-from paradigm_transport.messages import InvalidToolCall, JsonObject, Message, ToolCall
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import InvalidToolCall, Message, ToolCall
 
 _ROLES = {"developer": "system", "function": "tool", "chatbot": "assistant", "model": "assistant"}
 

@@ -14,7 +14,8 @@ from llama_index_paradigm._compat import raw_with_usage, thinking_blocks, tool_c
 from paradigm_transport import Choice, Completion, CompletionChunk, Logprobs
 from paradigm_transport.chat.events import CallArguments, CallBegin, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
-from paradigm_transport.messages import InvalidToolCall, JsonObject, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import InvalidToolCall, to_json
 from paradigm_transport.streams import AsyncStream, Stream
 
 logger = logging.getLogger(__name__)

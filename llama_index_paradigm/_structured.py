@@ -22,7 +22,7 @@ from llama_index_paradigm._out import is_cut_off
 from paradigm_transport.chat.json_repair import InvalidJSONError, partial_object
 from paradigm_transport.chat.structured import explain, read_object
 from paradigm_transport.endpoints.completions.fields import name_limit
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 
 if TYPE_CHECKING:
     from llama_index_paradigm._compat import FlexibleModel

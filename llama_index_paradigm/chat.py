@@ -28,7 +28,8 @@ from paradigm_transport.chat.structured import api_name, repair_messages, schema
 from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.endpoints.chat_completions import WITHOUT_TOOLS
-from paradigm_transport.messages import JsonObject, read_tool_choice, read_tools
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import read_tool_choice, read_tools
 
 _WITHOUT_CALL = f"pydantic_program_mode=PydanticProgramMode.LLM needs no tool calls. {WITHOUT_TOOLS}"
 

@@ -21,7 +21,8 @@ from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
 from paradigm_transport.chat.structured import closed, repair_prompt, schema_of
 from paradigm_transport.chat.template_fields import template_of
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
-from paradigm_transport.messages import JsonObject, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import to_json
 
 
 class ParadigmLLM(PromptHook, LlamaIndexModel):

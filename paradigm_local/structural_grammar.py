@@ -20,7 +20,7 @@ from paradigm_local.structural_tags import (
     TriggeredTags,
 )
 from paradigm_transport.chat.dialects.typed import Schema
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 
 _ANY_TEXT = r"/(.|\n)*/"
 _KEYWORDS = {"type", "properties", "required", "additionalProperties", "$defs", "definitions"}

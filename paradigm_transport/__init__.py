@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from paradigm_transport._version import __version__
-from paradigm_transport.chat.templates import CHAT_TEMPLATES, ChatTemplate, JinjaTemplate
 from paradigm_transport.client import AsyncParadigmClient, ParadigmClient
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.logprobs import Logprobs
@@ -36,6 +35,7 @@ from paradigm_transport.streams import AsyncStream, Stream
 from paradigm_transport.usage import ParadigmUsage, Usage, get_paradigm_usage
 
 if TYPE_CHECKING:
+    from paradigm_transport.chat.templates import CHAT_TEMPLATES, ChatTemplate, JinjaTemplate
     from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters
     from paradigm_transport.endpoints.embeddings import EmbeddingParameters, Embeddings
     from paradigm_transport.endpoints.models import Model
@@ -53,14 +53,16 @@ __all__ = [
 ]  # fmt: skip
 
 _ON_FIRST_USE = {
-    "ChatCompletionParameters": "chat_completions", "EmbeddingParameters": "embeddings", "Embeddings": "embeddings",
-    "Model": "models", "PageImage": "search", "SearchParameters": "search", "SearchResult": "search",
-    "SearchResults": "search",
+    "CHAT_TEMPLATES": "chat.templates", "ChatCompletionParameters": "endpoints.chat_completions",
+    "ChatTemplate": "chat.templates", "EmbeddingParameters": "endpoints.embeddings",
+    "Embeddings": "endpoints.embeddings", "JinjaTemplate": "chat.templates", "Model": "endpoints.models",
+    "PageImage": "endpoints.search", "SearchParameters": "endpoints.search", "SearchResult": "endpoints.search",
+    "SearchResults": "endpoints.search",
 }  # fmt: skip
 """The modules of names that a completion does without, which imports faster."""
 
 
 def __getattr__(name: str) -> object:
     if name in _ON_FIRST_USE:
-        return getattr(import_module(f"{__name__}.endpoints.{_ON_FIRST_USE[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -61,6 +61,10 @@ class InvalidParameterError(ParadigmError, ValueError):
     """An argument has a wrong name, type or range; nothing was sent."""
 
 
+class UnwritableError(InvalidParameterError):
+    """A chat template cannot write these messages; perhaps they are only a part of a chat. Not public."""
+
+
 class APIConnectionError(ParadigmError):
     """The server could not be reached, or the connection broke before the response was complete."""
 

@@ -6,12 +6,10 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, Literal, TypeGuard
+from typing import Literal, TypeGuard
 
 from paradigm_transport.errors import InvalidParameterError
-
-JsonObject = dict[str, Any]
-"""A JSON object, parsed."""
+from paradigm_transport.json_object import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

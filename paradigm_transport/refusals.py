@@ -88,7 +88,7 @@ class Redaction:
     @cached_property
     def _words_of_prompts(self) -> list[str]:
         """A word of each prompt, which is the same in all its forms: most texts, such as request ids, have none."""
-        return [max(_WORD.findall(prompt[:200]), key=len, default="") for prompt in self._long_prompts]
+        return [max(re.findall(_WORD, prompt[:200]), key=len, default="") for prompt in self._long_prompts]
 
     @cached_property
     def _forms_of_prompts(self) -> list[str]:
@@ -97,7 +97,7 @@ class Redaction:
         return sorted(forms, key=len, reverse=True)
 
 
-_WORD = re.compile(r"[A-Za-z0-9]+")
+_WORD = r"[A-Za-z0-9]+"
 
 
 def _forms_of_prompt(prompt: str) -> list[str]:
@@ -219,7 +219,7 @@ def room_for_completion(error: Exception) -> int | None:
     return int(limit[1]) - (int(prompt[1]) if prompt else 0) if limit else None
 
 
-# The expressions are compiled by their first use: no program needs them before a server refuses a request.
+# Like the other expressions here, these are compiled by their first use: most programs never need them.
 _OVERFLOW = (
     r"(?i)maximum context length|(than|exceeds?) the maximum model length"  # vLLM, OpenAI
     r"|prompt \(length \d+\) is longer|longer than the model's context length"  # vLLM, SGLang
@@ -319,7 +319,7 @@ def parse_reply(
 
 def ends_in_half(data: bytes) -> bool:
     """Return whether a text in JSON ends with the first half of a surrogate pair."""
-    return _FIRST_HALF.search(data) is not None
+    return re.search(_FIRST_HALF, data) is not None
 
 
 def join_halves(data: bytes, following: bytes) -> tuple[bytes, bytes]:
@@ -327,15 +327,16 @@ def join_halves(data: bytes, following: bytes) -> tuple[bytes, bytes]:
 
     A gateway that cuts a text by UTF-16 can cut an emoji in two.
     """
-    seconds = _SECOND_HALF.findall(following)
-    if len(seconds) != len(_FIRST_HALF.findall(data)):
+    seconds = re.findall(_SECOND_HALF, following)
+    if len(seconds) != len(re.findall(_FIRST_HALF, data)):
         return data, following
     rest = iter(seconds)
-    return _FIRST_HALF.sub(lambda first: first[0] + next(rest), data), _SECOND_HALF.sub(b"", following)
+    joined = re.sub(_FIRST_HALF, lambda first: first[0] + next(rest), data)
+    return joined, re.sub(_SECOND_HALF, b"", following)
 
 
-_FIRST_HALF = re.compile(rb'(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?=")')
-_SECOND_HALF = re.compile(rb'(?<=(?<!\\)")\\u[dD][c-fC-F][0-9a-fA-F]{2}')
+_FIRST_HALF = rb'(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?=")'
+_SECOND_HALF = rb'(?<=(?<!\\)")\\u[dD][c-fC-F][0-9a-fA-F]{2}'
 
 
 def _parse_leniently(data: bytes) -> Any:

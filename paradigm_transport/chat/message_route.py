@@ -32,7 +32,8 @@ from paradigm_transport.endpoints.chat_completions import (
 )
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, Message, NamedTool, Tool, ToolCall, to_json, with_system
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Message, NamedTool, Tool, ToolCall, to_json, with_system
 
 
 class MessageRoute:

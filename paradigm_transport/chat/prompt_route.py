@@ -19,7 +19,8 @@ from paradigm_transport.endpoints.completions.call import CompletionCall, Comple
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, with_system
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import with_system
 
 
 class PromptRoute:

@@ -17,9 +17,9 @@ from paradigm_transport.chat.template_fields import Layer
 from paradigm_transport.endpoints.completions.fields import name_limit
 from paradigm_transport.endpoints.completions.reply import Completion, CompletionChunk
 from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.messages import (
     InvalidToolCall,
-    JsonObject,
     Message,
     NamedTool,
     Tool,

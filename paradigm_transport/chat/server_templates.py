@@ -10,7 +10,8 @@ from paradigm_transport.chat.templates import SERVER, AnyTemplate, JinjaTemplate
 from paradigm_transport.chat.templates.reading import default_source
 from paradigm_transport.endpoints.models import Model, PropertiesCall
 from paradigm_transport.errors import InvalidParameterError, ParadigmError
-from paradigm_transport.messages import JsonObject, Message
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Message
 
 _FIELDS = ("chat_template", "prompt_template", "start_messages_template")
 """Where entries of the model list may hold a template, the likeliest first."""

@@ -12,7 +12,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from paradigm_transport.chat.json_repair import find_objects
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, Message, Tool, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Message, Tool, to_json
 
 T = TypeVar("T")
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from paradigm_transport.arguments import Fields
-from paradigm_transport.chat.templates import SERVER, AnyTemplate, Template, find_template, read_template
 from paradigm_transport.endpoints.completions.fields import CompletionParameters, GenerationFields
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
+
+if TYPE_CHECKING:
+    from paradigm_transport.chat.templates import AnyTemplate, Template
+else:
+    AnyTemplate = Any  # `read_template` checks it
 
 Layer = GenerationFields | Mapping[str, Any]
 """Fields of the endpoint: a model's, or a call's; a later layer wins."""
@@ -38,7 +42,11 @@ class TemplateFields(Fields):
     @field_validator("chat_template", mode="before")
     @classmethod
     def _read_template(cls, template: object) -> object:
-        return None if template is None else read_template(template)
+        if template is None:
+            return None
+        from paradigm_transport.chat.templates import read_template  # prompts alone do without, which imports faster
+
+        return read_template(template)
 
     @model_validator(mode="after")
     def _check_variables(self) -> Self:
@@ -48,7 +56,7 @@ class TemplateFields(Fields):
 
     @property
     def _has_template_of_server(self) -> bool:
-        return self.chat_template == SERVER
+        return False
 
 
 def template_of(fields: TemplateFields) -> Template | None:
@@ -57,8 +65,11 @@ def template_of(fields: TemplateFields) -> Template | None:
     Raises:
         InvalidParameterError: the template has no variables, or sets one of that name itself.
     """
-    template = None if fields.chat_template is None else find_template(fields.chat_template)
-    return template and template.with_variables(fields.chat_template_kwargs or {})
+    if fields.chat_template is None:
+        return None
+    from paradigm_transport.chat.templates import find_template  # likewise
+
+    return find_template(fields.chat_template).with_variables(fields.chat_template_kwargs or {})
 
 
 def completion_parameters(

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paradigm_transport.calls import Event, Reply
-from paradigm_transport.chat.events import ParsedMessage
-from paradigm_transport.chat.templates import Template
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionParameters
 from paradigm_transport.endpoints.completions.reply import Choice, Completion, CompletionChunk
 
 if TYPE_CHECKING:
     from paradigm_transport.chat.dialects.dialect import Dialect
+    from paradigm_transport.chat.events import ParsedMessage
+    from paradigm_transport.chat.templates import Template
 
 _SHOW_MARKS = {"skip_special_tokens": False}
 """Marks are special tokens of many models, which vLLM leaves out by default."""
@@ -46,9 +46,7 @@ class TextRoute:
             return CompletionCall(prompt, parameters, convert)
 
         def read(choice: Choice) -> Choice:
-            reader, message = dialect.reader(prompt=prompt, calls=False), ParsedMessage()
-            message.add(reader.feed(choice.text))
-            message.add(reader.finish())
+            message = _parser(dialect, prompt)(choice.text, True)
             return replace(choice, text=message.text, thoughts=message.thoughts)
 
         def separate(completion: Completion) -> Reply:
@@ -63,12 +61,10 @@ class TextRoute:
         dialect = self._dialect
         if dialect is None or parameters.echo:
             return CompletionStreamCall(prompt, parameters, convert)
-        reader = dialect.reader(prompt=prompt, calls=False)
+        parse = _parser(dialect, prompt)
 
         def separate(chunk: CompletionChunk) -> Event:
-            message = ParsedMessage()
-            message.add(reader.feed(chunk.text))
-            message.add(reader.finish() if chunk.is_last else [])
+            message = parse(chunk.text, chunk.is_last)
             return convert(replace(chunk, text=message.text, thoughts=message.thoughts))
 
         return CompletionStreamCall(prompt, _with_stops(dialect, parameters), separate, _SHOW_MARKS)
@@ -80,6 +76,21 @@ def _dialect_of_thoughts(template: Template, reasoning_parser: str | None) -> Di
 
     dialect = find_dialect(template, None, reasoning_parser, reads_calls=False)
     return dialect if dialect.reads_plain_answers else None
+
+
+def _parser(dialect: Dialect, prompt: str) -> Callable[[str, bool], ParsedMessage]:
+    """Return a function that parses the next text of an answer, which may be its last."""
+    from paradigm_transport.chat.events import ParsedMessage  # plain answers do without
+
+    reader = dialect.reader(prompt=prompt, calls=False)
+
+    def parse(text: str, is_last: bool) -> ParsedMessage:
+        message = ParsedMessage()
+        message.add(reader.feed(text))
+        message.add(reader.finish() if is_last else [])
+        return message
+
+    return parse
 
 
 def _with_stops(dialect: Dialect, parameters: CompletionParameters) -> CompletionParameters:

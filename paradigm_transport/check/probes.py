@@ -16,7 +16,7 @@ from paradigm_transport.http.responses import BaseResponse
 from paradigm_transport.http.retry import RetryPolicy, is_limit
 from paradigm_transport.http.sse import Event, SSEDecoder
 from paradigm_transport.http.timeouts import Timeout
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.refusals import Origin, parse_reply
 
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from paradigm_transport._version import __version__
 from paradigm_transport.check.advice import Advice
 from paradigm_transport.check.runner import Answer
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 
 MOST_COLUMNS, FEWEST_COLUMNS = 110, 30
 """Wider tables are hard to read; in narrower ones lines are longer than the terminal."""

@@ -8,7 +8,7 @@ from paradigm_transport.check.probes import Target
 from paradigm_transport.check.prompts import Prompt
 from paradigm_transport.endpoints.chat_completions import read_message
 from paradigm_transport.endpoints.completions.reply import Contents, ReadContents, read_text
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.usage import Usage, read_usage
 
 

@@ -19,7 +19,8 @@ from paradigm_transport.endpoints.completions.reply import CallPart, Completion,
 from paradigm_transport.endpoints.parameters import CallParameters
 from paradigm_transport.errors import APIStatusError, InvalidParameterError
 from paradigm_transport.http.responses import BaseResponse
-from paradigm_transport.messages import JsonObject, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import to_json
 
 # Fields
 

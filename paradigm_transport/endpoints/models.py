@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from paradigm_transport.calls import Call
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.refusals import Origin, unexpected_response
 from paradigm_transport.usage import read_count
 

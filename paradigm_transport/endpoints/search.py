@@ -17,7 +17,7 @@ from paradigm_transport.arguments import Fields, encode_body
 from paradigm_transport.calls import Call
 from paradigm_transport.endpoints.parameters import CallParameters
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.refusals import Origin, Redaction, unexpected_response
 
 # Fields

@@ -22,8 +22,7 @@ _HEADERS = (
 """How many remain, when that begins anew, and whether requests are counted."""
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
-_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_PART = r"(\d+(?:\.\d+)?)(ms|[smhd])"
 
 
 def announced_limits(headers: Mapping[str, str], clock: Callable[[], float]) -> Iterator[tuple[int, float]]:
@@ -61,8 +60,8 @@ def read_reset(value: str, clock: Callable[[], float]) -> float | None:
     value = value.strip().lower()
     if not value or len(value) > MAX_LENGTH:
         return None
-    if _DURATION.fullmatch(value):
-        return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+    if re.fullmatch(f"(?:{_PART})+", value):
+        return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, value))
     if not re.fullmatch(r"\d+(\.\d*)?", value):
         return None
     seconds = float(value)

@@ -23,8 +23,8 @@ from paradigm_transport.http.timeouts import check_timeout
 DEFAULT_BASE_URL = "https://paradigm.lighton.ai/api/v2"
 DEFAULT_PATH = "/api/v2"
 
-_VERSION = re.compile(r"/v\d+$")
-_ENDPOINT = re.compile("/((chat/)?completions|embeddings|search)$")
+_VERSION = r"/v\d+$"
+_ENDPOINT = "/((chat/)?completions|embeddings|search)$"
 
 MIN_SECRET = 4
 """A shorter header value is not a secret; redacting it would garble other words."""
@@ -175,7 +175,7 @@ class Settings(ConnectionFields):
         Args:
             version: such as `v3`; empty for none; None for that of `base_url`.
         """
-        return self.base_url if version is None else _VERSION.sub(f"/{version}" if version else "", self.base_url)
+        return self.base_url if version is None else re.sub(_VERSION, f"/{version}" if version else "", self.base_url)
 
     @property
     def secrets(self) -> Secrets:
@@ -233,7 +233,7 @@ def normalize_base_url(url: str) -> str:
         _warned_hosts.add(parts.netloc)
         message = f"{parts.netloc} is called over http://: the key and the prompts go unencrypted"
         warnings.warn(message, stacklevel=2)
-    path = _ENDPOINT.sub("", parts.path.rstrip("/")) or DEFAULT_PATH
+    path = re.sub(_ENDPOINT, "", parts.path.rstrip("/")) or DEFAULT_PATH
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 

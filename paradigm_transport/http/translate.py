@@ -23,7 +23,7 @@ _TIMEOUTS = {"TimeoutException", "TimeoutError"}
 _FAILURES = {"HTTPError", "StreamError", "InvalidURL", "OSError", "ClientError", "NetworkError", "ProtocolError"}
 
 
-_BYTES = re.compile(r"\b(?:bytearray\(|b['\"])")
+_BYTES = r"\b(?:bytearray\(|b['\"])"
 """How libraries quote the bytes of a line that they cannot read."""
 
 
@@ -96,5 +96,5 @@ class translate_errors:  # noqa: N801  # a context manager, named as those of co
 
 def _without_bytes(words: str) -> str:
     """Cut an error's words before the bytes that it quotes: they may hold a part of the prompt, which is not found."""
-    quoted = _BYTES.search(words)
+    quoted = re.search(_BYTES, words)
     return words if quoted is None else f"{words[: quoted.start()]}…"

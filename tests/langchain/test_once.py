@@ -13,7 +13,7 @@ from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
 from langchain_paradigm import _tracing
-from langchain_paradigm._in import rendered
+from langchain_paradigm._prompts import rendered
 from paradigm_transport import CHAT_TEMPLATES, BadRequestError, ChatTemplate, CompletionParameters
 from paradigm_transport.chat.fields import ChatParameters, MessageParameters
 from paradigm_transport.endpoints.completions.fields import GenerationParameters

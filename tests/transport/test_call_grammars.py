@@ -10,7 +10,8 @@ import pytest
 
 from paradigm_transport.chat.dialects import call_forms as forms
 from paradigm_transport.chat.dialects.base import CallFormat
-from paradigm_transport.messages import JsonObject, Tool, ToolCall
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, ToolCall
 
 llguidance = pytest.importorskip("llguidance")
 gbnf_to_lark = pytest.importorskip("llguidance.gbnf_to_lark").gbnf_to_lark

@@ -16,7 +16,8 @@ from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatRequest
 from paradigm_transport.chat.structured import MAX_DEPTH, call_schema, closed, schema_of, tool_of
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, Message, Tool
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Message, Tool
 
 WEATHER = Tool("weather", "The weather of a city.", {"type": "object", "properties": {"city": {"type": "string"}}})
 TIME = Tool("time")

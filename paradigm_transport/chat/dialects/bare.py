@@ -15,7 +15,8 @@ from paradigm_transport.chat.dialects.state_reader import StateReader
 from paradigm_transport.chat.dialects.structural import one_of, parameters_of, tag
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.structured import closed
-from paradigm_transport.messages import JsonObject, Tool, ToolCall
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, ToolCall
 
 _FENCE = "```"
 _STARTS = Marks(_FENCE, "{", "[")

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Protocol
 
 from paradigm_transport.chat.events import Event, ParsedMessage, Text, Thought
-from paradigm_transport.messages import JsonObject, Tool, ToolCall
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, ToolCall
 
 
 class Reader(Protocol):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from paradigm_transport.chat.events import CallArguments, CallBegin, CallEnd, Event
 from paradigm_transport.chat.json_repair import InvalidJSONError, parse
-from paradigm_transport.messages import InvalidToolCall, JsonObject, ToolCall, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import InvalidToolCall, ToolCall, to_json
 
 _CLOSING = {"{": "}", "[": "]"}
 

@@ -14,9 +14,9 @@ from typing import Literal
 
 from paradigm_transport.chat.dialects.dialect import Dialect
 from paradigm_transport.chat.dialects.rows import HERMES, ROWS
-from paradigm_transport.chat.templates import BaseTemplate, JinjaTemplate, UnwritableError
+from paradigm_transport.chat.templates import BaseTemplate, JinjaTemplate
 from paradigm_transport.chat.templates.forms import Form, forms_of
-from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.errors import InvalidParameterError, UnwritableError
 from paradigm_transport.messages import Message, Tool, ToolCall
 
 TOOL_PARSERS = {name: row for row in ROWS for name in row.tool_parsers}

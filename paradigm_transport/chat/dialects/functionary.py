@@ -11,7 +11,8 @@ from paradigm_transport.chat.dialects.json_reader import JsonCallsReader
 from paradigm_transport.chat.dialects.structural import among_text, one_of, parameters_of, tag
 from paradigm_transport.chat.events import Event
 from paradigm_transport.chat.structured import closed
-from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, ToolCall, to_json
 
 _NEXT = ">>>"
 _TEXT = "all\n"

@@ -14,7 +14,8 @@ from paradigm_transport.chat.dialects.marked import MarkedReader
 from paradigm_transport.chat.dialects.structural import among_text
 from paradigm_transport.chat.dialects.typed import Schema, read_json
 from paradigm_transport.chat.json_repair import QUOTES, RepairedValue
-from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, ToolCall, to_json
 
 _CALL = "call:"
 

@@ -13,7 +13,8 @@ from paradigm_transport.chat.dialects.structural import among_text, one_of, para
 from paradigm_transport.chat.events import Event, Thought
 from paradigm_transport.chat.json_repair import NOT_JSON
 from paradigm_transport.chat.structured import closed
-from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, ToolCall, to_json
 
 START, CHANNEL, CONSTRAIN, MESSAGE = "<|start|>", "<|channel|>", "<|constrain|>", "<|message|>"
 END, CALL, RETURN = "<|end|>", "<|call|>", "<|return|>"

@@ -14,7 +14,8 @@ from paradigm_transport.chat.dialects.marked import MarkedReader
 from paradigm_transport.chat.dialects.python_values import CALL, PART_OF_CALL, PythonArguments
 from paradigm_transport.chat.dialects.structural import among_text
 from paradigm_transport.chat.events import CallEnd, Event, Text
-from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, ToolCall, to_json
 
 _NOTATION = Notation(
     string=r'''"'" ([^'\\\n] | "\\" [^\n])* "'" | "\"" ([^"\\\n] | "\\" [^\n])* "\""''',

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from paradigm_transport.chat.structured import closed
-from paradigm_transport.messages import JsonObject, Tool, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, to_json
 
 
 def tag(begin: str, schema: JsonObject, end: str = "", *, style: str = "json") -> JsonObject:

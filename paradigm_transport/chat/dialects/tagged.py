@@ -19,7 +19,8 @@ from paradigm_transport.chat.dialects.tagged_arguments import (
     name_in,
 )
 from paradigm_transport.chat.dialects.typed import Schema
-from paradigm_transport.messages import JsonObject, Tool, ToolCall, to_json
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Tool, ToolCall, to_json
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from paradigm_transport.chat.dialects.arguments import GAP, SPACE, Arguments, en
 from paradigm_transport.chat.dialects.base import Marks
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.typed import Schema, read_json
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 
 NAME, KEY, IS_TEXT = "NAME", "KEY", "IS_TEXT"
 Trim = Literal["nothing", "line", "space"]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
 from paradigm_transport.chat.templates.forms import SYSTEM, Form, forms_of
-from paradigm_transport.errors import InvalidParameterError
+from paradigm_transport.errors import InvalidParameterError, UnwritableError
 from paradigm_transport.messages import (
     Message,
     Tool,
@@ -26,10 +26,6 @@ from paradigm_transport.messages import (
 
 if TYPE_CHECKING:
     from paradigm_transport.chat.dialects.dialect import Dialect
-
-
-class UnwritableError(InvalidParameterError):
-    """The template cannot write these messages; perhaps they are only a part of a chat."""
 
 
 _END = "<|the end of the last message|>"

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
-from paradigm_transport.chat.templates.base import BaseTemplate, UnwritableError
+from paradigm_transport.chat.templates.base import BaseTemplate
 from paradigm_transport.chat.templates.forms import Form
-from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject, Message, Tool
+from paradigm_transport.errors import InvalidParameterError, UnwritableError
+from paradigm_transport.json_object import JsonObject
+from paradigm_transport.messages import Message, Tool
 
 if TYPE_CHECKING:
     import jinja2

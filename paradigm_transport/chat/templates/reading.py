@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from paradigm_transport.chat.templates.jinja import JinjaTemplate, compiled
 from paradigm_transport.chat.templates.named import CHAT_TEMPLATES, ChatTemplate
 from paradigm_transport.errors import InvalidParameterError
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 
 Template = ChatTemplate | JinjaTemplate
 AnyTemplate = str | Path | Template

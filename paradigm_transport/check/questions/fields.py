@@ -12,7 +12,7 @@ from paradigm_transport.check.server import WARM, Server
 from paradigm_transport.endpoints.completions.fields import MAX_STOPS
 from paradigm_transport.endpoints.completions.logprobs import read_logprobs
 from paradigm_transport.errors import APIStatusError, ParadigmError
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 
 GROUP = "Fields"
 

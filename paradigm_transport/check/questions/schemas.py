@@ -7,7 +7,7 @@ from paradigm_transport.check.findings import Finding, Question, question
 from paradigm_transport.check.prompts import COUNT
 from paradigm_transport.check.routes import CHAT, COMPLETIONS, Route
 from paradigm_transport.check.server import Server
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 
 GROUP = "Schemas"
 

@@ -8,7 +8,7 @@ from paradigm_transport.check.prompts import COUNT
 from paradigm_transport.check.routes import CHAT, Route
 from paradigm_transport.check.server import Server
 from paradigm_transport.errors import APIStatusError
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.usage import read_count, read_usage
 
 GROUP = "Streams and usage"

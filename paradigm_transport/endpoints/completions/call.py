@@ -17,7 +17,7 @@ from paradigm_transport.endpoints.completions.reply import (
 )
 from paradigm_transport.endpoints.completions.stream import StreamReader
 from paradigm_transport.errors import ParadigmError
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.refusals import Origin, room_for_completion
 
 Parameters = TypeVar("Parameters", bound=GenerationParameters)

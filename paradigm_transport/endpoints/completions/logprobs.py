@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.usage import read_count
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from paradigm_transport.endpoints.completions.logprobs import Logprobs, read_logprobs
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.refusals import Origin, aborted, unexpected_response
 from paradigm_transport.stops import find_stop
 from paradigm_transport.usage import Usage, read_count, read_usage

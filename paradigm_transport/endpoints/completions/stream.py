@@ -19,7 +19,7 @@ from paradigm_transport.endpoints.completions.reply import (
 )
 from paradigm_transport.errors import APIConnectionError, APIStatusError, ParadigmError, StreamInterruptedError
 from paradigm_transport.http.sse import BOM, Event, SSEDecoder
-from paradigm_transport.messages import JsonObject
+from paradigm_transport.json_object import JsonObject
 from paradigm_transport.refusals import Origin, aborted, ends_in_half, join_halves, parse_reply, unexpected_response
 from paradigm_transport.stops import StopScanner
 from paradigm_transport.usage import Usage, read_usage
