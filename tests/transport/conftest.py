@@ -211,12 +211,15 @@ def endpoint(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture(scope="session")
-def _modules_set_aside() -> None:
-    gc.freeze()  # imported objects live on; without them, collecting takes no time
+def _survivors_set_aside() -> Iterator[None]:
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
-def collected(_modules_set_aside: None) -> Iterator[None]:
+def collected(_survivors_set_aside: None) -> Iterator[None]:
     """Collect garbage within the test that made it, so that a ResourceWarning fails that test."""
     yield
     gc.collect()
+    gc.freeze()  # what is alive now is looked at again when all tests are done: collecting takes no time
