@@ -15,6 +15,7 @@ from langchain_paradigm._texts import COUNTS, Info, details, usage_metadata
 from paradigm_transport import Choice, Completion, CompletionChunk
 from paradigm_transport.chat.events import CallArguments, CallBegin, Event, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
+from paradigm_transport.endpoints.completions.logprobs import bytes_of
 from paradigm_transport.messages import InvalidToolCall, to_json
 
 
@@ -152,7 +153,7 @@ def _chat_logprobs(answer: Choice | CompletionChunk) -> Info:
 
 
 def _token(text: str, logprob: float | None) -> Info:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+    return {"token": text, "logprob": logprob, "bytes": bytes_of(text)}
 
 
 def _end(choice: Choice | CompletionChunk, answer: Completion | CompletionChunk) -> Info:

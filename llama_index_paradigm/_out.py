@@ -14,6 +14,7 @@ from llama_index_paradigm._compat import raw_with_usage, thinking_blocks, tool_c
 from paradigm_transport import Choice, Completion, CompletionChunk, Logprobs
 from paradigm_transport.chat.events import CallArguments, CallBegin, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
+from paradigm_transport.endpoints.completions.logprobs import bytes_of
 from paradigm_transport.json_object import JsonObject
 from paradigm_transport.messages import InvalidToolCall, to_json
 from paradigm_transport.streams import AsyncStream, Stream
@@ -186,5 +187,5 @@ def _logprobs(logprobs: Logprobs | None) -> list[list[LogProb]] | None:
         chosen = {} if logprob is None else {token: logprob}
         positions.append([])
         for word, value in {**chosen, **(top or {}), **chosen}.items():
-            positions[-1].append(LogProb(token=word, logprob=value, bytes=list(word.encode(errors="surrogatepass"))))
+            positions[-1].append(LogProb(token=word, logprob=value, bytes=bytes_of(word) or []))
     return positions

@@ -67,7 +67,7 @@ def template_of(fields: TemplateFields) -> Template | None:
     """
     if fields.chat_template is None:
         return None
-    from paradigm_transport.chat.templates import find_template  # likewise
+    from paradigm_transport.chat.templates import find_template  # see `_read_template`
 
     return find_template(fields.chat_template).with_variables(fields.chat_template_kwargs or {})
 

@@ -427,6 +427,18 @@ def test_message_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat,
     }
 
 
+def test_bytes_of_a_token_that_ends_within_a_character_are_not_made_up(
+    wire: WireServer, make_chat: MakeChat, calls: Calls
+) -> None:
+    body = completion("\ufffd")
+    tops = [{"\ufffd": -0.5, "a": -1.0}]
+    body["choices"][0]["logprobs"] = {"tokens": ["\ufffd"], "token_logprobs": [-0.5], "top_logprobs": tops}
+    wire.script(reply(body))
+    (entry,) = calls.invoke(make_chat(logprobs=2), "Hi").response_metadata["logprobs"]["content"]
+    assert entry["bytes"] is None
+    assert [top["bytes"] for top in entry["top_logprobs"]] == [None, [97]]
+
+
 def test_stream_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     def token(text: str) -> dict[str, Any]:
         logprobs = {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": [{"index": -0.5}], "text_offset": [0]}

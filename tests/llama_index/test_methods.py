@@ -174,6 +174,14 @@ def _logprob(token: str, value: float) -> LogProb:
     return LogProb(token=token, logprob=value, bytes=list(token.encode()))
 
 
+def test_bytes_of_a_token_that_ends_within_a_character_are_not_made_up(wire: WireServer, llm: ParadigmLLM) -> None:
+    body = completion("\ufffd")
+    body["choices"][0]["logprobs"] = {"tokens": ["\ufffd"], "token_logprobs": [-0.5]}
+    wire.script(reply(body))
+    ((entry,),) = llm.complete("Hi", logprobs=1).logprobs or []
+    assert entry.bytes == []
+
+
 def test_first_token_of_an_echoed_prompt_has_no_logprob(wire: WireServer, llm: ParadigmLLM) -> None:
     body = completion("Hello")
     body["choices"][0]["logprobs"] = {**LOGPROBS, "token_logprobs": [None, -0.2], "top_logprobs": [None, None]}

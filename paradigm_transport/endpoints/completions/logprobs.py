@@ -78,6 +78,15 @@ class Logprobs:
         }
 
 
+def bytes_of(token: str) -> list[int] | None:
+    """Return the bytes of a token; None if it ends within a character, which servers write as a replacement character.
+
+    Args:
+        token: its text.
+    """
+    return None if "\ufffd" in token else list(token.encode(errors="surrogatepass"))
+
+
 def read_logprobs(wire: object, offset: int = 0) -> Logprobs | None:
     """Read logprobs of either shape: the documented four arrays, or llama.cpp's list of objects."""
     if not isinstance(wire, dict):
