@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -101,7 +100,9 @@ def _check_names(given: Iterable[str], known: Mapping[str, FieldInfo], elsewhere
         elif name in _SERVER_FIELDS:
             hint = f'it is a field of some servers: extra_body={{"{name}": ...}}'
         else:
-            near = difflib.get_close_matches(name, known, n=1)
+            from difflib import get_close_matches  # only a mistake needs it
+
+            near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "fields beyond Paradigm's own go into extra_body"
         raise InvalidParameterError(f"unknown argument {name}; {hint}")
 
