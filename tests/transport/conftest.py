@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar
 
@@ -210,6 +211,9 @@ def endpoint(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return str(request.param)
 
 
+_COLLECTIONS = itertools.count(1)
+
+
 @pytest.fixture(scope="session")
 def _survivors_set_aside() -> Iterator[None]:
     gc.freeze()
@@ -222,4 +226,7 @@ def collected(_survivors_set_aside: None) -> Iterator[None]:
     """Collect garbage within the test that made it, so that a ResourceWarning fails that test."""
     yield
     gc.collect()
-    gc.freeze()  # what is alive now is looked at again when all tests are done: collecting takes no time
+    if next(_COLLECTIONS) % 100 == 0:
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()  # what is alive now is looked at again only then: collecting takes no time
