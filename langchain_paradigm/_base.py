@@ -48,7 +48,7 @@ class LangChainModel(
     TemplateFields,
     LangChainComponent,
     LangSmithHook,
-    BaseLanguageModel,  # type: ignore[type-arg]  # of what it returns, the classes say
+    BaseLanguageModel,  # type: ignore[type-arg]  # each class names its output type
 ):
     """Fields, token counts and serialisation of both classes.
 
