@@ -48,7 +48,7 @@ class LangChainModel(
     TemplateFields,
     LangChainComponent,
     LangSmithHook,
-    BaseLanguageModel,  # type: ignore[type-arg]  # each class names its output type
+    BaseLanguageModel,  # type: ignore[type-arg]  # for an argument, pydantic would make one more class
 ):
     """Fields, token counts and serialisation of both classes.
 
