@@ -11,14 +11,12 @@ from llama_index.core.prompts import BasePromptTemplate
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from llama_index_paradigm._compat import MessagesHook, images_of, llm_callback
-from llama_index_paradigm._in import readable
-from llama_index_paradigm._out import ChatReader, CompletionReader, aresponses, responses
+from llama_index_paradigm._compat import MessagesHook, images_of, llm_callback, plain_blocks
 from llama_index_paradigm._structured import StructuredPrediction
+from llama_index_paradigm._texts import CompletionReader, aresponses, responses
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
 from paradigm_transport.calls import Call, StreamCall
-from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
 from paradigm_transport.chat.template_fields import TemplateFields, completion_parameters, template_of
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.context_windows import ContextWindows
@@ -27,6 +25,8 @@ from paradigm_transport.endpoints.completions.fields import CompletionFields
 from paradigm_transport.json_object import JsonObject
 
 if TYPE_CHECKING:
+    from llama_index_paradigm._out import ChatReader
+    from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
     from paradigm_transport.chat.templates import Template
 
 
@@ -146,18 +146,18 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         Raises:
             ParadigmError: see `paradigm_transport.ParadigmClient.complete`.
         """
-        return ChatReader().read(self.client.send(self._chat_call(messages, kwargs)))
+        return _chat_reader().read(self.client.send(self._chat_call(messages, kwargs)))
 
     @llm_callback("chat")
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """As `chat`."""
         await self._aprepare()
-        return ChatReader().read(await self.async_client.send(self._chat_call(messages, kwargs)))
+        return _chat_reader().read(await self.async_client.send(self._chat_call(messages, kwargs)))
 
     @llm_callback("chat")
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> Generator[ChatResponse, None, None]:
         """As `chat`, piece by piece; the last response carries complete tool calls, finish reason and usage."""
-        return responses(self.client.open(self._chat_stream_call(messages, kwargs)), ChatReader().read_chunk)
+        return responses(self.client.open(self._chat_stream_call(messages, kwargs)), _chat_reader().read_chunk)
 
     @llm_callback("chat")
     async def astream_chat(
@@ -165,7 +165,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     ) -> AsyncGenerator[ChatResponse, None]:
         """As `stream_chat`."""
         await self._aprepare()
-        return aresponses(self.async_client.open(self._chat_stream_call(messages, kwargs)), ChatReader().read_chunk)
+        return aresponses(self.async_client.open(self._chat_stream_call(messages, kwargs)), _chat_reader().read_chunk)
 
     # What a call is made of
 
@@ -236,3 +236,24 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
                 system = f"{system}\n\n{chat.pop(0).content or ''}"
             chat.insert(0, ChatMessage(role=MessageRole.SYSTEM, content=system))
         return chat
+
+
+def readable(message: ChatMessage, *, takes_images: bool = False) -> ChatMessage:
+    """Return a message whose `content` is all its text, that of citable blocks and citations included.
+
+    Args:
+        message: the message.
+        takes_images: the endpoint takes images, too.
+
+    Raises:
+        InvalidParameterError: a block holds something other than text, or an image that the endpoint does not take;
+            names its type.
+    """
+    blocks = plain_blocks(message.blocks, takes_images=takes_images)
+    return message if blocks == message.blocks else message.model_copy(update={"blocks": blocks})
+
+
+def _chat_reader() -> ChatReader:
+    from llama_index_paradigm._out import ChatReader  # completions do without
+
+    return ChatReader()

@@ -37,12 +37,13 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator
 from paradigm_transport import InvalidParameterError, Usage
 from paradigm_transport.arguments import Fields
 from paradigm_transport.json_object import JsonObject
-from paradigm_transport.messages import InvalidToolCall
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
     from llama_index.core.program.utils import FlexibleModel as FlexibleModel
     from llama_index.core.tools import BaseTool
+
+    from paradigm_transport.messages import InvalidToolCall
 else:  # what the hooks are mixed into; pydantic would build a model of each hook
     LLM = object
 

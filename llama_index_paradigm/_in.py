@@ -7,26 +7,11 @@ from collections.abc import Iterable
 from llama_index.core.llms import ChatMessage
 from pydantic_core import from_json
 
-from llama_index_paradigm._compat import openai_parts, plain_blocks, stored_tool_calls, thoughts_of, tool_result
+from llama_index_paradigm._compat import openai_parts, stored_tool_calls, thoughts_of, tool_result
 from paradigm_transport.json_object import JsonObject
 from paradigm_transport.messages import InvalidToolCall, Message, ToolCall
 
 _ROLES = {"developer": "system", "function": "tool", "chatbot": "assistant", "model": "assistant"}
-
-
-def readable(message: ChatMessage, *, takes_images: bool = False) -> ChatMessage:
-    """Return a message whose `content` is all its text, that of citable blocks and citations included.
-
-    Args:
-        message: the message.
-        takes_images: the endpoint takes images, too.
-
-    Raises:
-        InvalidParameterError: a block holds something other than text, or an image that the endpoint does not take;
-            names its type.
-    """
-    blocks = plain_blocks(message.blocks, takes_images=takes_images)
-    return message if blocks == message.blocks else message.model_copy(update={"blocks": blocks})
 
 
 def plain_messages(messages: Iterable[ChatMessage]) -> list[Message]:

@@ -1,71 +1,21 @@
-"""From the server's replies to LlamaIndex's responses."""
+"""From the server's answers to chats to LlamaIndex's responses."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import asdict, dataclass
-from typing import TypeVar
 
-from llama_index.core.base.llms.types import LogProb
 from llama_index.core.llms import ChatMessage, ChatResponse, CompletionResponse, MessageRole, TextBlock
 
-from llama_index_paradigm._compat import raw_with_usage, thinking_blocks, tool_call_blocks, tool_call_kwargs
-from paradigm_transport import Choice, Completion, CompletionChunk, Logprobs
-from paradigm_transport.chat.events import CallArguments, CallBegin, Text, Thought
+from llama_index_paradigm._compat import thinking_blocks, tool_call_blocks, tool_call_kwargs
+from llama_index_paradigm._texts import beside_text
+from paradigm_transport import Completion, CompletionChunk
+from paradigm_transport.chat.events import CallArguments, CallBegin, ParsedMessage, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
-from paradigm_transport.endpoints.completions.logprobs import bytes_of
 from paradigm_transport.json_object import JsonObject
 from paradigm_transport.messages import InvalidToolCall, to_json
-from paradigm_transport.streams import AsyncStream, Stream
 
 logger = logging.getLogger(__name__)
-
-Chunk = TypeVar("Chunk")
-Response = TypeVar("Response")
-
-
-def responses(stream: Stream[Chunk], read: Callable[[Chunk], Response]) -> Generator[Response, None, None]:
-    """Read a stream, and close it when the generator is left."""
-    with stream:
-        for chunk in stream:
-            yield read(chunk)
-
-
-async def aresponses(stream: AsyncStream[Chunk], read: Callable[[Chunk], Response]) -> AsyncGenerator[Response, None]:
-    """As `responses`."""
-    async with stream:
-        async for chunk in stream:
-            yield read(chunk)
-
-
-class CompletionReader:
-    """Reads the completion of a prompt, whole or chunk by chunk.
-
-    What the model thought before is `additional_kwargs["reasoning_content"]`.
-    """
-
-    def __init__(self) -> None:
-        self._text = self._thoughts = ""
-
-    def read(self, completion: Completion) -> CompletionResponse:
-        """Return the response to a whole completion, to its first choice."""
-        self._thoughts = completion.choices[0].thoughts
-        return self._response(completion.text, _beside_text(completion, completion.choices[0]))
-
-    def read_chunk(self, chunk: CompletionChunk) -> CompletionResponse:
-        """Return the response to a stream so far."""
-        self._text += chunk.text
-        self._thoughts += chunk.thoughts
-        details = _beside_text(chunk, chunk, chunk.is_last)
-        if chunk.thoughts:
-            details["additional_kwargs"]["thinking_delta"] = chunk.thoughts
-        return self._response(self._text, {**details, "delta": chunk.text})
-
-    def _response(self, text: str, details: JsonObject) -> CompletionResponse:
-        if self._thoughts:
-            details["additional_kwargs"]["reasoning_content"] = self._thoughts
-        return CompletionResponse(text=text, **details)
 
 
 @dataclass(slots=True)
@@ -94,7 +44,7 @@ class ChatReader:
             self._calls[index] = _Call(call.id, call.name, to_json(call.arguments), call.arguments)
         for invalid in parsed.invalid_calls:
             self._add_invalid(invalid)
-        return ChatResponse(message=self._message(), **_beside_text(reply.completion, reply.completion.choices[0]))
+        return ChatResponse(message=self._message(), **beside_text(reply.completion, reply.completion.choices[0]))
 
     def read_chunk(self, streamed: ChatChunk) -> ChatResponse:
         """Return the response to a stream so far."""
@@ -115,7 +65,7 @@ class ChatReader:
                 self._calls[event.index].arguments = event.call.arguments
         self._text += text
         self._thoughts += thoughts
-        details = _beside_text(streamed.chunk, streamed.chunk, streamed.chunk.is_last)
+        details = beside_text(streamed.chunk, streamed.chunk, streamed.chunk.is_last)
         if thoughts:
             details["additional_kwargs"]["thinking_delta"] = thoughts
         return ChatResponse(message=self._message(), delta=text, **details)
@@ -158,34 +108,11 @@ def written_object(message: ChatMessage) -> str:
     return str(invalid[0]["text"]) if invalid else message.content or ""
 
 
-def is_cut_off(response: CompletionResponse | ChatResponse) -> bool:
-    """Return whether `max_tokens` ended an answer."""
-    return response.additional_kwargs.get("finish_reason") == "length"
+def as_chat(completion: Completion) -> ChatCompletion:
+    """Return a completion as the answer to a chat."""
+    return ChatCompletion(completion, [ParsedMessage(choice.text, choice.thoughts) for choice in completion.choices])
 
 
-def _beside_text(
-    reply: Completion | CompletionChunk, choice: Choice | CompletionChunk, is_whole: bool = True
-) -> JsonObject:
-    """Return what a response holds beside its text; details of the whole only once it has ended."""
-    details: JsonObject = {}
-    if is_whole:
-        known = {"request_id": reply.request_id, "latency": reply.latency, "retries": reply.retries or None}
-        details = {"finish_reason": choice.finish_reason}
-        details.update({name: value for name, value in known.items() if value is not None})
-        details.update(reply.usage.as_dict() if reply.usage is not None else {})
-    raw = raw_with_usage(reply.raw, reply.usage)
-    return {"raw": raw, "logprobs": _logprobs(choice.logprobs), "additional_kwargs": details}
-
-
-def _logprobs(logprobs: Logprobs | None) -> list[list[LogProb]] | None:
-    """Return the most likely tokens at each position, the chosen one first."""
-    if logprobs is None:
-        return None
-    positions: list[list[LogProb]] = []
-    for token, logprob, top in zip(logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, strict=True):
-        # The first token of an echoed prompt has no log-probability: the model did not choose it.
-        chosen = {} if logprob is None else {token: logprob}
-        positions.append([])
-        for word, value in {**chosen, **(top or {}), **chosen}.items():
-            positions[-1].append(LogProb(token=word, logprob=value, bytes=bytes_of(word) or []))
-    return positions
+def as_chat_chunk(chunk: CompletionChunk) -> ChatChunk:
+    """As `as_chat`, of a stream."""
+    return ChatChunk(chunk, [*([Thought(chunk.thoughts)] if chunk.thoughts else []), Text(chunk.text)])

@@ -16,8 +16,9 @@ from pydantic import PrivateAttr, model_validator
 from llama_index_paradigm._base import LlamaIndexModel
 from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call
 from llama_index_paradigm._in import invalid_tool_calls_of, plain_messages, tool_calls_of
-from llama_index_paradigm._out import ChatReader, is_cut_off, written_object
-from llama_index_paradigm._structured import Task
+from llama_index_paradigm._out import ChatReader, written_object
+from llama_index_paradigm._tasks import Task
+from llama_index_paradigm._texts import is_cut_off
 from paradigm_transport.calls import Call, StreamCall
 from paradigm_transport.chat.fields import ChatFields, MessageParameters
 from paradigm_transport.chat.message_route import route_of

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from llama_index.core.llms import ChatMessage, CompletionResponse, MockLLM
+from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate, RichPromptTemplate, SelectorPromptTemplate
 from llama_index.core.types import BaseOutputParser, Model
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from llama_index_paradigm._base import LlamaIndexModel
+from llama_index_paradigm._base import LlamaIndexModel, readable
 from llama_index_paradigm._compat import PromptHook, is_default_prompt_function
-from llama_index_paradigm._in import plain_messages, readable
-from llama_index_paradigm._structured import Task
-from paradigm_transport import Completion, CompletionChunk
-from paradigm_transport.chat.events import ParsedMessage, Text, Thought
-from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
-from paradigm_transport.chat.structured import closed, repair_prompt, schema_of
 from paradigm_transport.chat.template_fields import template_of
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.json_object import JsonObject
-from paradigm_transport.messages import to_json
+
+if TYPE_CHECKING:
+    from llama_index_paradigm._tasks import CompletionTask
+    from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
 
 
 class ParadigmLLM(PromptHook, LlamaIndexModel):
@@ -91,6 +87,9 @@ class ParadigmLLM(PromptHook, LlamaIndexModel):
     def _task(
         self, output_cls: type[Model], prompt: BasePromptTemplate, llm_kwargs: JsonObject, prompt_args: JsonObject
     ) -> CompletionTask[Model]:
+        from llama_index_paradigm._tasks import CompletionTask  # plain completions do without
+        from paradigm_transport.chat.structured import closed, schema_of
+
         if self.constrain is not None or self.structured_outputs is not None:
             schema = output_cls.model_json_schema() if self.constrain is None else closed(schema_of(output_cls))
             parameters = self._parameters(llm_kwargs).with_extra_body({"structured_outputs": {"json": schema}})
@@ -136,6 +135,8 @@ class ParadigmLLM(PromptHook, LlamaIndexModel):
         messages = self._with_system_prompt(messages)
         template = template_of(self)
         if template is not None and is_default_prompt_function(self.messages_to_prompt):
+            from llama_index_paradigm._in import plain_messages  # plain completions do without
+
             return template.render_chat(plain_messages(messages))
         return self._write_lines(messages)
 
@@ -145,67 +146,12 @@ class ParadigmLLM(PromptHook, LlamaIndexModel):
     # Chats
 
     def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionCall[ChatCompletion]:
-        return self._text_route.call(self._join(messages), self._parameters(fields), _as_chat)
+        from llama_index_paradigm._out import as_chat
+
+        return self._text_route.call(self._join(messages), self._parameters(fields), as_chat)
 
     def _chat_stream_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> CompletionStreamCall[ChatChunk]:
+        from llama_index_paradigm._out import as_chat_chunk
+
         parameters = self._parameters(fields, single=True)
-        return self._text_route.stream_call(self._join(messages), parameters, _as_chat_chunk)
-
-
-def _as_chat(completion: Completion) -> ChatCompletion:
-    return ChatCompletion(completion, [ParsedMessage(choice.text, choice.thoughts) for choice in completion.choices])
-
-
-def _as_chat_chunk(chunk: CompletionChunk) -> ChatChunk:
-    return ChatChunk(chunk, [*([Thought(chunk.thoughts)] if chunk.thoughts else []), Text(chunk.text)])
-
-
-class CompletionTask(Task[Model, str, CompletionResponse]):
-    """A structured prediction by a completion, with the schema in the prompt."""
-
-    def __init__(
-        self,
-        llm: ParadigmLLM,
-        output_cls: type[Model],
-        template: BasePromptTemplate,
-        template_args: JsonObject,
-        fields: JsonObject,
-    ) -> None:
-        self._llm, self._template, self._template_args = llm, template, template_args
-        self._instruction = _SchemaInstruction(output_cls)
-        request = llm._format_prompt(template, template_args, self._instruction)
-        super().__init__(output_cls, template, template_args, request)
-        self.schema_enforced, self.max_tokens = llm.constrain is not None, llm._max_tokens(fields)
-        fields = {**fields, "formatted": True}
-        self.ask, self.aask = partial(llm.complete, **fields), partial(llm.acomplete, **fields)
-        self.stream, self.astream = partial(llm.stream_complete, **fields), partial(llm.astream_complete, **fields)
-
-    def text_of(self, answer: CompletionResponse) -> str:
-        """As in `Task`."""
-        return answer.text
-
-    def repair(self, answer: CompletionResponse, problem: str) -> str:
-        """As in `Task`."""
-        request = self._template.format(llm=self._llm, messages_to_prompt=_lines, **self._template_args)
-        text = repair_prompt(request, answer.text, problem)
-        return self._llm._format_prompt(PromptTemplate("{text}"), {"text": text}, self._instruction)
-
-
-def _lines(messages: Sequence[ChatMessage]) -> str:
-    default = MockLLM().messages_to_prompt  # of every LLM of LlamaIndex
-    return default(list(map(readable, messages)))  # type: ignore[misc]  # it is never None
-
-
-class _SchemaInstruction(BaseOutputParser):
-    """Adds the schema to a prompt, or to one message of it, by LlamaIndex's rules for output parsers."""
-
-    def __init__(self, output_cls: type[BaseModel]) -> None:
-        self._schema = to_json(output_cls.model_json_schema())
-
-    def format(self, query: str) -> str:
-        # The instruction comes last: small models follow it better than a schema that comes last.
-        instruction = "Output a valid JSON object, and do not repeat the schema."
-        return f"{query}\n\nFollow this JSON schema:\n{self._schema}\n\n{instruction}"
-
-    def parse(self, output: str) -> str:
-        return output
+        return self._text_route.stream_call(self._join(messages), parameters, as_chat_chunk)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
-import anyio
 from typing_extensions import Self
 
 from paradigm_transport.errors import APIResponseError, ParadigmError
@@ -188,6 +187,8 @@ class AsyncResponse(BaseResponse):
 
     async def drain(self) -> None:
         """As `Response.drain`."""
+        import anyio  # as httpcore does, with the first async call
+
         with anyio.move_on_after(DRAIN_SECONDS):  # asyncio.wait_for of Python 3.10 and 3.11 loses cancellations
             await self._read_rest()
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
 
-import anyio
-
 from paradigm_transport.errors import APIConnectionError
 
 
@@ -100,6 +98,8 @@ class interruptible:  # noqa: N801  # a context manager, named as those of conte
 
     def __init__(self, scope: CallScope) -> None:
         self._scope = scope
+        import anyio  # as httpcore does, with the first async call
+
         self._wait = anyio.CancelScope()
 
     def __enter__(self) -> None:

@@ -51,7 +51,7 @@ def test_transport_imports_no_framework() -> None:
 )
 def test_import_leaves_what_a_plain_completion_does_without(package: str, chat_model: str) -> None:
     slow = {chat_model, "paradigm_transport.chat.dialects.rows", "paradigm_transport.chat.templates"}
-    slow |= {"langchain_paradigm._in", "langchain_paradigm._out", "paradigm_transport.http.direct"}
+    slow |= {f"{package}._in", f"{package}._out", "paradigm_transport.messages", "paradigm_transport.http.direct"}
     slow |= {f"paradigm_transport.endpoints.{name}" for name in ("chat_completions", "embeddings", "models", "search")}
     assert not slow & modules_of(f"from {package} import ParadigmLLM")
     assert chat_model in modules_of(f"from {package} import ChatParadigm")
