@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextvars import Context, copy_context
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from paradigm_transport.http.scopes import CallScope, current_batch
@@ -29,8 +27,8 @@ SOON = 30.0
 """The seconds in which a server should return what is in flight: well below the default time-out."""
 
 
-NOTICED_WITHIN = 1.0
-"""The seconds after which an interrupt is noticed at the latest."""
+NOTICED_WITHIN = 0.5
+"""The seconds after which an interrupt is noticed, and shown progress moves on, at the latest."""
 
 
 class Window:
@@ -95,7 +93,7 @@ def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_p
     with ThreadPoolExecutor(max_workers=min(limit, len(items))) as executor:
         try:
             futures = [executor.submit(_context_of(batch).run, run, item) for item in items]
-            for future in _with_progress(_as_completed(futures), len(items), show_progress):
+            for future in _with_progress(_ended(futures), len(items), show_progress):
                 future.result()
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -104,19 +102,16 @@ def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_p
     return [future.result() for future in futures]
 
 
-def _as_completed(futures: Sequence[Future[T]]) -> Iterator[Future[T]]:
-    """Yield futures as they end.
+def _ended(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """Yield futures that have ended, until all have: one that failed at once, others together every now and then.
 
-    Python does not notice an interrupt that comes just before it begins to wait, so no wait may be long.
+    To wake this thread for each would slow down those that work. Python does not notice an interrupt that comes just
+    before it begins to wait, so no wait may be long.
     """
-    ended: SimpleQueue[Future[T]] = SimpleQueue()
-    for future in futures:
-        future.add_done_callback(ended.put)
-    left = len(futures)
-    while left:
-        with suppress(Empty):
-            yield ended.get(timeout=NOTICED_WITHIN)
-            left -= 1
+    pending = set(futures)
+    while pending:
+        ended, pending = wait(pending, NOTICED_WITHIN, FIRST_EXCEPTION)
+        yield from ended
 
 
 def _context_of(batch: CallScope) -> Context:
