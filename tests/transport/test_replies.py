@@ -263,6 +263,13 @@ def test_logprobs_of_llama_cpp_are_converted() -> None:
     )
 
 
+def test_likeliest_of_the_tokens_that_are_written_alike_stays() -> None:
+    top = [{"token": "\ufffd", "logprob": -0.5}, {"token": "a", "logprob": -2}, {"token": "\ufffd", "logprob": -3}]
+    logprobs = read_logprobs({"content": [{"token": "\ufffd", "logprob": -0.5, "top_logprobs": top}]})
+    assert logprobs is not None
+    assert logprobs.top_logprobs == [{"\ufffd": -0.5, "a": -2.0}]
+
+
 @pytest.mark.parametrize(
     ("wire", "logprobs"),
     [

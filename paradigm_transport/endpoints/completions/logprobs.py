@@ -113,8 +113,11 @@ def _as_arrays(entries: list[JsonObject]) -> JsonObject:
 
 
 def _by_token(entries: object) -> JsonObject:
-    entries = entries if isinstance(entries, list) else []
-    return {str(entry.get("token")): entry.get("logprob") for entry in entries if isinstance(entry, dict)}
+    table: JsonObject = {}
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict):  # parts of characters are written alike: the first is the likeliest, and stays
+            table.setdefault(str(entry.get("token")), entry.get("logprob"))
+    return table
 
 
 def _array(wire: JsonObject, name: str, tokens: list[str]) -> list[object]:
