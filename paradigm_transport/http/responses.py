@@ -187,7 +187,7 @@ class AsyncResponse(BaseResponse):
 
     async def drain(self) -> None:
         """As `Response.drain`."""
-        import anyio  # as httpcore does, with the first async call
+        import anyio  # sync calls do without
 
         with anyio.move_on_after(DRAIN_SECONDS):  # asyncio.wait_for of Python 3.10 and 3.11 loses cancellations
             await self._read_rest()

@@ -97,9 +97,9 @@ class interruptible:  # noqa: N801  # a context manager, named as those of conte
     """
 
     def __init__(self, scope: CallScope) -> None:
-        self._scope = scope
-        import anyio  # as httpcore does, with the first async call
+        import anyio  # sync calls do without
 
+        self._scope = scope
         self._wait = anyio.CancelScope()
 
     def __enter__(self) -> None:
