@@ -80,16 +80,42 @@ def imports(bench: Bench) -> None:
         "LlamaIndex": ("llama_index_paradigm", "llama_index.core.llms.llm, llama_index.llms.openai_like"),
     }
     for framework, (ours, theirs) in ours_and_theirs.items():
-        base = theirs.split(",")[0]
-        statements = {"floor": f"{base}, httpx", "ours": ours, "peer": theirs}
-        turns = {name: (lambda modules=modules: _import(modules)) for name, modules in statements.items()}
+        statements = Imports(f"{theirs.split(',')[0]}, httpx")
+        turns = {
+            "floor": statements.floor,
+            "ours": lambda: statements.above(ours),
+            "peer": lambda: statements.above(theirs),
+        }
         bench.compare(f"import, {framework}", turns)
 
 
-def _import(modules: str) -> float:
+class Imports:
+    """CPU seconds of a floor's imports, and of those with more above them, each time in a new process.
+
+    What is above is added to the floor before it: whole imports differ by a tenth or more from one time to the next.
+
+    Args:
+        floor: the floor's modules.
+    """
+
+    def __init__(self, floor: str) -> None:
+        self._floor = floor
+        self._seconds = 0.0
+
+    def floor(self) -> float:
+        """Import the floor."""
+        self._seconds = _import("sys", self._floor)
+        return self._seconds
+
+    def above(self, modules: str) -> float:
+        """Import modules where the floor is imported already."""
+        return self._seconds + _import(self._floor, modules)
+
+
+def _import(before: str, modules: str) -> float:
     # When garbage is collected depends on all that was imported before: on one side or the other by chance.
     measured = f"began = time.process_time(); import {modules}; print(time.process_time() - began)"
-    command = [sys.executable, "-c", f"import gc, time; gc.disable(); {measured}"]
+    command = [sys.executable, "-c", f"import gc, time; gc.disable(); import {before}; {measured}"]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
