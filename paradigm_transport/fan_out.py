@@ -102,16 +102,19 @@ def fan_out(call: Callable[[Item], T], items: Sequence[Item], limit: int, show_p
     return [future.result() for future in futures]
 
 
-def _ended(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+def _ended(futures: Sequence[Future[T]]) -> Iterator[Future[T]]:
     """Yield futures that have ended, until all have: one that failed at once, others together every now and then.
+
+    Those that ended together come in order, so that of several errors the same one is raised each time.
 
     To wake this thread for each would slow down those that work. Python does not notice an interrupt that comes just
     before it begins to wait, so no wait may be long.
     """
-    pending = set(futures)
+    pending = futures
     while pending:
-        ended, pending = wait(pending, NOTICED_WITHIN, FIRST_EXCEPTION)
-        yield from ended
+        ended, _ = wait(pending, NOTICED_WITHIN, FIRST_EXCEPTION)
+        yield from (future for future in pending if future in ended)
+        pending = [future for future in pending if future not in ended]
 
 
 def _context_of(batch: CallScope) -> Context:

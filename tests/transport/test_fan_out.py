@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from paradigm_transport.fan_out import FIRST, SOON, Window, afan_out, fan_out
+from paradigm_transport.fan_out import FIRST, SOON, Window, _ended, afan_out, fan_out
 
 Run = Callable[..., list[Any]]
 
@@ -133,3 +134,10 @@ def test_more_are_in_flight_as_calls_end(monkeypatch: pytest.MonkeyPatch) -> Non
 
     fan_out(call, range(60), 8)
     assert most == 8
+
+
+def test_calls_that_ended_together_come_in_order() -> None:
+    futures = [Future[int]() for _ in range(50)]
+    for number, future in enumerate(futures):
+        future.set_result(number)
+    assert list(_ended(futures)) == futures
