@@ -399,4 +399,5 @@ class ChatParadigm(
         parameters = self._kind_of_parameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
         sent = {name: value for name, value in parameters.items() if name in FIELDS}
         answered_by = {**self._identifying_params, **arguments, **sent}
-        return str(sorted(item for item in answered_by.items() if item[0] not in ("extra_headers", "timeout")))
+        without = ("extra_headers", "stream_usage", "timeout")  # they change no answer
+        return str(sorted(item for item in answered_by.items() if item[0] not in without))

@@ -136,6 +136,7 @@ _OTHER_NAMES = {
     "n": ("n_completions",),
     "query_prefix": ("query_instruction",),
     "stop": ("stop_regex", "stop_sequences", "stop_words"),
+    "stream_usage": ("stream_options",),
     "timeout": ("request_timeout", "timeout_s"),
 }
 

@@ -88,7 +88,7 @@ class Policy:
         self.clock = clock
         self.timer = timer
         self.chance = chance
-        self.unsupported: set[str] = set() if settings.stream_usage else {"stream_options"}
+        self.unsupported: set[str] = set()
         self.host, self.secrets = settings.host, settings.secrets  # once: it reads the environment
         self.longest_wait = seconds_of(settings.timeout)[1] or 0.0
         self.pace = pace or Pace(self.host)

@@ -122,6 +122,7 @@ def test_value_that_json_cannot_encode_raises_with_its_name(fields: dict[str, An
         ("temprature", "did you mean temperature?"),
         ("max_new_tokens", "here it is max_tokens"),
         ("max_completion_tokens", "here it is max_tokens"),
+        ("stream_options", "here it is stream_usage"),
         ("reasoning_effort", 'it is a field of some servers: extra_body={"reasoning_effort": ...}'),
         ("seed", 'it is a field of some servers: extra_body={"seed": ...}'),
         ("qqqq", "fields beyond Paradigm's own go into extra_body"),

@@ -177,6 +177,17 @@ def test_stream_options_are_sent_only_with_a_stream(api: Api, wire: WireServer) 
     assert "stream_options" not in without
 
 
+@pytest.mark.parametrize("usual", [True, False])
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_a_stream_asks_for_usage_as_the_call_says_else_as_the_settings_do(
+    api: Api, wire: WireServer, usual: bool, wanted: bool | None
+) -> None:
+    wire.script(sse(chunk("a", "stop")))
+    list(api.client(wire, stream_usage=usual).stream("Hi", model=MODEL, stream_usage=wanted))
+    assert ("stream_options" in wire.bodies[0]) is (usual if wanted is None else wanted)
+    assert "stream_usage" not in wire.bodies[0]
+
+
 REFUSALS = [
     reply({"error": {"message": "Unknown field: stream_options", "code": 400}}, 400),
     reply({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}, 422),
@@ -207,6 +218,13 @@ def test_stream_options_are_kept_if_the_refusal_had_another_reason(api: Api, wir
         list(client.stream("Hi", model=MODEL))
     list(client.stream("Hi", model=MODEL))
     assert ["stream_options" in body for body in wire.bodies] == [True, False, True]
+
+
+def test_a_stream_that_did_not_ask_for_usage_is_not_sent_again_without(api: Api, wire: WireServer) -> None:
+    wire.script(REFUSALS[0])
+    with pytest.raises(BadRequestError, match="Unknown field"):
+        list(api.client(wire).stream("Hi", model=MODEL, stream_usage=False))
+    assert len(wire.requests) == 1
 
 
 def test_unrelated_refusal_of_a_stream_is_not_retried(api: Api, wire: WireServer) -> None:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from paradigm_transport.calls import Call, Event, Piece, Reply, Request, StreamCall
+from paradigm_transport.calls import Call, Event, Piece, Policy, Reply, Request, StreamCall
 from paradigm_transport.endpoints.completions.fields import CompletionParameters, GenerationParameters
 from paradigm_transport.endpoints.completions.reply import (
     Completion,
@@ -137,9 +137,16 @@ class GenerationStreamCall(GenerationRequest[Parameters, CompletionChunk, Event]
 
     optional = frozenset({"stream_options"})
 
+    def bind(self, policy: Policy) -> None:
+        """Prepare to be sent; see `Request.bind`."""
+        wanted, usual = self.parameters.stream_usage, policy.settings.stream_usage
+        if not (usual if wanted is None else wanted):
+            self.optional = self.optional - {"stream_options"}
+        super().bind(policy)
+
     def encode(self) -> bytes:
         """Return the body; see `Request.encode`."""
-        return self.encode_as(stream=True, stream_usage="stream_options" not in self._left_out)
+        return self.encode_as(stream=True, stream_usage="stream_options" in self.optional - self._left_out)
 
     def make_reader(self, origin: Origin) -> StreamReader:
         """Return what reads a response; see `StreamCall.make_reader`."""

@@ -16,7 +16,7 @@ from paradigm_transport.errors import InvalidParameterError
 MAX_STOPS = 4
 """The most stop sequences that the endpoint accepts; further ones are enforced here."""
 
-_NOT_SENT = frozenset({"extra_body", *CallParameters.model_fields})
+_NOT_SENT = frozenset({"extra_body", "stream_usage", *CallParameters.model_fields})
 """Fields of parameters that are not fields of the body."""
 
 _SET_BY_CLIENT = frozenset({"messages", "prompt", "stream", "stream_options"})
@@ -150,6 +150,10 @@ class GenerationParameters(GenerationFields, CallParameters):
     Raises:
         InvalidParameterError: a name is unknown, or a value is of a wrong type or out of its range.
     """
+
+    stream_usage: bool | None = Field(
+        default=None, description="Ask for usage at the end of a stream; by default as the settings say."
+    )
 
     def with_stops(self, *, first: Iterable[str] = (), last: Iterable[str] = ()) -> Self:
         """Return these parameters with further stop sequences.
