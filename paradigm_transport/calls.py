@@ -259,7 +259,7 @@ class Request(ABC):
 
     def origin(self, response: BaseResponse) -> Origin:
         """Return where a response came from."""
-        return Origin(self.policy.host, response.headers, self._redaction, self.hints)
+        return Origin(self.policy.host, response.headers, self._redaction, self.hints, self.policy.clock())
 
     def check(self, response: BaseResponse, data: bytes) -> None:
         """Raise the error for a response that refuses the request.
@@ -269,7 +269,7 @@ class Request(ABC):
         """
         if not response.is_success:
             self._heed_limits(response)
-            raise status_error(response.status, data, self.origin(response), self.policy.clock())
+            raise status_error(response.status, data, self.origin(response))
 
     def accept(self, response: BaseResponse) -> None:
         """Record that the server accepted the request as it was sent."""
@@ -279,8 +279,10 @@ class Request(ABC):
         self._heed_limits(response)
 
     def _heed_limits(self, response: BaseResponse) -> None:
-        for remaining, seconds in announced_limits(response.headers, self.policy.clock):
-            self.policy.pace.announce(self.turn, remaining, seconds)
+        limits = announced_limits(response.headers, self.policy.clock)
+        strictest = min(limits, key=lambda limit: (limit[0], -limit[1]), default=None)
+        if strictest is not None:
+            self.policy.pace.announce(self.turn, *strictest)
 
     def _adapt_to(self, error: ParadigmError) -> bool:
         """Leave out the optional fields that the server has just refused; return whether to send the call again."""

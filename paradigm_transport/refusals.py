@@ -144,12 +144,14 @@ class Origin:
         headers: the headers of the response, names in lower case.
         redaction: removes what must not be in errors.
         hints: what to do about an error, by its status, in place of the general advice.
+        now: when it came, in Unix seconds, to read a Retry-After date against.
     """
 
     host: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     redaction: Redaction = Redaction()
     hints: Mapping[int, str] = field(default_factory=dict, repr=False)
+    now: float = 0.0
 
     @property
     def request_id(self) -> str | None:
@@ -161,14 +163,13 @@ class Origin:
 # Errors
 
 
-def status_error(status: int, body: object, origin: Origin, now: float = 0.0) -> APIStatusError:
+def status_error(status: int, body: object, origin: Origin) -> APIStatusError:
     """Return the error for a refusal.
 
     Args:
         status: the HTTP status, or the code of an error inside a 200 response.
         body: the body: bytes, or what they were parsed into.
         origin: where it came from.
-        now: Unix seconds, to read a Retry-After date against.
     """
     body = _clean(body, origin)
     hint = origin.hints.get(status) or _HINTS.get(status, "")
@@ -176,8 +177,8 @@ def status_error(status: int, body: object, origin: Origin, now: float = 0.0) ->
         target = origin.redaction.words(origin.headers.get("location", "another address").split("?")[0])
         hint = f"It redirects to {target}; redirects are not followed: set base_url to the final address."
     should_retry = {"true": True, "false": False}.get(origin.headers.get("x-should-retry", "").strip().lower())
-    milliseconds = parse_retry_after(origin.headers.get("retry-after-ms"), now)
-    seconds = parse_retry_after(origin.headers.get("retry-after"), now)
+    milliseconds = parse_retry_after(origin.headers.get("retry-after-ms"), origin.now)
+    seconds = parse_retry_after(origin.headers.get("retry-after"), origin.now)
     kind = BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
     error = kind(
         _message(f"answered {status}", body, hint, origin),
@@ -363,8 +364,9 @@ def error_code(body: object) -> int | None:
     if not isinstance(body, dict):
         return None
     inner = body.get("error")
-    is_error = inner is not None or body.get("object") == "error"
-    if not is_error and ("choices" in body or not body.keys().isdisjoint(_OF_REPLIES)):
+    is_reply = "choices" in body or not body.keys().isdisjoint(_OF_REPLIES)
+    is_error = bool(inner) or (inner is not None and not is_reply) or body.get("object") == "error"
+    if is_reply and not is_error:
         return None
     code = _status(inner.get("code") if isinstance(inner, dict) else body.get("code"))
     return code or (500 if is_error or server_words(body) else None)

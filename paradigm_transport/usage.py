@@ -52,10 +52,10 @@ def read_usage(wire: object) -> Usage | None:
     prompt, completion = read_count(wire.get("prompt_tokens")), read_count(wire.get("completion_tokens"))
     if not prompt or completion is None:
         return None
-    total = read_count(wire.get("total_tokens"))
+    total = read_count(wire.get("total_tokens")) or prompt + completion
     cached = _read_detail(wire, "prompt_tokens_details", "cached_tokens")
     reasoning = _read_detail(wire, "completion_tokens_details", "reasoning_tokens")
-    return Usage(prompt, completion, prompt + completion if total is None else total, cached, reasoning)
+    return Usage(prompt, completion, total, cached, reasoning)
 
 
 def _read_detail(wire: Mapping[str, object], details: str, name: str) -> int | None:

@@ -192,11 +192,8 @@ class AsyncLease(_Lease[AsyncHTTPClient, AsyncHTTPResponse]):
         self._check_time = check_time
         self._watch(self.network_stream)
         try:
-            if self.network_stream is not None:
+            with interruptible(self.scope):  # what connects, `interrupt` does not reach
                 response = await send()
-            else:
-                with interruptible(self.scope):  # what connects, `interrupt` does not reach
-                    response = await send()
         finally:
             self._unwatch()
         return self._receive(response)

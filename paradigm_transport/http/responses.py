@@ -68,7 +68,7 @@ class Response(BaseResponse):
         super().__init__(response, reading, max_bytes)
 
     def read(self, check_time: Callable[[], None]) -> bytes:
-        """Read the body: all of it, or the first `ERROR_BYTES` of a refusal.
+        """Read the body: all of it, or of a refusal the first `ERROR_BYTES`, or what can be read.
 
         Args:
             check_time: called whenever bytes arrive; raises an error if they arrive too late.
@@ -77,12 +77,21 @@ class Response(BaseResponse):
             APIResponseError: it has more than `max_bytes`.
         """
         parts = []
-        while (part := self.next_part()) is not None:
+        while (part := self._next_part_if_any()) is not None:
             parts.append(part)
             check_time()
             if self._size >= ERROR_BYTES and not self.is_success:  # a refusal is read only as far as people will
                 break
         return b"".join(parts)
+
+    def _next_part_if_any(self) -> bytes | None:
+        """Read the next part; None also for a refusal that cannot be read, whose status says enough."""
+        try:
+            return self.next_part()
+        except ParadigmError:
+            if self.is_success or self._lease.scope.error is not None:
+                raise
+            return None
 
     def next_part(self) -> bytes | None:
         """Read the next part of the body; None at its end.
@@ -162,12 +171,21 @@ class AsyncResponse(BaseResponse):
     async def read(self, check_time: Callable[[], None]) -> bytes:
         """As `Response.read`."""
         parts = []
-        while (part := await self.next_part()) is not None:
+        while (part := await self._next_part_if_any()) is not None:
             parts.append(part)
             check_time()
             if self._size >= ERROR_BYTES and not self.is_success:  # a refusal is read only as far as people will
                 break
         return b"".join(parts)
+
+    async def _next_part_if_any(self) -> bytes | None:
+        """Read the next part; None also for a refusal that cannot be read, whose status says enough."""
+        try:
+            return await self.next_part()
+        except ParadigmError:
+            if self.is_success or self._lease.scope.error is not None:
+                raise
+            return None
 
     async def next_part(self) -> bytes | None:
         """As `Response.next_part`."""

@@ -23,6 +23,7 @@ from paradigm_transport.http.timeouts import check_timeout
 DEFAULT_BASE_URL = "https://paradigm.lighton.ai/api/v2"
 DEFAULT_PATH = "/api/v2"
 
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _VERSION = r"/v\d+$"
 _ENDPOINT = "/((chat/)?completions|embeddings|search)$"
 
@@ -43,11 +44,13 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """Check an argument that holds headers.
 
     Raises:
-        ValueError: one holds characters that no header may have.
+        ValueError: one cannot be sent.
     """
     for name, value in headers.items():
-        if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
+        if not (re.fullmatch(_HEADER_NAME, name) and value.isascii() and value.isprintable()):
             raise ValueError(f"{name!a} contains characters that no header can have")
+        if value != value.strip():
+            raise ValueError(f"{name!a} has a value that begins or ends with a space")
     return headers
 
 
@@ -198,12 +201,12 @@ class Secrets(tuple[str, ...]):
 
 
 def _proxy_credentials() -> Iterator[str]:
-    """The passwords of the proxies that the environment names, also as they are sent."""
+    """The passwords of the proxies that the environment names, or the users without one, also as they are sent."""
     for address in getproxies().values():
         found = re.search("//([^/@]*):([^/@]*)@", address)  # not urlsplit, which refuses what a user may have mistyped
-        if found is not None:
+        if found is not None and any(found.groups()):
             user, password = map(unquote, found.groups())
-            yield password
+            yield password or user
             yield b64encode(f"{user}:{password}".encode()).decode()
 
 

@@ -11,6 +11,9 @@ CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 3600.0
 """The most seconds of a call, unless it is chosen: a server that sends a byte now and then must not hold it forever."""
 
+LONGEST_SECONDS = 2e6
+"""A longer wait, of more than three weeks, has no limit: sockets count milliseconds in 32 bits."""
+
 
 @dataclass(frozen=True)
 class Timeout:
@@ -62,7 +65,7 @@ def seconds_of(timeout: float | TimeoutLike | None, left: float = inf) -> Timeou
 
 
 def _limit(seconds: float) -> float | None:
-    return None if seconds == inf else seconds
+    return None if seconds > LONGEST_SECONDS else seconds
 
 
 def total_of(timeout: float | TimeoutLike | None) -> float:

@@ -9,13 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
 import pytest
 import trustme
 
-from paradigm_transport import APIConnectionError, AsyncParadigmClient, ParadigmClient, RetryPolicy, ServerError
+from paradigm_transport import (
+    APIConnectionError,
+    AsyncParadigmClient,
+    ParadigmClient,
+    RetryPolicy,
+    ServerError,
+    Timeout,
+)
 from paradigm_transport.http import pool
 from paradigm_transport.http.responses import AsyncResponse, Response
 from tests.transport.conftest import KEY, MODEL, Api
@@ -237,25 +245,33 @@ def test_closing_while_connecting_sends_nothing(
     calls.close(client)
 
 
-def test_closing_ends_async_calls_that_connect() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+@pytest.mark.parametrize("has_been_connected", [False, True])
+def test_closing_ends_async_calls_that_connect(has_been_connected: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
         address = listener.getsockname()
-        waiting = [socket.socket() for _ in range(3)]  # from now on nobody is accepted
-        for each in waiting:
-            each.setblocking(False)
-            each.connect_ex(address)
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(reply(completion("a"), headers={"Connection": "close"})[0])
 
         async def main() -> None:
-            client = AsyncParadigmClient(api_key=KEY, base_url=f"http://{address[0]}:{address[1]}", timeout=60)
+            timeout = Timeout(connect=60)
+            client = AsyncParadigmClient(api_key=KEY, base_url=f"http://{address[0]}:{address[1]}", timeout=timeout)
+            if has_been_connected:
+                await asyncio.gather(asyncio.to_thread(answer), client.complete("Hi", model=MODEL))
+            for _ in range(3):  # from now on nobody is accepted
+                each = waiting.enter_context(socket.socket())
+                each.setblocking(False)
+                each.connect_ex(address)
             call = asyncio.create_task(client.complete("Hi", model=MODEL))
             await asyncio.sleep(0.05)
             await client.aclose()
             with pytest.raises(APIConnectionError, match=CLOSED):
-                await asyncio.wait_for(call, 2)
+                await asyncio.wait_for(call, 30)
 
         asyncio.run(main(), debug=True)
-        for each in waiting:
-            each.close()
 
 
 def test_closed_client_can_be_used_again(calls: Any, wire: WireServer) -> None:

@@ -47,7 +47,7 @@ from paradigm_transport.refusals import (
 )
 from tests.growth import growth
 from tests.transport.conftest import KEY, MODEL, Api
-from tests.wire import CUT, RESET, WireServer, chunk, completion, head, reply, sse, texts
+from tests.wire import CUT, RESET, STALL, Script, WireServer, chunk, completion, head, reply, sse, texts
 
 pytestmark = pytest.mark.usefixtures("endpoint")
 
@@ -89,6 +89,39 @@ def test_each_status_raises_its_class(api: Api, wire: WireServer, status: int, k
         assert (error.status_code, error.body, error.request_id, error.retry_after) == (status, body, "req-7", 1.5)
         assert str(error).startswith(f"{wire.host} answered {status}: no luck.")
         assert error.partial_text == ""
+
+
+UNREADABLE = {
+    "not compressed as it says": lambda status: reply(b"no luck", status, {"Content-Encoding": "gzip"}),
+    "too long": lambda status: reply(b"no luck" * 100, status),
+    "cut": lambda status: [head(status, {"Content-Length": "100"}) + b"no luck", CUT],
+    "reset": lambda status: [head(status, {"Content-Length": "100"}) + b"no luck", RESET],
+}
+
+
+@pytest.mark.parametrize("script", UNREADABLE.values(), ids=UNREADABLE)
+def test_refusal_that_cannot_be_read_is_what_its_status_says(
+    api: Api, wire: WireServer, script: Callable[[int], Script]
+) -> None:
+    client = api.client(wire, max_response_bytes=600)
+    for call in (
+        lambda: client.complete("Hi", model=MODEL),
+        lambda: list(client.stream("Hi", model=MODEL)),
+        client.models,
+    ):
+        wire.script(script(401))
+        with pytest.raises(AuthenticationError, match="answered 401"):
+            call()
+    assert len(wire.requests) == 3
+    wire.script(script(503), reply(completion("a")))
+    assert client.complete("Hi", model=MODEL).retries == 1
+
+
+def test_refusal_that_stalls_is_what_its_status_says(api: Api, wire: WireServer) -> None:
+    wire.always([head(401, {"Content-Length": "100"}) + b"no luck", STALL])
+    client = api.client(wire, timeout=0.3, max_retries=20)  # on a busy machine, the head may take longer
+    with pytest.raises(AuthenticationError, match="answered 401"):
+        client.complete("Hi", model=MODEL)
 
 
 BODIES: list[tuple[Any, str]] = [
@@ -384,6 +417,11 @@ def test_echoed_key_is_redacted(api: Api, wire: WireServer, status: int, echo: A
         ({"object": "list", "message": "hello"}, None),
         ({"usage": {}, "message": "hello"}, None),
         ({"error": None, "id": "x"}, None),
+        ({"error": "", "choices": []}, None),
+        ({"error": {}, "choices": []}, None),
+        ({"error": False, "data": []}, None),
+        ({"error": [], "results": []}, None),
+        ({"error": False}, 500),
         ({}, None),
         (["no"], None),
     ],
@@ -514,6 +552,22 @@ def test_credentials_of_a_proxy_are_redacted(monkeypatch: pytest.MonkeyPatch) ->
     echo = {"detail": f"bad password pa ss-word in http://user:pa%20ss-word@proxy or Basic {basic}"}
     words = str(status_error(407, echo, Origin("host", redaction=Redaction(secrets))))
     assert words == "host answered 407: bad password […] in http://user:[…]@proxy or Basic […]."
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("http://token123:@proxy.example:3128", "No: […], and retry"),
+        ("http://:token123@proxy.example:3128", "No: […], and retry"),
+        ("http://:@proxy.example:3128", "No: token123, and retry"),
+    ],
+)
+def test_proxy_without_user_or_password_garbles_no_words(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, words: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    redaction = Redaction(Settings(api_key=KEY, base_url="host").secrets)
+    assert redaction.words("No: token123, and retry") == words
 
 
 def test_short_key_is_redacted_only_as_a_word() -> None:

@@ -572,6 +572,20 @@ def test_announced_limit_is_heeded_before_the_first_refusal(api: Api, wire: Wire
     assert sum(api.slept) == pytest.approx(40, abs=1)
 
 
+@pytest.mark.parametrize(("requests", "tokens"), [("40s", "100ms"), ("100ms", "40s")])
+def test_strictest_of_two_announced_limits_is_heeded(api: Api, wire: WireServer, requests: str, tokens: str) -> None:
+    headers = {
+        "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": requests,
+        "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": tokens,
+    }  # fmt: skip
+    wire.script(reply(completion("a"), 200, headers))
+    wire.always(reply(completion("a")))
+    client = api.client(wire)
+    for _ in range(2):
+        client.complete("Hi", model=MODEL)
+    assert sum(api.slept) == pytest.approx(40, abs=1)
+
+
 def test_announced_limit_of_tokens_is_heeded_once_they_are_spent(api: Api, wire: WireServer) -> None:
     headers = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}
     wire.script(reply(completion("a"), 200, headers))

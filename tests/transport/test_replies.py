@@ -205,6 +205,7 @@ def test_stop_reason_is_text_or_token_id(reason: object, read_as: object) -> Non
         ({"prompt_tokens": 1, "completion_tokens": 2}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1.0, "completion_tokens": 2, "total_tokens": None}, Usage(1, 2, 3)),
         ({"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1}, Usage(1, 0, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 0}, Usage(1, 2, 3)),
         (
             {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 8}},
             Usage(9, 2, 11, cached_tokens=8),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -252,6 +253,17 @@ def test_headers_say_whether_and_when_to_retry(
     with pytest.raises(RateLimitError):
         api.client(wire, max_retries=1).complete("Hi", model=MODEL)
     assert api.slept == waits
+
+
+def test_error_inside_a_response_is_retried_at_the_date_it_says(api: Api, wire: WireServer) -> None:
+    error = {"error": {"message": "busy", "code": 503}}
+    headers = {"Retry-After": formatdate(api.now + 7, usegmt=True)}
+    client = api.client(wire)
+    wire.script(reply(error, 200, headers), reply(completion("a")))
+    assert client.complete("Hi", model=MODEL).retries == 1
+    wire.script(sse(error, headers=headers), sse(chunk("a", "stop")))
+    assert texts(client.stream("Hi", model=MODEL)) == "a"
+    assert api.slept == [7.0, 7.0]
 
 
 def test_refusal_is_retried_if_the_server_says_so(api: Api, wire: WireServer) -> None:

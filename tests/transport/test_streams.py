@@ -418,6 +418,7 @@ CUTS = {
     "in an event, in good order": sse(chunk("a"), chunk("b"), event(to_json(chunk("c")))[:50], done=False),
     "in [DONE]": sse(chunk("a"), chunk("b"), b"data: [DON", done=False),
     "in a character": sse(chunk("a"), chunk("b"), b'data: {"choices": [{"text": "\xc3', done=False),
+    "reasons that are empty": sse(chunk("a", ""), chunk("b", ""), CUT),
     "usage but no reason": sse(chunk("a"), chunk("b", usage=usage(1, 2)), chunk(usage=usage(1, 2)), done=False),
 }
 
@@ -430,6 +431,16 @@ def test_stream_without_finish_reason_or_done_raises(api: Api, wire: WireServer,
         chunks.extend(api.client(wire).stream("Hi", model=MODEL))
     assert texts(chunks) == caught.value.partial_text == "ab"
     assert len(wire.requests) == 1
+
+
+def test_empty_finish_reason_is_none(api: Api, wire: WireServer) -> None:
+    chunks = stream(api, wire, chunk("a", ""), chunk("b", ""), chunk("", "length"), chunk("", ""))
+    assert [(each.text, each.finish_reason) for each in chunks] == [("a", None), ("b", None), ("", "length")]
+    wire.script(sse(chunk("a", ""), chunk("", "error")))
+    with pytest.raises(ServerError):
+        list(api.client(wire).stream("Hi", model=MODEL))
+    wire.script(reply(completion("a", finish_reason="")))
+    assert api.client(wire).complete("Hi", model=MODEL).choices[0].finish_reason is None
 
 
 def test_reset_connection_raises_stream_interrupted_error(api: Api, wire: WireServer) -> None:

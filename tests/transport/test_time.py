@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -293,6 +294,8 @@ def test_silence_ends_with_the_deadline(api: Api, wire: WireServer) -> None:
         (Timeout(total=3), (5.0, 120.0, 120.0, None), 3),
         (httpx.Timeout(9, connect=2), (2, 9, 9, None), 3600),
         (httpx.Timeout(None), (None, None, None, None), inf),
+        (1e10, (5.0, None, None, None), 1e10),
+        (Timeout(connect=sys.maxsize), (None, 120.0, 120.0, None), 3600),
     ],
 )
 def test_timeout_is_a_number_or_sets_each_phase(timeout: Any, seconds: tuple[float | None, ...], total: float) -> None:

@@ -249,7 +249,7 @@ def read_choices(
             stop_reason = stop_reason if isinstance(stop_reason, (str, int)) else None
             given = wire.get("logprobs")
             logprobs = read_logprobs(given, received.get(index, 0)) if given else None
-            finish_reason = _string(wire.get("finish_reason"))
+            finish_reason = _string(wire.get("finish_reason")) or None  # some servers write "" for null
             text, thoughts, calls = contents
             choices.append(Choice(index, text, finish_reason, stop_reason, logprobs, thoughts, calls))
     if is_whole and not choices:
