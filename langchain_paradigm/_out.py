@@ -61,7 +61,8 @@ def with_llm_output(result: LLMResult, model: str) -> LLMResult:
 def _llm_output(messages: Iterable[BaseMessage]) -> Info:
     answers = [each for each in messages if isinstance(each, AIMessage)]
     names = [each.response_metadata["model_name"] for each in answers if "model_name" in each.response_metadata]
-    usages = [each.usage_metadata for each in answers if each.usage_metadata]
+    found = filter(None, (each.usage_metadata for each in answers))
+    usages = [usage for usage in found if "input_tokens" in usage]  # LangChain's cache adds a cost to missing usage
     output: Info = {"model_name": names[0]} if names else {}
     if usages:
         output["token_usage"] = {name: sum(usage[key] for usage in usages) for name, key in COUNTS.items()}

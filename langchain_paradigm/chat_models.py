@@ -398,6 +398,8 @@ class ChatParadigm(
         fields = {name: value for name, value in arguments.items() if name in FIELDS}
         parameters = self._kind_of_parameters.of(self, fields, {} if stop is None else {"stop": stop}).model_dump()
         sent = {name: value for name, value in parameters.items() if name in FIELDS}
-        answered_by = {**self._identifying_params, **arguments, **sent}
+        variables: Any = [each for each in (self.chat_template_kwargs, arguments.get("chat_template_kwargs")) if each]
+        of_subclass = {name: vars(self)[name] for name in type(self).model_fields.keys() - ChatParadigm.model_fields}
+        answered_by = {**self._identifying_params, **of_subclass, **arguments, **sent, "variables": variables}
         without = ("extra_headers", "stream_usage", "timeout")  # they change no answer
         return str(sorted(item for item in answered_by.items() if item[0] not in without))

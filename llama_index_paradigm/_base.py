@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from llama_index.core.base.llms.types import TextBlock
 from llama_index.core.llms import LLM, ChatMessage, ChatResponse, CompletionResponse, LLMMetadata, MessageRole
 from llama_index.core.prompts import BasePromptTemplate
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from llama_index_paradigm._compat import MessagesHook, images_of, llm_callback, plain_blocks
+from llama_index_paradigm._compat import MessagesHook, images_of, llm_callback, plain_blocks, without_class_name
 from llama_index_paradigm._structured import StructuredPrediction
 from llama_index_paradigm._texts import CompletionReader, aresponses, responses
 from paradigm_transport import CompletionParameters
 from paradigm_transport.access import Connected
 from paradigm_transport.calls import Call, StreamCall
-from paradigm_transport.chat.template_fields import TemplateFields, completion_parameters, template_of
+from paradigm_transport.chat.template_fields import Layer, TemplateFields, completion_parameters, template_of
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.context_windows import ContextWindows
 from paradigm_transport.endpoints.completions.call import as_is, chunk_as_is
@@ -28,6 +28,19 @@ if TYPE_CHECKING:
     from llama_index_paradigm._out import ChatReader
     from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
     from paradigm_transport.chat.templates import Template
+
+_KINDS = "ChatParadigm answers chats and calls tools, ParadigmLLM completes text"
+
+_OF_OPENAI = {
+    "api_version": "leave it out",
+    "is_chat_model": _KINDS,
+    "is_function_calling_model": _KINDS,
+    "reuse_client": "leave it out",
+    "should_use_structured_outputs": "pass pydantic_program_mode=PydanticProgramMode.LLM",
+    "strict": "leave it out",
+    "tokenizer": "set llama_index.core.Settings.tokenizer",
+}
+"""Arguments of LlamaIndex's OpenAILike that have no counterpart, with what to do instead."""
 
 
 class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPrediction, MessagesHook, LLM):
@@ -42,16 +55,21 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         gt=0,
         description="The maximum number of tokens of prompt and completion together; None to ask the server for it.",
     )
-    additional_kwargs: JsonObject = Field(
+    additional_kwargs: Annotated[JsonObject, BeforeValidator(lambda given: {} if given is None else given)] = Field(
         default_factory=dict,
         description="The endpoint's fields for every request; they win over the other arguments.",
     )
 
     _argument_aliases: ClassVar[Mapping[str, str]] = {"api_base": "base_url"}
+    _elsewhere: ClassVar[Mapping[str, str]] = _OF_OPENAI
     _process_bound: ClassVar[tuple[str, ...]] = ("rate_limiter", "callback_manager")
     _calls_tools: ClassVar[bool] = False
 
     _windows: ContextWindows = PrivateAttr(default_factory=ContextWindows)
+
+    @classmethod
+    def _named(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return super()._named(without_class_name(cls, values))
 
     @model_validator(mode="after")
     def _check_additional_kwargs(self) -> Self:
@@ -176,7 +194,8 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         """Return the chat template, if it is known by now."""
         return template_of(self)
 
-    def _format(self, prompt: str, formatted: bool) -> str:
+    def _format(self, prompt: str, formatted: bool, fields: JsonObject) -> tuple[str, Layer]:
+        """Return a prompt as it is sent, and the endpoint's fields of a call."""
         raise NotImplementedError
 
     @property
@@ -187,14 +206,15 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
         self, prompt: str, formatted: bool, fields: JsonObject
     ) -> tuple[Call[Any], Callable[[Any], CompletionResponse]]:
         """Return the call that completes a prompt, and what makes a response of its reply."""
-        prompt, parameters = self._format(prompt, formatted), self._parameters(fields)
-        return self._text_route.call(prompt, parameters, as_is), CompletionReader().read
+        prompt, left = self._format(prompt, formatted, fields)
+        return self._text_route.call(prompt, self._parameters(left), as_is), CompletionReader().read
 
     def _completion_stream_call(
         self, prompt: str, formatted: bool, fields: JsonObject
     ) -> tuple[StreamCall[Any, Any], Callable[[Any], CompletionResponse]]:
         """As `_completion_call`, streamed."""
-        prompt, parameters = self._format(prompt, formatted), self._parameters(fields, single=True)
+        prompt, left = self._format(prompt, formatted, fields)
+        parameters = self._parameters(left, single=True)
         return self._text_route.stream_call(prompt, parameters, chunk_as_is), CompletionReader().read_chunk
 
     def _chat_call(self, messages: Sequence[ChatMessage], fields: JsonObject) -> Call[ChatCompletion]:
@@ -207,7 +227,7 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
     def _takes_images(self) -> bool:
         return False
 
-    def _parameters(self, kwargs: Mapping[str, object], *, single: bool = False) -> CompletionParameters:
+    def _parameters(self, kwargs: Layer, *, single: bool = False) -> CompletionParameters:
         template, layers = self._known_template(), (self, self.additional_kwargs, kwargs)
         return completion_parameters(template, *layers, single=single, kind=self.parameters_kind)
 
@@ -231,10 +251,11 @@ class LlamaIndexModel(CompletionFields, TemplateFields, Connected, StructuredPre
             query = TextBlock(text=self.query_wrapper_prompt.format(query_str=chat[-1].content or ""))
             chat[-1] = chat[-1].model_copy(update={"blocks": [query, *images_of(chat[-1])]})
         if chat and self.system_prompt:
-            system = self.system_prompt
-            if chat[0].role in (MessageRole.SYSTEM, MessageRole.DEVELOPER):  # templates know one system turn
-                system = f"{system}\n\n{chat.pop(0).content or ''}"
-            chat.insert(0, ChatMessage(role=MessageRole.SYSTEM, content=system))
+            has_system = chat[0].role in (MessageRole.SYSTEM, MessageRole.DEVELOPER)  # templates know one system turn
+            system = chat.pop(0) if has_system else ChatMessage(role=MessageRole.SYSTEM)
+            text = "\n\n".join(filter(None, (self.system_prompt, system.content)))
+            blocks = [TextBlock(text=text), *images_of(system)]
+            chat.insert(0, ChatMessage(role=MessageRole.SYSTEM, blocks=blocks))
         return chat
 
 

@@ -19,7 +19,7 @@ One more stands elsewhere: `paradigm_transport/access.py` replaces `BaseComponen
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -244,6 +244,30 @@ def _unfolded(block: Any, takes_images: bool) -> list[types.ContentBlock]:
             accepted += "; for images, use ChatParadigm without chat_template"
         raise InvalidParameterError(f"a message contains a block of type {kind}; the endpoint accepts {accepted}")
     return [block]
+
+
+def without_class_name(component: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a component without the name of its class.
+
+    Upstream: `schema.py`, `BaseComponent.custom_model_dump`, which writes it into every dump; `from_dict` takes it out.
+    If it moves: a pydantic model that holds one of ours cannot be read from its own dump.
+    Test: `test_dumps_of_components_hold_the_name_of_the_class`
+    """
+    is_own = values.get("class_name") == component.class_name()
+    return {name: value for name, value in values.items() if name != "class_name" or not is_own}
+
+
+def without_ways_to_call(llm_kwargs: JsonObject) -> JsonObject:
+    """Return the arguments of a structured prediction without those that say how LlamaIndex's programs call a model.
+
+    Upstream: `program/function_program.py`, `FunctionCallingProgram.__call__`.
+    If it moves: such an argument is refused, or one of the endpoint's fields is left out.
+    Test: `test_programs_leave_out_what_says_how_to_call`
+    """
+    return {name: value for name, value in llm_kwargs.items() if name not in _WAYS_TO_CALL}
+
+
+_WAYS_TO_CALL = ("allow_parallel_tool_calls", "tool_choice", "tool_required")
 
 
 def images_of(message: ChatMessage) -> list[types.ContentBlock]:

@@ -14,7 +14,7 @@ from llama_index.core.types import Model, PydanticProgramMode
 from pydantic import PrivateAttr, model_validator
 
 from llama_index_paradigm._base import LlamaIndexModel
-from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call
+from llama_index_paradigm._compat import ToolsHook, is_default_prompt_function, unknown_tool_call, without_ways_to_call
 from llama_index_paradigm._in import invalid_tool_calls_of, plain_messages, tool_calls_of
 from llama_index_paradigm._out import ChatReader, written_object
 from llama_index_paradigm._tasks import Task
@@ -26,6 +26,7 @@ from paradigm_transport.chat.prompt_route import PromptRoute
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion, ChatRequest, ChatRoute
 from paradigm_transport.chat.server_templates import ServerTemplates
 from paradigm_transport.chat.structured import api_name, repair_messages, schema_of, tool_of
+from paradigm_transport.chat.template_fields import Layer
 from paradigm_transport.chat.templates import Template, find_template
 from paradigm_transport.chat.text_route import TextRoute
 from paradigm_transport.endpoints.chat_completions import WITHOUT_TOOLS
@@ -180,11 +181,11 @@ class ChatParadigm(ChatFields, LlamaIndexModel, ToolsHook):
 
     # Completions. The chat endpoint takes a prompt as the message of a user, formatted or not.
 
-    def _format(self, prompt: str, formatted: bool) -> str:
+    def _format(self, prompt: str, formatted: bool, fields: JsonObject) -> tuple[str, Layer]:
         route = self._route
         if formatted or not isinstance(route, PromptRoute):
-            return prompt
-        return route.prompt(self._request([ChatMessage(prompt)], {}))
+            return prompt, fields
+        return route.write(self._request([ChatMessage(prompt)], {}), fields)
 
     @property
     def _text_route(self) -> TextRoute:
@@ -263,6 +264,7 @@ class ChatTask(Task[Model, list[ChatMessage], ChatResponse]):
         fields: JsonObject,
     ) -> None:
         super().__init__(output_cls, template, template_args, llm._messages(template, template_args))
+        fields = without_ways_to_call(fields)
         self._advice = ""
         self.schema_enforced, self.max_tokens = llm._enforces_schemas, llm._max_tokens(fields)
         if llm.pydantic_program_mode == PydanticProgramMode.LLM:

@@ -14,7 +14,7 @@ from llama_index.core.instrumentation.events import BaseEvent
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from llama_index_paradigm._compat import acquired_for_batch
+from llama_index_paradigm._compat import acquired_for_batch, without_class_name
 from paradigm_transport import EmbeddingParameters, Embeddings
 from paradigm_transport.access import Connected, RateLimitHooks
 from paradigm_transport.embedder import (
@@ -121,7 +121,7 @@ class ParadigmEmbedding(EmbedderFields, Connected, BaseEmbedding):
     def _named(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         if "model" in values and values["model"] == values.get("model_name"):  # `to_dict` writes both
             values = {name: value for name, value in values.items() if name != "model_name"}
-        return super()._named(values)
+        return super()._named(without_class_name(cls, values))
 
     @model_validator(mode="after")
     def _set_model_name(self) -> Self:

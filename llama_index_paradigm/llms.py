@@ -12,7 +12,7 @@ from pydantic import Field
 
 from llama_index_paradigm._base import LlamaIndexModel, readable
 from llama_index_paradigm._compat import PromptHook, is_default_prompt_function
-from paradigm_transport.chat.template_fields import template_of
+from paradigm_transport.chat.template_fields import Layer, template_of
 from paradigm_transport.endpoints.completions.call import CompletionCall, CompletionStreamCall
 from paradigm_transport.json_object import JsonObject
 
@@ -102,12 +102,13 @@ class ParadigmLLM(PromptHook, LlamaIndexModel):
     def _writes_turns(self) -> bool:
         return self.chat_template is not None and is_default_prompt_function(self.completion_to_prompt)
 
-    def _format(self, prompt: str, formatted: bool) -> str:
+    def _format(self, prompt: str, formatted: bool, fields: JsonObject) -> tuple[str, Layer]:
         if formatted:
-            return prompt
+            return prompt, fields
         if self._writes_turns:
-            return self._join([ChatMessage(prompt)])
-        return self._surround(self.completion_to_prompt(prompt))  # type: ignore[misc]  # LlamaIndex replaces None
+            return self._join([ChatMessage(prompt)]), fields
+        # LlamaIndex replaces None.
+        return self._surround(self.completion_to_prompt(prompt)), fields  # type: ignore[misc]
 
     def _format_prompt(
         self, prompt: BasePromptTemplate, prompt_args: JsonObject, instruction: BaseOutputParser | None = None

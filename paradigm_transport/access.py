@@ -58,7 +58,7 @@ class Access:
     def __init__(self, fields: ConnectionFields, hooks: RateLimitHooks | None = None) -> None:
         self.made_for = _values(fields, hooks)
         # The key and the address may come from the environment, which a worker need not share.
-        chosen = {*fields.model_fields_set, "api_key", "base_url"}
+        chosen = {*fields._chosen, "api_key", "base_url"}
         settings = Settings(**{name: getattr(fields, name) for name in _SETTINGS if name in chosen})
         pace = Pace(settings.host)
         self.client = ParadigmClient(settings, before_retry=hooks and hooks.acquire, pace=pace)

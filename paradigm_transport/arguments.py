@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, SecretStr, ValidationError
@@ -48,6 +49,9 @@ class Fields(BaseModel):
     _elsewhere: ClassVar[Mapping[str, str]] = {}
     """Names that belong elsewhere, with what to do instead."""
 
+    _redeclared: ClassVar[frozenset[str]] = frozenset()
+    """The fields that a framework's class, such as a user's subclass, gives another default."""
+
     if not TYPE_CHECKING:  # pragma: no branch  # type checkers read the signature off the fields
 
         def __init__(self, **values: Any) -> None:
@@ -75,14 +79,21 @@ class Fields(BaseModel):
         _check_names(named, cls.model_fields, cls._elsewhere)
         return named
 
+    @property
+    def _chosen(self) -> AbstractSet[str]:
+        """The names of the arguments that were passed, or that the class has a default of its own for."""
+        return self.model_fields_set | self._redeclared
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         frameworks = {base for base in cls.__mro__ if not issubclass(base, Fields) and base not in Fields.__mro__}
         ours = [base for base in cls.__mro__ if issubclass(base, Fields) and frameworks.isdisjoint(base.__mro__)]
-        declared = {name for base in ours for name in base.__annotations__}
+        declared = {name: base for base in reversed(ours) for name in base.__annotations__}
+        usual = {name: base.model_fields[name].default for name, base in declared.items() if name in cls.model_fields}
+        cls._redeclared = frozenset(name for name in usual if cls.model_fields[name].default != usual[name])
         for base in frameworks:
-            taken = declared.intersection({*vars(base), *vars(base).get("__annotations__", {})})
+            taken = declared.keys() & {*vars(base), *vars(base).get("__annotations__", {})}
             if taken:
                 raise TypeError(f"{cls.__name__}: {base.__name__} already has {', '.join(sorted(taken))}")
 

@@ -114,10 +114,10 @@ class ChatFields(TemplateFields, ChatOnlyFields):
         if self.constrain == "guided_json" and not is_chat:
             raise ValueError(f"constrain='guided_json': {_NEEDS_NO_TEMPLATE}")
         # Not a choice of the user's: a copy for the other endpoint has the default of that.
-        if is_chat and "max_tokens" not in self.model_fields_set:
+        if is_chat and "max_tokens" not in self._chosen:
             self.__dict__["max_tokens"] = None  # the server's
         elif not is_chat and self.max_tokens is None:
-            self.__dict__["max_tokens"] = ChatParameters.model_fields["max_tokens"].default
+            self.__dict__["max_tokens"] = type(self).model_fields["max_tokens"].default
         return self
 
 

@@ -103,6 +103,15 @@ class PromptRoute:
 
         return CompletionStreamCall(prompt, parameters, convert, optional)
 
+    def write(self, request: ChatRequest, fields: JsonObject) -> tuple[str, Layer]:
+        """Return a chat as a prompt, and the fields of the call that the template does not get; see `call`.
+
+        Raises:
+            InvalidParameterError: the template cannot write it.
+        """
+        route, request, (rest,) = self._prepared(request, [fields])
+        return route.prompt(request), rest
+
     def _prepared(
         self, request: ChatRequest, layers: Sequence[Layer]
     ) -> tuple[PromptRoute, ChatRequest, Sequence[Layer]]:

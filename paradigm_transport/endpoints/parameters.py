@@ -30,7 +30,8 @@ class CallParameters(Fields):
         `extra_body` is merged field by field.
 
         Args:
-            layers: sets of fields, of which those count that were given; or mappings.
+            layers: sets of fields, of which those count that were given, or that a subclass has a default of its own
+                for; or mappings.
 
         Raises:
             InvalidParameterError: as at construction.
@@ -48,7 +49,7 @@ class CallParameters(Fields):
     def _given(cls, fields: Fields) -> dict[str, Any]:
         """Return the endpoint's fields that were given; of other parameters, the options of the call too."""
         values, known = vars(fields), _names(cls, isinstance(fields, CallParameters))
-        return {name: values[name] for name in fields.model_fields_set & known}
+        return {name: values[name] for name in fields._chosen & known}
 
 
 @lru_cache

@@ -667,6 +667,13 @@ def test_cached_completion_counts_no_usage(wire: WireServer, make_chat: MakeChat
     assert cached.usage_metadata == {**asked.usage_metadata, "total_cost": 0}
 
 
+def test_cached_completion_may_have_no_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.script(reply(completion("Hello", usage=None)))
+    chat = make_chat(cache=InMemoryCache())
+    assert [calls.invoke(chat, "Hi").content for _ in range(2)] == ["Hello", "Hello"]
+    assert len(wire.requests) == 1
+
+
 class Limiter(InMemoryRateLimiter):
     count = 0
 
@@ -774,13 +781,14 @@ def test_variables_of_the_template_are_given_at_construction_and_per_call(
 
 
 def test_answers_under_other_variables_are_cached_apart(wire: WireServer, make_chat: MakeChat) -> None:
-    wire.script(*(reply(completion(text)) for text in "abc"))
+    wire.script(*(reply(completion(text)) for text in "abcde"))
     cache = InMemoryCache()
     calm, glad = ({"mood": mood} for mood in ("calm", "glad"))
     chats = [make_chat(chat_template=TOLD, chat_template_kwargs=mood, cache=cache) for mood in (calm, glad)]
     answers = [chats[0].invoke("Hi"), chats[1].invoke("Hi"), chats[0].invoke("Hi", chat_template_kwargs={"mood": "x"})]
     answers += [chats[0].invoke("Hi"), chats[1].invoke("Hi")]
-    assert [answer.content for answer in answers] == list("abcab")
+    answers += [chat.invoke("Hi", chat_template_kwargs={"lang": "fr"}) for chat in chats]
+    assert [answer.content for answer in answers] == list("abcabde")
 
 
 @over_completions

@@ -23,6 +23,7 @@ from paradigm_transport import (
     AuthenticationError,
     BadRequestError,
     InvalidParameterError,
+    Timeout,
     get_paradigm_usage,
 )
 from tests.langchain.conftest import KEY
@@ -39,7 +40,8 @@ def make(wire: WireServer) -> Iterator[Make]:
     wire.always(embed)
 
     def build(**arguments: Any) -> ParadigmEmbeddings:
-        given = {"model": "multilingual-e5-large", "api_key": KEY, "base_url": wire.url, **arguments}
+        usual = {"model": "multilingual-e5-large", "api_key": KEY, "base_url": wire.url}
+        given = {**usual, "timeout": Timeout(connect=60), **arguments}  # a busy machine stands still for seconds
         made.append(ParadigmEmbeddings(**given))
         return made[-1]
 

@@ -294,6 +294,21 @@ def test_message_with_an_image_is_refused(wire: WireServer, method: Method, make
         assert not wire.requests
 
 
+@pytest.mark.parametrize("texts", [["This is our logo."], []])
+def test_image_of_a_system_message_is_kept_beside_the_system_prompt(
+    wire: WireServer, method: Method, texts: list[str]
+) -> None:
+    if method.is_chat:
+        wire.always(method.answer("Hello"))
+        llm = ChatParadigm(model=MODEL, api_key=KEY, base_url=wire.url, context_window=4096, system_prompt="Be kind.")
+        system = ChatMessage(role=MessageRole.SYSTEM, blocks=[*(TextBlock(text=text) for text in texts), IMAGE])
+        method(llm, [system, ChatMessage("Hi")])
+        text, image = wire.bodies[0]["messages"][0]["content"]
+        assert text["text"] == "\n\n".join(["Be kind.", *texts])
+        assert image["type"] == "image_url"
+        llm.close()
+
+
 @needs_citable_blocks
 def test_text_of_citable_blocks_and_citations_is_sent(wire: WireServer, method: Method, make_chat: Make) -> None:
     if method.is_chat:
@@ -360,10 +375,9 @@ def test_variables_of_the_template_are_given_at_construction_and_per_call(
     llm = make_chat(chat_template=TOLD, chat_template_kwargs={"mood": "calm"})
     method(llm)
     assert wire.bodies[0]["prompt"] == "calm[Hi]"
-    if method.is_chat:
-        method(llm, chat_template_kwargs={"mood": "glad"})
-        assert wire.bodies[1]["prompt"] == "glad[Hi]"
-        assert "chat_template_kwargs" not in wire.bodies[1]
+    method(llm, chat_template_kwargs={"mood": "glad"})
+    assert wire.bodies[1]["prompt"] == "glad[Hi]"
+    assert "chat_template_kwargs" not in wire.bodies[1]
 
 
 def test_template_of_the_server_is_looked_up_at_the_first_call(
@@ -410,7 +424,7 @@ def test_model_with_the_path_of_a_template_is_restored_without_the_file(make_cha
     llm = make_chat(chat_template=path, chat_template_kwargs={"mood": "calm"})
     path.unlink()
     for again in (ChatParadigm.from_dict(llm.to_dict(), api_key="key"), pickle.loads(pickle.dumps(llm))):
-        assert again._format("Hi", False) == "calm[Hi]"
+        assert again._format("Hi", False, {}) == ("calm[Hi]", {})
 
 
 @over_completions

@@ -376,3 +376,13 @@ def test_streamed_prediction_that_max_tokens_cut_off_says_so(
     llm = make_chat(pydantic_program_mode=mode, max_tokens=None, additional_kwargs={"max_tokens": limit})
     with pytest.raises(ValueError, match=f"cut off at {named}; raise max_tokens$"):
         stream(llm, River, ASK, what="a river")
+
+
+def test_prediction_ignores_what_says_how_programs_call(
+    wire: WireServer, make_chat: Make, mode: PydanticProgramMode
+) -> None:
+    wire.script(reply(completion(answer(mode, RHONE_JSON))))
+    ways = {"allow_parallel_tool_calls": True, "tool_choice": "auto", "tool_required": True}
+    llm = make_chat(pydantic_program_mode=mode)
+    assert llm.structured_predict(River, ASK, llm_kwargs={**ways, "top_p": 0.5}, what="it") == RHONE
+    assert wire.bodies[0]["top_p"] == 0.5

@@ -441,6 +441,19 @@ def test_retrieval_is_one_span(name: str, wire: WireServer, spans: Spans) -> Non
     assert names_of(spans).count(name) == 1
 
 
+def test_dumps_of_components_hold_the_name_of_the_class() -> None:
+    assert MockEmbedding(embed_dim=1).model_dump()["class_name"] == "MockEmbedding"
+
+
+@pytest.mark.parametrize("name", ["__call__", "stream_call", "astream_call"])
+def test_programs_leave_out_what_says_how_to_call(name: str) -> None:
+    llm = Recorder()
+    ways = {way: f"some {way}" for way in ("allow_parallel_tool_calls", "tool_choice", "tool_required")}
+    assert _compat.without_ways_to_call({**ways, "top_p": 0.5}) == {"top_p": 0.5}
+    call(FunctionCallingProgram.from_defaults(River, prompt=ASK, llm=llm), name, what="it", llm_kwargs={**ways})
+    assert "some" not in str(llm.calls)
+
+
 # What is in `_compat` and what is not
 
 USES = {

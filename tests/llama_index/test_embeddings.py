@@ -21,7 +21,7 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 import llama_index_paradigm
 from llama_index_paradigm import ParadigmEmbedding
 from llama_index_paradigm.embeddings import EmbeddingUsageEvent
-from paradigm_transport import APIResponseError, BadRequestError, InvalidParameterError, get_paradigm_usage
+from paradigm_transport import APIResponseError, BadRequestError, InvalidParameterError, Timeout, get_paradigm_usage
 from tests.llama_index.conftest import KEY, Callbacks, Events, Limiter, Spans
 from tests.wire import Request, Script, WireServer, embed, embeddings, inputs_of, reply, vector_of
 
@@ -40,7 +40,8 @@ def make(wire: WireServer) -> Iterator[Make]:
     wire.always(embed)
 
     def build(**arguments: Any) -> ParadigmEmbedding:
-        given = {"model": "multilingual-e5-large", "api_key": KEY, "base_url": wire.url, **arguments}
+        usual = {"model": "multilingual-e5-large", "api_key": KEY, "base_url": wire.url}
+        given = {**usual, "timeout": Timeout(connect=60), **arguments}  # a busy machine stands still for seconds
         made.append(ParadigmEmbedding(**given))
         return made[-1]
 

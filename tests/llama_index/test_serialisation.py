@@ -16,8 +16,9 @@ from typing import Any
 import httpx
 import pytest
 from llama_index.core.callbacks import CallbackManager
+from pydantic import create_model
 
-from llama_index_paradigm import ParadigmLLM
+from llama_index_paradigm import ChatParadigm, ParadigmEmbedding, ParadigmLLM, ParadigmRetriever
 from paradigm_transport import ChatTemplate, InvalidParameterError
 from tests.llama_index.conftest import KEY, MODEL, Callbacks, Limiter, needs_rate_limiter
 from tests.wire import WireServer, completion, reply
@@ -94,6 +95,18 @@ def test_from_json_restores_an_equal_model_with_the_key_of_the_environment(
         ParadigmLLM.from_json(told)
     monkeypatch.setenv("PARADIGM_API_KEY", "from-the-environment")
     assert ParadigmLLM.from_json(told).to_json() == told
+
+
+@pytest.mark.parametrize("kind", [ParadigmLLM, ChatParadigm, ParadigmEmbedding, ParadigmRetriever])
+def test_a_dump_is_read_again(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARADIGM_API_KEY", KEY)
+    own = {"workspace_id": [4]} if kind is ParadigmRetriever else {"model": MODEL, "extra_body": {"seed": 1}}
+    holder = create_model("Holder", held=(kind, ...))
+    held = kind(base_url="http://localhost:1", **own)
+    again = holder.model_validate_json(holder(held=held).model_dump_json()).held
+    assert again.model_dump() == held.model_dump() == kind(**held.model_dump()).model_dump()
+    with pytest.raises(InvalidParameterError, match="class_name"):
+        kind(**{**held.model_dump(), "class_name": "Another"})
 
 
 def test_from_json_restores_a_custom_template(make_llm: Make) -> None:
