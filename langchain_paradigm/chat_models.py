@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.language_models.base import LanguageModelInput
@@ -120,6 +120,10 @@ class ChatParadigm(
         InvalidParameterError: an argument is unknown, missing, of a wrong type or out of its range.
     """
 
+    _elsewhere: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("parallel_tool_calls", "response_format", "tool_choice", "tools"), "pass it in a call, or to bind()"
+    )
+
     def bind_tools(
         self,
         tools: Sequence[AnyTool],
@@ -146,7 +150,7 @@ class ChatParadigm(
 
     def with_structured_output(
         self,
-        schema: JsonObject | type,
+        schema: JsonObject | type | None = None,
         *,
         method: Literal["function_calling", "json_schema", "json_mode"] = "function_calling",
         include_raw: bool = False,
@@ -160,7 +164,7 @@ class ChatParadigm(
 
         Args:
             schema: a pydantic class, a TypedDict class, a JSON schema with a title, or a tool or the `json_schema` of a
-                `response_format` in OpenAI's form.
+                `response_format` in OpenAI's form. None only with `json_mode`, for a dict of any kind.
             method: `function_calling`: the object is the arguments of a call; `json_schema`: it is the answer itself;
                 `json_mode`: the same, and your prompt describes the JSON.
             include_raw: return a dict with the message (`raw`), the object (`parsed`) and the error
@@ -169,12 +173,17 @@ class ChatParadigm(
             kwargs: arguments of each call: the endpoint's fields.
 
         Raises:
-            InvalidParameterError: the schema is that of something other than an object, or `method` is unknown.
+            InvalidParameterError: the schema is missing or that of something other than an object, or `method` is
+                unknown.
         """
         kwargs = {**_compat.structured_output_mark(schema, method), **kwargs}
         tool_name = json_schema = None
         advice = ""
-        if method == "function_calling":
+        if method == "json_mode":
+            ask = self.bind(response_format={"type": "json_object"}, **kwargs)
+        elif schema is None:
+            raise InvalidParameterError(f"method={method!r} needs a schema; without one, pass method='json_mode'")
+        elif method == "function_calling":
             (tool,) = openai_tools([schema], strict)
             check_object(tool["function"].get("parameters") or {})
             tool_name = api_name(tool["function"]["name"])
@@ -182,8 +191,6 @@ class ChatParadigm(
             choice = {"type": "function", "function": {"name": tool_name}}
             advice = _WITHOUT_CALL if self.chat_template is None else ""
             ask = self.bind(tools=[tool], tool_choice=choice, **kwargs)
-        elif method == "json_mode":
-            ask = self.bind(response_format={"type": "json_object"}, **kwargs)
         elif method == "json_schema":
             json_schema = convert_to_json_schema(as_function(schema), strict=strict)
             check_object(json_schema)

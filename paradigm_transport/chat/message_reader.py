@@ -12,6 +12,8 @@ from paradigm_transport.chat.json_repair import NOT_JSON
 from paradigm_transport.endpoints.completions.reply import CallPart, Choice, CompletionChunk
 from paradigm_transport.messages import InvalidToolCall
 
+_SEVERAL = "the arguments are more than one JSON object"
+
 
 class MessageReader:
     """Reads one message, whole or in parts; any split gives the same events, once parts of one text are joined.
@@ -106,6 +108,7 @@ class _StreamedCall:
         self._begins_with_name = False  # alone, which then did not arrive again
         self._texts: list[str] = []
         self._reader: CallReader | None = None
+        self._rest: list[str] = []  # what follows the whole arguments
 
     def is_followed_by(self, part: CallPart) -> bool:
         """Whether a part begins another call.
@@ -136,7 +139,9 @@ class _StreamedCall:
         if self._reader is None:
             self._reader = CallReader(self.place, self._id or self._make_id(), self._name)
             arguments = "".join(self._texts)  # some may have come before the name
-        self._reader.feed(arguments)
+        end = self._reader.feed(arguments)
+        if self._reader.is_complete:
+            self._rest.append(arguments[end:])
         return [] if self._reader.is_broken else self._reader.new_events()
 
     def finish(self) -> list[Event]:
@@ -149,5 +154,9 @@ class _StreamedCall:
         reader.finish()
         if reader.is_broken:
             return reader.refuse(text, NOT_JSON)
+        rest = "".join(self._rest)
+        first = text[: len(text) - len(rest)].strip()
+        if "{" in rest.replace(first, ""):  # some servers send the same arguments again
+            return reader.refuse(text, _SEVERAL)
         is_whole = reader.is_complete or reader.has_arguments or not text.strip()
         return [*reader.new_events(), *reader.end()] if is_whole else reader.refuse(text, CUT_OFF)

@@ -454,3 +454,11 @@ def test_schema_in_any_form_of_openai_is_sent_whole(
 def test_unknown_method_is_refused(make_chat: MakeChat) -> None:
     with pytest.raises(InvalidParameterError, match="not 'json_object'"):
         make_chat().with_structured_output(City, method="json_object")  # type: ignore[arg-type]
+
+
+def test_json_mode_needs_no_schema(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    wire.always(reply(completion('{"city": "Rome"}')))
+    assert calls.invoke(make_chat().with_structured_output(method="json_mode"), "JSON, please.") == {"city": "Rome"}
+    for method in ("function_calling", "json_schema"):
+        with pytest.raises(InvalidParameterError, match="needs a schema"):
+            make_chat().with_structured_output(method=method)

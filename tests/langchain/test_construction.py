@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
-from langchain_paradigm import ParadigmLLM
+from langchain_paradigm import ChatParadigm, ParadigmLLM
 from paradigm_transport import InvalidParameterError, Settings, __version__
 from paradigm_transport.endpoints.completions.fields import CompletionFields
 from tests.langchain.conftest import KEY, Make
@@ -213,3 +213,13 @@ def test_version_is_in_metadata(make: Make) -> None:
         assert seen["lc_versions"]["paradigm-llm"] == __version__
         assert seen.get("team") == (metadata or {}).get("team")
     assert seen["lc_versions"]["other"] == "1"
+
+
+@pytest.mark.parametrize("name", ["parallel_tool_calls", "response_format", "tool_choice", "tools"])
+def test_argument_of_a_chats_call_is_refused_by_the_constructor(name: str) -> None:
+    given = {"model": "m", "api_key": KEY}
+    with pytest.raises(InvalidParameterError, match=f"unknown argument {name}; pass it in a call, or to bind"):
+        ChatParadigm(**given, **{name: "x"})
+    with pytest.raises(InvalidParameterError, match=f"extra_body holds {name}"):
+        ChatParadigm(**given, extra_body={name: "x"})
+    assert ChatParadigm(**given, chat_template="chatml", extra_body={name: "x"}).extra_body == {name: "x"}

@@ -333,6 +333,8 @@ CALLS: list[tuple[Any, str, dict[str, Any]]] = [
     ([call("time", "null", id="1")], "time", {}),
     ([call("weather", '{"city": "Rome"}', id="1")], "weather", {"city": "Rome"}),
     ([call("weather", {"city": "Rome"}, id="1")], "weather", {"city": "Rome"}),
+    ([call("weather", '{"city": "Rome"}{"city": "Rome"}', id="1")], "weather", {"city": "Rome"}),
+    ([call("weather", '{"city": "Rome"}}', id="1")], "weather", {"city": "Rome"}),
     ([call("weather", '"{\\"city\\": \\"Rome\\"}"', id="1")], "weather", {"city": "Rome"}),
     ([call("weather", "{'city': 'Rome',}", id="1")], "weather", {"city": "Rome"}),
     ([call("weather", '{"name": "weather", "arguments": {"city": "Rome"}}', id="1")], "weather", {"city": "Rome"}),
@@ -367,6 +369,8 @@ def test_call_of_the_older_api_gets_an_id(api: Api, wire: WireServer) -> None:
         ("Rome", "not valid JSON"),
         ('{"city": Rome}', "not valid JSON"),
         ('["Rome"]', "the arguments are not a JSON object"),
+        ('{"city": "Rome"}{"city": "Oslo"}', "the arguments are more than one JSON object"),
+        ('{"city": "Rome"}\n\n{"city": "Oslo"', "the arguments are more than one JSON object"),
     ],
 )
 def test_broken_call_is_invalid(api: Api, wire: WireServer, arguments: str, reason: str) -> None:
