@@ -11,6 +11,8 @@ from typing import Any
 
 from typing_extensions import Self
 
+from paradigm_transport.errors import InvalidParameterError
+
 MAX_COUNT = 2**53
 """Nobody counts further; greater numbers may be too large for the floats of prices and rates."""
 
@@ -139,6 +141,9 @@ class ParadigmUsage(Counts):
     _lock: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for price in self.price.values() if isinstance(self.price, Mapping) else [self.price]:
+            if price is not None:
+                _pair(price)  # raises now, and not in a call
         self._set_cost()
 
     def as_dict(self) -> dict[str, Any]:
@@ -182,10 +187,19 @@ class ParadigmUsage(Counts):
             price = self.price.get(model) if isinstance(self.price, Mapping) else self.price
             counts.cost = None
             if price is not None:
-                of_prompt, of_completion = price if isinstance(price, tuple) else (price, price)
+                of_prompt, of_completion = _pair(price)
                 counts.cost = (counts.prompt_tokens * of_prompt + counts.completion_tokens * of_completion) / 1_000_000
         known = [counts.cost for counts in self.by_model.values() if counts.cost is not None]
         self.cost = sum(known) if self.price is not None and len(known) == len(self.by_model) else None
+
+
+def _pair(price: Price) -> tuple[float, float]:
+    """Return the prices of the prompt's and of the completion's tokens."""
+    try:
+        of_prompt, of_completion = price if isinstance(price, (tuple, list)) else (price, price)
+        return float(of_prompt), float(of_completion)
+    except (TypeError, ValueError):
+        raise InvalidParameterError("price must be a number, a pair of numbers, or either of them by model") from None
 
 
 class Meter:
@@ -246,6 +260,9 @@ def get_paradigm_usage(price: Price | Mapping[str, Price] | None = None) -> Para
 
     Returns:
         A context manager, sync and async, that holds the counts.
+
+    Raises:
+        InvalidParameterError: the price has another form.
     """
     return ParadigmUsage(price=price)
 

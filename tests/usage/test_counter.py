@@ -20,6 +20,7 @@ import paradigm_transport.usage as module
 from paradigm_transport import (
     AsyncParadigmClient,
     BadRequestError,
+    InvalidParameterError,
     ParadigmClient,
     ParadigmUsage,
     StreamInterruptedError,
@@ -320,6 +321,7 @@ def test_usage_is_grouped_by_requested_model(wire: WireServer, api: ParadigmClie
         (None, None),
         (1_000_000, 9),
         ((1_000_000, 2_000_000), 15),
+        ([1_000_000, 2_000_000], 15),
         ({"m": (1_000_000, 0.5), "other": 7}, 3.000003),
         ({"other": 7}, None),
         (0, 0),
@@ -331,6 +333,12 @@ def test_cost_is_computed_from_price(wire: WireServer, api: ParadigmClient, pric
         api.complete("a", model="m")
     assert block.cost == (cost if cost is None else pytest.approx(cost))
     assert block.by_model["m"].cost == block.cost
+
+
+@pytest.mark.parametrize("price", ["dear", [1, 2, 3], [1], {"m": "dear"}, {"m": {"prompt": 1}}, object()])
+def test_price_of_another_form_is_refused_before_any_call(price: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="price must be a number"):
+        get_paradigm_usage(price)
 
 
 def test_total_cost_is_none_if_one_model_has_no_price(wire: WireServer, api: ParadigmClient) -> None:
