@@ -15,7 +15,7 @@ from langchain_paradigm._texts import COUNTS, Info, details, usage_metadata
 from paradigm_transport import Choice, Completion, CompletionChunk
 from paradigm_transport.chat.events import CallArguments, CallBegin, Event, Text, Thought
 from paradigm_transport.chat.routes import ChatChunk, ChatCompletion
-from paradigm_transport.endpoints.completions.logprobs import bytes_of
+from paradigm_transport.endpoints.completions.logprobs import as_entries
 from paradigm_transport.messages import InvalidToolCall, to_json
 
 
@@ -144,17 +144,7 @@ def _chat_logprobs(answer: Choice | CompletionChunk) -> Info:
     """Log-probabilities in the form of OpenAI's chats."""
     if answer.logprobs is None:
         return {}
-    content = [
-        {**_token(text, logprob), "top_logprobs": [_token(*each) for each in (top or {}).items()]}
-        for text, logprob, top in zip(
-            answer.logprobs.tokens, answer.logprobs.token_logprobs, answer.logprobs.top_logprobs, strict=True
-        )
-    ]
-    return {"logprobs": {"content": content}}
-
-
-def _token(text: str, logprob: float | None) -> Info:
-    return {"token": text, "logprob": logprob, "bytes": bytes_of(text)}
+    return {"logprobs": {"content": as_entries(answer.logprobs)}}
 
 
 def _end(choice: Choice | CompletionChunk, answer: Completion | CompletionChunk) -> Info:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import TypeVar
 
 from llama_index.core.base.llms.types import LogProb
@@ -10,7 +10,7 @@ from llama_index.core.llms import ChatResponse, CompletionResponse
 
 from llama_index_paradigm._compat import raw_with_usage
 from paradigm_transport import Choice, Completion, CompletionChunk, Logprobs
-from paradigm_transport.endpoints.completions.logprobs import bytes_of
+from paradigm_transport.endpoints.completions.logprobs import as_entries
 from paradigm_transport.json_object import JsonObject
 from paradigm_transport.streams import AsyncStream, Stream
 
@@ -84,11 +84,17 @@ def _logprobs(logprobs: Logprobs | None) -> list[list[LogProb]] | None:
     """Return the most likely tokens at each position, the chosen one first."""
     if logprobs is None:
         return None
-    positions: list[list[LogProb]] = []
-    for token, logprob, top in zip(logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, strict=True):
-        # The first token of an echoed prompt has no log-probability: the model did not choose it.
-        chosen = {} if logprob is None else {token: logprob}
-        positions.append([])
-        for word, value in {**chosen, **(top or {}), **chosen}.items():
-            positions[-1].append(LogProb(token=word, logprob=value, bytes=bytes_of(word) or []))
-    return positions
+    return [list(map(_logprob, _with_the_chosen_one_first(entry))) for entry in as_entries(logprobs)]
+
+
+def _with_the_chosen_one_first(entry: JsonObject) -> Iterator[JsonObject]:
+    if entry["logprob"] is not None:  # the model did not choose the first token of an echoed prompt
+        yield entry
+    chosen = entry["token"], entry["bytes"]
+    for other in entry["top_logprobs"]:
+        if other["logprob"] is not None and (entry["logprob"] is None or (other["token"], other["bytes"]) != chosen):
+            yield other
+
+
+def _logprob(entry: JsonObject) -> LogProb:
+    return LogProb(token=entry["token"], logprob=entry["logprob"], bytes=entry["bytes"] or [])

@@ -439,6 +439,30 @@ def test_bytes_of_a_token_that_ends_within_a_character_are_not_made_up(
     assert [top["bytes"] for top in entry["top_logprobs"]] == [None, [97]]
 
 
+HALVES = {
+    "token": "\ufffd", "logprob": -0.1, "bytes": [240, 159],
+    "top_logprobs": [
+        {"token": "\ufffd", "logprob": -0.1, "bytes": [240, 159]}, {"token": "\ufffd", "logprob": -0.9, "bytes": [226]},
+        {"token": "\u00e9", "logprob": -2.0, "bytes": [195, 169]},
+    ],
+}  # fmt: skip
+"""The log-probabilities of half a character, as OpenAI's chats have them."""
+
+
+def test_log_probabilities_of_chats_are_the_servers(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
+    entries = [HALVES, {**HALVES, "token": "\u00e9", "bytes": [195]}, {"token": "a", "logprob": -0.5}]
+    parts = [{"text": "\ufffd\u00e9a", "logprobs": {"content": entries}, "finish_reason": "stop"}]
+    body = completion("\ufffd\u00e9a")
+    body["choices"][0].update(parts[0])
+    wire.script(reply(body))
+    (first, second, third) = calls.invoke(make_chat(logprobs=3), "Hi").response_metadata["logprobs"]["content"]
+    assert (first, second) == (entries[0], entries[1])
+    assert third == {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
+    wire.script(sse(*(chunk(choice={"text": entry["token"], "logprobs": {"content": [entry]}}) for entry in entries)))
+    streamed = merged(calls.stream(make_chat(logprobs=3), "Hi")).response_metadata["logprobs"]["content"]
+    assert streamed == [first, second, third]
+
+
 def test_stream_holds_metadata_and_usage(wire: WireServer, make_chat: MakeChat, calls: Calls) -> None:
     def token(text: str) -> dict[str, Any]:
         logprobs = {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": [{"index": -0.5}], "text_offset": [0]}

@@ -182,6 +182,18 @@ def test_bytes_of_a_token_that_ends_within_a_character_are_not_made_up(wire: Wir
     assert entry.bytes == []
 
 
+def test_alternatives_that_are_written_alike_are_told_apart_by_their_bytes(wire: WireServer, llm: ParadigmLLM) -> None:
+    tops = [{"token": "\ufffd", "logprob": value, "bytes": [byte]} for value, byte in ((-0.1, 240), (-0.9, 226))]
+    body = completion("\ufffd")
+    body["choices"][0]["logprobs"] = {"content": [{**tops[0], "top_logprobs": tops}]}
+    wire.script(reply(body))
+    (entries,) = llm.complete("Hi", logprobs=2).logprobs or []
+    assert [(entry.token, entry.logprob, entry.bytes) for entry in entries] == [
+        ("\ufffd", -0.1, [240]),
+        ("\ufffd", -0.9, [226]),
+    ]
+
+
 def test_first_token_of_an_echoed_prompt_has_no_logprob(wire: WireServer, llm: ParadigmLLM) -> None:
     body = completion("Hello")
     body["choices"][0]["logprobs"] = {**LOGPROBS, "token_logprobs": [None, -0.2], "top_logprobs": [None, None]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -19,12 +20,15 @@ class Logprobs:
         token_logprobs: the log-probability of each; None if the server sends none (an echoed first token).
         top_logprobs: for each, the likeliest tokens and their log-probabilities.
         text_offset: where in the text each token begins, in characters.
+        entries: for each, what OpenAI's chats have in place of the arrays: `token`, `logprob`, `bytes` and a list of
+            `top_logprobs`, which tells apart alternatives that are written alike; None if the server sent the arrays.
     """
 
     tokens: list[str] = field(default_factory=list)
     token_logprobs: list[float | None] = field(default_factory=list)
     top_logprobs: list[dict[str, float] | None] = field(default_factory=list)
     text_offset: list[int] = field(default_factory=list)
+    entries: list[JsonObject | None] = field(default_factory=list, compare=False, repr=False)
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -32,7 +36,13 @@ class Logprobs:
 
     def __getitem__(self, part: slice) -> Logprobs:
         """Return a part of the tokens."""
-        return Logprobs(self.tokens[part], self.token_logprobs[part], self.top_logprobs[part], self.text_offset[part])
+        return Logprobs(
+            self.tokens[part],
+            self.token_logprobs[part],
+            self.top_logprobs[part],
+            self.text_offset[part],
+            self.entries[part],
+        )
 
     def __add__(self, other: Logprobs) -> Logprobs:
         """Return these tokens, then those of another."""
@@ -41,6 +51,7 @@ class Logprobs:
             self.token_logprobs + other.token_logprobs,
             self.top_logprobs + other.top_logprobs,
             self.text_offset + other.text_offset,
+            self.entries + other.entries,
         )
 
     def extend(self, other: Logprobs) -> None:
@@ -53,6 +64,7 @@ class Logprobs:
         self.token_logprobs += other.token_logprobs
         self.top_logprobs += other.top_logprobs
         self.text_offset += other.text_offset
+        self.entries += other.entries
 
     def count_within(self, characters: int, first: int = 0) -> int:
         """Count the tokens that begin within the first characters of the text that they spell.
@@ -78,21 +90,14 @@ class Logprobs:
         }
 
 
-def bytes_of(token: str) -> list[int] | None:
-    """Return the bytes of a token; None if it ends within a character, which servers write as a replacement character.
-
-    Args:
-        token: its text.
-    """
-    return None if "\ufffd" in token else list(token.encode(errors="surrogatepass"))
-
-
 def read_logprobs(wire: object, offset: int = 0) -> Logprobs | None:
-    """Read logprobs of either shape: the documented four arrays, or llama.cpp's list of objects."""
+    """Read logprobs of either shape: the documented four arrays, or the list of objects of chats and llama.cpp."""
     if not isinstance(wire, dict):
         return None
+    entries: list[JsonObject] = []
     if isinstance(wire.get("content"), list):
-        wire = _as_arrays([entry for entry in wire["content"] if isinstance(entry, dict)])
+        entries = [_entry(each, each.get("top_logprobs")) for each in wire["content"] if isinstance(each, dict)]
+        wire = _as_arrays(entries)
     if not isinstance(wire.get("tokens"), list):
         return None
     tokens = [str(token) for token in wire["tokens"]]
@@ -101,22 +106,58 @@ def read_logprobs(wire: object, offset: int = 0) -> Logprobs | None:
         [_number(value) for value in _array(wire, "token_logprobs", tokens)],
         [_table(value) for value in _array(wire, "top_logprobs", tokens)],
         _offsets(tokens, wire.get("text_offset"), offset),
+        [*entries] or [None] * len(tokens),
     )
+
+
+def as_entries(logprobs: Logprobs) -> list[JsonObject]:
+    """Return log-probabilities as OpenAI's chats have them; bytes that the server did not send are those of the text.
+
+    Args:
+        logprobs: the log-probabilities.
+    """
+    arrays = zip(logprobs.entries, logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, strict=True)
+    return [entry or _entry_of_arrays(token, logprob, top) for entry, token, logprob, top in arrays]
+
+
+def _entry_of_arrays(token: str, logprob: float | None, top: Mapping[str, float] | None) -> JsonObject:
+    likeliest = [{"token": each, "logprob": value} for each, value in (top or {}).items()]
+    return _entry({"token": token, "logprob": logprob}, likeliest)
+
+
+def _entry(wire: JsonObject, likeliest: object) -> JsonObject:
+    alternatives = likeliest if isinstance(likeliest, list) else []
+    return {**_one(wire), "top_logprobs": [_one(each) for each in alternatives if isinstance(each, dict)]}
+
+
+def _one(wire: JsonObject) -> JsonObject:
+    token = str(wire.get("token", ""))
+    sent = wire.get("bytes")
+    is_sent = isinstance(sent, list) and all(type(byte) is int and 0 <= byte < 256 for byte in sent)
+    return {"token": token, "logprob": _number(wire.get("logprob")), "bytes": sent if is_sent else _bytes_of(token)}
+
+
+def _bytes_of(token: str) -> list[int] | None:
+    """Return the bytes of a token; None if it ends within a character, which servers write as a replacement character.
+
+    Args:
+        token: its text.
+    """
+    return None if "\ufffd" in token else list(token.encode(errors="surrogatepass"))
 
 
 def _as_arrays(entries: list[JsonObject]) -> JsonObject:
     return {
-        "tokens": [entry.get("token", "") for entry in entries],
-        "token_logprobs": [entry.get("logprob") for entry in entries],
-        "top_logprobs": [_by_token(entry.get("top_logprobs")) for entry in entries],
+        "tokens": [entry["token"] for entry in entries],
+        "token_logprobs": [entry["logprob"] for entry in entries],
+        "top_logprobs": [_by_token(entry["top_logprobs"]) for entry in entries],
     }
 
 
-def _by_token(entries: object) -> JsonObject:
+def _by_token(entries: list[JsonObject]) -> JsonObject:
     table: JsonObject = {}
-    for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict):  # parts of characters are written alike: the first is the likeliest, and stays
-            table.setdefault(str(entry.get("token")), entry.get("logprob"))
+    for entry in entries:  # parts of characters are written alike: the first is the likeliest, and stays
+        table.setdefault(entry["token"], entry["logprob"])
     return table
 
 
