@@ -124,6 +124,6 @@ class ParadigmRetriever(SearchFields, LangChainComponent, LimitedBatches[str, li
 
 def _document(result: SearchResult) -> Document:
     known = result.metadata
-    added = {"source": known.get("filename") or known.get("title"), "image": result.image}
+    added = {"source": known.get("filename") or known.get("title"), "image": result.image, "chunk_id": result.id}
     metadata = known | {name: value for name, value in added.items() if value is not None}
     return Document(page_content=result.text, metadata=metadata, id=result.id)

@@ -13,9 +13,9 @@ SELECTING = (*IDS, "content_type")
 """Fields whose values are alternatives."""
 
 NOT_SEARCHABLE = frozenset(
-    ("bboxes", "external_id", "external_metadata", "external_url", "file_name", "filename", "mime_type", "page_end",
-     "page_label", "page_start", "score", "scores", "size_bytes", "tag_ids", "tags", "title", "total_pages",
-     "warnings", "workspace")
+    ("bboxes", "chunk_id", "content_types", "external_id", "external_metadata", "external_url", "file_name",
+     "filename", "mime_type", "page_end", "page_label", "page_start", "score", "scores", "size_bytes", "tag_ids",
+     "tags", "title", "total_pages", "warnings", "workspace")
 )  # fmt: skip
 """Metadata of results by which the server cannot select; as attributes, they would find nothing."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from itertools import count
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from llama_index.core.instrumentation.events import BaseEvent
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from llama_index_paradigm._compat import acquired_for_batch, without_class_name
+from llama_index_paradigm._compat import acquired_for_batch, without_class_name, without_span
 from paradigm_transport import EmbeddingParameters, Embeddings
 from paradigm_transport.access import Connected, RateLimitHooks
 from paradigm_transport.embedder import (
@@ -162,7 +163,25 @@ class ParadigmEmbedding(EmbedderFields, Connected, BaseEmbedding):
         return self._embed(texts, self.document_prefix, f"{DOCUMENT} of the batch")
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        batches = _batches.get()
+        if batches is not None:
+            batches.join()
         return await self._aembed(texts, self.document_prefix, f"{DOCUMENT} of the batch", acquired_for_batch(self))
+
+    @without_span
+    async def aget_text_embedding_batch(
+        self, texts: list[str], show_progress: bool = False, **kwargs: Any
+    ) -> list[list[float]]:
+        """As `get_text_embedding_batch`; the batches concurrently. After an error in one, the others are cancelled."""
+        batches = _Batches()
+        token = _batches.set(batches)
+        try:
+            return await super().aget_text_embedding_batch(texts, show_progress, **kwargs)
+        except BaseException:  # LlamaIndex lets the others go on
+            await batches.cancel()
+            raise
+        finally:
+            _batches.reset(token)
 
     # One batch
 
@@ -201,6 +220,32 @@ class ParadigmEmbedding(EmbedderFields, Connected, BaseEmbedding):
             tokens = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.total_tokens}
             _dispatcher.event(EmbeddingUsageEvent(model=self.model, **tokens))
         return embedded.vectors
+
+
+class _Batches:
+    """The tasks of the batches of one call."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._are_cancelled = False
+
+    def join(self) -> None:
+        """Add the task that is running; end it if the others have been cancelled."""
+        if self._are_cancelled:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+
+    async def cancel(self) -> None:
+        """Cancel the tasks, and wait for their end."""
+        self._are_cancelled = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+_batches: ContextVar[_Batches | None] = ContextVar("paradigm_batches", default=None)
 
 
 class _Gates:

@@ -39,7 +39,8 @@ class _Passage(TextNode):
     @property
     def hash(self) -> str:
         metadata = {name: value for name, value in self.metadata.items() if name not in OF_THE_QUERY}
-        return TextNode(text=self.text, metadata=metadata).hash
+        chunk_id = self.node_id if "id_" in self.model_fields_set else None  # which the server need not send
+        return TextNode(text=self.text, metadata={**metadata, "chunk_id": chunk_id}).hash
 
 
 class ParadigmRetriever(SearchFields, Connected, RetrieverState):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from paradigm_local.local import LocalParadigm
 
 _MARKER = "paradigm_llm"
+_RUNNING: "pytest.StashKey[LocalParadigm]" = pytest.StashKey()
 _PACKAGES = {"langchain": "langchain_paradigm", "llama_index": "llama_index_paradigm"}
 
 
@@ -36,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def local_paradigm() -> "Iterator[LocalParadigm]":
-    """A local Paradigm with a real model, started once per session."""
+def local_paradigm(request: pytest.FixtureRequest) -> "Iterator[LocalParadigm]":
+    """A local Paradigm with a real model, started once per session. After each test its faults and rate limit end."""
     from paradigm_local.errors import LocalParadigmError
     from paradigm_local.local import LocalParadigm
 
@@ -46,6 +47,7 @@ def local_paradigm() -> "Iterator[LocalParadigm]":
         paradigm.start()
     except LocalParadigmError as error:
         pytest.fail(str(error), pytrace=False)
+    request.config.stash[_RUNNING] = paradigm
     yield paradigm
     paradigm.stop()
 
@@ -54,10 +56,19 @@ def local_paradigm() -> "Iterator[LocalParadigm]":
 def paradigm_llm(request: pytest.FixtureRequest, local_paradigm: "LocalParadigm") -> Iterator[object]:
     """A `ParadigmLLM` that calls `local_paradigm`; the marker `paradigm_llm` selects the framework."""
     marker = request.node.get_closest_marker(_MARKER)
-    (framework,) = marker.args if marker and marker.args else ("langchain",)
-    arguments = marker.kwargs if marker else {}
+    arguments = {**marker.kwargs} if marker else {}
+    framework = marker.args[0] if marker and marker.args else arguments.pop("framework", "langchain")
     package = importlib.import_module(_PACKAGES[framework])
     address = {"api_key": local_paradigm.api_key, "base_url": local_paradigm.base_url}
     with package.ParadigmLLM(**{"model": local_paradigm.model, **address, **arguments}) as llm:
         yield llm
-    local_paradigm.clear_faults()
+
+
+@pytest.fixture(autouse=True)
+def _without_faults_of_others(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End the faults and the rate limit that a test asked `local_paradigm` for."""
+    yield
+    paradigm = request.config.stash.get(_RUNNING, None)
+    if paradigm is not None and "local_paradigm" in request.fixturenames:
+        paradigm.clear_faults()
+        paradigm.limit_requests(None)

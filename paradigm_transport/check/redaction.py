@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from urllib.parse import urlsplit
 
 from paradigm_transport.check import prompts
 from paradigm_transport.errors import APIResponseError, APIStatusError
@@ -20,9 +21,11 @@ LEAST_QUOTED = 10
 _ADDRESSES = re.compile(
     r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+"  # of any scheme
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]{2,}\](?::\d+)?"
-    r"|\b[\w.-]+\.[a-z]{2,}:\d+\b|\blocalhost(?::\d+)?\b"
+    r"|\b[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6}::[0-9a-f:]*|\b[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){7}\b"
+    r"|\b[\w.-]+\.[a-z]{2,}:\d+\b|\blocalhost(?::\d+)?\b|(?<=\bhost=['\"])[^'\"]+"
+    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|corp|eu|fr|internal|intranet|lan|local|net|org|svc)\b(?!\.\w)"
     r"|\b[\w.+-]+@[\w-]+\.[\w.-]+\b"
-    r"|(?<![\w/])/(?:[\w.-]+/){2,}[\w.-]*",  # files of the server
+    r"|(?<![\w/])/(?:[\w.-]+/){2,}[\w.-]*|(?<![\w/])/[\w.-]+/[\w-]+\.\w+|\b[a-z]:\\\S+",  # files of the server
     re.IGNORECASE,
 )
 
@@ -35,8 +38,11 @@ class Words:
     """
 
     def __init__(self, settings: Settings) -> None:
-        hosts = {settings.host, settings.host.rpartition("@")[2].partition(":")[0]}
-        self._redaction = Redaction((*settings.secrets, *hosts), prompts.ALL)
+        host = urlsplit(settings.base_url).hostname or settings.host
+        # With its neighbours, such as the machines behind a gateway.
+        named = rf"[\w.-]*{re.escape(host.partition('.')[2])}" if host.count(".") > 1 else re.escape(host)
+        self._hosts = re.compile(rf"(?<![\w-]){named}(?::\d+)?(?![\w-])", re.IGNORECASE)
+        self._redaction = Redaction((*settings.secrets, settings.host, host), prompts.ALL)
 
     def of_error(self, error: APIStatusError | APIResponseError) -> str:
         """Return what a server says in an error."""
@@ -45,7 +51,7 @@ class Words:
     def clean(self, body: object) -> str:
         """Return the words of an error's body."""
         words = _without_quotations(self._redaction.words(body), prompts.ALL)
-        words = " ".join(_ADDRESSES.sub(REDACTED, words).split())
+        words = " ".join(self._hosts.sub(REDACTED, _ADDRESSES.sub(REDACTED, words)).split())
         return words if len(words) <= MOST_WORDS else f"{words[: MOST_WORDS - 1]}…"
 
 

@@ -54,6 +54,7 @@ def test_document_has_text_id_and_metadata(make: Make, wire: WireServer, calls: 
     assert (document.page_content, document.id) == ("Three months.", "6a9c1b5e-0000-4000-8000-000000000001")
     known = {"source": "a.pdf", "filename": "a.pdf", "title": "A", "page_start": 3, "page_end": 4, "score": 0.83}
     assert known.items() <= document.metadata.items()
+    assert document.metadata["chunk_id"] == document.id
     assert document.metadata["scores"] == {"text": 0.7, "keyword": 3.1, "relevance": 0.83}
     assert "image" not in document.metadata
 

@@ -315,6 +315,23 @@ def test_summary_index_retrieves_by_embeddings(make: Make) -> None:
     assert [each.node.get_content() for each in found] == [TEXTS[3]]
 
 
+@pytest.mark.parametrize("num_workers", [None, 2])
+def test_first_error_of_a_batch_ends_the_other_batches(make: Make, wire: WireServer, num_workers: int | None) -> None:
+    wire.always(lambda request: reply({}, 400) if request.body["input"] == "bad" else embed(request))
+    model = make(embed_batch_size=2, max_concurrency=2, num_workers=num_workers)
+
+    async def main() -> None:
+        with pytest.raises(BadRequestError):
+            await model.aget_text_embedding_batch(["bad", *map(str, range(40))])
+        sent = len(wire.requests)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+        assert len(wire.requests) == sent < 20
+        assert len(await model.aget_text_embedding_batch(["1", "2", "3"])) == 3
+
+    asyncio.run(main())
+
+
 def test_hub_import_path_exports_the_same_class() -> None:
     hub = importlib.import_module("llama_index.embeddings.paradigm")
     assert hub.ParadigmEmbedding is llama_index_paradigm.ParadigmEmbedding

@@ -231,6 +231,7 @@ def test_filters_are_sent_as_fields(make: Make, wire: WireServer, filters: Metad
         (both(where("year", [1, 2], ">")), "no '>' for year"),
         (both(where("file_name", "a.pdf")), "cannot select by file_name; it can by workspace_id"),
         (both(where("tags", "x")), "cannot select by tags"),
+        (both(where("content_types", "legal:nda")), "cannot select by content_types; it can by"),
         (both(where("party", "a|b")), "a value of party holds"),
         (both(where("party", ">x")), "a value of party holds"),
         (both(where("workspace_id", 5), where("workspace_id", 6)), "workspace_id is filtered twice"),
@@ -453,6 +454,17 @@ def test_fusion_adds_up_the_ranks_of_a_passage_that_several_queries_find(
         [make()], llm=make_llm(), num_queries=2, mode="reciprocal_rerank", similarity_top_k=3, use_async=False
     )
     assert [node.text for node in fused.retrieve(QUERY)] == ["b", "a", "c"]
+
+
+def test_fusion_keeps_passages_without_text_apart(
+    make: Make, make_llm: Callable[..., ParadigmLLM], wire: WireServer
+) -> None:
+    pages = [search_result(None, 0.9, chunk_id=chunk_id, page_start=None, page_end=None) for chunk_id in CHUNK_IDS[:3]]
+    wire.always(reply(search_results(*pages)))
+    fused = QueryFusionRetriever(
+        [make(mode="vision")], llm=make_llm(), num_queries=1, mode="reciprocal_rerank", similarity_top_k=3
+    )
+    assert sorted(node.node_id for node in fused.retrieve(QUERY)) == sorted(CHUNK_IDS[:3])
 
 
 def test_hub_import_path_exports_the_same_class() -> None:

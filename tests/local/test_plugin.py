@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from paradigm_local import LocalParadigm
-from paradigm_transport import RateLimitError
+from paradigm_transport import ParadigmClient, RateLimitError
 
 PROMPT = "The capital of France is"
 
@@ -67,6 +67,23 @@ def test_queued_fault_reaches_the_adapter(paradigm_llm: Any, local_paradigm: Loc
 @pytest.mark.paradigm_llm(max_retries=0)
 def test_queued_faults_are_cleared_after_each_test(paradigm_llm: Any) -> None:
     assert paradigm_llm.invoke(PROMPT, max_tokens=1)
+
+
+@pytest.mark.paradigm_llm(framework="llama_index", max_tokens=1)
+def test_marker_takes_the_framework_by_name(paradigm_llm: Any) -> None:
+    assert type(paradigm_llm).__module__.startswith("llama_index_paradigm")
+
+
+def test_faults_and_limits_may_be_left(local_paradigm: LocalParadigm) -> None:
+    local_paradigm.fail_next("429=2", times=3)
+    local_paradigm.limit_requests(0.01)
+
+
+def test_faults_and_limits_of_an_earlier_test_are_gone(local_paradigm: LocalParadigm) -> None:
+    given = {"api_key": local_paradigm.api_key, "base_url": local_paradigm.base_url, "max_retries": 0}
+    with ParadigmClient(**given) as client:
+        for _ in range(2):
+            assert client.complete(PROMPT, model=local_paradigm.model, max_tokens=1).text
 
 
 def test_pytest_loads_the_fixtures_automatically(tmp_path: Path) -> None:
