@@ -29,6 +29,7 @@ _PER_CHARACTER = 30
 _PER_MESSAGE = 30_000
 
 _STEP = 100
+_PER_PART = 10  # of a macro
 _left: ContextVar[int] = ContextVar("work left", default=MAX_WORK)
 
 _GROWING = {"center", "expandtabs", "format", "format_map", "join", "ljust", "replace", "rjust", "translate", "zfill"}
@@ -166,7 +167,7 @@ class Sandbox(SandboxedEnvironment):
             finalize=_written,
             extensions=[_Generation, loopcontrols],
         )
-        self._length = len(source)
+        self._macros: dict[str, int] = {}
         self.filters["tojson"] = _to_json
         self.filters = {name: _limited(name, function) for name, function in self.filters.items()}
         for name, test in self.tests.items():
@@ -180,6 +181,9 @@ class Sandbox(SandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree: nodes.Template = _Paying().visit(super()._parse(source, name, filename))
+        for macro in tree.find_all((nodes.Macro, nodes.CallBlock)):
+            called = getattr(macro, "name", "caller")
+            self._macros[called] = max(self._macros.get(called, 0), _work_of(macro))
         return tree
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -195,7 +199,7 @@ class Sandbox(SandboxedEnvironment):
         """Call something for a template."""
         if getattr(obj, "__self__", None) is self:  # the methods below, which pay for themselves
             return obj(*args)
-        _pay(self._length if isinstance(obj, Macro) else _STEP)
+        _pay(self._macros[obj.name] if isinstance(obj, Macro) else _STEP)
         method = getattr(obj, "__wrapped__", obj)  # Jinja wraps `str.format`
         owner, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
         named = [value for key, value in kwargs.items() if key not in _FRAME]
@@ -323,6 +327,12 @@ def _is_short(comparison: nodes.Compare) -> bool:
     return not more and first.op not in ("in", "notin") and any(isinstance(each, _SHORT) for each in parts)
 
 
+def _work_of(macro: nodes.Node) -> int:
+    """Return what a call of a macro may make, without what its loops and calls pay for."""
+    parts = sum(1 for _ in macro.find_all(nodes.Node))
+    return _STEP + _PER_PART * parts + sum(len(data.data) for data in _data(macro))
+
+
 def _data(node: nodes.Node) -> Iterable[nodes.TemplateData]:
     return [node] if isinstance(node, nodes.TemplateData) else node.find_all(nodes.TemplateData)
 
@@ -343,7 +353,8 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         _pay(_STEP)
         args = _listed(args)
         value, *more = [each for each in args if not isinstance(each, _PASSED)]
-        more += kwargs.values()
+        for each in kwargs.values():  # `separators` are a pair
+            more += each if isinstance(each, tuple) else [each]
         if name == "format":
             _check_width(value)
         if name not in _KEEPING:

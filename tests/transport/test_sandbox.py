@@ -7,7 +7,7 @@ import pytest
 from paradigm_transport import InvalidParameterError, JinjaTemplate
 from paradigm_transport.chat.dialects.choosing import find_dialect
 from paradigm_transport.chat.templates import find_template
-from paradigm_transport.messages import Message, ToolCall
+from paradigm_transport.messages import Message, Tool, ToolCall
 from tests.growth import cpu_time
 from tests.transport.test_chat import QWEN
 
@@ -226,3 +226,36 @@ def test_long_prompts_are_written() -> None:
     content = "a b " * 2_000_000
     template = JinjaTemplate(source="{% for m in messages %}{{ m.content | replace('c', 'd') | trim }}|{% endfor %}")
     assert template.render([("user", content), ("assistant", content)]) == f"{content[:-1]}|{content[:-1]}|"
+
+
+LONG = "{#" + "x" * 20_000 + "#}"
+OF_VALUES = (
+    LONG + "{% macro write(value) %}{% if value is mapping %}{% for key in value %}{{ key }}:{{ write(value[key]) }},"
+    "{% endfor %}{% elif value is sequence and value is not string %}{% for each in value %}{{ write(each) }},"
+    "{% endfor %}{% else %}{{ value }}{% endif %}{% endmacro %}"
+    "{% for tool in tools or [] %}{{ write(tool) }}{% endfor %}"
+    "{% for m in messages %}{{ m.role }}{{ m.content }}{% for call in m.tool_calls or [] %}{{ call.function.name }}"
+    "{{ write(call.function.arguments) }}{% endfor %}{% endfor %}"
+)
+"""As the templates of Gemma 4 and gpt-oss, which write each value of a call and of a schema by a macro."""
+
+NOTES = {"notes": [{"content": "a thing", "status": "done", "id": str(number)} for number in range(8)]}
+TOOLS = [Tool(f"tool_{number}", "A tool.", {"type": "object", "properties": NOTES}) for number in range(150)]
+
+
+def test_macros_write_many_calls_and_tools() -> None:
+    chat = [Message("user", "Hi")]
+    for number in range(150):
+        chat += [
+            Message("assistant", "", (ToolCall(f"{number:09}", "write", NOTES),)),
+            Message("tool", "ok", tool_call_id=f"{number:09}"),
+        ]
+    prompt = JinjaTemplate(source=OF_VALUES).render_chat(chat, TOOLS)
+    assert prompt.count("a thing") == 8 * 300
+
+
+def test_many_tools_are_written_as_compact_json() -> None:
+    template = JinjaTemplate(
+        source="{{ tools | tojson(separators=(',', ':')) }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    assert template.render_chat([Message("user", "Hi")], TOOLS).count('"name":"tool_') == 150

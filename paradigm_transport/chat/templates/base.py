@@ -129,7 +129,7 @@ class BaseTemplate(BaseModel, ABC):
         problems = []
         for number, form in enumerate(forms):
             if number < 2:  # all further forms together may take as much work as the first
-                self._allow_work(form.messages)
+                self._allow_work(form.messages, form.tools)
             try:
                 prompt = self._write_continued(form) if is_continued else self._write_form(form)
             except UnwritableError as refusal:
@@ -157,11 +157,11 @@ class BaseTemplate(BaseModel, ABC):
 
     def _write(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """Write messages as they are, and open the model's answer; what the template leaves out is not noticed."""
-        self._allow_work(messages)
+        self._allow_work(messages, tools)
         return self._write_form(Form(messages, tools))
 
-    def _allow_work(self, messages: Sequence[Message]) -> None:
-        """Limit the work that writing messages may make from now on."""
+    def _allow_work(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> None:
+        """Limit the work that writing messages and tools may make from now on."""
 
     @abstractmethod
     def _write_form(self, form: Form, *, opened: bool = True) -> str:

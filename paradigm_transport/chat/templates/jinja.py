@@ -14,7 +14,7 @@ from paradigm_transport.chat.templates.base import BaseTemplate
 from paradigm_transport.chat.templates.forms import Form
 from paradigm_transport.errors import InvalidParameterError, UnwritableError
 from paradigm_transport.json_object import JsonObject
-from paradigm_transport.messages import Message, Tool
+from paradigm_transport.messages import Message, Tool, to_json
 
 if TYPE_CHECKING:
     import jinja2
@@ -88,11 +88,15 @@ class JinjaTemplate(BaseTemplate):
         _check_names(variables)
         return self.model_copy(update={"variables": {**self.variables, **variables}}) if variables else self
 
-    def _allow_work(self, messages: Sequence[Message]) -> None:
+    def _allow_work(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> None:
         compiled(self.source)
         from paradigm_transport.chat.sandbox import start
 
-        start([message.content + message.thoughts for message in messages])
+        texts = [
+            "".join((message.content, message.thoughts, *(to_json(call.arguments) for call in message.tool_calls)))
+            for message in messages
+        ]
+        start([*texts, *(to_json(tool.to_openai()) for tool in tools)])
 
     def _write_form(self, form: Form, *, opened: bool = True) -> str:
         template = compiled(self.source)
