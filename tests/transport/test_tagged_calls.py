@@ -196,6 +196,19 @@ def test_value_without_end_mark_ends_at_the_next_argument() -> None:
     assert answer(forms.QWEN_CODER, unknown) == Answer(calls=[("unknown", {"a": "1", "b": "2"})])
 
 
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("qwen", "It writes `<function=NAME>` and then one tag for each parameter.\n\n1. It is XML."),
+        ("qwen", "It writes <function=NAME>\n\nand then a tag."),
+        ("minimax", 'In Ant write `<invoke name="x">` here, and <invoke name="y"> there.'),
+    ],
+)
+def test_mark_of_a_call_that_a_text_quotes_stays_in_the_text(family: str, text: str) -> None:
+    form = FORMS[family]
+    assert read(lambda: form.reader(tools=TOOLS), text, split=every_split) == Answer(text)
+
+
 def test_last_value_without_end_mark_ends_with_the_call() -> None:
     text = WRITTEN["qwen"].replace("3\n</parameter>\n", "3\n")
     assert answer(forms.QWEN_CODER, text) == Answer(calls=[OSLO])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from paradigm_transport.chat.dialects.arguments import SPACE, end_of, word_at
 from paradigm_transport.chat.dialects.call_writer import CallWriter
 from paradigm_transport.chat.dialects.marked import MarkedReader
 from paradigm_transport.chat.dialects.structural import among_text, constant, either, repeated, sequence, tag
@@ -192,17 +193,25 @@ class TaggedReader(MarkedReader):
         return super()._read_mark(mark)
 
     def _read_bare_call(self, mark: str) -> bool:
-        """Read the mark of a call that no block holds; without a name behind it, it is text."""
-        opening, behind = self._tags.call, self._at + len(mark)
-        is_open = opening.may_match(self._rest, behind)
-        if is_open and not self._is_last:
+        """Read the mark of a call that no block holds; without a name and arguments behind it, it is text."""
+        behind = self._at + len(mark)
+        is_call = not self._tags.may_be_text or self._is_call(behind)
+        if is_call is None and not self._is_last:
             return False
-        if is_open or opening.match(self._rest, behind) or not self._tags.may_be_text:
+        if is_call is not False:
             self._begin_block(TaggedReader._read_name, mark)
             return super()._read_mark(mark)
         self._show(mark)
         self._at = behind
         return True
+
+    def _is_call(self, at: int) -> bool | None:
+        """Whether a call goes on at a place, behind its mark; None if the text ends before that is known."""
+        found = self._tags.call.match(self._rest, at)
+        if found is None:
+            return None if self._tags.call.may_match(self._rest, at) else False
+        follows = word_at(self._rest, end_of(SPACE, self._rest, found.end()), (*self._tags.behind_value, "{"))
+        return None if follows is None else follows != ""
 
     def _read_block(self) -> bool:
         """Read what is around calls."""
