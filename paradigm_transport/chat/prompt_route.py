@@ -152,6 +152,10 @@ class PromptRoute:
         parameters = completion_parameters(self._template, *layers, single=single, kind=ChatParameters)
         if parameters.echo:
             raise InvalidParameterError("echo returns the prompt, which is not part of an answer in a chat")
+        if "chat_template_kwargs" in (parameters.extra_body or ()):
+            raise InvalidParameterError(
+                "extra_body holds chat_template_kwargs, which the server does not apply: pass the argument itself"
+            )
         constraint = self._constraint(request)
         return self._enforced(request, parameters, constraint), self._optional(request, constraint)
 

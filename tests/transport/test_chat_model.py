@@ -176,6 +176,7 @@ def test_extra_body_of_caller_overrides_constraint() -> None:
             "tool_choice: unknown tool 'x'; known tools: time, weather",
         ),
         ({"overrides": {"echo": True}}, "echo returns the prompt"),
+        ({"overrides": {"extra_body": {"chat_template_kwargs": {}}}}, "pass the argument itself"),
         ({"overrides": {"n": 2}, "stream": True}, "n must be 1 while streaming"),
         ({"overrides": {"temperatur": 2}}, "did you mean temperature"),
     ],
