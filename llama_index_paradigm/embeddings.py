@@ -172,7 +172,19 @@ class ParadigmEmbedding(EmbedderFields, Connected, BaseEmbedding):
     async def aget_text_embedding_batch(
         self, texts: list[str], show_progress: bool = False, **kwargs: Any
     ) -> list[list[float]]:
-        """As `get_text_embedding_batch`; the batches concurrently. After an error in one, the others are cancelled."""
+        """Embed many texts, in batches of `embed_batch_size` that run concurrently.
+
+        Args:
+            texts: the texts.
+            show_progress: show a progress bar, which needs tqdm.
+            kwargs: as LlamaIndex's method takes them.
+
+        Returns:
+            The vectors, in the order of the texts.
+
+        Raises:
+            ParadigmError: of the first batch that fails; the others are cancelled.
+        """
         batches = _Batches()
         token = _batches.set(batches)
         try:
