@@ -111,8 +111,9 @@ class ChatFields(TemplateFields, ChatOnlyFields):
         for name in _ONLY_COMPLETIONS if is_chat else _ONLY_CHATS:
             if getattr(self, name, None) is not None:
                 raise ValueError(f"{name}: {_NEEDS_TEMPLATE if is_chat else _NEEDS_NO_TEMPLATE}")
-        if is_chat:
-            MessageParameters.of(self)  # this endpoint has more fields of its own, which extra_body must not hold
+        for name in getattr(self, "extra_body", None) or () if is_chat else ():
+            if name in MessageParameters._fields():  # more than those of completions
+                raise ValueError(f"extra_body holds {name}, which is an argument itself")
         if self.constrain == "guided_json" and not is_chat:
             raise ValueError(f"constrain='guided_json': {_NEEDS_NO_TEMPLATE}")
         # Not a choice of the user's: a copy for the other endpoint has the default of that.
