@@ -74,7 +74,8 @@ def test_disconnecting_from_a_stream_stops_its_generation(caller: Caller) -> Non
     engine = caller.paradigm._engine
     body = caller.body(stream=True, max_tokens=4000, ignore_eos=True)
     with caller.http.stream("POST", "/completions", json=body) as response:
-        next(response.iter_bytes())
+        parts = response.iter_bytes()  # which would close the connection if it were dropped
+        next(parts)
         assert engine.running == 1
     eventually(lambda: engine.running == 0)
 
@@ -110,7 +111,8 @@ def test_disconnecting_stops_all_completions_of_a_request(caller: Caller) -> Non
     engine = caller.paradigm._engine
     body = caller.body(stream=True, max_tokens=4000, ignore_eos=True, n=6, temperature=1)
     with caller.http.stream("POST", "/completions", json=body) as response:
-        next(response.iter_bytes())
+        parts = response.iter_bytes()  # as above
+        next(parts)
         eventually(lambda: engine.running > 1)
     eventually(lambda: engine.running == 0)
 
