@@ -81,7 +81,7 @@ class Fields(BaseModel):
 
     @property
     def _chosen(self) -> AbstractSet[str]:
-        """The names of the arguments that were passed, or that the class has a default of its own for."""
+        """The names of the arguments that were passed, or whose default the class changes."""
         return self.model_fields_set | self._redeclared
 
     @classmethod

@@ -30,8 +30,8 @@ class CallParameters(Fields):
         `extra_body` is merged field by field.
 
         Args:
-            layers: sets of fields, of which those count that were given, or that a subclass has a default of its own
-                for; or mappings.
+            layers: mappings, or sets of fields; a set counts only the fields that were passed, or whose default a
+                subclass changes.
 
         Raises:
             InvalidParameterError: as at construction.

@@ -123,7 +123,7 @@ HOUSE: dict[str, Any] = {
     "model": (str, "house"), "temperature": (float | None, 0.3), "max_tokens": (int | None, 50),
     "stop": (list[str] | None, ["END"]), "max_retries": (int, 0), "default_headers": (dict[str, str], {"X-Team": "a"}),
 }  # fmt: skip
-"""Fields that a company gives defaults of its own: their types and values."""
+"""Fields for which a subclass declares defaults: their types and values."""
 
 
 @pytest.mark.parametrize("given", [{}, {"chat_template": "chatml"}])

@@ -17,7 +17,7 @@ OF_ANY: dict[str, Any] = {"max_retries": (int, 0), "default_headers": (dict[str,
 OF_MODELS: dict[str, Any] = {
     "model": (str, "house"), "temperature": (float | None, 0.3), "max_tokens": (int | None, 50), **OF_ANY,
 }  # fmt: skip
-"""Fields that a company gives defaults of its own: their types and values."""
+"""Fields for which a subclass declares defaults: their types and values."""
 
 
 @pytest.mark.parametrize("given", [{}, {"chat_template": "chatml"}])
