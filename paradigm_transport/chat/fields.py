@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -9,7 +10,9 @@ from typing_extensions import Self
 
 from paradigm_transport.chat.template_fields import TemplateFields, template_of
 from paradigm_transport.chat.templates import SERVER, AnyTemplate
+from paradigm_transport.endpoints.chat_completions import FIELDS as CHAT_COMPLETION_FIELDS
 from paradigm_transport.endpoints.chat_completions import ChatCompletionParameters, ChatOnlyFields
+from paradigm_transport.endpoints.completions.fields import FIELDS as COMPLETION_FIELDS
 from paradigm_transport.endpoints.completions.fields import (
     CompletionFields,
     CompletionParameters,
@@ -84,6 +87,9 @@ class ChatFields(TemplateFields, ChatOnlyFields):
         """The class of the fields of the endpoint that is called."""
         return MessageParameters if self.chat_template is None else ChatParameters
 
+    def _fields(self) -> Collection[str]:
+        return CHAT_COMPLETION_FIELDS if self.chat_template is None else COMPLETION_FIELDS
+
     @property
     def _enforces_schemas(self) -> bool:
         """Whether another attempt at an object would not help, since the server enforces its schema.
@@ -111,9 +117,6 @@ class ChatFields(TemplateFields, ChatOnlyFields):
         for name in _ONLY_COMPLETIONS if is_chat else _ONLY_CHATS:
             if getattr(self, name, None) is not None:
                 raise ValueError(f"{name}: {_NEEDS_TEMPLATE if is_chat else _NEEDS_NO_TEMPLATE}")
-        for name in getattr(self, "extra_body", None) or () if is_chat else ():
-            if name in MessageParameters._fields():  # more than those of completions
-                raise ValueError(f"extra_body holds {name}, which is an argument itself")
         if self.constrain == "guided_json" and not is_chat:
             raise ValueError(f"constrain='guided_json': {_NEEDS_NO_TEMPLATE}")
         # Not a choice of the user's: a copy for the other endpoint has the default of that.

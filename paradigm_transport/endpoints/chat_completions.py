@@ -55,9 +55,8 @@ class ChatCompletionParameters(ChatOnlyFields, GenerationParameters):
         default=None, description="The form of the text, as OpenAI's API has it. Not every server acts on it."
     )
 
-    @classmethod
-    def _fields(cls) -> Collection[str]:
-        return _FIELDS
+    def _fields(self) -> Collection[str]:
+        return FIELDS
 
     def merged(self, overrides: Mapping[str, Any]) -> ChatCompletionParameters:
         """Return these parameters with those of a call over them; see `of`.
@@ -97,7 +96,7 @@ class ChatCompletionParameters(ChatOnlyFields, GenerationParameters):
         return self._body(own, stream=stream, stream_usage=stream_usage)
 
 
-_FIELDS = ChatCompletionParameters.model_fields.keys() - CallParameters.model_fields.keys()
+FIELDS = ChatCompletionParameters.model_fields.keys() - CallParameters.model_fields.keys()
 
 # Replies
 

@@ -115,8 +115,7 @@ class GenerationFields(Fields):
                 raise ValueError(f"extra_body holds {name}, which is an argument itself or is set by the client")
         return self
 
-    @classmethod
-    def _fields(cls) -> Collection[str]:
+    def _fields(self) -> Collection[str]:
         """The names of the endpoint's fields; a framework's class has more arguments."""
         return GenerationFields.model_fields
 
@@ -136,8 +135,7 @@ class CompletionFields(GenerationFields):
             raise ValueError("best_of must be at least n")
         return self
 
-    @classmethod
-    def _fields(cls) -> Collection[str]:
+    def _fields(self) -> Collection[str]:
         return FIELDS
 
 

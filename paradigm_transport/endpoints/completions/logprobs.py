@@ -96,7 +96,7 @@ def read_logprobs(wire: object, offset: int = 0) -> Logprobs | None:
         return None
     entries: list[JsonObject] = []
     if isinstance(wire.get("content"), list):
-        entries = [_entry(each, each.get("top_logprobs")) for each in wire["content"] if isinstance(each, dict)]
+        entries = [_entry(each) for each in wire["content"] if isinstance(each, dict)]
         wire = _as_arrays(entries)
     if not isinstance(wire.get("tokens"), list):
         return None
@@ -122,11 +122,12 @@ def as_entries(logprobs: Logprobs) -> list[JsonObject]:
 
 def _entry_of_arrays(token: str, logprob: float | None, top: Mapping[str, float] | None) -> JsonObject:
     likeliest = [{"token": each, "logprob": value} for each, value in (top or {}).items()]
-    return _entry({"token": token, "logprob": logprob}, likeliest)
+    return _entry({"token": token, "logprob": logprob, "top_logprobs": likeliest})
 
 
-def _entry(wire: JsonObject, likeliest: object) -> JsonObject:
-    alternatives = likeliest if isinstance(likeliest, list) else []
+def _entry(wire: JsonObject) -> JsonObject:
+    top = wire.get("top_logprobs")
+    alternatives = top if isinstance(top, list) else []
     return {**_one(wire), "top_logprobs": [_one(each) for each in alternatives if isinstance(each, dict)]}
 
 
